@@ -1,0 +1,429 @@
+"""`Calling`: one call's whole life in one object.
+
+What was asked, where it stands, when it got there, every attempt, the answer or the error, what it cost. The
+documents know it as `Calling` and as `NetworkRequestEvent`: one class, two names.
+
+One is made for every call, so nothing is rendered before somebody looks: times are kept as floats of the
+loop's clock, the id as a number, logs not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from operator import itemgetter
+from typing import Any
+
+from callgate.errors import APIClientError, CallCancelledError
+from callgate.response import Cost, Delta, Response, Usage
+
+__all__ = ["Calling", "Execution", "Failure", "NetworkRequestEvent", "RequestStatus", "mask_headers"]
+
+
+class RequestStatus(str, Enum):
+    """Where a call stands. COMPLETED and FAILED are ends; each call reaches exactly one of them, once."""
+
+    PENDING = "pending"
+    """Made, not yet asked for."""
+    QUEUED = "queued"
+    """In line; others stand before it."""
+    PROCESSING = "processing"
+    """Next in line: it waits for its own quota."""
+    CALLING = "calling"
+    """On the wire."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+_PENDING, _QUEUED, _PROCESSING, _CALLING, _COMPLETED, _FAILED = RequestStatus
+_SECRET_HEADERS = frozenset(
+    {"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "set-cookie",
+     "x-amz-security-token"}
+)  # fmt: skip
+_numbers = itertools.count(1)
+_run_id = os.urandom(4).hex()
+_wall_offset: float = time.time() - time.monotonic()
+
+
+def mask_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """The headers with every value that is a credential replaced by "***"."""
+    return {k: "***" if k.lower() in _SECRET_HEADERS else v for k, v in (headers or {}).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One attempt that failed: when (loop's clock, seconds) and with what."""
+
+    at: float
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """The outcome as the services document names it: status, duration in seconds, response, error."""
+
+    status: RequestStatus
+    duration: float | None
+    response: Response | None
+    error: BaseException | None
+
+
+class Calling:
+    """One call: made, queued, on the wire, ended. Await it to wait for its end; it then gives itself.
+
+    Awaiting never raises for a failed call; reading `.response` of a failed call raises its error.
+
+    Example::
+
+        calling = model.submit(messages=[{"role": "user", "content": "Hello!"}])
+        await calling
+        print(calling.status.value, calling.response.text)
+    """
+
+    __slots__ = (
+        "_cancel_requested",
+        "_error",
+        "_headers",
+        "_number",
+        "_response",
+        "_task",
+        "_waiters",
+        "attempts",
+        "backend",
+        "cached",
+        "called_at",
+        "completed_by",
+        "deadline",
+        "delivered",
+        "ended_at",
+        "endpoint_url",
+        "failures",
+        "http_method",
+        "http_path",
+        "made_at",
+        "metadata",
+        "num_api_tokens_needed",
+        "payload",
+        "pricer",
+        "processed_at",
+        "queued_on",
+        "sdk_method_name",
+        "sink",
+        "status",
+        "timeout",
+        "wire",
+    )
+
+    def __init__(
+        self,
+        payload: Any = None,
+        *,
+        backend: Any = None,
+        endpoint_url: str | None = None,
+        method: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        num_api_tokens_needed: float = 0,
+        metadata: dict[str, Any] | None = None,
+        timeout: float | None = None,
+        deadline: float | None = None,
+        http_path: str | None = None,
+        sdk_method_name: str | None = None,
+        now: float | None = None,
+    ) -> None:
+        self.payload = payload
+        self.backend = backend
+        self.endpoint_url = endpoint_url
+        self.http_method = method
+        self._headers = headers
+        self.num_api_tokens_needed = num_api_tokens_needed
+        self.metadata: dict[str, Any] = {} if metadata is None else metadata
+        self.timeout = timeout
+        """Seconds one attempt may take on the wire; None: the backend's own."""
+        self.deadline = deadline
+        """The end of the whole call by the loop's clock, in seconds; None: none."""
+        self.http_path = http_path
+        self.sdk_method_name = sdk_method_name
+        self.status = _PENDING
+        self.attempts = 0
+        """How often it went on the wire."""
+        self.failures: list[Failure] | None = None
+        self.cached = False
+        self.sink: Callable[[Delta], Awaitable[None]] | None = None
+        """Where the deltas of a stream go; None when nobody streams."""
+        self.delivered = 0
+        """How many deltas have left; a retry is refused once it is not zero."""
+        self.wire: Any = None
+        """The encoded request, kept for the next attempt by the backend that made it."""
+        self.pricer: Callable[[Response], Cost | None] | None = None
+        self.completed_by: str | None = None
+        """The name of the backend that answered, when a fallback did."""
+        self.made_at = time.monotonic() if now is None else now
+        self.queued_on: float | None = None
+        self.processed_at: float | None = None
+        self.called_at: float | None = None
+        self.ended_at: float | None = None
+        self._number = next(_numbers)
+        self._response: Response | None = None
+        self._error: BaseException | None = None
+        self._waiters: list[asyncio.Future[None]] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._cancel_requested = False
+
+    # -- its end -----------------------------------------------------------------------------------------
+
+    def complete(self, response: Response, now: float) -> None:
+        """End well. Called once, by whoever owns the call; a second end is ignored."""
+        if self.ended_at is not None:
+            return
+        self._response = response
+        self.status = _COMPLETED
+        self._end(now)
+
+    def fail(self, error: BaseException, now: float) -> None:
+        """End with an error. Called once, by whoever owns the call; a second end is ignored."""
+        if self.ended_at is not None:
+            return
+        self._error = error
+        self.status = _FAILED
+        self._end(now)
+
+    def _end(self, now: float) -> None:
+        self.ended_at = now
+        self._task = None
+        self.wire = None
+        if self._waiters is not None:
+            waiters, self._waiters = self._waiters, None
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def note_failure(self, error: BaseException, now: float) -> None:
+        """Keep the error of one attempt; the call itself may go on."""
+        if self.failures is None:
+            self.failures = []
+        self.failures.append(Failure(now, error))
+
+    async def emit(self, delta: Delta) -> None:
+        """Pass one piece of a stream to whoever reads it; waits while that reader is full."""
+        if self.sink is not None:
+            self.delivered += 1
+            await self.sink(delta)
+
+    # -- waiting and cancelling --------------------------------------------------------------------------
+
+    def __await__(self) -> Generator[Any, None, Calling]:
+        if self.ended_at is None:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            if self._waiters is None:
+                self._waiters = []
+            self._waiters.append(waiter)
+            yield from waiter
+        return self
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self.ended_at is not None
+
+    def cancel(self) -> bool:
+        """Cancel the call; it ends FAILED with `error_type` "CancelledError". False when it had ended.
+
+        A call that was only made, not yet invoked, ends at once and is refused when invoked later.
+        """
+        if self.ended_at is not None:
+            return False
+        self._cancel_requested = True
+        if self._task is not None:
+            self._task.cancel()
+        elif self.status is _PENDING:
+            self.fail(asyncio.CancelledError(), time.monotonic())
+        return True
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it ended because somebody cancelled it, or a stop did."""
+        return isinstance(self._error, asyncio.CancelledError | CallCancelledError)
+
+    # -- what came of it ---------------------------------------------------------------------------------
+
+    @property
+    def response(self) -> Response:
+        """The answer.
+
+        Raises:
+            APIClientError: (or what else ended it) when the call failed.
+            CallCancelledError: when it was cancelled.
+            RuntimeError: when it has not ended yet.
+        """
+        if self._response is not None:
+            return self._response
+        if self._error is None:
+            raise RuntimeError(f"call {self.request_id} has not ended; await it first")
+        if isinstance(self._error, asyncio.CancelledError):
+            raise CallCancelledError(f"call {self.request_id} was cancelled")
+        raise self._error
+
+    @property
+    def answer(self) -> Response | None:
+        """The answer, or None when there is none; never raises."""
+        return self._response
+
+    @property
+    def error(self) -> BaseException | None:
+        """The exception that ended it, or None."""
+        return self._error
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens of the answer, or None when the provider did not say."""
+        return None if self._response is None else self._response.usage
+
+    @property
+    def cost(self) -> Cost | None:
+        """What the answer cost in US dollars; 0 from the cache; None when the price is not known."""
+        if self._response is None or self.pricer is None:
+            return None
+        return Cost(0.0, 0.0) if self.cached else self.pricer(self._response)
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from its making to its end; None while it lives."""
+        return None if self.ended_at is None else self.ended_at - self.made_at
+
+    @property
+    def execution(self) -> Execution:
+        """The outcome so far, as the services document names it."""
+        return Execution(self.status, self.duration, self._response, self._error)
+
+    # -- the names of NetworkRequestEvent ----------------------------------------------------------------
+
+    @property
+    def request_id(self) -> str:
+        """An id that is unique to this call."""
+        return f"{_run_id}-{os.getpid():x}-{self._number:08x}"
+
+    @property
+    def method(self) -> str | None:
+        """The HTTP method."""
+        return self.http_method
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The request's own headers; credentials are masked."""
+        return mask_headers(self._headers)
+
+    @property
+    def request_headers(self) -> Mapping[str, str] | None:
+        """The request's own headers as given, credentials included: for the transport only."""
+        return self._headers
+
+    @property
+    def response_status_code(self) -> int | None:
+        """The HTTP status of the last answer, of a failed call too; None when there was none."""
+        if self._response is not None:
+            return self._response.status_code
+        return getattr(self._error, "status_code", None)
+
+    @property
+    def response_headers(self) -> Mapping[str, str]:
+        """The headers of the last answer, of a failed call too."""
+        if self._response is not None:
+            return self._response.headers
+        return self._error.headers if isinstance(self._error, APIClientError) else {}
+
+    @property
+    def response_body(self) -> Any:
+        """The body of the last answer as parsed JSON or text, of a failed call too."""
+        if self._response is not None:
+            return self._response.raw
+        return getattr(self._error, "response_content", None)
+
+    @property
+    def error_type(self) -> str | None:
+        """The class name of the error."""
+        return None if self._error is None else type(self._error).__name__
+
+    @property
+    def error_message(self) -> str | None:
+        """The error in words."""
+        if self._error is None:
+            return None
+        return str(self._error) or ("cancelled" if self.cancelled else type(self._error).__name__)
+
+    @property
+    def error_details(self) -> str | None:
+        """The error's traceback, or None."""
+        if self._error is None:
+            return None
+        return "".join(traceback.format_exception(self._error))
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was made (UTC)."""
+        return _render(self.made_at)
+
+    @property
+    def updated_at(self) -> datetime:
+        """When it last changed its status (UTC)."""
+        moments = (self.made_at, self.queued_on, self.processed_at, self.called_at, self.ended_at)
+        return _render(max(moment for moment in moments if moment is not None))
+
+    @property
+    def queued_at(self) -> datetime | None:
+        """When it joined the line (UTC)."""
+        return _utc(self.queued_on)
+
+    @property
+    def processing_started_at(self) -> datetime | None:
+        """When it became the next in line (UTC); from here on it waited for its own quota only."""
+        return _utc(self.processed_at)
+
+    @property
+    def call_started_at(self) -> datetime | None:
+        """When its last attempt went on the wire (UTC)."""
+        return _utc(self.called_at)
+
+    @property
+    def completed_at(self) -> datetime | None:
+        """When it ended, well or not (UTC)."""
+        return _utc(self.ended_at)
+
+    @property
+    def logs(self) -> list[str]:
+        """Its life so far, a line each, oldest first."""
+        moments = [
+            (self.made_at, "created"),
+            (self.queued_on, "queued"),
+            (self.processed_at, "next in line, waiting for quota"),
+            (self.called_at, f"calling (attempt {self.attempts})"),
+            *((failure.at, f"attempt failed: {failure.error}") for failure in self.failures or ()),
+            (self.ended_at, self.status.value + (f": {self.error_message}" if self._error else "")),
+        ]
+        lived = [(at, what) for at, what in moments if at is not None]
+        return [f"{_render(at).isoformat()} {what}" for at, what in sorted(lived, key=itemgetter(0))]
+
+    def __repr__(self) -> str:
+        bits = [f"<Calling {self.request_id} {self.status.value}"]
+        if self.attempts > 1:
+            bits.append(f"attempts={self.attempts}")
+        if self._error is not None:
+            bits.append(f"error={self.error_type}")
+        return " ".join(bits) + ">"
+
+
+NetworkRequestEvent = Calling
+
+
+def _utc(monotonic: float | None) -> datetime | None:
+    return None if monotonic is None else _render(monotonic)
+
+
+def _render(monotonic: float) -> datetime:
+    return datetime.fromtimestamp(monotonic + _wall_offset, UTC)

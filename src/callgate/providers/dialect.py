@@ -1,0 +1,110 @@
+"""What a dialect is: how a request is said to a provider and how its answer is read.
+
+A dialect is a pure function of bytes. It does no I/O, reads no clock and no environment; it can be fed a
+stream in pieces of any size. Where the words are sent, with which key and under which quota is a matter of
+the host (`hosts.py`).
+
+The one request format is OpenAI's: `messages`, `tools`, `tool_choice`, `temperature`, `top_p`, `max_tokens`,
+`stop`, `seed`, `response_format`, and `model`. A dialect translates these; what it does not know passes
+through unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from callgate.errors import APIClientError
+from callgate.response import Delta, Response
+
+__all__ = ["Dialect", "StreamDecoder", "WireRequest"]
+
+
+@dataclass(slots=True)
+class WireRequest:
+    """A request as it goes over the wire.
+
+    Attributes:
+        path: Below the host's base URL, with a leading slash; the query included.
+        body: The encoded body.
+        headers: Headers that the dialect itself needs (a version), never a credential.
+        method: The HTTP method.
+        stream: Whether the answer comes as a stream.
+    """
+
+    path: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    method: str = "POST"
+    stream: bool = False
+
+
+class StreamDecoder(Protocol):
+    """Reads one streamed answer. Fed with bytes as they come; knows nothing of where these come from.
+
+    Example::
+
+        decoder = dialect.stream_decoder(headers)
+        for piece in pieces:
+            for delta in decoder.feed(piece):
+                print(delta.text, end="")
+        response = decoder.finish()
+    """
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """The deltas that `data` completes.
+
+        Raises:
+            APIClientError: when the stream itself says that it failed, or cannot be read.
+        """
+        ...
+
+    def finish(self) -> Response:
+        """The whole answer, once the bytes have ended.
+
+        `raw` is the answer as the provider would have given it in one piece, as far as it can be told.
+
+        Raises:
+            ResponseError: when the stream broke off before its end.
+        """
+        ...
+
+
+class Dialect(Protocol):
+    """How something is said: encodes requests, decodes answers, classifies its own errors."""
+
+    name: str
+    """As it stands in cache keys and hosts: "openai_chat"."""
+
+    def encode(
+        self, request: Mapping[str, Any], *, stream: bool = False, path: str | None = None
+    ) -> WireRequest:
+        """The request in the provider's words.
+
+        Args:
+            request: The one request format; never changed.
+            stream: Ask for a stream, with its usage.
+            path: Instead of the dialect's own path ("completions"), as the caller asked.
+
+        Raises:
+            InvalidRequestError: when it cannot be said (a part of an unknown kind, a missing model).
+        """
+        ...
+
+    def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
+        """The answer in our words.
+
+        Raises:
+            APIClientError: when the body is an error after all (some send one with a 200).
+            ResponseError: when it cannot be read.
+        """
+        ...
+
+    def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
+        """A decoder for one streamed answer."""
+        ...
+
+    def error(self, status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
+        """The typed error for an answer with an error status; never raises itself."""
+        ...

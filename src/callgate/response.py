@@ -1,0 +1,178 @@
+"""What comes back from a call: values without I/O.
+
+`Response` is the one shape every dialect decodes into; `Delta` is one piece of a stream on its way through
+the layers; `StreamChunk` is what a reader of a stream sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+__all__ = ["Cost", "Delta", "FinishReason", "Response", "StreamChunk", "ToolCall", "ToolCallDelta", "Usage"]
+
+FinishReason = Literal["stop", "length", "tool_call", "content_filter", "error"]
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens of one answer, counted the same way for every provider.
+
+    `input_tokens` includes cache reads and writes, and `output_tokens` includes reasoning, so that sums mean
+    the same everywhere. `total_tokens` is their sum unless given.
+
+    >>> Usage(10, 5) + Usage(1, 1, reasoning_tokens=1)
+    Usage(input_tokens=11, output_tokens=6, total_tokens=17, cache_read_tokens=0, cache_write_tokens=0, reasoning_tokens=1)
+    """  # noqa: E501
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.total_tokens:
+            self.total_tokens = self.input_tokens + self.output_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.total_tokens + other.total_tokens,
+            self.cache_read_tokens + other.cache_read_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+    def to_dict(self) -> dict[str, int]:
+        """All six counts by name, ready for JSON."""
+        return {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "total_tokens": self.total_tokens,
+            "cache_read_tokens": self.cache_read_tokens,
+            "cache_write_tokens": self.cache_write_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a call cost, in US dollars.
+
+    >>> Cost(0.25, 0.5).total
+    0.75
+    """
+
+    input: float
+    output: float
+
+    @property
+    def total(self) -> float:
+        """Input and output together, in US dollars."""
+        return self.input + self.output
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.input + other.input, self.output + other.output)
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """A tool that the model asks to be called.
+
+    `arguments` is the parsed object. When the model wrote something that is no JSON object, `arguments` is
+    empty and `raw_arguments` holds its text, so that it can be shown to the model again.
+
+    >>> ToolCall("call_1", "get_weather", {"city": "Oslo"}).name
+    'get_weather'
+    """
+
+    id: str
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    raw_arguments: str | None = None
+
+
+@dataclass(slots=True)
+class ToolCallDelta:
+    """A piece of a tool call in a stream; pieces of one call share `index`."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(slots=True)
+class Delta:
+    """One piece of a streamed answer: text, reasoning, or a piece of a tool call."""
+
+    text: str = ""
+    reasoning: str = ""
+    tool_call: ToolCallDelta | None = None
+
+
+@dataclass(slots=True)
+class Response:
+    """One complete answer, whoever gave it.
+
+    Attributes:
+        text: All text the model answered with; empty when it only called tools.
+        data: The text again, or a tool's return value.
+        reasoning: The model's visible reasoning, or None.
+        tool_calls: Tools the model asks for, in its order.
+        finish_reason: Why it ended, in one vocabulary; `raw_finish_reason` is the provider's word for it.
+        usage: Tokens, or None when the provider did not say.
+        model, id: As the provider names them.
+        raw: The provider's own JSON, untouched.
+        headers: The answer's headers, lower-case names.
+        status_code: The HTTP status.
+        parsed: The validated object, when a `response_model` was asked for.
+        metadata: What does not fit elsewhere (a session id, a cache note).
+
+    >>> Response(text="4").data
+    '4'
+    """
+
+    text: str = ""
+    data: Any = None
+    reasoning: str | None = None
+    tool_calls: list[ToolCall] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    raw_finish_reason: str | None = None
+    usage: Usage | None = None
+    model: str | None = None
+    id: str | None = None
+    raw: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status_code: int = 200
+    metadata: dict[str, Any] = field(default_factory=dict)
+    parsed: Any = None
+
+    def __post_init__(self) -> None:
+        if self.data is None:
+            self.data = self.text
+
+
+@dataclass(slots=True)
+class StreamChunk:
+    """One chunk of a streamed answer, as its reader sees it; `str(chunk)` is its content.
+
+    The last chunk has `is_final` and the complete `response`. Reasoning and pieces of tool calls travel in
+    `metadata` under "reasoning" and "tool_call", with empty content.
+
+    >>> str(StreamChunk("Hel", 0)) + str(StreamChunk("lo", 1))
+    'Hello'
+    """
+
+    content: str
+    index: int = 0
+    is_final: bool = False
+    metadata: dict[str, Any] = field(default_factory=dict)
+    response: Response | None = None
+
+    def __str__(self) -> str:
+        return self.content
