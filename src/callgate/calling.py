@@ -27,7 +27,7 @@ from callgate.response import Cost, Delta, Response, Usage
 __all__ = ["Calling", "Execution", "Failure", "NetworkRequestEvent", "RequestStatus", "mask_headers"]
 
 
-class RequestStatus(str, Enum):
+class RequestStatus(str, Enum):  # noqa: UP042  (the documents print and compare it as a str Enum)
     """Where a call stands. COMPLETED and FAILED are ends; each call reaches exactly one of them, once."""
 
     PENDING = "pending"
