@@ -1,0 +1,98 @@
+"""Faults: which of them befalls a request, and what it does to the plan of an answer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+from callgate.testing.simulator.dialects.base import Dialect, Kind, Refusal
+from callgate.testing.simulator.options import Options
+from callgate.testing.simulator.plan import Chunk, Ending, Plan
+
+__all__ = ["STATUS_FAULTS", "befall", "draw", "refusal_for"]
+
+STATUS_FAULTS = ("429", "500", "503", "529")
+
+_BLOCK = Chunk(b" " * 65_536)
+_GARBAGE = b'<html><head><title>Oops</title></head><body>upstream said {"nothing": </body>'
+
+_MESSAGES: dict[int, tuple[Kind, str]] = {
+    400: ("invalid", "The request is not valid."),
+    401: ("authentication", "Incorrect API key provided."),
+    403: ("permission", "You are not allowed to use this model."),
+    404: ("not_found", "There is nothing of that name here."),
+    413: ("too_large", "The request is larger than this provider takes."),
+    429: ("rate_limit", "Rate limit reached. Please try again later."),
+    500: ("server", "The server had an error while processing your request."),
+    503: ("unavailable", "The service is unavailable at the moment. Please try again later."),
+    529: ("overloaded", "Overloaded"),
+}
+
+
+def draw(rates: Mapping[str, float], rng: random.Random) -> str | None:
+    """The fault that befalls the next request, if any.
+
+    >>> draw({"500": 1.0}, random.Random(1))
+    '500'
+    """
+    point = rng.random()
+    for name, rate in rates.items():
+        point -= rate
+        if point < 0:
+            return name
+    return None
+
+
+def refusal_for(status: int, message: str = "", wait: float | None = None) -> Refusal:
+    """The error of this status, in the provider's usual words when `message` is empty."""
+    kind, usual = _MESSAGES.get(status, ("invalid" if status < 500 else "server", f"Status {status}."))
+    if status == 429 and wait is None:
+        wait = 1.0
+    return Refusal(status, kind, message or usual, wait=wait)
+
+
+def befall(fault: str, plan: Plan, dialect: Dialect, options: Options) -> None:
+    """Change the plan of a good answer into one that this fault has befallen. Statuses are not made here."""
+    if fault == "slow":
+        plan.delay += options.slow_seconds
+    elif fault == "reset":
+        plan.chunks, plan.ending = (), Ending.RESET
+    elif fault == "truncated":
+        plan.chunks, plan.ending = _first_half(plan), Ending.TRUNCATED
+    elif fault == "stall":
+        plan.chunks, plan.ending, plan.hold = _first_half(plan), Ending.STALL, options.stall_seconds
+    elif fault == "garbage":
+        _garble(plan)
+    elif fault == "oversized":
+        _swell(plan, options.oversized_bytes)
+    elif fault == "stream_error" and plan.content_length is None:
+        plan.chunks = [*_first_half(plan), Chunk(dialect.stream_error())]
+
+
+def _first_half(plan: Plan) -> list[Chunk]:
+    """Half of a stream's events, or half of the bytes of a body that comes whole."""
+    if plan.content_length is None and len(plan.chunks) > 1:
+        return list(plan.chunks[: len(plan.chunks) // 2])
+    body = plan.body
+    return [Chunk(body[: len(body) // 2])]
+
+
+def _garble(plan: Plan) -> None:
+    if plan.content_length is None:
+        plan.chunks = [*_first_half(plan), Chunk(b"data: " + _GARBAGE + b"\n\n")]
+    else:
+        plan.chunks, plan.content_length = [Chunk(_GARBAGE)], len(_GARBAGE)
+
+
+def _swell(plan: Plan, size: int) -> None:
+    """Precede the body with spaces: whoever reads all of it finds a good answer at its end.
+
+    In a stream they come after the first event, as one line without an end.
+    """
+    whole, rest = divmod(size, len(_BLOCK.data))
+    padding = [_BLOCK] * whole + ([Chunk(b" " * rest)] if rest else [])
+    if plan.content_length is None:
+        plan.chunks = [*plan.chunks[:1], *padding, *plan.chunks[1:]]
+    else:
+        plan.chunks = [*padding, *plan.chunks]
+        plan.content_length += size

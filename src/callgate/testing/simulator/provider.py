@@ -1,0 +1,324 @@
+"""The simulated provider: requests in, plans out. No I/O; the time is asked of a clock that is passed in."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from callgate.testing.simulator.access import credential
+from callgate.testing.simulator.answers import Answers, Ask
+from callgate.testing.simulator.dialects import DIALECTS, Dialect, Refusal, Reply, Request
+from callgate.testing.simulator.faults import STATUS_FAULTS, befall, draw, refusal_for
+from callgate.testing.simulator.headers import quota_headers, retry_after_headers
+from callgate.testing.simulator.options import Options
+from callgate.testing.simulator.plan import Chunk, Plan
+from callgate.testing.simulator.quota import Account, Debit, Shortage
+from callgate.testing.simulator.stats import KeyStats, Stats, content_of
+
+__all__ = ["SimulatedProvider"]
+
+_JSON = ("content-type", "application/json")
+_CHARS_PER_TOKEN = 4
+_KNOWN_PATHS = 1024
+_DEFAULT_MODELS = ("sim-small", "sim-large")
+
+
+class _Ticket:
+    """What is open for one accepted request until it has ended."""
+
+    __slots__ = ("account", "debits", "finished", "settlement")
+
+    def __init__(self, account: Account, debits: dict[str, Debit]) -> None:
+        self.account = account
+        self.debits = debits
+        self.settlement: dict[str, float] = {}
+        self.finished = False
+
+
+class SimulatedProvider:
+    """A provider of language models without a socket: quotas, faults, answers and a count of everything.
+
+    `clock` gives seconds that never go back; `epoch` is what 0.0 of it is in seconds since 1970. Quotas are
+    held for each API key by itself, strictly.
+
+    >>> now = 0.0
+    >>> provider = SimulatedProvider(Options(requests_per_minute=1), clock=lambda: now)
+    >>> body = b'{"model": "m", "messages": [{"role": "user", "content": "Hello"}]}'
+    >>> def post():
+    ...     return provider.handle("POST", "/v1/chat/completions", {"authorization": "Bearer k"}, body)
+    >>> post().status, post().status
+    (200, 429)
+    >>> now = 60.0
+    >>> post().status
+    200
+    >>> provider.stats.accepted, provider.stats.refused
+    (2, 1)
+    """
+
+    def __init__(
+        self, options: Options | None = None, *, clock: Callable[[], float], epoch: float = 1_767_225_600.0
+    ) -> None:
+        self.options = options = options or Options()
+        self.stats = Stats(
+            options.window_seconds,
+            options.requests_per_minute,
+            options.tokens_per_minute,
+            options.max_contents,
+        )
+        self._clock = clock
+        self._epoch = epoch
+        self._rng = random.Random(options.seed)
+        self._draws = bool(options.faults) or (options.latency > 0 and options.latency_sigma > 0)
+        self._answers = Answers(options)
+        self._accounts: dict[str, Account] = {}
+        self._routes: dict[str, tuple[Dialect, Mapping[str, str]] | None] = {}
+        named = {"requests": options.requests_per_minute, "tokens": options.tokens_per_minute}
+        self._limits = {name: limit for name, limit in named.items() if limit is not None}
+        self._keys = None if options.keys is None else frozenset(options.keys)
+
+    def reset(self) -> None:
+        """Begin anew: quotas full, counts at zero, scripted answers from the start."""
+        self._accounts.clear()
+        self._answers.restart()
+        self.stats.reset()
+
+    def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> Plan:
+        """What to do with one request that has arrived now. `headers` have lower-case names.
+
+        Never raises for what a client sent: errors are plans too. Each plan has to be given back to `finish`
+        when it is over.
+        """
+        path, _, query = path.partition("?")
+        route = self._route(path)
+        if route is None or method != "POST":
+            return self._resource(method, path, query, headers)
+        dialect, names = route
+        key = credential(headers)
+        counts = self.stats.open(key)
+        counts.requests += 1
+        try:
+            plan = self._answer(dialect, Request(path, headers, {}, names, body, method, query), key, counts)
+        except Refusal as refusal:
+            plan = self._refuse(dialect, refusal, key)
+        counts.by_status[plan.status] += 1
+        return plan
+
+    def finish(self, plan: Plan, *, delivered: bool = True) -> None:
+        """Settle what the request really used and free its place. A second call does nothing.
+
+        `delivered` is false when the client left before the end. The answer is billed all the same.
+        """
+        ticket = plan.ticket
+        if not isinstance(ticket, _Ticket) or ticket.finished:
+            return
+        ticket.finished = True
+        ticket.account.leave()
+        self.stats.running -= 1
+        if ticket.settlement:
+            ticket.account.settle(self._clock(), ticket.debits, ticket.settlement)
+        if not delivered:
+            self.stats.abandoned += 1
+
+    def _route(self, path: str) -> tuple[Dialect, Mapping[str, str]] | None:
+        if path in self._routes:
+            return self._routes[path]
+        found = None
+        for dialect in DIALECTS:
+            if match := dialect.paths.fullmatch(path):
+                found = (dialect, {name: value for name, value in match.groupdict().items() if value})
+                break
+        if len(self._routes) < _KNOWN_PATHS:  # paths come from the client: the memory of them must be bounded
+            self._routes[path] = found
+        return found
+
+    def _account(self, key: str) -> Account:
+        account = self._accounts.get(key)
+        if account is None:
+            options = self.options
+            account = Account.open(
+                self._limits,
+                kind=options.window,
+                period=options.window_seconds,
+                concurrency=options.concurrency,
+            )
+            self._accounts[key] = account
+        return account
+
+    def _answer(self, dialect: Dialect, request: Request, key: str, counts: KeyStats) -> Plan:
+        """The whole way of a request, in the order in which a provider goes it. Raises Refusal."""
+        if self._keys is not None and key not in self._keys:
+            raise refusal_for(401)
+        dialect.check_access(request)
+        request = _parsed(request)
+        ask = dialect.read(request)
+        content = content_of({**request.body, **request.names} if request.names else request.body)
+        ask.attempt = self.stats.arrived(content)
+        if self.options.models is not None and ask.model not in self.options.models:
+            raise Refusal(
+                404, "not_found", f"The model `{ask.model}` does not exist or you do not have access to it."
+            )
+        self._measure(ask)
+        ticket = self._admit(ask, key, counts)
+        try:
+            plan = self._made(dialect, ask, content, counts, ticket)
+        except Refusal as refusal:
+            plan = self._refuse(dialect, refusal, key)
+        plan.ticket = ticket
+        return plan
+
+    def _measure(self, ask: Ask) -> None:
+        """Count the input, and refuse what does not fit into the model's context."""
+        chars = ask.input_chars
+        if ask.tools:
+            chars += len(orjson.dumps(ask.body.get("tools")))
+        ask.input_tokens = max(1, -(-chars // _CHARS_PER_TOKEN))
+        limit = self.options.context_tokens
+        if limit is not None and ask.input_tokens + (ask.max_tokens or 0) > limit:
+            raise Refusal(
+                400,
+                "context_length",
+                f"This model's maximum context length is {limit} tokens. However, you requested "
+                f"{ask.input_tokens + (ask.max_tokens or 0)} tokens ({ask.input_tokens} in the messages, "
+                f"{ask.max_tokens or 0} in the completion).",
+                param="messages",
+            )
+
+    def _admit(self, ask: Ask, key: str, counts: KeyStats) -> _Ticket:
+        now, options = self._clock(), self.options
+        tokens: float = ask.input_tokens
+        if options.accounting != "actual":
+            wanted = ask.max_tokens if ask.max_tokens is not None else options.assumed_output_tokens
+            tokens += wanted * ask.choices
+        account = self._account(key)
+        admitted = account.admit(now, {"requests": 1, "tokens": tokens})
+        if isinstance(admitted, Shortage):
+            counts.refused += 1
+            raise _over_quota(admitted, ask.model)
+        counts.accepted += 1
+        counts.used.add(now, tokens)
+        self.stats.running += 1
+        self.stats.most_running = max(self.stats.most_running, self.stats.running)
+        return _Ticket(account, admitted)
+
+    def _made(self, dialect: Dialect, ask: Ask, content: int, counts: KeyStats, ticket: _Ticket) -> Plan:
+        """The plan of an admitted request's answer, with the fault that befalls it. Raises Refusal."""
+        options, fault, latency = self.options, None, self.options.latency
+        if self._draws:
+            self._rng.seed((options.seed << 96) ^ (ask.attempt << 64) ^ content)
+            fault = draw(options.faults, self._rng)
+            if options.latency_sigma:
+                latency *= self._rng.lognormvariate(0.0, options.latency_sigma)
+        if fault in STATUS_FAULTS:
+            self.stats.faults[fault] += 1
+            raise refusal_for(int(fault))
+        answers = self._answers.make(ask, content)
+        for answer in answers:
+            if answer.status != 200:
+                raise refusal_for(answer.status, answer.message, answer.retry_after)
+            fault = answer.fault or fault
+        if fault in STATUS_FAULTS:
+            self.stats.faults[fault] += 1
+            raise refusal_for(int(fault), wait=answers[0].retry_after)
+        reply = Reply(ask, answers, f"{content:016x}{ask.attempt:04x}", int(self._epoch + self._clock()))
+        self._bill(reply, content, counts, ticket)
+        plan = self._planned(dialect, reply, 0.0 if options.quick else latency, ticket)
+        if fault is not None:
+            self.stats.faults[fault] += 1
+            befall(fault, plan, dialect, options)
+            if fault == "reset":
+                plan.status = 0
+        return plan
+
+    def _bill(self, reply: Reply, content: int, counts: KeyStats, ticket: _Ticket) -> None:
+        options = self.options
+        read, written, cached = reply.ask.input_tokens, reply.output_tokens, reply.cached_tokens
+        counts.input_tokens += read
+        counts.output_tokens += written
+        counts.cached_tokens += cached
+        cached_price = options.input_price if options.cached_price is None else options.cached_price
+        dollars = (
+            (read - cached) * options.input_price + cached * cached_price + written * options.output_price
+        )
+        counts.bill += dollars / 1e6
+        self.stats.made(content)
+        if options.accounting != "reserve":
+            ticket.settlement = {"tokens": read + written}
+
+    def _planned(self, dialect: Dialect, reply: Reply, latency: float, ticket: _Ticket) -> Plan:
+        now, speed = self._clock(), self.options.tokens_per_second
+        headers = [(dialect.request_id_header, "req_" + reply.number)]
+        family = self.options.headers or dialect.header_family
+        headers += quota_headers(family, ticket.account, now, self._epoch + now)
+        if reply.ask.stream:
+            pace = 0.0 if speed is None or self.options.quick else 1 / speed
+            chunks = [Chunk(event.data, event.tokens * pace) for event in dialect.stream(reply)]
+            headers.append(("content-type", dialect.stream_type))
+            return Plan(200, headers, chunks, latency)
+        if speed is not None and not self.options.quick:
+            latency += reply.output_tokens / speed
+        body = dialect.whole(reply)
+        headers.append(_JSON)
+        return Plan(200, headers, (Chunk(body),), latency, content_length=len(body))
+
+    def _refuse(self, dialect: Dialect, refusal: Refusal, key: str) -> Plan:
+        now = self._clock()
+        extra, body = dialect.error(refusal)
+        headers = [_JSON, *extra]
+        if key in self._accounts:
+            family = self.options.headers or dialect.header_family
+            headers += quota_headers(family, self._accounts[key], now, self._epoch + now)
+        if refusal.wait is not None:
+            forms = self.options.retry_after_forms
+            forms = dialect.retry_after if forms is None else forms
+            headers += retry_after_headers(forms, refusal.wait, self._epoch + now)
+        return Plan(refusal.status, headers, (Chunk(body),), content_length=len(body))
+
+    def _resource(self, method: str, path: str, query: str, headers: Mapping[str, str]) -> Plan:
+        """What is no call of a model: the list of models, and the simulator's own pages."""
+        if (method, path) == ("GET", "/stats"):
+            return _json(200, self.stats.as_dict(contents="contents=1" in query))
+        if (method, path) == ("POST", "/reset"):
+            self.reset()
+            return _json(200, {"reset": True})
+        if method == "GET" and path.endswith("/models"):
+            if self._keys is not None and credential(headers) not in self._keys:
+                return self._refuse(DIALECTS[0], refusal_for(401), "")
+            names = self.options.models or _DEFAULT_MODELS
+            models = [{"id": name, "object": "model", "created": 0, "owned_by": "callgate"} for name in names]
+            return _json(200, {"object": "list", "data": models})
+        known = self._route(path) is not None
+        message = f"{method} is not allowed on {path}." if known else f"Invalid URL ({method} {path})"
+        return self._refuse(DIALECTS[0], refusal_for(405 if known else 404, message), "")
+
+
+def _parsed(request: Request) -> Request:
+    try:
+        body = orjson.loads(request.raw)
+    except orjson.JSONDecodeError as error:
+        raise Refusal(400, "invalid", f"We could not parse the JSON body of your request: {error}") from None
+    if not isinstance(body, dict):
+        raise Refusal(400, "invalid", "The JSON body of a request has to be an object.")
+    return Request(
+        request.path, request.headers, body, request.names, request.raw, request.method, request.query
+    )
+
+
+def _over_quota(short: Shortage, model: str) -> Refusal:
+    unit = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}.get(
+        short.quota, short.quota
+    )
+    said = f"Rate limit reached for {model} on {unit}: Limit {short.limit:g}, Used {short.used:g}, "
+    said += f"Requested {short.requested:g}."
+    if short.wait == float("inf"):
+        said += " The request is larger than the whole limit: make it smaller."
+        return Refusal(429, "rate_limit", said, quota=short.quota)
+    said += f" Please try again in {short.wait:.3f}s."
+    return Refusal(429, "rate_limit", said, wait=short.wait, quota=short.quota)
+
+
+def _json(status: int, content: Any) -> Plan:
+    body = orjson.dumps(content)
+    return Plan(status, [_JSON], (Chunk(body),), content_length=len(body))

@@ -1,0 +1,111 @@
+"""The simulator as a server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import TracebackType
+from typing import Any
+
+from callgate.testing.simulator.http_server import Connection
+from callgate.testing.simulator.options import Options
+from callgate.testing.simulator.provider import SimulatedProvider
+from callgate.testing.simulator.stats import Stats
+
+__all__ = ["Simulator"]
+
+
+class Simulator:
+    """A provider of language models on 127.0.0.1 that holds its quotas strictly and counts everything.
+
+    Options are those of `Options`, as keywords; `port=0` takes a free one. Unknown ones raise TypeError,
+    impossible values ValueError, a port in use OSError. It runs in the event loop that enters it.
+
+    >>> import asyncio, urllib.request
+    >>> async def main():
+    ...     async with Simulator(requests_per_minute=600, seed=1) as sim:
+    ...         models = await asyncio.to_thread(urllib.request.urlopen, sim.base_url + "/models")
+    ...         with models:
+    ...             return models.status
+    >>> asyncio.run(main())
+    200
+    """
+
+    def __init__(self, options: Options | None = None, /, *, port: int = 0, **named: Any) -> None:
+        if options is not None and named:
+            raise TypeError("give the simulator's options as one Options object or as keywords, not both")
+        self.options = options if options is not None else Options.of(**named)
+        self._wanted_port = port
+        self._server: asyncio.Server | None = None
+        self._provider: SimulatedProvider | None = None
+        self._opened: set[Connection] = set()
+
+    def __repr__(self) -> str:
+        if self._server is None:
+            return "<Simulator, not running>"
+        return f"<Simulator at {self.base_url}: {self.stats.requests} requests, {self.stats.running} running>"
+
+    @property
+    def provider(self) -> SimulatedProvider:
+        """The provider behind the socket. Raises RuntimeError before the simulator was first started."""
+        if self._provider is None:
+            raise RuntimeError("the simulator has not been started: use `async with Simulator(...) as sim`")
+        return self._provider
+
+    @property
+    def port(self) -> int:
+        """The port it listens on. Raises RuntimeError while it does not run."""
+        if self._server is None:
+            raise RuntimeError("the simulator is not running: use `async with Simulator(...) as sim`")
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        """The server, such as `http://127.0.0.1:8000`: base URL for Anthropic, Gemini and Bedrock clients."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def base_url(self) -> str:
+        """The base URL for clients of OpenAI and what is compatible with it: `http://127.0.0.1:8000/v1`."""
+        return self.url + "/v1"
+
+    @property
+    def stats(self) -> Stats:
+        """What has been counted; still there after the simulator has ended."""
+        return self.provider.stats
+
+    def reset(self) -> None:
+        """Begin anew: quotas full, counts at zero, scripted answers from the start."""
+        self.provider.reset()
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when the port is taken; does nothing when it listens already."""
+        if self._server is not None:
+            return
+        loop = asyncio.get_running_loop()
+        # Not loop.time(): uvloop's moves in steps of a millisecond, too coarse for a strict quota.
+        clock = time.monotonic
+        provider = SimulatedProvider(self.options, clock=clock, epoch=time.time() - clock())
+        self._provider = provider
+        self._server = await loop.create_server(
+            lambda: Connection(provider, loop, self._opened), "127.0.0.1", self._wanted_port, backlog=4096
+        )
+
+    async def stop(self) -> None:
+        """Stop listening and cut every connection that is still open."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        for connection in list(self._opened):
+            connection.abort()
+        await server.wait_closed()
+
+    async def __aenter__(self) -> Simulator:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
