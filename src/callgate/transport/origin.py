@@ -1,0 +1,107 @@
+"""Where requests may go and what headers they may carry: checked when set, not only when sent."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from callgate.errors import ConfigurationError
+
+__all__ = ["check_base_url", "check_headers", "is_loopback", "origin_of"]
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FORBIDDEN_IN_VALUE = re.compile(r"[\r\n\0]")
+_NO_CONTROLS = re.compile(r"[\x21-\x7e]+")
+
+
+def check_base_url(url: str, allow_http: bool = False) -> str:
+    """The URL without a slash at its end, when keys may be sent below it.
+
+    Args:
+        url: Where requests go; a path may follow the host.
+        allow_http: Permit plain HTTP to hosts other than this machine's own.
+
+    Raises:
+        ConfigurationError: it is no HTTP URL, holds a user or a password, or would send keys in the clear.
+
+    >>> check_base_url("https://api.openai.com/v1/")
+    'https://api.openai.com/v1'
+    >>> check_base_url("http://127.0.0.1:8000")
+    'http://127.0.0.1:8000'
+    """
+    if not isinstance(url, str) or not _NO_CONTROLS.fullmatch(url):
+        raise ConfigurationError("the base URL must be a string without blanks or control characters")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"the base URL cannot be read: {error}") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigurationError("the base URL must start with https://HOST (or http:// on this machine)")
+    if parts.username is not None or parts.password is not None:
+        raise ConfigurationError(
+            f"the base URL for {host} holds a user name or password; pass these as auth= or a header"
+        )
+    if parts.query or parts.fragment:
+        raise ConfigurationError(f"the base URL for {host} must not hold a query or a fragment")
+    if parts.scheme == "http" and not allow_http and not is_loopback(host):
+        raise ConfigurationError(
+            f"http://{host} would send keys in the clear; use https://, or allow_http=True if that is meant"
+        )
+    return url.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the name or address means this machine.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost.example.com")
+    (True, False)
+    """
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Refuse headers that cannot be sent or would smuggle in another one.
+
+    Raises:
+        ConfigurationError: a name that is no token; a value that is no string or holds CR, LF or NUL. The
+            message names the header and never shows the value.
+
+    >>> check_headers({"x-tag": "blue\\r\\nx-admin: 1"})
+    Traceback (most recent call last):
+        ...
+    callgate.errors.ConfigurationError: the value of header 'x-tag' holds a line break or NUL
+    """
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+            raise ConfigurationError(f"{name!r} is no header name")
+        if not isinstance(value, str):
+            raise ConfigurationError(
+                f"the value of header {name!r} is a {type(value).__name__}, not a string"
+            )
+        if _FORBIDDEN_IN_VALUE.search(value):
+            raise ConfigurationError(f"the value of header {name!r} holds a line break or NUL")
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port: what may be shown of a URL, and within which credentials stay.
+
+    >>> origin_of("https://user:secret@api.example.com/v1?key=secret")
+    'https://api.example.com:443'
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "an unreadable URL"
+    if not host:
+        return "a URL without a host"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}:{port or (443 if parts.scheme == 'https' else 80)}"
