@@ -1,0 +1,366 @@
+"""Where things are said: every provider by name, as data.
+
+A host is a base URL, a way to prove who is asking, and the habits of its quota. How the words are formed is
+the dialect's matter; most hosts speak OpenAI's chat dialect and differ only in this table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from callgate.errors import ConfigurationError
+
+__all__ = [
+    "HOSTS",
+    "AuthKind",
+    "ChatQuirks",
+    "Host",
+    "Reservation",
+    "Window",
+    "find_host",
+    "resolve_base_url",
+]
+
+AuthKind = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "sigv4", "google", "none"]
+Reservation = Literal["max_tokens", "input_output"]
+Window = Literal["bucket", "fixed", "sliding", "none"]
+
+MINUTE = 60.0
+DAY = 86_400.0
+
+# OpenAI's reasoning families refuse `max_tokens`, which their own older models and all others understand.
+_REASONING_FAMILIES = re.compile(r"(?:o\d|gpt-[5-9])")
+
+
+@dataclass(frozen=True, slots=True)
+class ChatQuirks:
+    """How a host deviates from OpenAI's chat dialect in what it accepts.
+
+    Attributes:
+        renamed: Fields of the request that this host calls by another name, in pairs (ours, its).
+        stream_options: Whether it accepts `stream_options`; those that do not send the usage unasked.
+        completion_tokens_for: Models, by a pattern at the start of the name, that want `max_tokens` under
+            the name `max_completion_tokens`.
+    """
+
+    renamed: tuple[tuple[str, str], ...] = ()
+    stream_options: bool = True
+    completion_tokens_for: re.Pattern[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One provider: where it is, how it is asked, and what it counts.
+
+    Attributes:
+        provider: The name a user writes: "groq".
+        name: The name of the ready-made endpoint: "groq_chat".
+        dialect: What it speaks, as `catalog.find_dialect` knows it.
+        base_url: Without a trailing slash; None when only the user can know it. `{region}` is filled in by
+            whoever sends.
+        base_url_env: The variable that overrides `base_url`, the official SDK's own where there is one.
+        api_key_env: The variable that holds the key, or None when there is no key.
+        other_api_key_envs: Variables that are read when the first is not set.
+        auth: How the key is shown.
+        api_key_required: Whether a call without a key is pointless.
+        quota_headers: The family of its quota headers, as `quota_headers.read_quota` knows it.
+        reservation: What it holds against tokens per period when a call begins: the input and all of
+            `max_tokens`, or the input and what is really written.
+        counts_cache_reads: Whether tokens read from its prompt cache count against the quota.
+        window: How it counts a period, as far as it tells.
+        requests_period, tokens_period: Seconds that its request and token limits refer to.
+        price_provider: Its id at genai-prices, or None when it has no prices there.
+        quirks: Deviations from OpenAI's chat dialect.
+        aliases: Other names it is found by.
+
+    >>> find_host("groq").base_url
+    'https://api.groq.com/openai/v1'
+    """
+
+    provider: str
+    name: str
+    dialect: str = "openai_chat"
+    base_url: str | None = None
+    base_url_env: str | None = None
+    api_key_env: str | None = None
+    other_api_key_envs: tuple[str, ...] = ()
+    auth: AuthKind = "bearer"
+    api_key_required: bool = True
+    quota_headers: str = "none"
+    reservation: Reservation = "max_tokens"
+    counts_cache_reads: bool = True
+    window: Window = "bucket"
+    requests_period: float = MINUTE
+    tokens_period: float = MINUTE
+    price_provider: str | None = None
+    quirks: ChatQuirks = field(default_factory=ChatQuirks)
+    aliases: tuple[str, ...] = ()
+
+
+_OPENAI_QUIRKS = ChatQuirks(completion_tokens_for=_REASONING_FAMILIES)
+
+_ALL = (
+    Host(
+        provider="openai",
+        name="openai_chat",
+        base_url="https://api.openai.com/v1",
+        base_url_env="OPENAI_BASE_URL",
+        api_key_env="OPENAI_API_KEY",
+        quota_headers="openai",
+        price_provider="openai",
+        quirks=_OPENAI_QUIRKS,
+    ),
+    Host(
+        provider="openai_responses",
+        name="openai_responses",
+        dialect="openai_responses",
+        base_url="https://api.openai.com/v1",
+        base_url_env="OPENAI_BASE_URL",
+        api_key_env="OPENAI_API_KEY",
+        quota_headers="openai",
+        price_provider="openai",
+    ),
+    Host(
+        provider="groq",
+        name="groq_chat",
+        base_url="https://api.groq.com/openai/v1",
+        base_url_env="GROQ_BASE_URL",
+        api_key_env="GROQ_API_KEY",
+        quota_headers="groq",
+        counts_cache_reads=False,
+        requests_period=DAY,
+        price_provider="groq",
+    ),
+    Host(
+        provider="openrouter",
+        name="openrouter",
+        base_url="https://openrouter.ai/api/v1",
+        base_url_env="OPENROUTER_BASE_URL",
+        api_key_env="OPENROUTER_API_KEY",
+        quota_headers="plain",
+        price_provider="openrouter",
+        aliases=("open_router",),
+    ),
+    Host(
+        provider="nvidia_nim",
+        name="nvidia_nim",
+        base_url="https://integrate.api.nvidia.com/v1",
+        base_url_env="NVIDIA_NIM_BASE_URL",
+        api_key_env="NVIDIA_NIM_API_KEY",
+        other_api_key_envs=("NVIDIA_API_KEY",),
+        aliases=("nvidia", "nim"),
+    ),
+    Host(
+        provider="mistral",
+        name="mistral",
+        base_url="https://api.mistral.ai/v1",
+        base_url_env="MISTRAL_BASE_URL",
+        api_key_env="MISTRAL_API_KEY",
+        quota_headers="per_period",
+        window="fixed",
+        price_provider="mistral",
+        # It refuses every field it does not know, with a 422.
+        quirks=ChatQuirks(renamed=(("seed", "random_seed"),), stream_options=False),
+        aliases=("mistralai",),
+    ),
+    Host(
+        provider="deepseek",
+        name="deepseek",
+        base_url="https://api.deepseek.com/v1",
+        base_url_env="DEEPSEEK_BASE_URL",
+        api_key_env="DEEPSEEK_API_KEY",
+        window="none",
+        price_provider="deepseek",
+    ),
+    Host(
+        provider="together",
+        name="together",
+        base_url="https://api.together.xyz/v1",
+        base_url_env="TOGETHER_BASE_URL",
+        api_key_env="TOGETHER_API_KEY",
+        quota_headers="plain",
+        price_provider="together",
+        aliases=("together_ai", "togetherai"),
+    ),
+    Host(
+        provider="fireworks",
+        name="fireworks",
+        base_url="https://api.fireworks.ai/inference/v1",
+        base_url_env="FIREWORKS_BASE_URL",
+        api_key_env="FIREWORKS_API_KEY",
+        quota_headers="openai",
+        price_provider="fireworks",
+        aliases=("fireworks_ai",),
+    ),
+    Host(
+        provider="cerebras",
+        name="cerebras",
+        base_url="https://api.cerebras.ai/v1",
+        base_url_env="CEREBRAS_BASE_URL",
+        api_key_env="CEREBRAS_API_KEY",
+        quota_headers="per_period",
+        price_provider="cerebras",
+    ),
+    Host(
+        provider="xai",
+        name="xai",
+        base_url="https://api.x.ai/v1",
+        base_url_env="XAI_BASE_URL",
+        api_key_env="XAI_API_KEY",
+        quota_headers="openai",
+        price_provider="x-ai",
+        aliases=("x_ai", "grok"),
+    ),
+    Host(
+        provider="azure",
+        name="azure",
+        base_url_env="AZURE_OPENAI_ENDPOINT",
+        api_key_env="AZURE_OPENAI_API_KEY",
+        auth="api-key",
+        quota_headers="azure",
+        window="fixed",
+        price_provider="azure",
+        quirks=_OPENAI_QUIRKS,
+        aliases=("azure_openai",),
+    ),
+    Host(
+        provider="ollama",
+        name="ollama",
+        base_url="http://localhost:11434/v1",
+        base_url_env="OLLAMA_BASE_URL",
+        api_key_env="OLLAMA_API_KEY",
+        api_key_required=False,
+        window="none",
+    ),
+    Host(
+        provider="vllm",
+        name="vllm",
+        base_url="http://localhost:8000/v1",
+        base_url_env="VLLM_BASE_URL",
+        api_key_env="VLLM_API_KEY",
+        api_key_required=False,
+        window="none",
+        aliases=("hosted_vllm",),
+    ),
+    Host(
+        provider="anthropic",
+        name="anthropic_messages",
+        dialect="anthropic",
+        base_url="https://api.anthropic.com",
+        base_url_env="ANTHROPIC_BASE_URL",
+        api_key_env="ANTHROPIC_API_KEY",
+        auth="x-api-key",
+        quota_headers="anthropic",
+        reservation="input_output",
+        counts_cache_reads=False,
+        price_provider="anthropic",
+        aliases=("claude",),
+    ),
+    Host(
+        provider="gemini",
+        name="gemini",
+        dialect="gemini",
+        base_url="https://generativelanguage.googleapis.com",
+        base_url_env="GOOGLE_GEMINI_BASE_URL",
+        api_key_env="GEMINI_API_KEY",
+        other_api_key_envs=("GOOGLE_API_KEY",),
+        auth="x-goog-api-key",
+        reservation="input_output",
+        price_provider="google",
+        aliases=("google",),
+    ),
+    Host(
+        provider="bedrock",
+        name="bedrock",
+        dialect="bedrock",
+        base_url="https://bedrock-runtime.{region}.amazonaws.com",
+        base_url_env="AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+        auth="sigv4",
+        price_provider="aws",
+        aliases=("aws", "aws_bedrock"),
+    ),
+    Host(
+        provider="bedrock_invoke",
+        name="bedrock_invoke",
+        dialect="bedrock_invoke",
+        base_url="https://bedrock-runtime.{region}.amazonaws.com",
+        base_url_env="AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+        auth="sigv4",
+        price_provider="aws",
+    ),
+    Host(
+        provider="vertex",
+        name="vertex",
+        dialect="vertex",
+        base_url="https://{region}-aiplatform.googleapis.com",
+        base_url_env="VERTEX_BASE_URL",
+        auth="google",
+        reservation="input_output",
+        price_provider="google",
+        aliases=("vertex_ai", "gcp"),
+    ),
+    Host(
+        provider="claude_code",
+        name="claude_code_cli",
+        dialect="claude_code",
+        auth="none",
+        api_key_required=False,
+        reservation="input_output",
+        window="none",
+        price_provider="anthropic",
+    ),
+    Host(
+        provider="local",
+        name="local",
+        auth="none",
+        api_key_required=False,
+        window="none",
+    ),
+)
+
+HOSTS: Mapping[str, Host] = {host.provider: host for host in _ALL}
+"""Provider name -> host."""
+
+_BY_ANY_NAME = {
+    **{alias: host for host in _ALL for alias in (host.name, *host.aliases)},
+    **HOSTS,
+}
+
+
+def find_host(provider: str) -> Host:
+    """The host of this name; capitals and hyphens do not matter.
+
+    Raises:
+        ConfigurationError: (a ValueError) when nobody goes by that name; it lists those known.
+
+    >>> find_host("Together-AI").provider
+    'together'
+    """
+    host = _BY_ANY_NAME.get(provider.strip().lower().replace("-", "_"))
+    if host is None:
+        raise ConfigurationError(
+            f"unknown provider {provider!r}; give base_url= for a server of your own, "
+            f"or use one of {', '.join(sorted(HOSTS))}"
+        )
+    return host
+
+
+def resolve_base_url(host: Host, environ: Mapping[str, str]) -> str | None:
+    """The host's base URL without a trailing slash: from its variable in `environ`, else from the table.
+
+    None when neither says; then only the user can.
+
+    >>> resolve_base_url(find_host("openai"), {"OPENAI_BASE_URL": "http://127.0.0.1:8080/v1/"})
+    'http://127.0.0.1:8080/v1'
+    """
+    told = environ.get(host.base_url_env, "").strip() if host.base_url_env else ""
+    if not told:
+        return host.base_url
+    told = told.rstrip("/")
+    if host.provider == "azure" and "/openai" not in told:
+        # The SDK's variable names the resource alone.
+        return told + "/openai/v1"
+    return told

@@ -1,0 +1,216 @@
+"""JSON from the other side of the wire, read without trust; and JSON for it, written.
+
+What a provider sends is hostile until proven otherwise: truncated, nested a thousand deep, with numbers that
+are none. Everything here either gives a plain value or raises a `ResponseError`; nothing else ever comes out.
+The readers of single values (`as_dict`, `as_text`, `token_count` ...) never raise: a field of the wrong type
+reads as a field that is absent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import orjson
+
+from callgate.errors import InvalidRequestError, ResponseError
+
+__all__ = [
+    "as_dict",
+    "as_list",
+    "as_text",
+    "as_text_or_none",
+    "excerpt",
+    "read_arguments",
+    "read_json",
+    "read_object",
+    "token_count",
+    "write_json",
+]
+
+# orjson writes at most 254 levels, so what is nested deeper could be read but never written down again.
+_MAX_DEPTH = 200
+_MAX_TOKENS = 10**12
+_EXCERPT = 2000
+_LONE_SURROGATE = re.compile(
+    r"(\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
+
+
+def read_json(data: bytes | str) -> Any:
+    """The value that `data` says.
+
+    What strict JSON forbids but servers do send (NaN, a number too large, half a surrogate pair, bytes that
+    are no UTF-8) reads as null or as U+FFFD, so that one bad figure does not cost the whole answer.
+
+    Raises:
+        ResponseError: when it is no JSON, or nested deeper than 200 levels.
+
+    >>> read_json(b'{"a": [1, NaN]}')
+    {'a': [1, None]}
+    """
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        value = _read_leniently(data)
+    if len(data) > 2 * _MAX_DEPTH and _opening_brackets(data) > _MAX_DEPTH and _depth(value) > _MAX_DEPTH:
+        raise ResponseError(
+            f"the answer is nested deeper than {_MAX_DEPTH} levels", response_content=excerpt(data)
+        )
+    return value
+
+
+def read_object(data: bytes | str) -> dict[str, Any]:
+    """The JSON object that `data` says.
+
+    Raises:
+        ResponseError: when it is no JSON, nested too deep, or not an object.
+    """
+    value = read_json(data)
+    if type(value) is not dict:
+        raise ResponseError(
+            f"the answer is not a JSON object but {type(value).__name__}", response_content=excerpt(data)
+        )
+    return value
+
+
+def read_arguments(value: Any) -> tuple[dict[str, Any], str | None]:
+    """The arguments of a tool call, and the model's own text when that is no JSON object.
+
+    Models write arguments as JSON text; some servers send the object itself. Nothing at all means that the
+    tool is called without arguments.
+
+    >>> read_arguments('{"city": "Oslo"}')
+    ({'city': 'Oslo'}, None)
+    >>> read_arguments('{"city": "Os')
+    ({}, '{"city": "Os')
+    """
+    if type(value) is dict:
+        return value, None
+    if not isinstance(value, str):
+        return {}, None if value is None else write_json(value).decode()
+    if not value.strip():
+        return {}, None
+    try:
+        read = read_json(value)
+    except ResponseError:
+        return {}, value
+    return (read, None) if type(read) is dict else ({}, value)
+
+
+def write_json(value: Any) -> bytes:
+    """`value` as JSON. Messages, pydantic models and other dataclasses are written as their fields.
+
+    Raises:
+        InvalidRequestError: when something in it cannot be said in JSON.
+    """
+    try:
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+    except TypeError as error:
+        raise InvalidRequestError(
+            f"the request cannot be written as JSON: {error}", surely_unsent=True
+        ) from None
+
+
+def token_count(value: Any) -> int:
+    """A number of tokens; 0 for whatever cannot be one (text, a negative, a fraction, an absurd number).
+
+    >>> token_count(12), token_count(True), token_count(1e300), token_count(None)
+    (12, 0, 0, 0)
+    """
+    if type(value) is int:
+        return value if 0 <= value <= _MAX_TOKENS else 0
+    if type(value) is float and 0 <= value <= _MAX_TOKENS and value.is_integer():
+        return int(value)
+    return 0
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """`value` when it is an object, else an empty one."""
+    return value if type(value) is dict else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """`value` when it is a list, else an empty one."""
+    return value if type(value) is list else []
+
+
+def as_text(value: Any) -> str:
+    """`value` when it is text, else empty text."""
+    return value if type(value) is str else ""
+
+
+def as_text_or_none(value: Any) -> str | None:
+    """`value` when it is text that is not empty, else None."""
+    return value if type(value) is str and value else None
+
+
+def excerpt(data: bytes | str) -> str:
+    """The beginning of `data` as text, for an error to show."""
+    head = data[:_EXCERPT]
+    return head if isinstance(head, str) else head.decode("utf-8", "replace")
+
+
+def _read_leniently(data: bytes | str) -> Any:
+    text = data if isinstance(data, str) else data.decode("utf-8-sig", "replace")
+    text = _LONE_SURROGATE.sub(lambda found: found[1] or "\\ufffd", text)
+    try:
+        return json.loads(
+            text,
+            strict=False,
+            parse_constant=lambda _: None,
+            parse_int=_finite_int,
+            parse_float=_finite_float,
+        )
+    except (ValueError, RecursionError):
+        what = "the answer is empty" if not text.strip() else "the answer is not JSON"
+        raise ResponseError(what, response_content=excerpt(data)) from None
+
+
+def _finite_int(digits: str) -> int | float | None:
+    # Beyond 64 bits orjson could not write it again; Python refuses more than 4300 digits by itself.
+    return int(digits) if len(digits) < 19 else _finite_float(digits)
+
+
+def _finite_float(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
+
+
+def _opening_brackets(data: bytes | str) -> int:
+    if isinstance(data, str):
+        return data.count("{") + data.count("[")
+    return data.count(b"{") + data.count(b"[")
+
+
+def _depth(value: Any) -> int:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > _MAX_DEPTH:
+            break
+        children: list[Any] = []
+        for item in level:
+            if type(item) is dict:
+                children.extend(item.values())
+            elif type(item) is list:
+                children.extend(item)
+        level = children
+    return depth
+
+
+def _plain(value: Any) -> Any:
+    to_dict = getattr(value, "to_dict", None) or getattr(value, "model_dump", None)
+    if callable(to_dict):
+        return to_dict()
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, frozenset | set | tuple):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
