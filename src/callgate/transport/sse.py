@@ -1,0 +1,115 @@
+"""Server-sent events out of bytes that come in pieces of any size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from callgate.errors import ResponseTooLargeError
+
+__all__ = ["SSEParser", "ServerSentEvent"]
+
+_MAX_EVENT_BYTES = 16 * 1024 * 1024
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(slots=True)
+class ServerSentEvent:
+    """One event: its name ("" when it has none) and its data, the lines of it joined by newlines."""
+
+    event: str
+    data: str
+
+
+class SSEParser:
+    """Takes a stream of server-sent events apart.
+
+    Lines end in LF, CR or CRLF; comments, `id` and `retry` are passed over; an event without data is none.
+    The time is linear in the bytes, however small the pieces.
+
+    Args:
+        max_event_bytes: The most that one event may hold, so that a server without line ends cannot fill
+            the memory.
+
+    >>> parser = SSEParser()
+    >>> parser.feed(b"data: hel")
+    []
+    >>> parser.feed(b"lo\\n\\n")
+    [ServerSentEvent(event='', data='hello')]
+    """
+
+    __slots__ = ("_at_start", "_data", "_event", "_held", "_max", "_pieces", "_skip_line_feed")
+
+    def __init__(self, max_event_bytes: int = _MAX_EVENT_BYTES) -> None:
+        self._max = max_event_bytes
+        self._pieces: list[bytes] = []
+        self._data: list[bytes] = []
+        self._event = b""
+        self._held = 0  # bytes in _pieces and _data
+        self._skip_line_feed = False
+        self._at_start = True
+
+    def feed(self, data: bytes) -> list[ServerSentEvent]:
+        """The events that `data` completes.
+
+        Raises:
+            ResponseTooLargeError: when one event is over the cap.
+        """
+        if not data:
+            return []
+        if self._skip_line_feed:
+            self._skip_line_feed = False
+            if data[:1] == b"\n":
+                data = data[1:]
+        if b"\r" in data:
+            self._skip_line_feed = data[-1:] == b"\r"
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        self._held += len(data)
+        if b"\n" not in data:
+            self._pieces.append(data)
+            self._check_size()
+            return []
+        if self._pieces:
+            self._pieces.append(data)
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+        lines = data.split(b"\n")
+        tail = lines.pop()
+        events = self._read(lines)
+        if tail:
+            self._pieces.append(tail)
+        self._held = len(tail) + sum(map(len, self._data))
+        self._check_size()
+        return events
+
+    def finish(self) -> list[ServerSentEvent]:
+        """The last event, when the bytes ended without the empty line that should have followed it.
+
+        It may be cut off anywhere: whoever asks for it must be ready for that.
+        """
+        tail = b"".join(self._pieces)
+        self._pieces.clear()
+        return self._read([tail, b""])
+
+    def _read(self, lines: list[bytes]) -> list[ServerSentEvent]:
+        events: list[ServerSentEvent] = []
+        if self._at_start and lines:
+            self._at_start = False
+            lines[0] = lines[0].removeprefix(_BOM)
+        for line in lines:
+            if not line:
+                if self._data:
+                    text = b"\n".join(self._data).decode("utf-8", "replace")
+                    events.append(ServerSentEvent(self._event.decode("utf-8", "replace"), text))
+                    self._data = []
+                self._event = b""
+                continue
+            name, _, value = line.partition(b":")
+            if name == b"data":
+                self._data.append(value[1:] if value[:1] == b" " else value)
+            elif name == b"event":
+                self._event = value[1:] if value[:1] == b" " else value
+        return events
+
+    def _check_size(self) -> None:
+        if self._held > self._max:
+            raise ResponseTooLargeError(f"one event of the stream is over {self._max} bytes")
