@@ -1,0 +1,316 @@
+"""How an endpoint is configured: the models of the documents, checked when they are made.
+
+No configuration gives a key away: it is held as a `SecretStr`, errors do not show what was passed, and what
+is serialised names the environment variable of the key, if it came from one, and nothing else of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from string import Formatter
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+
+from callgate.calling import mask_headers
+from callgate.errors import ConfigurationError
+from callgate.transport.origin import check_base_url, check_headers
+
+__all__ = [
+    "ApiKey",
+    "EndpointConfig",
+    "HttpTransportConfig",
+    "SdkTransportConfig",
+    "ServiceEndpointConfig",
+    "key_variable",
+    "read_key",
+]
+
+AuthType = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "none"]
+
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
+# Singular at the end: `api_key` and `auth_token` are secrets, `max_tokens` is none.
+_SECRET_NAME = re.compile(
+    r"(^|[_-])(key|secret|token|password|credentials?|auth|authorization)$", re.IGNORECASE
+)
+
+
+def _as_secret(value: Any) -> Any:
+    return SecretStr(value) if isinstance(value, str) else value
+
+
+ApiKey = Annotated[SecretStr | None, BeforeValidator(_as_secret)]
+"""A key, or the name of the environment variable that holds it."""
+
+
+def key_variable(api_key: SecretStr | str | None) -> str | None:
+    """The environment variable that `api_key` names, or None when it is a key itself.
+
+    A plain string of capitals, digits and underscores is a name; a `SecretStr` made by the caller is always a
+    key. (The configurations below turn names into `SecretStr` as well, and ask before they do.)
+
+    >>> key_variable("OPENAI_API_KEY"), key_variable("sk-12ab")
+    ('OPENAI_API_KEY', None)
+    """
+    if isinstance(api_key, str) and _VARIABLE.fullmatch(api_key):
+        return api_key
+    return None
+
+
+def read_key(
+    api_key: SecretStr | str | None, environ: Mapping[str, str] | None = None, *, what: str = "this endpoint"
+) -> str | None:
+    """The key itself: read from the environment when `api_key` names a variable. None stays None.
+
+    Args:
+        api_key: A key, or the name of an environment variable.
+        environ: Where to look; the process's environment unless given.
+        what: Whose key it is, for the message.
+
+    Raises:
+        ConfigurationError: the variable is not set, or empty.
+
+    >>> read_key("MY_KEY", {"MY_KEY": "sk-12ab"})
+    'sk-12ab'
+    """
+    name = key_variable(api_key)
+    if name is None:
+        return api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+    key = (os.environ if environ is None else environ).get(name)
+    if not key:
+        raise ConfigurationError(
+            f"{what} takes its key from the environment variable {name}, which is not set"
+        )
+    return key
+
+
+class _Config(BaseModel):
+    """What both configurations share: the key, the headers, and that neither is ever shown."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    api_key: ApiKey = None
+    api_key_env: str | None = Field(default=None, description="The variable that holds the key.")
+    default_headers: dict[str, str] = Field(default_factory=dict)
+    allow_http: bool = Field(default=False, description="Permit plain HTTP to another machine.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tell_names_from_keys(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and (name := key_variable(data.get("api_key"))) is not None:
+            return {**data, "api_key": None, "api_key_env": name}
+        return data
+
+    @field_validator("default_headers")
+    @classmethod
+    def _sendable(cls, headers: dict[str, str]) -> dict[str, str]:
+        check_headers(headers)
+        return headers
+
+    @field_serializer("api_key")
+    def _no_key(self, _: SecretStr | None) -> None:
+        return None
+
+    @field_serializer("default_headers")
+    def _no_credentials(self, headers: dict[str, str]) -> dict[str, str]:
+        masked = mask_headers(headers)
+        return {name: value for name, value in headers.items() if masked[name] == value}
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, mask_headers(value) if name == "default_headers" else value
+
+    def read_api_key(self, environ: Mapping[str, str] | None = None) -> str | None:
+        """The key itself, from the environment when a variable was named; None when none was given.
+
+        Raises:
+            ConfigurationError: the named variable is not set.
+        """
+        name = getattr(self, "name", "this endpoint")
+        return read_key(self.api_key_env or self.api_key, environ, what=f"endpoint {name!r}")
+
+
+def _without_secrets(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if not _SECRET_NAME.search(name)}
+
+
+class HttpTransportConfig(BaseModel):
+    """How an endpoint speaks HTTP.
+
+    >>> HttpTransportConfig().method
+    'POST'
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    method: str = "POST"
+
+    @field_validator("method")
+    @classmethod
+    def _upper(cls, method: str) -> str:
+        if not method.isalpha():
+            raise ValueError("method must be an HTTP method, as POST")
+        return method.upper()
+
+
+class SdkTransportConfig(BaseModel):
+    """Which official SDK an endpoint speaks through.
+
+    >>> SdkTransportConfig(sdk_provider_name="openai").default_sdk_method_name is None
+    True
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    sdk_provider_name: str
+    default_sdk_method_name: str | None = None
+
+
+class ServiceEndpointConfig(_Config):
+    """One service, reached over HTTP or through an official SDK.
+
+    Args:
+        name: How it is called in messages.
+        transport_type: "http" (needs `base_url`) or "sdk" (needs `sdk_config`).
+        api_key: A key, or the name of the environment variable that holds it.
+        base_url: Where it is; https, or http on this machine (elsewhere with `allow_http`).
+        timeout: Seconds one attempt may take.
+        default_headers: Sent with every request.
+        client_constructor_kwargs: For the HTTP transport or the SDK's client.
+        http_config, sdk_config: What only one of the two transports needs.
+        default_request_kwargs: Part of every request unless the request says otherwise.
+
+    Raises:
+        pydantic.ValidationError: (a ValueError) for an unknown field or one that does not fit.
+
+    >>> ServiceEndpointConfig(name="chat", transport_type="http", base_url="https://api.openai.com/v1/").base_url
+    'https://api.openai.com/v1'
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    transport_type: Literal["http", "sdk"]
+    base_url: str | None = None
+    timeout: float = Field(default=60.0, gt=0)
+    client_constructor_kwargs: dict[str, Any] = Field(default_factory=dict, repr=False)
+    http_config: HttpTransportConfig | None = None
+    sdk_config: SdkTransportConfig | None = None
+    default_request_kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_what_its_transport_needs(self) -> Self:
+        if self.base_url is not None:
+            self.base_url = check_base_url(self.base_url, self.allow_http)
+        elif self.transport_type == "http":
+            raise ValueError("an endpoint with transport_type 'http' needs a base_url")
+        if self.transport_type == "sdk" and self.sdk_config is None:
+            raise ValueError("an endpoint with transport_type 'sdk' needs an sdk_config")
+        if self.transport_type == "http" and self.http_config is None:
+            self.http_config = HttpTransportConfig()
+        return self
+
+    @field_serializer("client_constructor_kwargs")
+    def _plain_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return _without_secrets(settings)
+
+
+class EndpointConfig(_Config):
+    """One path of one provider.
+
+    Fields that are not known are defaults of every request (`model="gpt-4o-mini"`), as are those in `kwargs`.
+
+    Args:
+        name, provider: How it is called; `provider` also finds a dialect, when it is a known one.
+        base_url: Where the provider is; None: the provider's usual place.
+        endpoint: The path below it; may hold fields in braces, which `params` fills.
+        endpoint_params: The names of these fields; read from `endpoint` unless given.
+        method: The HTTP method.
+        content_type, auth_type, default_headers: The headers of every request.
+        api_key: A key, or the name of the environment variable that holds it.
+        timeout: Seconds one attempt may take.
+        max_retries: How often a call that failed in passing is tried again.
+        request_options: A pydantic model that every request must satisfy.
+        client_kwargs: For the HTTP transport.
+        oai_compatible: Speak the OpenAI chat format whoever the provider is.
+
+    >>> config = EndpointConfig(name="users", provider="example", base_url="https://api.example.com",
+    ...                         endpoint="teams/{team}/users", params={"team": "red"}, limit=10)
+    >>> config.full_url, config.kwargs
+    ('https://api.example.com/teams/red/users', {'limit': 10})
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    name: str
+    provider: str
+    base_url: str | None = None
+    endpoint: str
+    endpoint_params: list[str] | None = None
+    method: str = "POST"
+    params: dict[str, str] = Field(default_factory=dict)
+    content_type: str = "application/json"
+    auth_type: AuthType = "bearer"
+    timeout: float = Field(default=300, gt=0)
+    max_retries: int = Field(default=3, ge=0)
+    request_options: type[BaseModel] | None = Field(default=None, exclude=True)
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    client_kwargs: dict[str, Any] = Field(default_factory=dict, repr=False)
+    oai_compatible: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_unknown(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        known = {name: value for name, value in data.items() if name in cls.model_fields}
+        unknown = {name: value for name, value in data.items() if name not in cls.model_fields}
+        if unknown:
+            known["kwargs"] = {**(known.get("kwargs") or {}), **unknown}
+        return known
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.base_url is not None:
+            self.base_url = check_base_url(self.base_url, self.allow_http)
+        self.method = self.method.upper()
+        wanted = [field for _, field, _, _ in Formatter().parse(self.endpoint) if field]
+        if self.endpoint_params is None:
+            self.endpoint_params = wanted or None
+        missing = [name for name in wanted if name not in self.params]
+        if missing:
+            raise ValueError(f"endpoint {self.endpoint!r} needs params for {', '.join(missing)}")
+        return self
+
+    @field_serializer("kwargs", "client_kwargs")
+    def _plain_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return _without_secrets(settings)
+
+    @property
+    def path(self) -> str:
+        """The path below the base URL, its fields filled in, without a slash in front."""
+        filled = {name: quote(value, safe=":@") for name, value in self.params.items()}
+        return self.endpoint.format(**filled).lstrip("/")
+
+    @property
+    def full_url(self) -> str:
+        """The whole URL.
+
+        Raises:
+            ConfigurationError: no base URL was given.
+        """
+        if self.base_url is None:
+            raise ConfigurationError(f"endpoint {self.name!r} has no base_url; give one")
+        return f"{self.base_url}/{self.path}"
