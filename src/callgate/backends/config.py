@@ -6,7 +6,6 @@ is serialised names the environment variable of the key, if it came from one, an
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from string import Formatter
@@ -26,6 +25,7 @@ from pydantic import (
 
 from callgate.calling import mask_headers
 from callgate.errors import ConfigurationError
+from callgate.transport.keys import key_variable, read_key
 from callgate.transport.origin import check_base_url, check_headers
 
 __all__ = [
@@ -34,13 +34,10 @@ __all__ = [
     "HttpTransportConfig",
     "SdkTransportConfig",
     "ServiceEndpointConfig",
-    "key_variable",
-    "read_key",
 ]
 
 AuthType = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "none"]
 
-_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 # Singular at the end: `api_key` and `auth_token` are secrets, `max_tokens` is none.
 _SECRET_NAME = re.compile(
     r"(^|[_-])(key|secret|token|password|credentials?|auth|authorization)$", re.IGNORECASE
@@ -53,47 +50,6 @@ def _as_secret(value: Any) -> Any:
 
 ApiKey = Annotated[SecretStr | None, BeforeValidator(_as_secret)]
 """A key, or the name of the environment variable that holds it."""
-
-
-def key_variable(api_key: SecretStr | str | None) -> str | None:
-    """The environment variable that `api_key` names, or None when it is a key itself.
-
-    A plain string of capitals, digits and underscores is a name; a `SecretStr` made by the caller is always a
-    key. (The configurations below turn names into `SecretStr` as well, and ask before they do.)
-
-    >>> key_variable("OPENAI_API_KEY"), key_variable("sk-12ab")
-    ('OPENAI_API_KEY', None)
-    """
-    if isinstance(api_key, str) and _VARIABLE.fullmatch(api_key):
-        return api_key
-    return None
-
-
-def read_key(
-    api_key: SecretStr | str | None, environ: Mapping[str, str] | None = None, *, what: str = "this endpoint"
-) -> str | None:
-    """The key itself: read from the environment when `api_key` names a variable. None stays None.
-
-    Args:
-        api_key: A key, or the name of an environment variable.
-        environ: Where to look; the process's environment unless given.
-        what: Whose key it is, for the message.
-
-    Raises:
-        ConfigurationError: the variable is not set, or empty.
-
-    >>> read_key("MY_KEY", {"MY_KEY": "sk-12ab"})
-    'sk-12ab'
-    """
-    name = key_variable(api_key)
-    if name is None:
-        return api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
-    key = (os.environ if environ is None else environ).get(name)
-    if not key:
-        raise ConfigurationError(
-            f"{what} takes its key from the environment variable {name}, which is not set"
-        )
-    return key
 
 
 class _Config(BaseModel):
