@@ -1,0 +1,54 @@
+"""A limiter's state at one moment, for displays and logs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from callgate.control.quota import Quota
+
+__all__ = ["Bottleneck", "LimiterSnapshot", "RateSnapshot"]
+
+Bottleneck = Literal["requests", "tokens", "concurrency", "paused"]
+
+
+@dataclass(frozen=True, slots=True)
+class RateSnapshot:
+    """One resource at one moment.
+
+    Attributes:
+        quota: What is in force: the user's own, or a tighter one that was learned.
+        learned: Whether the provider's answers told it.
+        level: Units that could be taken at once; negative in debt.
+        used: Units admitted in the window that ends now.
+    """
+
+    quota: Quota
+    learned: bool
+    level: float
+    used: float
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterSnapshot:
+    """A limiter at one moment.
+
+    Attributes:
+        name: The limiter's name.
+        waiting: Calls in the line.
+        in_flight: Leases not released yet.
+        concurrency: Calls at once that are allowed at present; None: any number.
+        paused_for: Seconds until a pause ends; 0.0 when there is none.
+        bottleneck: What the head of the line waits for; None when nobody waits.
+        requests: The request quota, or None.
+        tokens: The token quota, or None.
+    """
+
+    name: str
+    waiting: int
+    in_flight: int
+    concurrency: int | None
+    paused_for: float
+    bottleneck: Bottleneck | None
+    requests: RateSnapshot | None
+    tokens: RateSnapshot | None
