@@ -37,14 +37,24 @@ class SSEParser:
     [ServerSentEvent(event='', data='hello')]
     """
 
-    __slots__ = ("_at_start", "_data", "_event", "_held", "_max", "_pieces", "_skip_line_feed")
+    __slots__ = (
+        "_at_start",
+        "_data",
+        "_data_size",
+        "_event",
+        "_max",
+        "_pieces",
+        "_skip_line_feed",
+        "_tail_size",
+    )
 
     def __init__(self, max_event_bytes: int = _MAX_EVENT_BYTES) -> None:
         self._max = max_event_bytes
         self._pieces: list[bytes] = []
         self._data: list[bytes] = []
+        self._data_size = 0
+        self._tail_size = 0  # of the line that has not ended: of _pieces
         self._event = b""
-        self._held = 0  # bytes in _pieces and _data
         self._skip_line_feed = False
         self._at_start = True
 
@@ -63,9 +73,9 @@ class SSEParser:
         if b"\r" in data:
             self._skip_line_feed = data[-1:] == b"\r"
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        self._held += len(data)
         if b"\n" not in data:
             self._pieces.append(data)
+            self._tail_size += len(data)
             self._check_size()
             return []
         if self._pieces:
@@ -77,7 +87,7 @@ class SSEParser:
         events = self._read(lines)
         if tail:
             self._pieces.append(tail)
-        self._held = len(tail) + sum(map(len, self._data))
+        self._tail_size = len(tail)
         self._check_size()
         return events
 
@@ -100,16 +110,17 @@ class SSEParser:
                 if self._data:
                     text = b"\n".join(self._data).decode("utf-8", "replace")
                     events.append(ServerSentEvent(self._event.decode("utf-8", "replace"), text))
-                    self._data = []
+                    self._data, self._data_size = [], 0
                 self._event = b""
                 continue
             name, _, value = line.partition(b":")
             if name == b"data":
                 self._data.append(value[1:] if value[:1] == b" " else value)
+                self._data_size += len(value) + 1
             elif name == b"event":
                 self._event = value[1:] if value[:1] == b" " else value
         return events
 
     def _check_size(self) -> None:
-        if self._held > self._max:
+        if self._tail_size + self._data_size > self._max:
             raise ResponseTooLargeError(f"one event of the stream is over {self._max} bytes")

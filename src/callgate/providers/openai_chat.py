@@ -1,0 +1,97 @@
+"""OpenAI's chat dialect, as it is spoken by OpenAI and by everybody else.
+
+Reading is generous and needs not know who is speaking (`openai_chat_answer`); what a host accepts is noted
+in the hosts table (`ChatQuirks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from callgate.errors import APIClientError
+from callgate.providers.dialect import StreamDecoder, WireRequest
+from callgate.providers.hosts import ChatQuirks
+from callgate.providers.json_reading import read_object, write_json
+from callgate.providers.openai_chat_answer import read_answer
+from callgate.providers.openai_chat_stream import ChatStream
+from callgate.providers.openai_errors import error_of_body
+from callgate.response import Response
+
+__all__ = ["OpenAIChat"]
+
+
+class OpenAIChat:
+    """The dialect of `POST /chat/completions`, and of the older `/completions` for a bare `prompt`.
+
+    `max_tokens` and all other fields are sent as given, except where the host's quirks say otherwise.
+
+    >>> wire = OpenAIChat().encode({"model": "m", "messages": [{"role": "user", "content": "Hi"}]})
+    >>> wire.path, wire.body
+    ('/chat/completions', b'{"model":"m","messages":[{"role":"user","content":"Hi"}]}')
+    """
+
+    name = "openai_chat"
+
+    def __init__(self, quirks: ChatQuirks | None = None) -> None:
+        self._quirks = quirks or ChatQuirks()
+        self._translates = bool(self._quirks.renamed or self._quirks.completion_tokens_for)
+
+    def encode(
+        self, request: Mapping[str, Any], *, stream: bool = False, path: str | None = None
+    ) -> WireRequest:
+        """The request as JSON.
+
+        Without `path` it goes to `/chat/completions`, or to `/completions` when it has a `prompt` and no
+        `messages`. A stream is asked to tell its usage.
+
+        Raises:
+            InvalidRequestError: when something in it has no JSON form.
+        """
+        body = request
+        if self._translates:
+            body = self._in_the_hosts_words(request)
+        if stream:
+            body = {**body, "stream": True}
+            if self._quirks.stream_options:
+                options = body.get("stream_options")
+                body["stream_options"] = {"include_usage": True, **(options or {})}
+        elif body.get("stream") is not None:
+            body = {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
+        if path is None:
+            path = "/completions" if "prompt" in body and "messages" not in body else "/chat/completions"
+        elif path[:1] != "/":
+            path = "/" + path
+        return WireRequest(path, write_json(body if type(body) is dict else dict(body)), stream=stream)
+
+    def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
+        """The answer in our words; of several choices the first.
+
+        Raises:
+            APIClientError: when the body is an error after all.
+            ResponseError: when it cannot be read.
+        """
+        return read_answer(read_object(body), headers, status_code)
+
+    def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
+        """A decoder for one streamed answer."""
+        return ChatStream(headers)
+
+    def error(self, status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
+        """The typed error for an answer with an error status; never raises."""
+        return error_of_body(status_code, body, headers)
+
+    def _in_the_hosts_words(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        renamed = {ours: its for ours, its in self._quirks.renamed if ours in request}
+        wants_completion_tokens = self._quirks.completion_tokens_for
+        if (
+            wants_completion_tokens is not None
+            and "max_tokens" in request
+            and "messages" in request
+            and "max_completion_tokens" not in request
+            and wants_completion_tokens.match(str(request.get("model")))
+        ):
+            renamed["max_tokens"] = "max_completion_tokens"
+        if not renamed:
+            return request
+        return {renamed.get(name, name): value for name, value in request.items()}
