@@ -255,10 +255,10 @@ def test_output_over_the_cap_ends_the_command(run: Callable[..., Any]) -> None:
         chatter = "import os; print(os.getpid(), flush=True)\nwhile True: print('x' * 1000)"
         async with CommandRunner(max_output_bytes=100_000, grace=0.2).run(python(chatter)) as output:
             pieces = aiter(output)
-            pid = int((await anext(pieces)).split()[0])
+            beginning = await anext(pieces)
             with pytest.raises(ResponseTooLargeError, match="100000 bytes"):
                 [piece async for piece in pieces]
-        await gone(pid)
+        await gone(int(beginning.split()[0]))
 
     run(work())
 

@@ -155,10 +155,11 @@ class _Child(asyncio.SubprocessProtocol):
             self._stderr += data
             del self._stderr[:-_STDERR_TAIL]
             return
+        allowed = data[: max(self._cap - self._total, 0)]
         self._total += len(data)
-        if self._total <= self._cap:
-            self._held += len(data)
-            self._pieces.append(data)
+        if allowed:
+            self._held += len(allowed)
+            self._pieces.append(allowed)
         if self._held > _HIGH_WATER or self._total > self._cap:
             self._pause(True)
         self._wake()
