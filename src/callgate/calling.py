@@ -95,6 +95,7 @@ class Calling:
         "_response",
         "_task",
         "_waiters",
+        "answer_type",
         "attempts",
         "backend",
         "cached",
@@ -114,8 +115,10 @@ class Calling:
         "pricer",
         "processed_at",
         "queued_on",
+        "request",
         "sdk_method_name",
         "sink",
+        "spent",
         "status",
         "timeout",
         "wire",
@@ -138,6 +141,9 @@ class Calling:
         now: float | None = None,
     ) -> None:
         self.payload = payload
+        """What is sent, the model's defaults included; a dialect translates it."""
+        self.request = payload
+        """What the caller asked for, without any defaults."""
         self.backend = backend
         self.endpoint_url = endpoint_url
         self.http_method = method
@@ -161,7 +167,11 @@ class Calling:
         """How many deltas have left; a retry is refused once it is not zero."""
         self.wire: Any = None
         """The encoded request, kept for the next attempt by the backend that made it."""
-        self.pricer: Callable[[Response], Cost | None] | None = None
+        self.pricer: Callable[[Usage, Response | None], Cost | None] | None = None
+        self.answer_type: Any = None
+        """The pydantic model that the answer must satisfy; None: any text will do."""
+        self.spent: Usage | None = None
+        """Tokens of answers that were paid but not returned (they did not fit the schema)."""
         self.completed_by: str | None = None
         """The name of the backend that answered, when a fallback did."""
         self.made_at = time.monotonic() if now is None else now
@@ -175,6 +185,22 @@ class Calling:
         self._waiters: list[asyncio.Future[None]] | None = None
         self._task: asyncio.Task[Any] | None = None
         self._cancel_requested = False
+
+    # -- its way -----------------------------------------------------------------------------------------
+
+    def mark_queued(self, now: float) -> None:
+        """It has joined a line."""
+        self.queued_on = now
+        self.status = _QUEUED
+
+    def bind(self, task: asyncio.Task[Any] | None) -> None:
+        """The task it runs in, for `cancel`. A calling cancelled before it ran does not start."""
+        self._task = task
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether `cancel` was called on it."""
+        return self._cancel_requested
 
     # -- its end -----------------------------------------------------------------------------------------
 
@@ -282,15 +308,21 @@ class Calling:
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens of the answer, or None when the provider did not say."""
-        return None if self._response is None else self._response.usage
+        """Tokens of all answers paid for this call, or None when the provider did not say."""
+        usage = None if self._response is None else self._response.usage
+        if self.spent is None:
+            return usage
+        return self.spent if usage is None else self.spent + usage
 
     @property
     def cost(self) -> Cost | None:
-        """What the answer cost in US dollars; 0 from the cache; None when the price is not known."""
-        if self._response is None or self.pricer is None:
+        """What all of `usage` cost in US dollars; 0 from the cache; None when the price is not known."""
+        if self.pricer is None:
             return None
-        return Cost(0.0, 0.0) if self.cached else self.pricer(self._response)
+        if self.cached:
+            return Cost(0.0, 0.0)
+        usage = self.usage
+        return None if usage is None else self.pricer(usage, self._response)
 
     @property
     def duration(self) -> float | None:

@@ -9,7 +9,8 @@
     │   ├── APIConnectionError (ConnectionError) no connection, or it broke
     │   ├── APITimeoutError (TimeoutError)       the provider did not answer in time
     │   ├── RateLimitError                       429: over the provider's quota
-    │   │   └── QuotaExhaustedError              429 that waiting does not mend (billing, daily quota)
+    │   │   ├── QuotaExhaustedError              429 that waiting does not mend (billing, daily quota)
+    │   │   └── RetryAfterTooLongError           told to come back later than anybody waits
     │   ├── AuthenticationError                  401, 403
     │   ├── ResourceNotFoundError                404
     │   ├── InvalidRequestError                  400, 413, 422: the request itself is wrong
@@ -24,8 +25,8 @@
     │       ├── CircuitBreakerOpenError
     │       ├── QuotaTooSmallError (ValueError)  costs more than the whole quota
     │       ├── DeadlineExceededError (TimeoutError)
-    │       ├── RetryAfterTooLongError           told to come back later than anybody waits
     │       └── BudgetExceededError
+    ├── BatchStoppedError                        a batch ended early: its rows all failed in the same way
     ├── CallCancelledError                       somebody cancelled the call
     ├── SDKError                                 an official SDK raised
     ├── ToolError                                a tool could not be called with these arguments
@@ -46,6 +47,7 @@ __all__ = [
     "APIConnectionError",
     "APITimeoutError",
     "AuthenticationError",
+    "BatchStoppedError",
     "BudgetExceededError",
     "CallCancelledError",
     "CallgateError",
@@ -182,6 +184,12 @@ class QuotaExhaustedError(RateLimitError):
     retryable = False
 
 
+class RetryAfterTooLongError(RateLimitError):
+    """The provider asks to come back later than anybody should wait in line."""
+
+    retryable = False
+
+
 class AuthenticationError(APIClientError):
     """The key is missing, wrong, or may not do this (401, 403)."""
 
@@ -250,16 +258,26 @@ class DeadlineExceededError(RefusedError, TimeoutError):
     """The call's deadline passed, or would pass, before it could be answered."""
 
 
-class RetryAfterTooLongError(RefusedError):
-    """The provider asks to come back later than anybody should wait in line."""
-
-
 class BudgetExceededError(RefusedError):
     """The call could cost more than what is left of the budget."""
 
 
 class CallCancelledError(CallgateError):
     """The call was cancelled before it ended."""
+
+
+class BatchStoppedError(CallgateError):
+    """A batch was stopped because its rows all failed in the same way.
+
+    Attributes:
+        error: One of the equal errors.
+        count: How many rows in a row ended in it.
+    """
+
+    def __init__(self, message: str, *, error: BaseException, count: int) -> None:
+        super().__init__(message)
+        self.error = error
+        self.count = count
 
 
 class SDKError(CallgateError):

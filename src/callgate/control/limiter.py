@@ -139,6 +139,16 @@ class Limiter:
             self._abandon(waiter)
             raise
 
+    def check_fits(self, tokens: float) -> None:
+        """Tell at once whether a call of this cost could ever be admitted.
+
+        Raises:
+            QuotaTooSmallError: It costs more than a whole window may hold.
+        """
+        too_small = self._too_small(tokens)
+        if too_small is not None:
+            raise too_small
+
     def _refuse_hopeless(self, tokens: float, front: bool, deadline: float | None, now: float) -> None:
         if not tokens >= 0.0:
             raise ConfigurationError(f"a call cannot cost {tokens!r} tokens")

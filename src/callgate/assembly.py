@@ -1,0 +1,224 @@
+"""How an `iModel` is put together from what its constructor was given."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from callgate.backends.endpoint import Endpoint
+from callgate.backends.ready_made import make_endpoint
+from callgate.backends.service import ServiceBackend
+from callgate.cache.sqlite import SqliteCache
+from callgate.cache.store import CacheStore
+from callgate.calling import Calling
+from callgate.control.adaptive import AdaptiveConcurrency
+from callgate.control.backoff import RetryBudget, RetryConfig
+from callgate.errors import ConfigurationError
+from callgate.executor import Executor
+from callgate.hooks import HookRegistry
+from callgate.layers.breaker import breaker_layer
+from callgate.layers.cache import cache_layer
+from callgate.layers.deadline import deadline_layer
+from callgate.layers.fallback import Alternative, fallback_layer
+from callgate.layers.limit import limit_layer
+from callgate.layers.observe import observe_layer
+from callgate.layers.retry import retry_layer
+from callgate.layers.structure import structure_layer
+from callgate.layers.timeout import timeout_layer
+from callgate.pipeline import Layer, Layers, Service
+from callgate.pricing import price
+from callgate.providers.reservation import TokenAccount
+from callgate.response import Cost, Response, Usage
+
+__all__ = ["Limits", "Parts", "RateLimiter", "make_layers", "make_pricer", "open_cache", "read_constructor", "restore"]
+
+
+class RateLimiter(Protocol):
+    """An additional limiter of the user's own, passed by every attempt."""
+
+    async def acquire(self, tokens: int = 1) -> Any:
+        """Wait for `tokens` units."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of a model's own executor."""
+
+    queue_capacity: int
+    capacity_refresh_time: float
+    limit_requests: float | None
+    limit_tokens: float | None
+    limit_concurrency: int | str | None
+
+    def to_executor(self, *, adaptive: bool) -> Executor:
+        """An executor with these limits; `adaptive`: whether "auto" concurrency means finding it."""
+        concurrency = self.limit_concurrency
+        if isinstance(concurrency, str) and concurrency != "auto":
+            raise ConfigurationError(f'limit_concurrency is a number, "auto" or None, not {concurrency!r}')
+        return Executor(
+            queue_capacity=self.queue_capacity,
+            concurrency_limit=concurrency if isinstance(concurrency, int) else None,
+            requests_rate=self.limit_requests,
+            requests_period=self.capacity_refresh_time,
+            api_tokens_rate=self.limit_tokens,
+            api_tokens_period=self.capacity_refresh_time,
+            adaptive=AdaptiveConcurrency() if adaptive and concurrency == "auto" else None,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """By the names of the constructor."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the three shapes of the constructor come to."""
+
+    backend: ServiceBackend
+    owns_backend: bool
+    executor: Executor
+    owns_executor: bool
+    defaults: dict[str, Any]
+
+
+def read_constructor(
+    backend: Any, provider: Any, endpoint: str, executor: Executor | None, settings: dict[str, Any], limits: Limits
+) -> Parts:
+    """Tell the three shapes apart: (endpoint, executor), (executor, config), and by keywords.
+
+    Raises:
+        ConfigurationError: when they are mixed, or a setting cannot work.
+    """
+    if isinstance(backend, Executor):
+        backend, provider, executor = None, provider, backend
+    if isinstance(provider, Executor):
+        provider, executor = None, provider
+    if isinstance(provider, Mapping):
+        made: ServiceBackend = _from_config(provider, settings)
+        owned = True
+    elif backend is not None:
+        if provider is not None or settings:
+            extra = "provider" if provider is not None else ", ".join(sorted(settings))
+            raise ConfigurationError(f"a backend of your own takes no further settings ({extra}); set them on it")
+        _check_backend(backend)
+        made, owned = backend, False
+    elif provider is not None or settings.get("base_url") is not None:
+        made, owned = make_endpoint(provider, endpoint, settings), True
+    else:
+        raise ConfigurationError('give provider="openai" (or another name), backend=, or base_url=')
+    if executor is not None and _has_limits(limits):
+        raise ConfigurationError("give an executor or limit_requests/limit_tokens, not both")
+    owns_executor = executor is None
+    if executor is None:
+        executor = limits.to_executor(adaptive=isinstance(made, Endpoint))
+    return Parts(made, owned, executor, owns_executor, dict(getattr(made, "defaults", {})))
+
+
+def _has_limits(limits: Limits) -> bool:
+    return limits.limit_requests is not None or limits.limit_tokens is not None
+
+
+def _from_config(config: Mapping[str, Any], settings: dict[str, Any]) -> Endpoint:
+    """The config dict of the client guide: base_url, endpoint, api_key, model_name."""
+    known = {**settings, **{k: v for k, v in config.items() if k not in ("endpoint", "model_name", "provider")}}
+    if config.get("model_name") is not None:
+        known["model"] = config["model_name"]
+    return make_endpoint(config.get("provider"), config.get("endpoint", "chat/completions"), known)
+
+
+def _check_backend(backend: Any) -> None:
+    call = getattr(backend, "call", None)
+    if not isinstance(getattr(backend, "name", None), str) or not inspect.iscoroutinefunction(call):
+        raise ConfigurationError(
+            f"{type(backend).__name__} is no backend: it needs a `name` and an `async def call(self, calling)`"
+        )
+
+
+def open_cache(cache: Any) -> CacheStore | None:
+    """A store as it is; a path as a store on disk."""
+    if isinstance(cache, str | Path):
+        return SqliteCache(cache)
+    store: CacheStore | None = cache
+    return store
+
+
+def make_pricer(
+    backend: ServiceBackend, prices: Mapping[str, float] | None
+) -> Callable[[Usage, Response | None], Cost | None]:
+    """What turns the usage of a call of this backend into US dollars."""
+    host = getattr(backend, "host", None)
+    provider = None if host is None else host.price_provider
+    defaults = getattr(backend, "defaults", {})
+
+    def cost(usage: Usage, response: Response | None) -> Cost | None:
+        model = (response.model if response is not None else None) or defaults.get("model")
+        return None if model is None else price(provider, model, usage, prices=prices)
+
+    return cost
+
+
+_DEFAULT_RETRY = RetryConfig()
+
+
+def make_layers(
+    backend: ServiceBackend,
+    executor: Executor,
+    clock: Callable[[], float],
+    *,
+    rng: random.Random,
+    account: TokenAccount,
+    hooks: HookRegistry | None,
+    rate_limiter: RateLimiter | None,
+    cache: CacheStore | None,
+    fallbacks: Sequence[tuple[str, Callable[[Calling], None], Service]],
+    name: str,
+) -> Layers:
+    """The layers of a model. Their order is `pipeline`'s."""
+    retry: RetryConfig | None = getattr(backend, "retry_config", _DEFAULT_RETRY)
+    breaker = getattr(backend, "circuit_breaker", None)
+    limit = limit_layer(executor.limiter, clock, account=account, rng=rng, dispatched=executor.dispatched)
+    if rate_limiter is not None:
+        limit = _both(_passing(rate_limiter), limit)
+    return Layers(
+        observe=observe_layer(clock, hooks),
+        deadline=deadline_layer(),
+        fallback=fallback_layer(name, [Alternative(*each) for each in fallbacks]) if fallbacks else None,
+        structure=structure_layer(),
+        cache=None if cache is None else cache_layer(cache),
+        retry=None if retry is None else retry_layer(retry, clock, rng=rng, budget=RetryBudget(clock=clock)),
+        limit=limit,
+        breaker=None if breaker is None else breaker_layer(breaker),
+        timeout=timeout_layer(getattr(backend, "timeout", None)),
+    )
+
+
+def _passing(rate_limiter: RateLimiter) -> Layer:
+    def wrap(call: Service) -> Service:
+        async def passed(calling: Calling) -> Response:
+            await rate_limiter.acquire(1)
+            return await call(calling)
+
+        return passed
+
+    return wrap
+
+
+def _both(outer: Layer, inner: Layer) -> Layer:
+    return lambda service: outer(inner(service))
+
+
+def restore(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The constructor's keywords from what `iModel.to_dict` wrote.
+
+    Raises:
+        ConfigurationError: when it is something else.
+    """
+    if data.get("callgate") != 1 or not isinstance(data.get("backend"), Mapping):
+        raise ConfigurationError("this is not what iModel.to_dict() writes")
+    keywords = {k: v for k, v in data.items() if k not in ("callgate", "backend")}
+    return {**keywords, **data["backend"]}

@@ -1,0 +1,137 @@
+"""Where an endpoint is and who asks there: what was given, else the usual variables, else the hosts table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from callgate.backends.config import EndpointConfig, ServiceEndpointConfig
+from callgate.errors import ConfigurationError
+from callgate.providers.hosts import HOSTS, Host, find_host, resolve_base_url
+from callgate.transport.auth import Auth, GoogleAuth, SigV4Auth, StaticAuth
+from callgate.transport.keys import read_key
+from callgate.transport.origin import check_base_url, is_loopback
+
+__all__ = ["Address", "find_address", "host_named"]
+
+AnyConfig = EndpointConfig | ServiceEndpointConfig
+
+_REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
+_LOCATION_VARIABLES = ("GOOGLE_CLOUD_LOCATION", "CLOUD_ML_REGION")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A base URL, how to prove who asks there, and the variable the key came from (None: a raw key, or none)."""
+
+    base_url: str
+    auth: Auth
+    key_variable: str | None
+
+
+def host_named(provider: str, base_url: str | None) -> Host | None:
+    """The hosts table's entry; None for an unknown name when there is a base URL to go to instead.
+
+    Raises:
+        ConfigurationError: when the name is unknown and there is no base URL.
+    """
+    try:
+        return find_host(provider)
+    except ConfigurationError:
+        if base_url is None:
+            raise
+        return None
+
+
+def find_address(config: AnyConfig, host: Host | None, environ: Mapping[str, str]) -> Address:
+    """Where the endpoint is and who asks.
+
+    Args:
+        config: The endpoint's configuration. `client_kwargs` may hold what a cloud needs besides: `region`,
+            `access_key`, `secret_key`, `session_token`, `profile`, `service_account`.
+        host: The provider, when it is a known one.
+        environ: The environment.
+
+    Raises:
+        ConfigurationError: when there is no base URL, no key where one is needed, or a variable that was
+            named is not set.
+    """
+    extra = config.client_kwargs if isinstance(config, EndpointConfig) else config.client_constructor_kwargs
+    base_url = config.base_url
+    if base_url is None and host is not None:
+        base_url = resolve_base_url(host, environ)
+    if base_url is None:
+        raise ConfigurationError(
+            f"no address for the endpoint {config.name!r}: give base_url=, or a provider out of"
+            f" {', '.join(sorted(HOSTS))}"
+        )
+    region = _region(host, extra, environ)
+    if "{region}" in base_url:
+        base_url = _with_region(base_url, region, config.name)
+    base_url = check_base_url(base_url, config.allow_http)
+    kind = _auth_kind(config, host)
+    if kind == "sigv4":
+        return Address(base_url, _aws(extra, region or "us-east-1"), None)
+    if kind == "google" and config.api_key is None and config.api_key_env is None:
+        return Address(base_url, GoogleAuth(extra.get("service_account")), None)
+    if kind in ("google", "sigv4"):
+        kind = "bearer"
+    on_this_machine = is_loopback(urlsplit(base_url).hostname or "")
+    key, variable = _find_key(config, host, environ)
+    if key is None:
+        if host is not None and host.api_key_required and kind != "none" and not on_this_machine:
+            hint = f"set {variable}, or " if variable else ""
+            raise ConfigurationError(f"no key for {host.provider}: {hint}pass api_key=")
+        kind = "none"
+    return Address(base_url, StaticAuth(kind, key), variable)
+
+
+def _auth_kind(config: AnyConfig, host: Host | None) -> str:
+    if isinstance(config, EndpointConfig) and ("auth_type" in config.model_fields_set or host is None):
+        return config.auth_type
+    return "bearer" if host is None else host.auth
+
+
+def _find_key(
+    config: AnyConfig, host: Host | None, environ: Mapping[str, str]
+) -> tuple[str | None, str | None]:
+    """The key and the variable it was read from, or would be."""
+    if config.api_key_env is not None or config.api_key is not None:
+        key = read_key(config.api_key_env or config.api_key, environ, what=f"the endpoint {config.name!r}")
+        return (key or "").strip(" ") or None, config.api_key_env
+    if host is None:
+        return None, None
+    for variable in (host.api_key_env, *host.other_api_key_envs):
+        if variable and environ.get(variable):
+            return environ[variable].strip(" "), variable
+    return None, host.api_key_env
+
+
+def _region(host: Host | None, extra: Mapping[str, Any], environ: Mapping[str, str]) -> str | None:
+    given = extra.get("region") or extra.get("location")
+    if given:
+        return str(given)
+    names = _LOCATION_VARIABLES if host is not None and host.auth == "google" else _REGION_VARIABLES
+    return next((environ[name] for name in names if environ.get(name)), None)
+
+
+def _with_region(base_url: str, region: str | None, name: str) -> str:
+    if region is None:
+        raise ConfigurationError(
+            f"the endpoint {name!r} needs a region: pass region=, or set AWS_REGION or GOOGLE_CLOUD_LOCATION"
+        )
+    if region == "global":
+        return base_url.replace("{region}-", "")
+    return base_url.replace("{region}", region)
+
+
+def _aws(extra: Mapping[str, Any], region: str) -> Auth:
+    return SigV4Auth(
+        region,
+        access_key=extra.get("access_key"),
+        secret_key=extra.get("secret_key"),
+        session_token=extra.get("session_token"),
+        profile=extra.get("profile"),
+    )

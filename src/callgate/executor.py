@@ -1,0 +1,350 @@
+"""`Executor`: owns a limiter, a line of waiting calls, and the lifetime of the calls in it.
+
+Admission is driven by events: a call that ends, a quota that refills or a limit that changes lets the next
+one go. There are no workers and nothing polls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum
+from typing import Any
+
+from callgate.calling import Calling
+from callgate.control.adaptive import AdaptiveConcurrency
+from callgate.control.limiter import Limiter
+from callgate.control.quota import Quota
+from callgate.errors import ConfigurationError, RateLimitError
+from callgate.layers.limit import Pushback, limit_layer
+from callgate.layers.observe import observe_layer
+from callgate.pipeline import Layers, Service, pipeline
+from callgate.providers.quota_headers import read_retry_after
+from callgate.response import Response
+
+__all__ = ["Executor"]
+
+ApiCall = Callable[[], Awaitable[Any]]
+
+
+class _State(Enum):
+    NEW = "not started"
+    RUNNING = "running"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class Executor:
+    """Runs calls within concurrency, request and token limits, first come, first served.
+
+    Args:
+        queue_capacity: How many calls may wait in line; with more, `submit_task` waits.
+        concurrency_limit: How many calls may be on the wire at once; None: no limit.
+        requests_rate: Calls per `requests_period`, a promise about every window of that length; None: no
+            limit.
+        requests_period: Seconds.
+        requests_bucket_capacity: A burst on top of what one window needs, in calls.
+        api_tokens_rate: Tokens per `api_tokens_period`; None: no limit.
+        api_tokens_period: Seconds.
+        api_tokens_bucket_capacity: A burst on top of what one window needs, in tokens.
+        num_workers: Accepted for the documents' sake; has no effect, because there are no workers to count.
+        adaptive: Finds the concurrency by itself where the provider's limits are not known; takes the place
+            of `concurrency_limit`.
+
+    Raises:
+        ConfigurationError: (a ValueError) when a limit is not a positive number.
+
+    Example::
+
+        async with Executor(concurrency_limit=5, requests_rate=10.0) as executor:
+            event = await executor.submit_task(fetch_data, endpoint_url="https://api.example.com/data")
+            await event
+            print(event.response_status_code, event.response_body)
+    """
+
+    def __init__(
+        self,
+        queue_capacity: int = 1000,
+        concurrency_limit: int | None = 10,
+        requests_rate: float | None = 10.0,
+        requests_period: float = 1.0,
+        requests_bucket_capacity: float | None = None,
+        api_tokens_rate: float | None = None,
+        api_tokens_period: float = 60.0,
+        api_tokens_bucket_capacity: float | None = None,
+        num_workers: int = 5,
+        *,
+        adaptive: AdaptiveConcurrency | None = None,
+    ) -> None:
+        if queue_capacity < 1:
+            raise ConfigurationError(f"queue_capacity must be at least 1, not {queue_capacity}")
+        self.queue_capacity = queue_capacity
+        self.num_workers = num_workers
+        self.limiter = Limiter(
+            concurrency=None if adaptive is not None else concurrency_limit,
+            requests=_quota(requests_rate, requests_period, requests_bucket_capacity),
+            tokens=_quota(api_tokens_rate, api_tokens_period, api_tokens_bucket_capacity),
+            adaptive=adaptive,
+        )
+        self._state = _State.NEW
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._rng = random.Random()
+        self._pushback = Pushback(self._rng)
+        self._live: set[Calling] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._queued: set[Calling] = set()
+        self._backlog: deque[tuple[Calling, Service]] = deque()
+        self._promised = 0
+        self._wants_room: deque[asyncio.Future[None]] = deque()
+        self._idle: asyncio.Future[None] | None = None
+
+    # -- its life ----------------------------------------------------------------------------------------
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it takes new calls."""
+        return self._state is _State.RUNNING
+
+    async def start(self) -> None:
+        """Take calls from now on. Starting twice changes nothing; after a stop it starts again."""
+        self.open()
+
+    def open(self) -> None:
+        """What `start` does, for those who cannot await; called within a running loop."""
+        if self._state is _State.RUNNING:
+            return
+        self._loop = asyncio.get_running_loop()
+        self._state = _State.RUNNING
+
+    async def stop(self, graceful: bool = True) -> None:
+        """Take no more calls and return when none is left.
+
+        Args:
+            graceful: True: everything queued and in flight is finished first. False: all of it is cancelled;
+                each such calling ends FAILED with `error_type` "CancelledError" and `cancelled` true.
+        """
+        if self._state is _State.NEW:
+            self._state = _State.STOPPED
+        if self._state is _State.STOPPED:
+            return
+        self._state = _State.DRAINING
+        while self._wants_room:
+            waiter = self._wants_room.popleft()
+            if not waiter.done():
+                self._promised += 1
+                waiter.set_result(None)  # it looks again and finds that nothing is taken any more
+        if not graceful:
+            self._cancel_all()
+        while self._live or self._backlog or self._tasks:
+            # Never more than one future: whoever ends last sets it.
+            if self._idle is None or self._idle.done():
+                self._idle = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._idle)
+        self._state = _State.STOPPED
+
+    def _cancel_all(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._backlog:
+            calling, _ = self._backlog.popleft()
+            calling.fail(asyncio.CancelledError(), now)
+            self._queued.discard(calling)
+        for calling in list(self._live):
+            calling.cancel()
+
+    async def __aenter__(self) -> Executor:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        await self.stop(graceful=kind is None)
+
+    # -- taking calls ------------------------------------------------------------------------------------
+
+    async def submit_task(
+        self,
+        api_call_coroutine: ApiCall,
+        endpoint_url: str | None = None,
+        method: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        payload: Any = None,
+        num_api_tokens_needed: float = 0,
+        metadata: dict[str, Any] | None = None,
+    ) -> Calling:
+        """Put a call in line; waits while the queue is full.
+
+        Args:
+            api_call_coroutine: A function that returns a coroutine; called when the call is admitted. Its
+                result is `(status, headers, body)`; any other value counts as the body of a 200.
+            endpoint_url, method, headers, payload, metadata: Kept on the calling for those who look.
+            num_api_tokens_needed: Tokens to reserve.
+
+        Returns:
+            The calling, queued. A returned 4xx or 5xx ends it COMPLETED (read its code); an exception ends
+            it FAILED.
+
+        Raises:
+            RuntimeError: when the executor is not running.
+            QuotaTooSmallError: when it costs more than the whole quota of tokens.
+        """
+        if not callable(api_call_coroutine):
+            raise TypeError("api_call_coroutine is a function that returns a coroutine, not a coroutine")
+        self._check_running()
+        self.limiter.check_fits(num_api_tokens_needed)
+        if self._wants_room or len(self._queued) + self._promised >= self.queue_capacity:
+            await self._wait_for_room()
+        calling = Calling(
+            payload,
+            endpoint_url=endpoint_url,
+            method=method,
+            headers=headers,
+            num_api_tokens_needed=num_api_tokens_needed,
+            metadata=metadata,
+            now=asyncio.get_running_loop().time(),
+        )
+        self.enqueue(calling, self._service_for(api_call_coroutine))
+        return calling
+
+    def enqueue(self, calling: Calling, service: Service) -> None:
+        """Put a calling in line for a service that passes this executor's limiter. Never waits.
+
+        Tasks are made for as many as the queue holds; further callings wait for one as plain objects.
+
+        Raises:
+            RuntimeError: when the executor is not running.
+        """
+        self._check_running()
+        calling.mark_queued(asyncio.get_running_loop().time())
+        self._queued.add(calling)
+        if len(self._queued) > self.queue_capacity or self._backlog:
+            self._backlog.append((calling, service))
+        else:
+            self._spawn(calling, service)
+
+    def enter(self, calling: Calling) -> None:
+        """Register a call that runs in its caller's own task.
+
+        Raises:
+            RuntimeError: when the executor is not running.
+        """
+        if self._state is not _State.RUNNING:
+            self._check_running()
+        self._live.add(calling)
+
+    def leave(self, calling: Calling) -> None:
+        """The counterpart of `enter`."""
+        self._live.discard(calling)
+        if self._state is _State.DRAINING:
+            self._tell_idle()
+
+    def dispatched(self, calling: Calling) -> None:
+        """Told by the limit layer: this calling has left the line."""
+        if self._queued and calling in self._queued:
+            self._queued.discard(calling)
+            self._make_room()
+
+    def _check_running(self) -> None:
+        if self._state is not _State.RUNNING:
+            raise RuntimeError(
+                f"the executor is {self._state.value}; use 'async with executor' or await executor.start()"
+            )
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("the executor runs in another event loop; make one for each loop")
+
+    def _spawn(self, calling: Calling, service: Service) -> None:
+        self._live.add(calling)
+        task = asyncio.get_running_loop().create_task(self._run(calling, service))
+        calling.bind(task)
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._ended(done, calling))
+
+    async def _run(self, calling: Calling, service: Service) -> None:
+        try:
+            await service(calling)
+        except asyncio.CancelledError:
+            if not calling.cancel_requested:
+                raise
+        except Exception:  # noqa: S110  the calling holds it; whoever awaits the calling reads it there
+            pass
+
+    def _ended(self, task: asyncio.Task[Any], calling: Calling) -> None:
+        self._tasks.discard(task)
+        if not calling.done:
+            # Cancelled before its first step: no layer has seen it.
+            calling.fail(asyncio.CancelledError(), task.get_loop().time())
+        self._live.discard(calling)
+        if calling in self._queued:
+            self._queued.discard(calling)
+            self._make_room()
+        if self._state is _State.DRAINING:
+            self._tell_idle()
+
+    async def _wait_for_room(self) -> None:
+        """First come, first served: room is handed to one waiter, who need not race for it."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._wants_room.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._promised -= 1
+                self._make_room()
+            raise
+        self._promised -= 1
+        self._check_running()
+
+    def _make_room(self) -> None:
+        """A place in the queue is free: a calling of the backlog takes it, else whoever waits longest."""
+        while self._backlog:
+            calling, service = self._backlog.popleft()
+            if not calling.done:
+                self._spawn(calling, service)
+                return
+            self._queued.discard(calling)
+        while self._wants_room and len(self._queued) + self._promised < self.queue_capacity:
+            waiter = self._wants_room.popleft()
+            if not waiter.done():
+                self._promised += 1
+                waiter.set_result(None)
+
+    def _tell_idle(self) -> None:
+        drained = not (self._live or self._backlog or self._tasks)
+        if drained and self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    # -- the service of submit_task ----------------------------------------------------------------------
+
+    def _service_for(self, api_call: ApiCall) -> Service:
+        loop = asyncio.get_running_loop()
+
+        async def backend(calling: Calling) -> Response:
+            response = _response_from(await api_call())
+            if response.status_code == 429:
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                # The only place for a wall clock: Retry-After may be a date.
+                retry_after = read_retry_after(headers, time.time())
+                self.limiter.pause_until(self._pushback.pause(loop.time(), retry_after))
+            return response
+
+        limit = limit_layer(self.limiter, loop.time, rng=self._rng, dispatched=self.dispatched)
+        return pipeline(backend, Layers(observe=observe_layer(loop.time), limit=limit))
+
+    def __repr__(self) -> str:
+        return f"<Executor {self._state.value} queued={len(self._queued)} {self.limiter!r}>"
+
+
+def _quota(rate: float | None, period: float, capacity: float | None) -> Quota | None:
+    return None if rate is None else Quota(rate, period, capacity)
+
+
+def _response_from(result: Any) -> Response:
+    """What `api_call_coroutine` gave, as a response."""
+    if isinstance(result, Response):
+        return result
+    status, headers, body = 200, {}, result
+    if isinstance(result, tuple) and len(result) == 3 and isinstance(result[0], int):
+        status, headers, body = result[0], dict(result[1] or {}), result[2]
+    text = body if isinstance(body, str) else ""
+    return Response(text=text, data=body, raw=body, headers=headers, status_code=status)

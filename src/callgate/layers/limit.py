@@ -1,0 +1,159 @@
+"""Admission: reserve the estimate, settle the actual, learn from what the provider says.
+
+A 429 pauses the whole line, not one call; a refusal of ours gives everything back; an ambiguous end (a
+timeout, a broken connection) keeps its charge, because the provider may have counted it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from callgate.calling import Calling, RequestStatus
+from callgate.control.limiter import Lease, Limiter
+from callgate.control.quota import QuotaNews
+from callgate.errors import APIClientError, APITimeoutError, OverloadedError, RateLimitError
+from callgate.pipeline import Layer, Service
+from callgate.response import Response
+
+__all__ = ["Account", "Pushback", "limit_layer"]
+
+_QUEUED, _PROCESSING, _CALLING = RequestStatus.QUEUED, RequestStatus.PROCESSING, RequestStatus.CALLING
+
+
+class Account(Protocol):
+    """What a call costs in tokens, and what its answer says of the quota; a policy of the host."""
+
+    def estimate(self, calling: Calling) -> float:
+        """Tokens to reserve before the call is sent."""
+        ...
+
+    def actual(self, calling: Calling, response: Response) -> float | None:
+        """Tokens the provider counted, or None when the answer does not tell."""
+        ...
+
+    def news(self, headers: Mapping[str, str]) -> Sequence[QuotaNews]:
+        """What the headers of an answer say of the quota."""
+        ...
+
+
+class Pushback:
+    """How long the line pauses after a 429 that names no time: longer with every one in a row."""
+
+    __slots__ = ("_base", "_ceiling", "_in_a_row", "_rng", "_until")
+
+    def __init__(self, rng: random.Random, *, base: float = 1.0, ceiling: float = 60.0) -> None:
+        self._rng = rng
+        self._base = base
+        self._ceiling = ceiling
+        self._in_a_row = 0
+        self._until = 0.0
+
+    def pause(self, now: float, retry_after: float | None) -> float:
+        """When to go on, by the loop's clock.
+
+        Those in flight when the first 429 came bring more of the same news: they lengthen nothing.
+        """
+        if now >= self._until:
+            self._in_a_row += 1
+            backoff = min(self._ceiling, self._base * 2.0 ** (self._in_a_row - 1))
+            self._until = now + backoff * (0.5 + self._rng.random() / 2)
+        if retry_after is not None:
+            # The provider's word is a floor; what comes on top keeps many clients from coming back as one.
+            return now + retry_after * (1.0 + 0.05 * self._rng.random())
+        return self._until
+
+    def relent(self) -> None:
+        """A call came through."""
+        self._in_a_row = 0
+
+
+def limit_layer(
+    limiter: Limiter,
+    clock: Callable[[], float],
+    *,
+    account: Account | None = None,
+    rng: random.Random,
+    dispatched: Callable[[Calling], None] | None = None,
+) -> Layer:
+    """Admit each attempt through the limiter.
+
+    Args:
+        limiter: Where the line is.
+        clock: The loop's clock, in seconds.
+        account: What a call costs; None: only what the calling itself says.
+        rng: Where jitter comes from.
+        dispatched: Told of each calling that leaves the line.
+
+    Raises (in the service):
+        DeadlineExceededError: when it cannot be admitted before its deadline.
+        QuotaTooSmallError: when it costs more than the whole quota.
+    """
+    pushback = Pushback(rng)
+
+    def settle(lease: Lease, calling: Calling, response: Response) -> None:
+        if account is None:
+            return
+        actual = account.actual(calling, response)
+        if actual is not None:
+            lease.settle(actual)
+        for news in account.news(response.headers):
+            limiter.learn(news, lease)
+
+    def push_back(lease: Lease, error: BaseException) -> None:
+        if getattr(error, "surely_unsent", False):
+            lease.refund()
+            return
+        if isinstance(error, RateLimitError):
+            limiter.pushed_back(lease)
+            limiter.pause_until(pushback.pause(clock(), error.retry_after))
+        elif isinstance(error, OverloadedError | APITimeoutError):
+            limiter.pushed_back(lease)
+        if account is not None and isinstance(error, APIClientError):
+            for news in account.news(error.headers):
+                limiter.learn(news, lease)
+
+    async def wait_in_line(calling: Calling, tokens: float) -> Lease:
+        def next_in_line(now: float) -> None:
+            calling.processed_at = now
+            calling.status = _PROCESSING
+
+        calling.status = _QUEUED
+        if calling.queued_on is None:
+            calling.queued_on = clock()
+        return await limiter.acquire(
+            tokens, front=calling.attempts > 0, deadline=calling.deadline, on_head=next_in_line
+        )
+
+    def wrap(call: Service) -> Service:
+        async def admitted(calling: Calling) -> Response:
+            tokens = calling.num_api_tokens_needed
+            if not tokens and account is not None:
+                tokens = account.estimate(calling)
+            lease = limiter.try_acquire(tokens) or await wait_in_line(calling, tokens)
+            try:
+                now = lease.granted_at
+                if calling.queued_on is None:
+                    calling.queued_on = now
+                if calling.processed_at is None:
+                    calling.processed_at = now
+                calling.called_at = now
+                calling.status = _CALLING
+                calling.attempts += 1
+                if dispatched is not None:
+                    dispatched(calling)
+                response = await call(calling)
+                settle(lease, calling, response)
+                limiter.succeeded(lease)
+                pushback.relent()
+                return response
+            except Exception as error:
+                push_back(lease, error)
+                raise
+            finally:
+                lease.release()
+
+        return admitted
+
+    return wrap

@@ -1,0 +1,509 @@
+"""`iModel`: one interface over every provider, tool or service of a user's own.
+
+It makes callings, sends them through one pipeline (`pipeline.py` has the order) and hands them back. Switching
+the provider means changing one string.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+from uuid import UUID, uuid4
+
+from pydantic import BaseModel
+
+from callgate.backends.service import ServiceBackend, as_response
+from callgate.calling import Calling
+from callgate.channel import StreamChannel, read_stream
+from callgate.control.limiter import Limiter
+from callgate.errors import CallCancelledError
+from callgate.executor import Executor
+from callgate.hooks import HookPhase, HookRegistry
+from callgate.assembly import (
+    Limits,
+    RateLimiter,
+    make_layers,
+    make_pricer,
+    open_cache,
+    read_constructor,
+    restore,
+)
+from callgate.pipeline import Layers, Service, pipeline
+from callgate.portal import Portal
+from callgate.providers.reservation import TokenAccount
+from callgate.response import Response, StreamChunk
+
+__all__ = ["iModel"]
+
+# What `invoke` takes besides the times and the request itself.
+_FACTS = (
+    "request_payload",
+    "num_api_tokens_needed",
+    "http_path",
+    "http_method",
+    "sdk_method_name",
+    "metadata",
+    "response_model",
+)
+
+
+class iModel:  # noqa: N801  the documents' name
+    """A service behind limits, retry, breaker, cache and hooks.
+
+    One constructor, three shapes::
+
+        iModel(provider="openai", model="gpt-4o-mini", limit_requests=500)   # by name
+        iModel(endpoint, executor)                                           # an endpoint of one's own
+        iModel(executor, {"base_url": ..., "endpoint": ..., "api_key": ..., "model_name": ...})
+
+    Args:
+        backend: An `Endpoint`, a `Tool`, or any `ServiceBackend`.
+        provider: A provider's name, when no backend is given; `KNOWN` ones are listed in docs/providers.md.
+        endpoint: The path at the provider, where it is not the dialect's own.
+        executor: Shared with other models; None: one of its own, made from the limits below.
+        rate_limiter: An additional limiter with `await acquire(1)`, passed by every attempt.
+        hook_registry: Who watches.
+        queue_capacity: How many submitted calls may wait as tasks.
+        capacity_refresh_time: Seconds that `limit_requests` and `limit_tokens` refer to.
+        limit_requests, limit_tokens: Quotas per `capacity_refresh_time`; None: what the provider's headers tell.
+        limit_concurrency: Calls at once; "auto" finds it (AIMD), None does not limit.
+        cache: A store or the path of one; hits pay nothing, identical calls in flight share one request.
+        fallbacks: Other models that answer, in this order, when this one cannot.
+        prices: US dollars per million tokens, {"input": ..., "output": ...}, where the price is not known.
+        name, tags: For the registry; the backend's own by default.
+        settings: `api_key`, `base_url`, `timeout`, `retry_config` (None: no retry), `circuit_breaker`,
+            `headers`, `transport`, ...; everything else (`model`, `temperature`) is sent with every request.
+
+    Raises:
+        ConfigurationError: (a ValueError) when the provider is unknown or a setting cannot work.
+
+    Example::
+
+        async with iModel(provider="anthropic", model="claude-sonnet-4-5", limit_requests=50) as model:
+            calling = await model.invoke(messages=[{"role": "user", "content": "Hello!"}])
+            print(calling.response.text, calling.cost)
+    """
+
+    def __init__(
+        self,
+        backend: ServiceBackend | Executor | None = None,
+        provider: str | Executor | Mapping[str, Any] | None = None,
+        endpoint: str = "chat/completions",
+        rate_limiter: RateLimiter | None = None,
+        executor: Executor | None = None,
+        hook_registry: HookRegistry | None = None,
+        queue_capacity: int = 100,
+        capacity_refresh_time: float = 60,
+        limit_requests: float | None = None,
+        limit_tokens: float | None = None,
+        *,
+        limit_concurrency: int | str | None = "auto",
+        cache: Any = None,
+        fallbacks: Sequence[iModel] = (),
+        prices: Mapping[str, float] | None = None,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.id: UUID = uuid4()
+        self._limits = Limits(
+            queue_capacity, capacity_refresh_time, limit_requests, limit_tokens, limit_concurrency
+        )
+        parts = read_constructor(backend, provider, endpoint, executor, settings, self._limits)
+        self.backend: ServiceBackend = parts.backend
+        self._owns_backend = parts.owns_backend
+        self.executor: Executor = parts.executor
+        self._owns_executor = parts.owns_executor
+        self.name: str = name or self.backend.name
+        own_tags = getattr(self.backend, "tags", frozenset())
+        self.tags: frozenset[str] = frozenset(own_tags if tags is None else tags)
+        self.hooks: HookRegistry | None = hook_registry
+        self.fallbacks = tuple(fallbacks)
+        self._rate_limiter = rate_limiter
+        self._cache = open_cache(cache)
+        self._owns_cache = self._cache is not None and self._cache is not cache
+        self._prices = dict(prices) if prices else None
+        self._pricer = make_pricer(self.backend, self._prices)
+        self._defaults: dict[str, Any] = parts.defaults
+        self._rng = random.Random()
+        self._account = TokenAccount(getattr(self.backend, "host", None))
+        self._service: Service | None = None
+        self._inner: Service | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._portal: Portal | None = None
+        self._closed = False
+
+    # -- calls -------------------------------------------------------------------------------------------
+
+    async def invoke(
+        self,
+        calling: Calling | None = None,
+        *,
+        request_payload: Mapping[str, Any] | None = None,
+        num_api_tokens_needed: float = 0,
+        http_path: str | None = None,
+        http_method: str | None = None,
+        sdk_method_name: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        timeout: float | None = None,
+        poll_timeout: float | None = None,
+        poll_interval: float | None = None,
+        response_model: type[BaseModel] | None = None,
+        **request: Any,
+    ) -> Calling:
+        """Make one call and return when it has ended, well or not.
+
+        Args:
+            calling: One made before by `create_calling`; everything but the timeouts is then its own.
+            request_payload: The request as one mapping; keywords say the same and win over it.
+            num_api_tokens_needed: Tokens to reserve, instead of an estimate.
+            http_path, http_method, sdk_method_name: Instead of the endpoint's own.
+            metadata: Kept on the calling.
+            timeout: Seconds one attempt may take on the wire.
+            poll_timeout: Seconds the whole call may take, queueing and retries included.
+            poll_interval: Accepted for the documents' sake; nothing polls.
+            response_model: A pydantic model the answer must satisfy; see `calling.response.parsed`.
+            request: The request in the one format: `messages`, `temperature`, `tools`, ...
+
+        Returns:
+            The calling. It is not raised for a failed call: look at `calling.error`, or read
+            `calling.response`, which raises it.
+        """
+        if calling is None:
+            calling = self._make(
+                request,
+                request_payload,
+                num_api_tokens_needed,
+                http_path,
+                http_method,
+                sdk_method_name,
+                metadata,
+                response_model,
+            )
+            if self.hooks is not None:
+                await self.hooks.run(HookPhase.PreEventCreate, calling)
+        self._set_times(calling, timeout, poll_timeout)
+        await self._run(calling)
+        return calling
+
+    def submit(self, **request: Any) -> Calling:
+        """Put a call in line and return at once; await the calling for its end.
+
+        Takes the keywords of `invoke`. Must be called within a running event loop.
+
+        Raises:
+            RuntimeError: without a running loop, or when the executor is not running.
+        """
+        calling = self._from_keywords(request)
+        service = self._ready()
+        if self.hooks is not None and self.hooks.has(HookPhase.PreEventCreate):
+            service = self._with_creation_hooks(service)
+        self.executor.enqueue(calling, service)
+        return calling
+
+    async def create_calling(self, timeout: float | None = None, **request: Any) -> Calling:
+        """Make a calling now, to be invoked later: `await model.invoke(calling=calling)`.
+
+        Takes the keywords of `invoke`; `timeout` is that of one attempt, in seconds.
+        """
+        calling = self._from_keywords({**request, "timeout": timeout})
+        if self.hooks is not None:
+            await self.hooks.run(HookPhase.PreEventCreate, calling)
+        return calling
+
+    async def acompletion(
+        self,
+        prompt: str,
+        max_tokens: int = 150,
+        temperature: float = 0.7,
+        num_tokens_to_consume: float = 0,
+        **kwargs: Any,
+    ) -> Calling:
+        """A plain text completion, as the first document has it.
+
+        Args:
+            prompt: The text to go on from.
+            max_tokens, temperature: As in the request.
+            num_tokens_to_consume: Tokens to reserve, instead of an estimate.
+            kwargs: Any keyword of `invoke`.
+        """
+        return await self.invoke(
+            num_api_tokens_needed=num_tokens_to_consume,
+            prompt=prompt,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            **kwargs,
+        )
+
+    async def invoke_stream(self, **request: Any) -> AsyncIterator[StreamChunk]:
+        """The chunks of one streamed answer as they come; the last is final and has the whole `.response`.
+
+        A stream pays the limiter, runs the hooks and is counted like any call; it is retried until its first
+        chunk has left. Leaving the loop early cancels the call. Takes the keywords of `invoke`.
+
+        Raises:
+            APIClientError: (or what else ended it) after what came before it has been delivered.
+        """
+        calling = self._from_keywords(request)
+        async for chunk in read_stream(calling, self._started):
+            yield chunk
+
+    async def invoke_stream_with_channel(self, **request: Any) -> StreamChannel:
+        """One streamed answer for many readers. Takes the keywords of `invoke`."""
+        return StreamChannel(self._from_keywords(request), self._started)
+
+    async def run_tools(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], max_rounds: int = 8, **request: Any
+    ) -> Any:
+        """Call the tools the model asks for, side by side, until it answers; see `callgate.tool_loop`."""
+        # Imported here because the loop stands on the model, and not the other way round.
+        from callgate.tool_loop import run_tools  # noqa: PLC0415
+
+        return await run_tools(self, messages, tools, max_rounds=max_rounds, **request)
+
+    # -- sync twins --------------------------------------------------------------------------------------
+
+    def invoke_sync(self, **request: Any) -> Calling:
+        """`invoke` for scripts and notebooks: runs on a loop in a background thread."""
+        return self._own_portal().run(self.invoke(**request))
+
+    def stream_sync(self, **request: Any) -> Iterator[StreamChunk]:
+        """`invoke_stream` for scripts and notebooks."""
+        return self._own_portal().iterate(self.invoke_stream(**request))
+
+    def close_sync(self) -> None:
+        """`close` for those who only used the sync twins; ends the background thread."""
+        portal, self._portal = self._portal, None
+        if portal is not None:
+            portal.run(self.close())
+            portal.stop()
+
+    def _own_portal(self) -> Portal:
+        if self._portal is None:
+            self._portal = Portal(name=f"callgate-{self.name}")
+        return self._portal
+
+    # -- the inside --------------------------------------------------------------------------------------
+
+    def _from_keywords(self, request: dict[str, Any]) -> Calling:
+        """A calling from the keywords of `invoke`, as one mapping."""
+        timeout, poll_timeout = request.pop("timeout", None), request.pop("poll_timeout", None)
+        request.pop("poll_interval", None)
+        facts = {fact: request.pop(fact) for fact in _FACTS if fact in request}
+        calling = self._make(request, **facts)
+        self._set_times(calling, timeout, poll_timeout)
+        return calling
+
+    def _make(
+        self,
+        request: dict[str, Any],
+        request_payload: Mapping[str, Any] | None = None,
+        num_api_tokens_needed: float = 0,
+        http_path: str | None = None,
+        http_method: str | None = None,
+        sdk_method_name: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        response_model: type[BaseModel] | None = None,
+    ) -> Calling:
+        if request_payload is not None:
+            request = {**request_payload, **request}
+        calling = Calling(
+            {**self._defaults, **request} if self._defaults else request,
+            backend=self.backend,
+            method=http_method,
+            num_api_tokens_needed=num_api_tokens_needed,
+            metadata=metadata,
+            http_path=http_path,
+            sdk_method_name=sdk_method_name,
+            now=(self._loop or asyncio.get_running_loop()).time(),
+        )
+        calling.request = request
+        calling.pricer = self._pricer
+        if response_model is not None:
+            self._ask_for_structure(calling, response_model)
+        return calling
+
+    @staticmethod
+    def _ask_for_structure(calling: Calling, response_model: type[BaseModel]) -> None:
+        calling.answer_type = response_model
+        schema = {"name": response_model.__name__, "schema": response_model.model_json_schema()}
+        asked = {"response_format": {"type": "json_schema", "json_schema": schema}}
+        calling.payload = {**asked, **calling.payload}
+        calling.request = {**asked, **calling.request}
+
+    @staticmethod
+    def _set_times(calling: Calling, timeout: float | None, poll_timeout: float | None) -> None:
+        if timeout is not None:
+            calling.timeout = timeout
+        if poll_timeout is not None:
+            calling.deadline = asyncio.get_running_loop().time() + poll_timeout
+
+    async def _run(self, calling: Calling) -> None:
+        """Send it through the pipeline in this task; what comes of it stands on the calling."""
+        if calling.done:
+            return
+        service = self._service
+        if service is None or self._loop is not asyncio.get_running_loop():
+            service = self._ready()
+        executor = self.executor
+        executor.enter(calling)
+        task = asyncio.current_task()
+        calling.bind(task)
+        try:
+            await service(calling)
+        except asyncio.CancelledError:
+            # Cancelled through the calling, not by whoever runs this task: the task itself goes on.
+            if not calling.cancel_requested or task is None or task.uncancel() > 0:
+                raise
+        except Exception:
+            if not calling.done:
+                raise
+        finally:
+            executor.leave(calling)
+
+    def _started(self, calling: Calling) -> asyncio.Task[None]:
+        """The task in which a stream runs; it holds no error, the calling does."""
+        self._ready()
+        return asyncio.get_running_loop().create_task(self._run(calling))
+
+    def _ready(self) -> Service:
+        """The pipeline, made when the first call shows which loop it runs on."""
+        loop = asyncio.get_running_loop()
+        if self._closed:
+            raise RuntimeError(f"the model {self.name!r} is closed")
+        if self._loop is not loop:
+            if self._loop is not None and not self._loop.is_closed() and self._owns_executor:
+                raise RuntimeError(f"the model {self.name!r} is in use on another event loop")
+            self._loop = loop
+            layers = self._layers(loop.time)
+            self._service = pipeline(self._answer, layers)
+            # What stands in for another model leaves the once-per-call layers outside these to that one.
+            self._inner = pipeline(self._answer, replace(layers, observe=None, deadline=None, fallback=None))
+        if self._owns_executor and not self.executor.is_running:
+            self.executor.open()
+        assert self._service is not None
+        return self._service
+
+    async def _answer(self, calling: Calling) -> Response:
+        return as_response(await self.backend.call(calling))
+
+    def _layers(self, clock: Callable[[], float]) -> Layers:
+        return make_layers(
+            self.backend,
+            self.executor,
+            clock,
+            rng=self._rng,
+            hooks=self.hooks,
+            account=self._account,
+            rate_limiter=self._rate_limiter,
+            cache=self._cache,
+            fallbacks=[(other.name, other.turn, other.inner_service) for other in self.fallbacks],
+            name=self.name,
+        )
+
+    def turn(self, calling: Calling) -> None:
+        """Turn another model's calling to this one: its own backend, defaults and prices."""
+        request = dict(calling.request)
+        if "model" in self._defaults:
+            request.pop("model", None)
+        calling.payload = {**self._defaults, **request}
+        calling.backend = self.backend
+        calling.wire = None
+        calling.pricer = self._pricer
+        calling.http_method = calling.http_path = None
+
+    async def inner_service(self, calling: Calling) -> Response:
+        """This model's answer to a calling that another model owns."""
+        self._ready()
+        assert self._inner is not None
+        return await self._inner(calling)
+
+    def _with_creation_hooks(self, service: Service) -> Service:
+        hooks = self.hooks
+        assert hooks is not None
+
+        async def created(calling: Calling) -> Response:
+            try:
+                await hooks.run(HookPhase.PreEventCreate, calling)
+            except Exception as error:
+                calling.fail(error, asyncio.get_running_loop().time())
+                raise
+            return await service(calling)
+
+        return created
+
+    @property
+    def limiter(self) -> Limiter:
+        """The executor's limiter: `snapshot()` tells where it stands."""
+        return self.executor.limiter
+
+    # -- persistence and end -----------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """What this model is, ready for JSON; holds the name of the key's variable, never a key.
+
+        Raises:
+            NotImplementedError: when its backend cannot be written down (a Tool).
+        """
+        write = getattr(self.backend, "to_dict", None)
+        if write is None:
+            raise NotImplementedError(f"the backend {self.backend.name!r} cannot be written down")
+        return {
+            "callgate": 1,
+            "name": self.name,
+            "tags": sorted(self.tags),
+            "backend": write(),
+            **self._limits.to_dict(),
+            "prices": self._prices,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> iModel:
+        """A model as `to_dict` wrote it, with a fresh id and full capacity.
+
+        Raises:
+            ConfigurationError: (a ValueError) when the variable of its key is not set, naming it, or when
+                `data` is not what `to_dict` writes.
+        """
+        return cls(**restore(data))
+
+    async def close(self) -> None:
+        """Finish what is in flight and close what it owns. Closing twice changes nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._owns_executor:
+            await self.executor.stop(graceful=True)
+        await self._close_parts()
+
+    async def _close_parts(self) -> None:
+        close = getattr(self.backend, "close", None)
+        if self._owns_backend and close is not None:
+            await close()
+        if self._owns_cache and self._cache is not None:
+            await self._cache.close()
+
+    async def __aenter__(self) -> iModel:
+        if self._owns_executor:
+            await self.executor.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and self._owns_executor and not self._closed:
+            self._closed = True
+            with suppress(CallCancelledError):
+                await self.executor.stop(graceful=False)
+            await self._close_parts()
+            return
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<iModel {self.name!r} {self.backend!r} {self.executor!r}>"
+

@@ -1,0 +1,75 @@
+"""An event loop in a background thread, for those who have none: scripts and notebooks."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, TypeVar
+
+__all__ = ["Portal"]
+
+_T = TypeVar("_T")
+_END = object()
+
+
+class Portal:
+    """Runs coroutines on a loop of its own and waits for them.
+
+    The thread is a daemon: a script that forgets to stop it still ends.
+
+    Example::
+
+        portal = Portal()
+        calling = portal.run(model.invoke(messages=[...]))
+        portal.stop()
+    """
+
+    def __init__(self, name: str = "callgate") -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+    def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """The coroutine's result; whatever it raises is raised here. Ctrl-C cancels it.
+
+        Raises:
+            RuntimeError: when called from the portal's own thread, which would wait for itself.
+        """
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise RuntimeError("a sync call from within the loop it would run on; use the async one")
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def iterate(self, items: AsyncIterator[_T]) -> Iterator[_T]:
+        """The items one by one; leaving early closes the asynchronous side."""
+
+        async def following() -> Any:
+            return await anext(items, _END)
+
+        try:
+            while (item := self.run(following())) is not _END:
+                yield item
+        finally:
+            close = getattr(items, "aclose", None)
+            if close is not None:
+                self.run(close())
+
+    def stop(self) -> None:
+        """End the loop and its thread. Stopping twice changes nothing."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
