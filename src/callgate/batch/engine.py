@@ -1,0 +1,155 @@
+"""`Engine`: rows in, results out as they come, bounded memory in and out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator
+from contextlib import aclosing
+from typing import Any
+
+from callgate.batch.feed import AsyncFeed, Feed, PulledFeed
+from callgate.batch.guard import FailureGuard
+from callgate.batch.pool import Pool
+from callgate.batch.requests import RequestBuilder
+from callgate.batch.results import RowResult
+from callgate.batch.rows import Row, content_key
+from callgate.calling import Calling
+from callgate.errors import BatchStoppedError
+from callgate.messages import Conversation
+from callgate.model import iModel
+
+__all__ = ["Engine", "Record"]
+
+Record = Row | Conversation | dict[str, Any] | str
+"""What a row may be given as: a conversation, a prompt, a request with `messages` or `prompt`, or a `Row`."""
+
+_PROBE = 4
+_MOST_WORKERS = 1024
+
+
+class Engine:
+    """Runs batches of rows against one model.
+
+    Args:
+        provider: A model, or a provider's name.
+        max_inflight_requests: Rows in flight at most, waiting for their quota included; None: as many as the
+            model's limiter lets through, at most 1,024.
+        settings: With a provider's name, the keywords of `iModel`.
+
+    Raises:
+        ConfigurationError: as `iModel` does.
+
+    Example::
+
+        async with iModel(provider="openai", model="gpt-4o-mini", limit_requests=500) as model:
+            async for result in Engine(model).run(["How big is the moon?", "How big is the sun?"]):
+                print(result.row.index, result.text or result.error)
+    """
+
+    def __init__(
+        self, provider: iModel | str, max_inflight_requests: int | None = None, **settings: Any
+    ) -> None:
+        self.model = provider if isinstance(provider, iModel) else iModel(provider=provider, **settings)
+        self._most = max_inflight_requests or _MOST_WORKERS
+        self._pool: Pool | None = None
+        self._draining = False
+
+    async def run(
+        self, rows: Feed | Iterable[Record] | AsyncIterable[Record], *, guard: FailureGuard | None = None
+    ) -> AsyncGenerator[RowResult, None]:
+        """Call for every row; the results come in the order in which the calls end.
+
+        At first only four rows are in flight, until one is answered: a failure that every row would meet then
+        costs a handful of calls. Leaving the loop early cancels what is in flight.
+
+        Args:
+            rows: Read as they are needed. An iterable must not wait for others; an async iterable may.
+            guard: When to stop because all rows fail in the same way; None: the usual measure.
+
+        Raises:
+            BatchStoppedError: after the results so far, when all rows fail in the same way.
+            InputError: (or what else the rows raise) after the results of the rows before it.
+        """
+        feed = self._feed(rows)
+        guard = guard or FailureGuard()
+        limiter = self.model.limiter
+        pool = Pool(self._call, feed, in_line=lambda: limiter.waiting, most=self._most, at_first=_PROBE)
+        self._pool = pool
+        if self._draining:
+            pool.drain()
+        try:
+            async with aclosing(pool.results()) as results:
+                async for result in results:
+                    guard.note(result.calling)
+                    if result.ok:
+                        pool.open_up()
+                    elif guard.verdict is not None:
+                        pool.drain()
+                    yield result
+        finally:
+            feed.close()
+        if guard.verdict is not None:
+            raise BatchStoppedError(str(guard.verdict), error=guard.verdict.error, count=guard.verdict.count)
+        if feed.error is not None:
+            raise feed.error
+
+    def drain(self) -> None:
+        """Begin no more rows; `run` ends when those in flight have ended."""
+        self._draining = True
+        if self._pool is not None:
+            self._pool.drain()
+
+    def abort(self) -> None:
+        """Cancel what is in flight; `run` ends with what there is."""
+        self._draining = True
+        if self._pool is not None:
+            self._pool.abort()
+
+    @property
+    def in_flight(self) -> int:
+        """Rows begun and not ended."""
+        return 0 if self._pool is None else self._pool.in_flight
+
+    @property
+    def abandoned(self) -> int:
+        """Rows whose calls were cancelled."""
+        return 0 if self._pool is None else self._pool.abandoned
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for rows that are still to come."""
+        return self._pool is not None and self._pool.feed.idle
+
+    def _call(self, row: Row) -> Awaitable[Calling]:
+        return self.model.invoke(request_payload=row.request)
+
+    def _feed(self, rows: Feed | Iterable[Record] | AsyncIterable[Record]) -> Feed:
+        if isinstance(rows, Feed):
+            return rows
+        builder = RequestBuilder(source="rows")
+        if isinstance(rows, AsyncIterable):
+            return AsyncFeed(_async_blocks(rows, builder))
+        return PulledFeed(_blocks(rows, builder))
+
+
+def _blocks(rows: Iterable[Record], builder: RequestBuilder) -> Iterator[list[Row]]:
+    # One row a block: not one more than is needed is taken from the caller's iterator.
+    for index, record in enumerate(rows):
+        yield [_row(record, index, builder)]
+
+
+async def _async_blocks(rows: AsyncIterable[Record], builder: RequestBuilder) -> AsyncIterator[list[Row]]:
+    index = 0
+    async for record in rows:
+        yield [_row(record, index, builder)]
+        index += 1
+
+
+def _row(record: Record, index: int, builder: RequestBuilder) -> Row:
+    if isinstance(record, Row):
+        return record
+    if isinstance(record, Conversation):
+        messages = {"messages": record.to_messages()}
+        return Row(index, index + 1, None, content_key(messages), messages)
+    if isinstance(record, str):
+        record = {"prompt": record}
+    return builder.build(record, index, index + 1)

@@ -1,0 +1,182 @@
+"""Where the workers of a batch take their rows from, whether these are there or still to come."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import AsyncIterable, Callable, Iterator
+from contextlib import suppress
+
+from callgate.batch.rows import Row
+from callgate.errors import InputError
+
+__all__ = ["AsyncFeed", "Feed", "PulledFeed", "PushedFeed", "ThreadFeed"]
+
+_BLOCKS_AHEAD = 8
+
+
+class Feed(ABC):
+    """Gives rows one by one, until there are none left or it is closed.
+
+    Attributes:
+        error: What ended the input early, or None. It is kept here, so that calls in flight can end first.
+        exhausted: Whether the input has given its last row.
+    """
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.exhausted = False
+        self._rows: deque[Row] = deque()
+        self._closed = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether the workers wait for rows that are still to come."""
+        return False
+
+    @abstractmethod
+    async def take(self) -> Row | None:
+        """The next row; None when there will be none."""
+
+    def close(self) -> None:
+        """Give no more rows, also to those who wait for one."""
+        self._closed = True
+        self._rows.clear()
+
+
+class PulledFeed(Feed):
+    """Rows of an iterator that never waits: read when they are needed, a block at a time.
+
+    >>> feed = PulledFeed(iter([[Row(0, 1, None, 1, {})], []]))
+    >>> asyncio.run(feed.take())
+    <Row 0 line=1 key=0000000000000001>
+    """
+
+    def __init__(self, blocks: Iterator[list[Row]]) -> None:
+        super().__init__()
+        self._blocks = blocks
+
+    async def take(self) -> Row | None:
+        rows = self._rows
+        while not rows:
+            if self._closed or self.exhausted:
+                return None
+            try:
+                rows.extend(next(self._blocks))
+            except StopIteration:
+                self.exhausted = True
+                return None
+            except Exception as error:
+                self.error, self.exhausted = error, True
+                return None
+            if not rows:
+                # Blocks of finished rows are skipped by the hundred thousand: let the others run as well.
+                await asyncio.sleep(0)
+        return rows.popleft()
+
+
+class PushedFeed(Feed):
+    """Rows that come when they come; whoever reads them is a few blocks ahead of the workers and then waits.
+
+    Args:
+        used: Called when the workers have begun the last row of a block, once for every block pushed.
+    """
+
+    def __init__(self, used: Callable[[], object]) -> None:
+        super().__init__()
+        self._used = used
+        self._blocks: deque[list[Row]] = deque()
+        self._ready = asyncio.Event()
+
+    @property
+    def idle(self) -> bool:
+        """Whether the workers wait for rows."""
+        return not (self._rows or self._blocks or self.exhausted or self._closed)
+
+    async def take(self) -> Row | None:
+        while not self._rows:
+            if self._closed:
+                return None
+            if self._blocks:
+                self._rows.extend(self._blocks.popleft())
+                self._used()
+            elif self.exhausted:
+                return None
+            else:
+                self._ready.clear()
+                await self._ready.wait()
+        return self._rows.popleft()
+
+    def push(self, block: list[Row]) -> None:
+        """Add a block of rows."""
+        if not self._closed:
+            self._blocks.append(block)
+            self._ready.set()
+
+    def end(self, error: Exception | None = None) -> None:
+        """There are no more rows, because of `error` if one is given."""
+        self.error, self.exhausted = error, True
+        self._ready.set()
+
+    def close(self) -> None:
+        super().close()
+        self._blocks.clear()
+        self._ready.set()
+
+
+class ThreadFeed(PushedFeed):
+    """Rows of an iterator that may wait for somebody to write (a pipe): read in a thread of its own.
+
+    A thread that sits in a read cannot be called back, so it is a daemon: it does not keep the program alive.
+    """
+
+    def __init__(self, blocks: Iterator[list[Row]]) -> None:
+        self._ahead = threading.Semaphore(_BLOCKS_AHEAD)
+        super().__init__(self._ahead.release)
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._read, args=(blocks,), name="callgate-input", daemon=True)
+        self._thread.start()
+
+    def _read(self, blocks: Iterator[list[Row]]) -> None:
+        error: Exception | None = None
+        with suppress(RuntimeError):  # the loop is closed: nobody wants the rows any more
+            try:
+                for block in blocks:
+                    if not block:
+                        continue
+                    self._ahead.acquire()
+                    if self._closed:
+                        return
+                    self._loop.call_soon_threadsafe(self.push, block)
+            except InputError as caught:
+                error = caught
+            self._loop.call_soon_threadsafe(self.end, error)
+
+    def close(self) -> None:
+        super().close()
+        self._ahead.release()
+
+
+class AsyncFeed(PushedFeed):
+    """Rows of an async iterator, pulled by one task a few ahead of the workers."""
+
+    def __init__(self, blocks: AsyncIterable[list[Row]]) -> None:
+        self._ahead = asyncio.Semaphore(_BLOCKS_AHEAD)
+        super().__init__(self._ahead.release)
+        self._task = asyncio.get_running_loop().create_task(self._pump(blocks))
+
+    async def _pump(self, blocks: AsyncIterable[list[Row]]) -> None:
+        error: Exception | None = None
+        try:
+            async for block in blocks:
+                await self._ahead.acquire()
+                self.push(block)
+        except Exception as caught:
+            error = caught
+        self.end(error)
+
+    def close(self) -> None:
+        super().close()
+        self._task.cancel()

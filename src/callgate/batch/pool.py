@@ -1,0 +1,145 @@
+"""As many calls at once as the limiter lets through, and no task more.
+
+Each worker takes a row, calls, hands over the result, takes the next. A worker is added whenever one begins a
+row and nobody stands in the limiter's line: then one more call could be on its way. So the pool grows to what
+quota and concurrency allow, plus about one that waits, however long the input is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from callgate.batch.feed import Feed
+from callgate.batch.results import RowResult
+from callgate.batch.rows import Row
+from callgate.calling import Calling
+
+__all__ = ["Pool"]
+
+
+class Pool:
+    """Workers over one feed.
+
+    Args:
+        call: Makes the call for a row and returns it when it has ended; does not raise for a failed call.
+        feed: The rows.
+        in_line: How many calls stand in the limiter's line now.
+        most: Never more workers than this.
+        at_first: Never more than this until `open_up()`: a failure that every row would meet shall show on a
+            handful of them.
+
+    Example::
+
+        pool = Pool(call, PulledFeed(source.blocks()), in_line=lambda: limiter.waiting, most=1024)
+        async for result in pool.results():
+            print(result)
+    """
+
+    def __init__(
+        self,
+        call: Callable[[Row], Awaitable[Calling]],
+        feed: Feed,
+        *,
+        in_line: Callable[[], int],
+        most: int,
+        at_first: int | None = None,
+    ) -> None:
+        self.feed = feed
+        self.in_flight = 0
+        """Rows begun and not ended."""
+        self.abandoned = 0
+        """Rows begun whose call was cancelled; nothing came of them."""
+        self._call = call
+        self._in_line = in_line
+        self._all = most
+        self._most = most if at_first is None else min(most, at_first)
+        self._workers: set[asyncio.Task[None]] = set()
+        self._ended: deque[RowResult] = deque()
+        self._news: asyncio.Future[None] | None = None
+        self._room = asyncio.Event()
+        self._room.set()
+        self._crash: BaseException | None = None
+
+    async def results(self) -> AsyncGenerator[RowResult, None]:
+        """The results as they come. To be iterated once; leaving it early cancels what is in flight.
+
+        The workers wait while a thousand results have not been looked at, so memory stays bounded.
+
+        Raises:
+            BaseException: what a call raised although it should not have, after all results were given.
+        """
+        self._add_worker()
+        try:
+            while True:
+                while self._ended:
+                    yield self._ended.popleft()
+                self._room.set()
+                if not self._workers:
+                    break
+                self._news = asyncio.get_running_loop().create_future()
+                await self._news
+        finally:
+            self.abort()
+            if self._workers:
+                await asyncio.gather(*self._workers, return_exceptions=True)
+        if self._crash is not None:
+            raise self._crash
+
+    def open_up(self) -> None:
+        """Calls succeed: let the pool grow to its full size."""
+        if self._most != self._all:
+            self._most = self._all
+            self._grow()
+
+    def drain(self) -> None:
+        """Begin no more rows; what is in flight goes on to its end."""
+        self.feed.close()
+
+    def abort(self) -> None:
+        """Begin no more rows and cancel what is in flight."""
+        self.feed.close()
+        for worker in self._workers:
+            worker.cancel()
+
+    # -- the inside --------------------------------------------------------------------------------------
+
+    def _grow(self) -> None:
+        if len(self._workers) < self._most and self._in_line() == 0:
+            self._add_worker()
+
+    def _add_worker(self) -> None:
+        worker = asyncio.get_running_loop().create_task(self._work())
+        self._workers.add(worker)
+        worker.add_done_callback(self._left)
+
+    async def _work(self) -> None:
+        feed, call, ended = self.feed, self._call, self._ended
+        while (row := await feed.take()) is not None:
+            self._grow()
+            self.in_flight += 1
+            try:
+                calling = await call(row)
+            except asyncio.CancelledError:
+                self.abandoned += 1
+                raise
+            finally:
+                self.in_flight -= 1
+            ended.append(RowResult(row, calling))
+            self._tell()
+            if len(ended) >= self._all:
+                self._room.clear()
+                await self._room.wait()
+
+    def _left(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        if not worker.cancelled() and (error := worker.exception()) is not None and self._crash is None:
+            self._crash = error
+            self.abort()
+        self._tell()
+
+    def _tell(self) -> None:
+        news = self._news
+        if news is not None and not news.done():
+            news.set_result(None)

@@ -1,0 +1,147 @@
+"""What came of a row, and the line that says so: the OpenAI Batch output format with our facts added."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal
+
+import orjson
+
+from callgate.batch.rows import Row
+from callgate.calling import Calling
+from callgate.errors import APIClientError
+from callgate.response import Cost
+
+__all__ = ["FIELDS", "RowResult", "encode_result"]
+
+FIELDS = (
+    "id", "custom_id", "response", "error", "text", "usage", "cost_usd", "latency_s", "attempts", "cached",
+    "finished_at", "line", "key",
+)  # fmt: skip
+"""The fields of an output line. A row's own column of such a name travels as `input_NAME`."""
+
+_TAKEN = frozenset(FIELDS)
+_clock_offset = time.time() - time.monotonic()
+
+
+class RowResult:
+    """One row and the call that was made for it.
+
+    Attributes:
+        row: The row.
+        calling: Its call, which has ended.
+
+    Example::
+
+        async for result in engine.run(rows):
+            print(result.row.custom_id, result.text if result.ok else result.error)
+    """
+
+    __slots__ = ("_cost", "calling", "row")
+
+    def __init__(self, row: Row, calling: Calling) -> None:
+        self.row = row
+        self.calling = calling
+        self._cost: Cost | Literal[False] | None = False  # not asked for yet
+
+    @property
+    def cost(self) -> Cost | None:
+        """What the answer cost in US dollars; None when it is not known. Looked up once."""
+        if self._cost is False:
+            self._cost = self.calling.cost
+        return self._cost
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an answer."""
+        return self.calling.answer is not None
+
+    @property
+    def text(self) -> str | None:
+        """The answer's text, or None when the row failed."""
+        answer = self.calling.answer
+        return None if answer is None else answer.text
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the row, or None when there is an answer."""
+        return self.calling.error
+
+    def __repr__(self) -> str:
+        return f"<RowResult {self.row!r} {'ok' if self.ok else self.calling.error_type}>"
+
+
+def encode_result(result: RowResult) -> bytes:
+    """The output line of a row, with its line end.
+
+    `cost_usd` is null when the price is not known; `latency_s` is the last attempt's time on the wire in
+    seconds; `attempts` counts how often it went there; `finished_at` is in seconds since 1970.
+
+    >>> from callgate.calling import Calling
+    >>> from callgate.response import Response
+    >>> calling = Calling({})
+    >>> calling.complete(Response(text="4", raw={"answer": 4}), 1.0)
+    >>> line = encode_result(RowResult(Row(0, 1, "sum", 10, {}), calling))
+    >>> orjson.loads(line)["text"], line.endswith(b',"key":"000000000000000a"}\\n')
+    ('4', True)
+    """
+    row, calling = result.row, result.calling
+    answer, ended = calling.answer, calling.ended_at or 0.0
+    line: dict[str, Any]
+    if answer is not None:
+        cost = result.cost
+        usage = answer.usage
+        line = {
+            "id": calling.request_id,
+            "custom_id": row.custom_id,
+            "response": {"status_code": answer.status_code, "request_id": answer.id, "body": answer.raw},
+            "error": None,
+            "text": answer.text,
+            "usage": None if usage is None else usage.to_dict(),
+            "cost_usd": None if cost is None else cost.input + cost.output,
+        }
+    else:
+        line = {
+            "id": calling.request_id,
+            "custom_id": row.custom_id,
+            "response": _error_response(calling.error),
+            # Before the error, not at the end: a failed row must not look finished to a quick reader.
+            "key": f"{row.key:016x}",
+            "error": _error(calling),
+        }
+    # Without a start on the wire it was answered from the cache, or refused before it went out.
+    line["latency_s"] = round(ended - (calling.called_at or calling.made_at), 6)
+    line["attempts"] = calling.attempts
+    line["cached"] = calling.cached
+    line["finished_at"] = round(ended + _clock_offset, 3)
+    line["line"] = row.line
+    if row.columns is not None:
+        for name, value in row.columns.items():
+            line[name if name not in _TAKEN else _free_name(name, row.columns)] = value
+    if answer is not None:
+        line["key"] = f"{row.key:016x}"
+    return orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _free_name(name: str, columns: dict[str, Any]) -> str:
+    free = "input_" + name
+    while free in columns:
+        free = "input_" + free
+    return free
+
+
+def _error(calling: Calling) -> dict[str, Any]:
+    error = calling.error
+    return {
+        "code": getattr(error, "code", None) or calling.error_type,
+        "message": calling.error_message,
+        "type": calling.error_type,
+        "retryable": isinstance(error, APIClientError) and error.retryable,
+    }
+
+
+def _error_response(error: BaseException | None) -> dict[str, Any] | None:
+    """The provider's answer to a failed call, if there was one."""
+    if not isinstance(error, APIClientError) or error.status_code is None:
+        return None
+    return {"status_code": error.status_code, "request_id": error.request_id, "body": error.response_content}

@@ -1,0 +1,196 @@
+"""One run of a file through an engine into an output: what `callgate run` does, without a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from callgate.batch.engine import Engine
+from callgate.batch.feed import Feed, PulledFeed, ThreadFeed
+from callgate.batch.journal import Journal
+from callgate.batch.meter import Meter, Progress, holding_back
+from callgate.batch.rows import Row
+from callgate.batch.sources import Source
+from callgate.batch.tally import Tally
+from callgate.errors import BatchStoppedError, InputError, QuotaTooSmallError
+
+__all__ = ["BatchRun", "Ending", "Summary"]
+
+Ending = Literal["done", "failures", "stopped", "input", "output", "interrupted"]
+"""How a run ended: all rows answered; some failed; all failing in the same way; a bad row; an output that
+cannot be written; somebody interrupted it."""
+
+_CHECKED_BYTES = 32 * 1024 * 1024
+_SYNC_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run did and how it ended.
+
+    Attributes:
+        ending: How it ended.
+        message: Why, when it did not simply come to its end.
+        progress: Its state at the end.
+        abandoned: Rows whose calls were cancelled.
+    """
+
+    ending: Ending
+    message: str | None
+    progress: Progress
+    abandoned: int
+
+
+class BatchRun:
+    """Reads rows, skips those answered before, calls for the others, writes what comes of them.
+
+    Args:
+        engine: What calls.
+        source: Where the rows come from.
+        journal: Where the results go.
+
+    Example::
+
+        async with Journal("out.jsonl") as journal:
+            summary = await BatchRun(engine, Source("in.jsonl"), journal).run()
+        print(summary.ending, summary.progress.tally.done)
+    """
+
+    def __init__(self, engine: Engine, source: Source, journal: Journal) -> None:
+        self.engine = engine
+        self.source = source
+        self.journal = journal
+        self.tally = Tally()
+        self.total: int | None = None
+        self.skipped = 0
+        self.draining = False
+        self._interrupted = False
+        self._began: float | None = None
+        self._meter: Meter | None = None
+        self._stop_counting = threading.Event()
+
+    def check(self) -> None:
+        """Read ahead, so that most bad input is found before the first call: the first 32 MB of a file.
+
+        Raises:
+            InputError: naming the file and the line.
+        """
+        self.total = self.source.check(_CHECKED_BYTES)
+
+    async def run(self) -> Summary:
+        """Do it. Errors of input, output and provider end it in order; they are in the summary."""
+        loop = asyncio.get_running_loop()
+        self._meter = Meter(loop.time())
+        helpers = [loop.create_task(self._keep_synced())]
+        if self.total is None and not self.source.waits:
+            helpers.append(loop.create_task(self._count()))
+        ending: Ending
+        message: str | None = None
+        try:
+            await self._call_all()
+            ending = "failures" if self.tally.failed else "done"
+            if self._interrupted:
+                ending = "interrupted"
+        except BatchStoppedError as error:
+            # A limit that no row fits is a wrong setting, not a failure of the provider.
+            ending = "input" if isinstance(error.error, QuotaTooSmallError) else "stopped"
+            message = str(error)
+        except InputError as error:
+            ending, message = "input", str(error)
+        except _OutputError as error:
+            ending, message = "output", str(error)
+        finally:
+            self._stop_counting.set()
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+        return Summary(ending, message, self.progress(), self.engine.abandoned)
+
+    def drain(self) -> None:
+        """Begin no more rows; those in flight are finished and written."""
+        self.draining = self._interrupted = True
+        self.engine.drain()
+
+    def abort(self) -> None:
+        """Cancel what is in flight; what has been answered is written."""
+        self.draining = self._interrupted = True
+        self.engine.abort()
+
+    def progress(self) -> Progress:
+        """How it is going now; taking it a few times a second also keeps the rates."""
+        now = asyncio.get_running_loop().time()
+        meter = self._meter or Meter(now)
+        limiter, in_flight = self.engine.model.limiter.snapshot(), self.engine.in_flight
+        meter.sample(
+            now,
+            self.tally,
+            holding_back(limiter, in_flight, idle=self.engine.idle, draining=self.draining),
+        )
+        tally, total = self.tally, self.total
+        left = None if total is None else max(0, total - self.skipped - tally.ended)
+        speed = meter.rows_per_second
+        projected = None
+        if left is not None and tally.done and not tally.unpriced:
+            projected = tally.cost * (1 + left / tally.ended)
+        return Progress(
+            total=total,
+            skipped=self.skipped,
+            tally=tally,
+            seconds=now - meter.began,
+            rows_per_second=speed,
+            requests_per_minute=meter.requests_per_minute,
+            tokens_per_minute=meter.tokens_per_minute,
+            limiter=limiter,
+            in_flight=in_flight,
+            holding_back=meter.reason,
+            eta=left / speed if left is not None and speed > 0 else None,
+            projected_cost=projected,
+        )
+
+    # -- the inside --------------------------------------------------------------------------------------
+
+    async def _call_all(self) -> None:
+        journal, tally = self.journal, self.tally
+        async with aclosing(self.engine.run(self._feed())) as results:
+            async for result in results:
+                try:
+                    journal.write(result)
+                except InputError as error:
+                    raise _OutputError(str(error)) from error
+                tally.note(result)
+        if self.total is None and not self._interrupted:
+            self.total = self.skipped + tally.ended
+
+    def _feed(self) -> Feed:
+        blocks = self._unfinished()
+        return ThreadFeed(blocks) if self.source.waits else PulledFeed(blocks)
+
+    def _unfinished(self) -> Iterator[list[Row]]:
+        finished = self.journal.finished
+        if not len(finished):
+            yield from self.source.blocks()
+            return
+        take = finished.take
+        for block in self.source.blocks():
+            left = [row for row in block if not take(row.key)]
+            self.skipped += len(block) - len(left)
+            yield left
+
+    async def _count(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.total = await loop.run_in_executor(None, self.source.count, self._stop_counting.is_set)
+
+    async def _keep_synced(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_SYNC_SECONDS)
+            with suppress(OSError):  # written it is; that the disk refuses shows at the next write
+                await loop.run_in_executor(None, self.journal.sync)
+
+
+class _OutputError(Exception):
+    """The output cannot be written; kept apart from errors of the input."""
