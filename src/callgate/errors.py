@@ -285,13 +285,37 @@ class SDKError(CallgateError):
 
     Attributes:
         status_code: The HTTP status the SDK reports, or None.
+        headers: The answer's headers, lower-case names.
+        retry_after: Seconds the provider asks to wait, or None.
+        retryable: Whether the same call may succeed later.
+        surely_unsent: True only when not one byte of the request can have been processed.
+
+    Args:
+        message: Which call of which SDK, and what it said.
+        original: The SDK's exception.
+        cause: The error of our own transport below it, which knows whether anything was sent.
     """
 
-    def __init__(self, message: str, *, original: BaseException | None = None) -> None:
+    def __init__(
+        self, message: str, *, original: BaseException | None = None, cause: BaseException | None = None
+    ) -> None:
         super().__init__(message)
         self.original = original
         status = getattr(original, "status_code", None)
         self.status_code: int | None = status if isinstance(status, int) else None
+        response = getattr(original, "response", None)
+        self.headers: Mapping[str, str] = dict(getattr(response, "headers", None) or {})
+        self.retry_after: float | None = None
+        if self.status_code is not None:
+            self.retryable = self.status_code >= 500 or self.status_code in _RETRYABLE_STATUS
+        else:
+            self.retryable = bool(getattr(cause, "retryable", False))
+        self.surely_unsent = bool(getattr(cause, "surely_unsent", False))
+
+    @property
+    def counts_as_failure(self) -> bool:
+        """Whether a circuit breaker should count this against the service."""
+        return self.retryable and self.status_code != 429
 
 
 class ToolError(CallgateError):
