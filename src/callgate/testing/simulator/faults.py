@@ -46,8 +46,6 @@ def draw(rates: Mapping[str, float], rng: random.Random) -> str | None:
 def refusal_for(status: int, message: str = "", wait: float | None = None) -> Refusal:
     """The error of this status, in the provider's usual words when `message` is empty."""
     kind, usual = _MESSAGES.get(status, ("invalid" if status < 500 else "server", f"Status {status}."))
-    if status == 429 and wait is None:
-        wait = 1.0
     return Refusal(status, kind, message or usual, wait=wait)
 
 

@@ -113,12 +113,16 @@ class Connection(asyncio.Protocol):
         method = self._parser.get_method().decode("latin-1")
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         plan = self._provider.handle(method, self._url.decode("latin-1"), self._headers, body)
-        if self._plan is None:
+        if self._plan is None and not self._waiting:
             self._begin(plan)
         else:
             self._waiting.append(plan)
 
     # Acting out a plan.
+
+    def _next(self) -> None:
+        if self._plan is None and self._waiting:
+            self._begin(self._waiting.popleft())
 
     def _begin(self, plan: Plan) -> None:
         self._plan, self._position = plan, -1
@@ -134,7 +138,7 @@ class Connection(asyncio.Protocol):
     def _send(self) -> None:
         """Send all that is due now in one write, then wait for what is due later."""
         plan, transport = self._plan, self._transport
-        if plan is None or transport is None:
+        if plan is None or transport is None or transport.is_closing():
             return
         if self._position < 0 and plan.ending is Ending.RESET and not plan.chunks:
             self._reset(transport)
@@ -175,7 +179,7 @@ class Connection(asyncio.Protocol):
             if not self._keep_alive and not self._waiting:
                 transport.close()
             elif self._waiting:
-                self._begin(self._waiting.popleft())
+                self._loop.call_soon(self._next)  # not called here: a long queue must not nest
             return
         transport.write(b"".join(parts))
         if plan.ending is Ending.STALL:

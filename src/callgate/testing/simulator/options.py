@@ -111,9 +111,14 @@ class Options:
     # Faults.
     faults: Mapping[str, float] = field(default_factory=dict)
     """Rate of each fault by name, 0 to 1, for example `{"500": 0.02, "reset": 0.01}`."""
+    fault_retry_after: float = 1.0
+    """Seconds after which an injected 429 tells its client to come back."""
     slow_seconds: float = 5.0
+    """What the fault `slow` adds to the latency."""
     stall_seconds: float = 300.0
+    """How long the fault `stall` is silent before it closes the connection."""
     oversized_bytes: int = 64 * 1024 * 1024
+    """What the fault `oversized` adds to the body."""
 
     # The bill, in US dollars for a million tokens.
     input_price: float = 0.0
@@ -196,6 +201,7 @@ _NOT_NEGATIVE = (
     "output_sigma",
     "assumed_output_tokens",
     "reasoning_tokens",
+    "fault_retry_after",
     "slow_seconds",
     "stall_seconds",
     "input_price",

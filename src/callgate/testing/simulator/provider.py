@@ -16,7 +16,7 @@ from callgate.testing.simulator.headers import quota_headers, retry_after_header
 from callgate.testing.simulator.options import Options
 from callgate.testing.simulator.plan import Chunk, Plan
 from callgate.testing.simulator.quota import Account, Debit, Shortage
-from callgate.testing.simulator.stats import KeyStats, Stats, content_of
+from callgate.testing.simulator.stats import KeyStats, Stats, Utilisation, content_of
 
 __all__ = ["SimulatedProvider"]
 
@@ -29,12 +29,18 @@ _DEFAULT_MODELS = ("sim-small", "sim-large")
 class _Ticket:
     """What is open for one accepted request until it has ended."""
 
-    __slots__ = ("account", "debits", "finished", "settlement")
+    __slots__ = ("account", "debits", "entry", "finished", "reserved", "settlement", "used")
 
-    def __init__(self, account: Account, debits: dict[str, Debit]) -> None:
+    def __init__(
+        self, account: Account, debits: dict[str, Debit], used: Utilisation, entry: list[float]
+    ) -> None:
         self.account = account
         self.debits = debits
-        self.settlement: dict[str, float] = {}
+        self.used = used
+        self.entry = entry
+        self.reserved = entry[1]
+        self.settlement: float | None = None
+        """Tokens really used, where the accounting corrects what was reserved."""
         self.finished = False
 
 
@@ -117,8 +123,9 @@ class SimulatedProvider:
         ticket.finished = True
         ticket.account.leave()
         self.stats.running -= 1
-        if ticket.settlement:
-            ticket.account.settle(self._clock(), ticket.debits, ticket.settlement)
+        if ticket.settlement is not None:
+            ticket.account.settle(self._clock(), ticket.debits, {"tokens": ticket.settlement})
+            ticket.used.correct(ticket.entry, ticket.settlement - ticket.reserved)
         if not delivered:
             self.stats.abandoned += 1
 
@@ -198,10 +205,10 @@ class SimulatedProvider:
             counts.refused += 1
             raise _over_quota(admitted, ask.model)
         counts.accepted += 1
-        counts.used.add(now, tokens)
+        entry = counts.used.add(now, tokens)
         self.stats.running += 1
         self.stats.most_running = max(self.stats.most_running, self.stats.running)
-        return _Ticket(account, admitted)
+        return _Ticket(account, admitted, counts.used, entry)
 
     def _made(self, dialect: Dialect, ask: Ask, content: int, counts: KeyStats, ticket: _Ticket) -> Plan:
         """The plan of an admitted request's answer, with the fault that befalls it. Raises Refusal."""
@@ -213,15 +220,12 @@ class SimulatedProvider:
                 latency *= self._rng.lognormvariate(0.0, options.latency_sigma)
         if fault in STATUS_FAULTS:
             self.stats.faults[fault] += 1
-            raise refusal_for(int(fault))
+            raise refusal_for(int(fault), wait=options.fault_retry_after if fault == "429" else None)
         answers = self._answers.make(ask, content)
         for answer in answers:
             if answer.status != 200:
                 raise refusal_for(answer.status, answer.message, answer.retry_after)
             fault = answer.fault or fault
-        if fault in STATUS_FAULTS:
-            self.stats.faults[fault] += 1
-            raise refusal_for(int(fault), wait=answers[0].retry_after)
         reply = Reply(ask, answers, f"{content:016x}{ask.attempt:04x}", int(self._epoch + self._clock()))
         self._bill(reply, content, counts, ticket)
         plan = self._planned(dialect, reply, 0.0 if options.quick else latency, ticket)
@@ -245,7 +249,7 @@ class SimulatedProvider:
         counts.bill += dollars / 1e6
         self.stats.made(content)
         if options.accounting != "reserve":
-            ticket.settlement = {"tokens": read + written}
+            ticket.settlement = read + written
 
     def _planned(self, dialect: Dialect, reply: Reply, latency: float, ticket: _Ticket) -> Plan:
         now, speed = self._clock(), self.options.tokens_per_second

@@ -40,13 +40,13 @@ def fingerprint(key: str) -> str:
 class Utilisation:
     """How much of its quota one key really used, from the simulator's own log of what it let in.
 
-    `busiest_requests` and `busiest_tokens` are the most that any window of `window` seconds held, wherever it
-    begins. Memory is bounded: a window of more than 50,000 requests is kept in slices of a ten-thousandth
-    of the window, and `exact` is then false (the busiest window may be overstated by one slice).
+    `busiest_requests` and `busiest_tokens` are the most that any window of `window` seconds held against the
+    quota, wherever it begins. Memory is bounded: a window of more than 50,000 requests is kept in slices of a
+    ten-thousandth of the window, and `exact` is then false (the busiest may be overstated by one slice).
 
     >>> used = Utilisation(window=60.0, requests_limit=2)
     >>> for time in (0.0, 30.0, 60.0):
-    ...     used.add(time, tokens=10)
+    ...     entry = used.add(time, tokens=10)
     >>> used.busiest_requests, used.requests_share
     (2, 1.0)
     """
@@ -55,12 +55,13 @@ class Utilisation:
         "_grain",
         "_held_requests",
         "_held_tokens",
+        "_log",
+        "_newest_tokens",
         "_trail",
         "busiest_requests",
         "busiest_tokens",
         "first",
         "last",
-        "log",
         "requests",
         "requests_limit",
         "tokens",
@@ -80,8 +81,8 @@ class Utilisation:
         self.last = 0.0
         self.busiest_requests = 0
         self.busiest_tokens = 0.0
-        self.log: deque[tuple[float, float]] = deque(maxlen=_LOG)
-        """Time and tokens of each request let in; the newest 100,000."""
+        self._log: deque[list[float]] = deque(maxlen=_LOG)
+        self._newest_tokens = 0.0
         self._trail: deque[list[float]] = deque()
         self._held_requests = 0
         self._held_tokens = 0.0
@@ -101,37 +102,57 @@ class Utilisation:
     @property
     def tokens_share(self) -> float | None:
         """The same for tokens; those of the last request do not count, as its window has yet to come."""
-        return self._share(self.tokens - (self.log[-1][1] if self.log else 0), self.tokens_limit)
+        return self._share(self.tokens - self._newest_tokens, self.tokens_limit)
 
     def _share(self, used: float, limit: float | None) -> float | None:
         if limit is None or self.first is None or self.last <= self.first:
             return None
         return used / (limit * (self.last - self.first) / self.window)
 
-    def add(self, time: float, tokens: float) -> None:
-        """Count a request that was let in at `time` seconds and that took `tokens` from the quota."""
+    def add(self, time: float, tokens: float) -> list[float]:
+        """Count a request that was let in at `time` seconds and that took `tokens` from the quota.
+
+        Returns the entry that `correct` takes.
+        """
         if self.first is None:
             self.first = time
         self.last = time
         self.requests += 1
         self.tokens += tokens
-        self.log.append((time, tokens))
+        self._newest_tokens = tokens
         trail, horizon = self._trail, time - self.window + 1e-9
         while trail and trail[0][0] <= horizon:
-            _, count, amount = trail.popleft()
+            _, amount, count = trail.popleft()
             self._held_requests -= int(count)
             self._held_tokens -= amount
         if self._grain and trail and time - trail[-1][0] <= self._grain:
-            trail[-1][1] += 1
-            trail[-1][2] += tokens
+            entry = trail[-1]
+            entry[1] += tokens
+            entry[2] += 1
         else:
-            trail.append([time, 1, tokens])
+            entry = [time, tokens, 1]
+            trail.append(entry)
+            self._log.append(entry)
             if len(trail) > _EXACT:
                 self._grain = self.window / 10_000
         self._held_requests += 1
         self._held_tokens += tokens
         self.busiest_requests = max(self.busiest_requests, self._held_requests)
         self.busiest_tokens = max(self.busiest_tokens, self._held_tokens)
+        return entry
+
+    def correct(self, entry: list[float], tokens: float) -> None:
+        """Add `tokens` (negative: take away) to what an earlier request took."""
+        entry[1] += tokens
+        self.tokens += tokens
+        if self._trail and entry[0] >= self._trail[0][0]:
+            self._held_tokens += tokens
+            self.busiest_tokens = max(self.busiest_tokens, self._held_tokens)
+
+    @property
+    def log(self) -> list[tuple[float, float]]:
+        """Time and tokens of each request let in, for the newest 100,000 (of slices, when not exact)."""
+        return [(time, tokens) for time, tokens, _ in self._log]
 
     def as_dict(self) -> dict[str, Any]:
         """These figures as JSON types."""

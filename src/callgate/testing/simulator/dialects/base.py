@@ -146,12 +146,12 @@ class Dialect(ABC):
 
 
 def pieces(text: str) -> list[str]:
-    """The text in the pieces in which it is streamed: words with the space before them.
+    """The text in the pieces in which it is streamed: words with the space before them, long ones divided.
 
     >>> pieces("one two")
     ['one', ' two']
     """
-    return re.findall(r"\s*\S+|\s+$", text)
+    return re.findall(r"\s*\S{1,16}|\s+\Z", text)
 
 
 def sse(payload: Any, event: str = "") -> bytes:
