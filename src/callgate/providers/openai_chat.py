@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from callgate.errors import APIClientError
+from callgate.providers.chat_request import REPLAY
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.hosts import ChatQuirks
 from callgate.providers.json_reading import read_object, write_json
@@ -48,9 +49,13 @@ class OpenAIChat:
         Raises:
             InvalidRequestError: when something in it has no JSON form.
         """
-        body = request
-        if self._translates:
-            body = self._in_the_hosts_words(request)
+        body = self._in_the_hosts_words(request) if self._translates else request
+        messages = body.get("messages")
+        if type(messages) is list:
+            for message in messages:
+                if type(message) is dict and REPLAY in message:
+                    body = {**body, "messages": _without_replays(messages)}
+                    break
         if stream:
             body = {**body, "stream": True}
             if self._quirks.stream_options:
@@ -95,3 +100,13 @@ class OpenAIChat:
         if not renamed:
             return request
         return {renamed.get(name, name): value for name, value in request.items()}
+
+
+def _without_replays(messages: list[Any]) -> list[Any]:
+    """The messages without what only the dialect that made it can send back."""
+    return [
+        {name: value for name, value in message.items() if name != REPLAY}
+        if type(message) is dict
+        else message
+        for message in messages
+    ]

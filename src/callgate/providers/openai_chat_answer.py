@@ -118,20 +118,26 @@ def read_usage(usage: dict[str, Any]) -> Usage:
     given = token_count(usage.get("prompt_tokens"))
     written = token_count(usage.get("completion_tokens"))
     total = token_count(usage.get("total_tokens"))
-    reasoning = token_count(completion.get("reasoning_tokens")) or token_count(usage.get("reasoning_tokens"))
-    if reasoning and total == given + written + reasoning:
-        # xAI and Vertex count reasoning beside the completion, OpenAI within it; their sums tell.
-        written += reasoning
+    reasoning = completion.get("reasoning_tokens") or usage.get("reasoning_tokens")
+    if reasoning:
+        reasoning = token_count(reasoning)
+        if total == given + written + reasoning:
+            # xAI and Vertex count reasoning beside the completion, OpenAI within it; their sums tell.
+            written += reasoning
+    cache_read = (
+        prompt.get("cached_tokens")
+        or usage.get("prompt_cache_hit_tokens")
+        or usage.get("cached_tokens")
+        or usage.get("num_cached_tokens")
+    )
+    cache_write = prompt.get("cache_write_tokens") or prompt.get("cache_creation_tokens")
     return Usage(
         given,
         written,
         total,
-        token_count(prompt.get("cached_tokens"))
-        or token_count(usage.get("prompt_cache_hit_tokens"))
-        or token_count(usage.get("cached_tokens"))
-        or token_count(usage.get("num_cached_tokens")),
-        token_count(prompt.get("cache_write_tokens")) or token_count(prompt.get("cache_creation_tokens")),
-        reasoning,
+        token_count(cache_read) if cache_read else 0,
+        token_count(cache_write) if cache_write else 0,
+        reasoning or 0,
     )
 
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from callgate.errors import ResponseError
+from callgate.providers.event_decoder import EventStreamDecoder
 from callgate.providers.json_reading import as_dict, as_list, as_text, read_object, token_count, write_json
 from callgate.providers.openai_chat_answer import read_answer, read_content, read_reasoning_details
 from callgate.providers.openai_errors import error_of_content
 from callgate.response import Delta, Response, ToolCallDelta
-from callgate.transport.sse import ServerSentEvent, SSEParser
+from callgate.transport.sse import ServerSentEvent
 
 __all__ = ["ChatStream"]
 
@@ -22,12 +23,12 @@ _DELTA_READ_APART = frozenset(
 _MAX_CHOICES = 1024
 
 
-class ChatStream:
+class ChatStream(EventStreamDecoder):
     """Reads one stream of `chat.completion.chunk` objects, or of the older `text_completion` ones.
 
     The stream has come to its end when `[DONE]` was seen or every choice has told why it finished: not all
-    hosts send `[DONE]`, and what may follow a finish reason is the usage alone. A host that answers a
-    request for a stream with one JSON object is understood too, at the end.
+    hosts send `[DONE]`, and what may follow a finish reason is the usage alone. The deltas are those of the
+    first choice; `raw` of the answer is the `chat.completion` object that the chunks add up to.
 
     >>> stream = ChatStream({})
     >>> chunk = b'data: {"choices": [{"delta": {"content": "4"}, "finish_reason": "stop"}]}'
@@ -37,54 +38,30 @@ class ChatStream:
     '4'
     """
 
-    __slots__ = ("_choices", "_done", "_headers", "_parser", "_top", "_usage", "_whole_json")
+    __slots__ = ("_choices", "_done", "_top", "_usage")
 
     def __init__(self, headers: Mapping[str, str]) -> None:
-        self._headers = headers
-        self._parser = SSEParser()
+        super().__init__(headers)
         self._top: dict[str, Any] = {}
         self._choices: dict[int, _Choice] = {}
         self._usage: dict[str, Any] | None = None
         self._done = False
-        is_json = headers.get("content-type", "").startswith("application/json")
-        self._whole_json: list[bytes] | None = [] if is_json else None
 
-    def feed(self, data: bytes) -> list[Delta]:
-        """The deltas that `data` completes, of the first choice only.
+    def _read_whole(self, body: bytes) -> Response:
+        return read_answer(read_object(body), self._headers)
 
-        Raises:
-            APIClientError: when the stream says that it failed.
-            ResponseError: when an event of it cannot be read.
-        """
-        if self._whole_json is not None:
-            self._whole_json.append(data)
-            return []
-        deltas: list[Delta] = []
-        for event in self._parser.feed(data):
-            self._take(event, deltas)
-        return deltas
-
-    def finish(self) -> Response:
-        """The whole answer; its `raw` is the `chat.completion` object that the chunks add up to.
-
-        Raises:
-            ResponseError: when the stream broke off before its end.
-        """
-        if self._whole_json is not None:
-            return read_answer(read_object(b"".join(self._whole_json)), self._headers)
-        for event in self._parser.finish():
-            try:
-                self._take(event, [])
-            except ResponseError:
-                break  # cut off in the middle of an event: judged below
-        complete = self._choices and all(choice.finished for choice in self._choices.values())
-        if not complete and not (self._done and self._choices):
+    def _answer(self) -> Response:
+        if not self._choices:
+            raise ResponseError("the stream held no answer", headers=self._headers)
+        whole = dict(self._top)
+        whole["choices"] = [choice.whole(index) for index, choice in sorted(self._choices.items())]
+        if self._usage is not None:
+            whole["usage"] = self._usage
+        if not self._done and not all(choice.finished for choice in self._choices.values()):
             raise ResponseError(
-                "the stream broke off before its end" if self._choices else "the stream held no answer",
-                response_content=self._whole() if self._choices else None,
-                headers=self._headers,
+                "the stream broke off before its end", response_content=whole, headers=self._headers
             )
-        return read_answer(self._whole(), self._headers)
+        return read_answer(whole, self._headers)
 
     def _take(self, event: ServerSentEvent, deltas: list[Delta]) -> None:
         if self._done:
@@ -128,13 +105,6 @@ class ChatStream:
         if index == 0:
             deltas.extend(new)
         choice.take_the_rest(item)
-
-    def _whole(self) -> dict[str, Any]:
-        whole = dict(self._top)
-        whole["choices"] = [choice.whole(index) for index, choice in sorted(self._choices.items())]
-        if self._usage is not None:
-            whole["usage"] = self._usage
-        return whole
 
 
 class _Choice:

@@ -28,17 +28,19 @@ from callgate.errors import (
     ServerError,
     error_for_status,
 )
-from callgate.providers.json_reading import as_dict, as_list, as_text, excerpt, read_json, write_json
-from callgate.providers.quota_headers import (
-    read_request_id,
-    read_retry_after,
-    read_should_retry,
-    seconds_of,
+from callgate.providers.error_facts import build_error
+from callgate.providers.json_reading import (
+    as_dict,
+    as_list,
+    as_text,
+    as_text_or_none,
+    excerpt,
+    read_json,
+    write_json,
 )
+from callgate.providers.quota_headers import seconds_of
 
 __all__ = ["error_of_body", "error_of_content"]
-
-_MAX_MESSAGE = 1000
 
 # What the same request meets again however often it is sent. These names win over the status.
 _LASTING: Mapping[str, type[APIClientError]] = {
@@ -60,6 +62,10 @@ _LASTING: Mapping[str, type[APIClientError]] = {
             "content_policy_violation",
             "responsibleaipolicyviolation",
             "moderation_blocked",
+            "image_content_policy_violation",
+            "misalignment_policy_violation",
+            "bio_policy",
+            "cyber_policy",
             "data_inspection_failed",
             "invalid_prompt",
         ),
@@ -83,7 +89,27 @@ _BY_NAME: Mapping[str, type[APIClientError]] = {
     ),
     **dict.fromkeys(("authentication_error", "permission_error", "unauthorized"), AuthenticationError),
     **dict.fromkeys(("not_found_error", "not_found"), ResourceNotFoundError),
-    **dict.fromkeys(("invalid_request_error", "badrequesterror", "bad_request"), InvalidRequestError),
+    **dict.fromkeys(
+        (
+            "invalid_request_error",
+            "badrequesterror",
+            "bad_request",
+            "invalid_image",
+            "invalid_image_format",
+            "invalid_image_mode",
+            "invalid_image_url",
+            "invalid_base64_image",
+            "image_too_large",
+            "image_too_small",
+            "image_parse_error",
+            "image_file_too_large",
+            "image_file_not_found",
+            "empty_image_file",
+            "unsupported_image_media_type",
+            "failed_to_download_image",
+        ),
+        InvalidRequestError,
+    ),
     **dict.fromkeys(("timeout", "request_timeout"), APITimeoutError),
 }
 
@@ -96,6 +122,7 @@ _WRONG_KEY = re.compile(r"(?:incorrect|invalid) api key|api key not valid", re.I
 _FLAGGED = re.compile(r"content exists risk|violates? (?:our )?usage (?:guidelines|polic)", re.IGNORECASE)
 # One request over the whole quota of a minute: waiting does not mend it, although it comes as a 429.
 _LARGER_THAN_QUOTA = re.compile(r"^request too large", re.IGNORECASE)
+_PAGE_TITLE = re.compile(r"<title>(.{1,200}?)</title>", re.IGNORECASE | re.DOTALL)  # a gateway's own page
 _WAIT_IN_WORDS = re.compile(r"(?:try again|retry) (?:in|after) (\d[\d.]*(?:ms|[hms])?(?:\d[\d.]*[ms]s?)*)")
 
 
@@ -122,59 +149,60 @@ def error_of_content(content: Any, status_code: int | None, headers: Mapping[str
     """
     error = _error_object(content)
     names = _names(error)
-    told = status_code if status_code is not None and status_code >= 400 else _status_of(error)
-    message = _message(error, content, told)
-    kind, lasting = _kind(told, names, message, error)
-    retry_after = read_retry_after(headers)
-    if retry_after is None and (kind in (RateLimitError, OverloadedError) or told in (429, 503)):
+    answered = status_code if status_code is not None and status_code >= 400 else None
+    told = _status_of(error) if answered is None else answered
+    message = _message(error, content)
+    kind = _kind(told, names, message, error)
+    retry_after = None
+    if kind in (RateLimitError, OverloadedError) or told in (429, 503):
         waited = _WAIT_IN_WORDS.search(message)
         retry_after = seconds_of(waited[1].rstrip(".")) if waited else None
-    facts: dict[str, Any] = {
-        "response_content": content,
-        "headers": headers,
-        "code": names[0] if names else None,
-        "request_id": read_request_id(headers) or as_text(as_dict(content).get("request_id")) or None,
-        "retry_after": retry_after,
-    }
-    ordered = read_should_retry(headers)
-    if ordered is False or (ordered is True and not lasting):
-        facts["retryable"] = ordered
-    elif kind is InvalidAnswerError:
-        facts["retryable"] = True
-    if kind is None:
-        return error_for_status(told or 500, message, **facts)
-    return kind(message, status_code=told, **facts)
+    if answered is None and kind is None:
+        kind = type(error_for_status(told or 500, message))
+    built = build_error(
+        kind,
+        answered,
+        message,
+        content=content,
+        headers=headers,
+        code=names[0] if names else None,
+        request_id=as_text_or_none(as_dict(content).get("request_id")),
+        retry_after=retry_after,
+        retryable=True if kind is InvalidAnswerError else None,
+    )
+    built.status_code = told
+    return built
 
 
 def _kind(
     status: int | None, names: list[str], message: str, error: dict[str, Any]
-) -> tuple[type[APIClientError] | None, bool]:
-    """The class of the error (None: by the status) and whether it lasts."""
+) -> type[APIClientError] | None:
+    """The class of the error; None: by the status."""
     lowered = [name.lower() for name in names]
     for name in lowered:
         if name in _LASTING:
-            return _LASTING[name], True
+            return _LASTING[name]
         if name in _UNFIT_ANSWER:
-            return InvalidAnswerError, False
+            return InvalidAnswerError
     if status == 402:
-        return QuotaExhaustedError, True
+        return QuotaExhaustedError
     if status == 429 and _LARGER_THAN_QUOTA.search(message):
-        return QuotaExhaustedError, True
+        return QuotaExhaustedError
     if status in (400, 403, 413, 422, None):
         if _TOO_LONG.search(message):
-            return ContextLengthError, True
+            return ContextLengthError
         if _FLAGGED.search(message) or as_dict(error.get("metadata")).get("flagged_input") is not None:
-            return ContentFilterError, True
+            return ContentFilterError
         if _WRONG_KEY.search(message):
-            return AuthenticationError, True
+            return AuthenticationError
     if status is not None:
         if status >= 500 and any(name in _BY_NAME and _BY_NAME[name] is OverloadedError for name in lowered):
-            return OverloadedError, False
-        return None, False
+            return OverloadedError
+        return None
     for name in lowered:
         if name in _BY_NAME:
-            return _BY_NAME[name], False
-    return ServerError, False
+            return _BY_NAME[name]
+    return ServerError
 
 
 def _error_object(content: Any) -> dict[str, Any]:
@@ -209,19 +237,19 @@ def _status_of(error: dict[str, Any]) -> int | None:
     return None
 
 
-def _message(error: dict[str, Any], content: Any, status: int | None) -> str:
+def _message(error: dict[str, Any], content: Any) -> str:
     for name in ("message", "detail", "title", "msg"):
         text = _words(error.get(name))
         if text:
             break
     else:
-        text = " ".join(content.split()) if type(content) is str else ""
+        text = content if type(content) is str else ""
+        title = _PAGE_TITLE.search(text)
+        text = title[1] if title else text
     raw = as_text(as_dict(error.get("metadata")).get("raw"))
     if raw and raw not in text:
         text = f"{text}: {raw}"
-    if not text:
-        text = "the provider reported an error without a message" if status is None else "no message"
-    return text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "..."
+    return text
 
 
 def _words(value: Any) -> str:
