@@ -1,0 +1,307 @@
+"""The one request format in Anthropic's words: the body of `POST /v1/messages`.
+
+Amazon and Google carry the same body under other paths, so it is written here once for all three.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from callgate.providers.chat_request import (
+    AnswerFormat,
+    Media,
+    Part,
+    read_answer_format,
+    read_function,
+    read_max_tokens,
+    read_messages,
+    read_parts,
+    read_stop,
+    read_tool_choice,
+    read_tool_uses,
+    refuse,
+    replayed,
+)
+from callgate.providers.claude_models import DEFAULT_MAX_TOKENS, takes_output_format, thinking_fields
+from callgate.providers.strict_schema import strict_schema
+
+__all__ = ["ANSWER_TOOL", "REPLAY_NAME", "write_body"]
+
+ANSWER_TOOL = "callgate_answer"
+"""The tool whose input is the answer, for models that cannot be held to a schema otherwise."""
+REPLAY_NAME = "anthropic"
+
+_TRANSLATED = frozenset(
+    {
+        "model", "messages", "prompt", "max_tokens", "max_completion_tokens", "stop", "tools", "tool_choice",
+        "parallel_tool_calls", "response_format", "reasoning_effort", "user", "system", "stream", "n",
+    }
+)  # fmt: skip
+_NOT_SAID = frozenset(
+    {
+        "seed", "stream_options", "frequency_penalty", "presence_penalty", "logit_bias", "logprobs",
+        "top_logprobs", "store", "prediction", "modalities", "verbosity", "prompt_cache_key",
+        "safety_identifier",
+    }
+)  # fmt: skip
+"""OpenAI's fields that have no counterpart. Anthropic refuses a body with a field that it does not know, and
+none of these changes what is asked, so they are left out and a request fits every provider."""
+
+_OWN_BLOCKS = frozenset(
+    {
+        "image", "document", "search_result", "tool_use", "tool_result", "thinking", "redacted_thinking",
+        "container_upload", "tool_reference", "fallback", "compaction",
+    }
+)  # fmt: skip
+_UNFIT_FOR_ID = re.compile(r"[^a-zA-Z0-9_-]")
+_ANY_OBJECT: Mapping[str, Any] = {"type": "object", "additionalProperties": True}
+
+
+def write_body(request: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """The body, without what differs between hosts: `model`, `stream`, `anthropic_version`.
+
+    Raises:
+        InvalidRequestError: when something in the request cannot be said.
+    """
+    if request.get("n") not in (None, 1):
+        raise refuse(
+            f"this provider gives one answer a call, not n={request['n']}; make {request['n']} calls"
+        )
+    system, messages = _conversation(request)
+    thinking, max_tokens = thinking_fields(model, request.get("reasoning_effort"), read_max_tokens(request))
+    body: dict[str, Any] = {
+        "max_tokens": DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens,
+        "messages": messages,
+    }
+    if system:
+        body["system"] = system
+    body |= {
+        name: value
+        for name, value in request.items()
+        if name not in _TRANSLATED and name not in _NOT_SAID and value is not None
+    }
+    _merge(body, thinking)
+    stop = read_stop(request)
+    if stop:
+        body["stop_sequences"] = stop
+    if request.get("user") is not None and "metadata" not in body:
+        body["metadata"] = {"user_id": request["user"]}
+    strict = takes_output_format(model)
+    _write_tools(body, request, strict)
+    wanted = read_answer_format(request.get("response_format"))
+    if wanted is not None:
+        _write_answer_format(body, wanted, strict)
+    return body
+
+
+def _merge(body: dict[str, Any], fields: Mapping[str, Any]) -> None:
+    """Add what was translated; the caller's own words for the same thing go before ours."""
+    for name, value in fields.items():
+        held = body.get(name)
+        if held is None:
+            body[name] = value
+        elif isinstance(held, Mapping):
+            body[name] = {**value, **held} if name == "output_config" else held
+
+
+# -- the conversation ------------------------------------------------------------------------------------
+
+
+def _conversation(request: Mapping[str, Any]) -> tuple[Any, list[dict[str, Any]]]:
+    """The system prompt, and the messages with neighbours of one role made one.
+
+    A system message anywhere goes to the system prompt: older models know no other place for it.
+    """
+    system: list[dict[str, Any]] = _system_blocks(request.get("system"))
+    messages: list[dict[str, Any]] = []
+    for message in read_messages(request):
+        role = message["role"]
+        if role in ("system", "developer"):
+            system += _system_blocks(message.get("content"))
+            continue
+        if role == "user":
+            blocks = _blocks(message.get("content"), "user")
+        elif role == "assistant":
+            blocks = _assistant_blocks(message)
+        elif role == "tool":
+            role, blocks = "user", [_tool_result(message)]
+        else:
+            raise refuse(f"unknown role {role!r}; use system, user, assistant or tool")
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] += blocks
+        elif blocks:
+            messages.append({"role": role, "content": blocks})
+    if not messages:
+        raise refuse("the conversation has no message of the user's that says anything")
+    for entry in messages:
+        entry["content"] = _plain_if_only_text(entry["content"])
+    if all(block.keys() == {"type", "text"} and block["type"] == "text" for block in system):
+        return "\n\n".join(block["text"] for block in system), messages
+    return system, messages
+
+
+def _plain_if_only_text(blocks: list[dict[str, Any]]) -> Any:
+    if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
+        return blocks[0]["text"]
+    return blocks
+
+
+def _system_blocks(content: Any) -> list[dict[str, Any]]:
+    blocks = _blocks(content, "system")
+    if any(block["type"] != "text" for block in blocks):
+        raise refuse("a system message holds text only; put pictures and files into a message of the user's")
+    return blocks
+
+
+def _assistant_blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    kept = replayed(message, REPLAY_NAME)
+    if kept is not None:
+        return kept
+    blocks = _blocks(message.get("content"), "assistant")
+    for use in read_tool_uses(message):
+        blocks.append({"type": "tool_use", "id": _fit_id(use.id), "name": use.name, "input": use.arguments})
+    return blocks
+
+
+def _tool_result(message: Mapping[str, Any]) -> dict[str, Any]:
+    identity = message.get("tool_call_id")
+    if not identity:
+        raise refuse("a message of role tool has no tool_call_id, so nobody knows which call it answers")
+    result: dict[str, Any] = {"type": "tool_result", "tool_use_id": _fit_id(str(identity))}
+    content = _plain_if_only_text(_blocks(message.get("content"), "tool"))
+    if content:
+        result["content"] = content
+    for name in ("is_error", "cache_control"):
+        if message.get(name) is not None:
+            result[name] = message[name]
+    return result
+
+
+def _fit_id(identity: str) -> str:
+    # Other providers' ids may hold what Anthropic refuses; a call and its result change alike.
+    return _UNFIT_FOR_ID.sub("_", identity)
+
+
+def _blocks(content: Any, role: str) -> list[dict[str, Any]]:
+    return [_block(part, whole, role) for part, whole in read_parts(content)]
+
+
+def _block(part: Part, whole: Mapping[str, Any], role: str) -> dict[str, Any]:
+    if type(part) is str:
+        block: dict[str, Any] = {"type": "text", "text": part}
+        if "citations" in whole and role == "assistant":
+            block["citations"] = whole["citations"]
+    elif isinstance(part, Media):
+        block = _media_block(part)
+    else:
+        kind = str(whole.get("type"))
+        if kind == "refusal":
+            return {"type": "text", "text": str(whole.get("refusal"))}
+        if kind not in _OWN_BLOCKS and not kind.endswith(("_tool_use", "_tool_result")):
+            raise refuse(f"a part of type {kind!r} cannot be said to this provider")
+        return dict(whole)
+    if "cache_control" in whole:
+        block["cache_control"] = whole["cache_control"]
+    return block
+
+
+def _media_block(media: Media) -> dict[str, Any]:
+    if media.kind == "audio":
+        raise refuse("this provider takes no sound; leave parts of type input_audio out")
+    block = "image" if media.kind == "image" or (media.media_type or "").startswith("image/") else "document"
+    if media.file_id:
+        return {"type": block, "source": {"type": "file", "file_id": media.file_id}}
+    if media.url:
+        return {"type": block, "source": {"type": "url", "url": media.url}}
+    data, media_type = media.data or "", media.media_type
+    source: dict[str, Any] = {"type": "base64", "media_type": media_type, "data": data}
+    if block == "document":
+        if (media_type or "").startswith("text/"):
+            text = base64.b64decode(data).decode("utf-8", "replace")
+            source = {"type": "text", "media_type": "text/plain", "data": text}
+        else:
+            source["media_type"] = media_type or "application/pdf"
+    elif media_type is None:
+        raise refuse("a picture as a data URL must name its type: data:image/png;base64,...")
+    written = {"type": block, "source": source}
+    if block == "document" and media.name:
+        written["title"] = media.name
+    return written
+
+
+# -- tools and the form of the answer --------------------------------------------------------------------
+
+
+def _write_tools(body: dict[str, Any], request: Mapping[str, Any], strict: bool) -> None:
+    tools = request.get("tools")
+    if not tools:
+        return
+    if not isinstance(tools, Sequence):
+        raise refuse(f"tools is a list, not {type(tools).__name__}")
+    body["tools"] = [_tool(tool, strict) for tool in tools]
+    given = request.get("tool_choice")
+    choice = read_tool_choice(given)
+    written: dict[str, Any] | None
+    if choice is None:
+        written = dict(given) if isinstance(given, Mapping) else None
+    elif choice.mode == "named":
+        written = {"type": "tool", "name": choice.name}
+    else:
+        written = {"type": "any" if choice.mode == "required" else choice.mode}
+    if request.get("parallel_tool_calls") is False:
+        written = written or {"type": "auto"}
+        if written["type"] != "none":
+            written["disable_parallel_tool_use"] = True
+    if written is not None:
+        body["tool_choice"] = written
+
+
+def _tool(tool: Any, strict: bool) -> dict[str, Any]:
+    function = read_function(tool)
+    if function is None:
+        return dict(tool)
+    written: dict[str, Any] = {"name": function.name}
+    if function.description:
+        written["description"] = function.description
+    written["input_schema"] = function.parameters
+    if function.strict and strict:
+        closed = strict_schema(function.parameters)
+        if closed is not None:
+            written |= {"input_schema": closed, "strict": True}
+    if "cache_control" in tool:
+        written["cache_control"] = tool["cache_control"]
+    return written
+
+
+def _write_answer_format(body: dict[str, Any], wanted: AnswerFormat, strict: bool) -> None:
+    """Hold the answer to a schema: by the provider where it can, else as the input of a forced tool.
+
+    The tool is for older models, for schemas that constrained decoding cannot express, and for "any JSON
+    object". While a model thinks it must not be forced, so it is then only told.
+    """
+    closed = strict_schema(wanted.schema) if strict and wanted.schema is not None else None
+    if closed is not None:
+        held = body.get("output_config")
+        output_config = dict(held) if isinstance(held, Mapping) else {}
+        body["output_config"] = {"format": {"type": "json_schema", "schema": closed}, **output_config}
+        return
+    description = "Give your final answer by calling this tool, exactly once; its input is the answer."
+    if wanted.description:
+        description += f" The answer: {wanted.description}"
+    schema = wanted.schema or _ANY_OBJECT
+    if schema.get("type", "object") != "object":
+        raise refuse(f"the schema of an answer is an object at its root, not {schema.get('type')!r}")
+    tool = {"name": ANSWER_TOOL, "description": description, "input_schema": {"type": "object", **schema}}
+    offered = body.get("tools") or []
+    body["tools"] = [*offered, tool]
+    chosen = body.get("tool_choice", {}).get("type", "auto")
+    thinking = body.get("thinking")
+    if isinstance(thinking, Mapping) and thinking.get("type") != "disabled":
+        body["tool_choice"] = {"type": "auto"}
+    elif not offered or chosen == "none":
+        body["tool_choice"] = {"type": "tool", "name": ANSWER_TOOL}
+    elif chosen == "auto":
+        body["tool_choice"] = {"type": "any"}
