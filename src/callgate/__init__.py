@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES: dict[str, tuple[str, ...]] = {
-    "assembly": (),
-    "backends.config": ("EndpointConfig", "HttpTransportConfig", "SdkTransportConfig", "ServiceEndpointConfig"),
+    "backends.config": (
+        "EndpointConfig",
+        "HttpTransportConfig",
+        "SdkTransportConfig",
+        "ServiceEndpointConfig",
+    ),
     "backends.endpoint": ("Endpoint",),
     "backends.ready_made": ("AnthropicMessagesEndpoint", "GeminiEndpoint", "OAIChatEndpoint"),
     "backends.service": ("ServiceBackend",),
@@ -63,7 +67,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 _MODULES = frozenset({"errors", "providers", "testing"})
 
-__all__ = sorted([*_HOME_OF, *_MODULES])  # noqa: PLE0605  a list after all
+__all__ = sorted([*_HOME_OF, *_MODULES])
 
 
 def __getattr__(name: str) -> Any:

@@ -34,7 +34,16 @@ from callgate.pricing import price
 from callgate.providers.reservation import TokenAccount
 from callgate.response import Cost, Response, Usage
 
-__all__ = ["Limits", "Parts", "RateLimiter", "make_layers", "make_pricer", "open_cache", "read_constructor", "restore"]
+__all__ = [
+    "Limits",
+    "Parts",
+    "RateLimiter",
+    "make_layers",
+    "make_pricer",
+    "open_cache",
+    "read_constructor",
+    "restore",
+]
 
 
 class RateLimiter(Protocol):
@@ -87,7 +96,12 @@ class Parts:
 
 
 def read_constructor(
-    backend: Any, provider: Any, endpoint: str, executor: Executor | None, settings: dict[str, Any], limits: Limits
+    backend: Any,
+    provider: Any,
+    endpoint: str,
+    executor: Executor | None,
+    settings: dict[str, Any],
+    limits: Limits,
 ) -> Parts:
     """Tell the three shapes apart: (endpoint, executor), (executor, config), and by keywords.
 
@@ -104,7 +118,9 @@ def read_constructor(
     elif backend is not None:
         if provider is not None or settings:
             extra = "provider" if provider is not None else ", ".join(sorted(settings))
-            raise ConfigurationError(f"a backend of your own takes no further settings ({extra}); set them on it")
+            raise ConfigurationError(
+                f"a backend of your own takes no further settings ({extra}); set them on it"
+            )
         _check_backend(backend)
         made, owned = backend, False
     elif provider is not None or settings.get("base_url") is not None:
@@ -125,7 +141,10 @@ def _has_limits(limits: Limits) -> bool:
 
 def _from_config(config: Mapping[str, Any], settings: dict[str, Any]) -> Endpoint:
     """The config dict of the client guide: base_url, endpoint, api_key, model_name."""
-    known = {**settings, **{k: v for k, v in config.items() if k not in ("endpoint", "model_name", "provider")}}
+    known = {
+        **settings,
+        **{k: v for k, v in config.items() if k not in ("endpoint", "model_name", "provider")},
+    }
     if config.get("model_name") is not None:
         known["model"] = config["model_name"]
     return make_endpoint(config.get("provider"), config.get("endpoint", "chat/completions"), known)
@@ -213,12 +232,13 @@ def _both(outer: Layer, inner: Layer) -> Layer:
 
 
 def restore(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The constructor's keywords from what `iModel.to_dict` wrote.
+    """The constructor's keywords from what `iModel.to_dict` wrote, the backend among them.
 
     Raises:
-        ConfigurationError: when it is something else.
+        ConfigurationError: when it is something else, or the variable of the key is not set.
     """
-    if data.get("callgate") != 1 or not isinstance(data.get("backend"), Mapping):
+    written = data.get("backend")
+    if data.get("callgate") != 1 or not isinstance(written, Mapping) or "config" not in written:
         raise ConfigurationError("this is not what iModel.to_dict() writes")
-    keywords = {k: v for k, v in data.items() if k not in ("callgate", "backend")}
-    return {**keywords, **data["backend"]}
+    keywords = {name: value for name, value in data.items() if name not in ("callgate", "backend")}
+    return {**keywords, "backend": Endpoint.from_dict(written)}

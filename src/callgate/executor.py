@@ -18,7 +18,7 @@ from callgate.calling import Calling
 from callgate.control.adaptive import AdaptiveConcurrency
 from callgate.control.limiter import Limiter
 from callgate.control.quota import Quota
-from callgate.errors import ConfigurationError, RateLimitError
+from callgate.errors import ConfigurationError
 from callgate.layers.limit import Pushback, limit_layer
 from callgate.layers.observe import observe_layer
 from callgate.pipeline import Layers, Service, pipeline

@@ -17,13 +17,6 @@ from uuid import UUID, uuid4
 
 from pydantic import BaseModel
 
-from callgate.backends.service import ServiceBackend, as_response
-from callgate.calling import Calling
-from callgate.channel import StreamChannel, read_stream
-from callgate.control.limiter import Limiter
-from callgate.errors import CallCancelledError
-from callgate.executor import Executor
-from callgate.hooks import HookPhase, HookRegistry
 from callgate.assembly import (
     Limits,
     RateLimiter,
@@ -33,10 +26,18 @@ from callgate.assembly import (
     read_constructor,
     restore,
 )
+from callgate.backends.service import ServiceBackend, as_response
+from callgate.calling import Calling
+from callgate.channel import StreamChannel, read_stream
+from callgate.control.limiter import Limiter
+from callgate.errors import CallCancelledError
+from callgate.executor import Executor
+from callgate.hooks import HookPhase, HookRegistry
 from callgate.pipeline import Layers, Service, pipeline
 from callgate.portal import Portal
 from callgate.providers.reservation import TokenAccount
 from callgate.response import Response, StreamChunk
+from callgate.tool_loop import ToolRun, run_tools
 
 __all__ = ["iModel"]
 
@@ -52,7 +53,7 @@ _FACTS = (
 )
 
 
-class iModel:  # noqa: N801  the documents' name
+class iModel:
     """A service behind limits, retry, breaker, cache and hooks.
 
     One constructor, three shapes::
@@ -63,14 +64,14 @@ class iModel:  # noqa: N801  the documents' name
 
     Args:
         backend: An `Endpoint`, a `Tool`, or any `ServiceBackend`.
-        provider: A provider's name, when no backend is given; `KNOWN` ones are listed in docs/providers.md.
+        provider: A provider's name, when no backend is given; docs/providers.md lists them.
         endpoint: The path at the provider, where it is not the dialect's own.
         executor: Shared with other models; None: one of its own, made from the limits below.
         rate_limiter: An additional limiter with `await acquire(1)`, passed by every attempt.
         hook_registry: Who watches.
         queue_capacity: How many submitted calls may wait as tasks.
         capacity_refresh_time: Seconds that `limit_requests` and `limit_tokens` refer to.
-        limit_requests, limit_tokens: Quotas per `capacity_refresh_time`; None: what the provider's headers tell.
+        limit_requests, limit_tokens: Quotas per `capacity_refresh_time`; None: what the provider tells.
         limit_concurrency: Calls at once; "auto" finds it (AIMD), None does not limit.
         cache: A store or the path of one; hits pay nothing, identical calls in flight share one request.
         fallbacks: Other models that answer, in this order, when this one cannot.
@@ -120,7 +121,7 @@ class iModel:  # noqa: N801  the documents' name
         self.executor: Executor = parts.executor
         self._owns_executor = parts.owns_executor
         self.name: str = name or self.backend.name
-        own_tags = getattr(self.backend, "tags", frozenset())
+        own_tags: Sequence[str] = getattr(self.backend, "tags", ())
         self.tags: frozenset[str] = frozenset(own_tags if tags is None else tags)
         self.hooks: HookRegistry | None = hook_registry
         self.fallbacks = tuple(fallbacks)
@@ -259,12 +260,12 @@ class iModel:  # noqa: N801  the documents' name
 
     async def run_tools(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], max_rounds: int = 8, **request: Any
-    ) -> Any:
-        """Call the tools the model asks for, side by side, until it answers; see `callgate.tool_loop`."""
-        # Imported here because the loop stands on the model, and not the other way round.
-        from callgate.tool_loop import run_tools  # noqa: PLC0415
+    ) -> ToolRun:
+        """Call the tools the model asks for, side by side, until it answers.
 
-        return await run_tools(self, messages, tools, max_rounds=max_rounds, **request)
+        See `callgate.tool_loop.run_tools` for what is told to the model when a tool fails.
+        """
+        return await run_tools(self.invoke, messages, tools, max_rounds=max_rounds, **request)
 
     # -- sync twins --------------------------------------------------------------------------------------
 
@@ -470,7 +471,9 @@ class iModel:  # noqa: N801  the documents' name
             ConfigurationError: (a ValueError) when the variable of its key is not set, naming it, or when
                 `data` is not what `to_dict` writes.
         """
-        return cls(**restore(data))
+        model = cls(**restore(data))
+        model._owns_backend = True
+        return model
 
     async def close(self) -> None:
         """Finish what is in flight and close what it owns. Closing twice changes nothing."""
@@ -506,4 +509,3 @@ class iModel:  # noqa: N801  the documents' name
 
     def __repr__(self) -> str:
         return f"<iModel {self.name!r} {self.backend!r} {self.executor!r}>"
-

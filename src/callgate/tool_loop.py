@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -13,9 +13,6 @@ from callgate.backends.tool import Tool
 from callgate.calling import Calling
 from callgate.errors import ToolError
 from callgate.response import Response, ToolCall, Usage
-
-if TYPE_CHECKING:
-    from callgate.model import iModel
 
 __all__ = ["ToolRun", "run_tools"]
 
@@ -46,7 +43,7 @@ class ToolRun:
 
 
 async def run_tools(
-    model: iModel,
+    invoke: Callable[..., Awaitable[Calling]],
     messages: Sequence[Mapping[str, Any]],
     tools: Sequence[Any],
     *,
@@ -59,7 +56,7 @@ async def run_tools(
     told what went wrong and may try again.
 
     Args:
-        model: Who is asked.
+        invoke: Who is asked: an `iModel`'s `invoke`.
         messages: The conversation so far; left alone.
         tools: `Tool`s or plain functions.
         max_rounds: How often the model is asked at most.
@@ -79,7 +76,7 @@ async def run_tools(
     callings: list[Calling] = []
     schemas = [tool.tool_schema for tool in by_name.values()]
     for _ in range(max(1, max_rounds)):
-        calling = await model.invoke(messages=list(conversation), tools=schemas, **request)
+        calling = await invoke(messages=list(conversation), tools=schemas, **request)
         callings.append(calling)
         response = calling.response
         if not response.tool_calls:

@@ -11,23 +11,22 @@ from typing import Any
 
 from callgate.backends.address import find_address
 from callgate.backends.config import EndpointConfig, ServiceEndpointConfig
+from callgate.backends.senders import HttpSender, SdkSender
 from callgate.calling import Calling
 from callgate.control.backoff import RetryConfig
 from callgate.control.breaker import CircuitBreaker
-from callgate.errors import APIClientError, ResponseError
 from callgate.network.client import AsyncAPIClient
 from callgate.providers.catalog import dialect_of, find_dialect
-from callgate.providers.dialect import Dialect, WireRequest
+from callgate.providers.dialect import Dialect
 from callgate.providers.hosts import HOSTS, Host
 from callgate.providers.plain_json import PlainJson
 from callgate.response import Response
-from callgate.transport.auth import StaticAuth
-from callgate.transport.http import HttpTransport, Transport
-from callgate.transport.origin import check_headers
+from callgate.transport.http import Transport
 
 __all__ = ["Endpoint"]
 
 _USUAL_RETRY = RetryConfig()
+
 
 class Endpoint:
     """A service at an address. Takes either configuration of the documents.
@@ -62,6 +61,8 @@ class Endpoint:
     ) -> None:
         if isinstance(config, Mapping):
             config = EndpointConfig(**config)
+        # A copy: what is added to the defaults below is not the caller's.
+        config = config.model_copy(deep=False)
         self.config = config
         self.name = config.name
         self.timeout: float | None = config.timeout
@@ -71,34 +72,39 @@ class Endpoint:
         self.retry_config = retry_config
         self._closed = False
         self._client: AsyncAPIClient | None = None
-        self._owns_transport = transport is None
-        self._transport: Transport = HttpTransport() if transport is None else transport
+        self.host = host
+        self.defaults: dict[str, Any]
         if isinstance(config, ServiceEndpointConfig):
-            self.host = host
-            self.defaults: dict[str, Any] = {**config.default_request_kwargs, **settings}
-            method = config.http_config.method if config.http_config is not None else "POST"
-            self.dialect: Dialect = PlainJson(method) if host is None else dialect_of(host)
-            self._path: str | None = None
-            content_type = "application/json"
+            self.defaults = config.default_request_kwargs = {**config.default_request_kwargs, **settings}
         else:
-            self.host = host if host is not None else HOSTS.get(config.provider)
-            self.defaults = {**config.kwargs, **settings}
-            self.dialect = _dialect_for(config, self.host)
-            self._path = _path_for(config, self.host)
+            if host is None:
+                self.host = HOSTS.get(config.provider)
+            self.defaults = config.kwargs = {**config.kwargs, **settings}
+        self.key_variable: str | None = config.api_key_env
+        self._sender = self._make_sender(config, transport)
+        self.dialect: Dialect = self._sender.dialect
+        self.base_url: str = self._sender.base_url
+
+    def _make_sender(
+        self, config: EndpointConfig | ServiceEndpointConfig, transport: Transport | None
+    ) -> HttpSender | SdkSender:
+        if isinstance(config, ServiceEndpointConfig):
+            if config.transport_type == "sdk":
+                return SdkSender(config, config.read_api_key())
+            method = config.http_config.method if config.http_config is not None else "POST"
+            dialect: Dialect = PlainJson(method) if self.host is None else dialect_of(self.host)
+            path, content_type = None, "application/json"
+        else:
+            dialect, path = _dialect_for(config, self.host), _path_for(config, self.host)
             content_type = config.content_type
         address = find_address(config, self.host, os.environ)
-        self.base_url = address.base_url
         self.key_variable = address.key_variable
-        self._auth = address.auth
-        fixed = address.auth.ready() if isinstance(address.auth, StaticAuth) else None
-        self._signs = fixed is None
-        # All that is the same for every call, made and checked once.
-        self._headers = {"content-type": content_type, **(fixed or {}), **config.default_headers}
-        check_headers(self._headers)
+        headers = {"content-type": content_type, **config.default_headers}
+        return HttpSender(self.name, dialect, address, path, headers, transport)
 
     @property
     def tags(self) -> frozenset[str]:
-        """"llm" and the provider's name."""
+        """What every model is, "llm", and the provider's name."""
         return frozenset({"llm", *([self.host.provider] if self.host is not None else [])})
 
     # -- making a call -----------------------------------------------------------------------------------
@@ -114,27 +120,9 @@ class Endpoint:
             APIClientError: what went wrong, typed.
             RuntimeError: when the endpoint is closed.
         """
-        calling = request
-        if not isinstance(calling, Calling):
-            calling = Calling({**self.defaults, **calling}, backend=self, **options)
-        wire = calling.wire
-        if wire is None:
-            wire = calling.wire = self._encode(calling)
-        url = self.base_url + wire.path
-        method = calling.http_method or wire.method
-        calling.endpoint_url = url
-        calling.http_method = method
-        headers = self._headers
-        if wire.headers or self._signs or calling.request_headers:
-            headers = await self._headers_for(calling, wire, method, url)
-        if self._closed:
-            raise RuntimeError(f"the endpoint {self.name!r} is closed")
-        if wire.stream:
-            return await self._call_streamed(calling, method, url, headers, wire)
-        answer = await self._transport.send(method, url, headers, wire.body)
-        if 200 <= answer.status < 300:
-            return self.dialect.decode(answer.body, answer.headers, answer.status)
-        raise self._error(answer.status, answer.body, answer.headers, url)
+        if not isinstance(request, Calling):
+            request = Calling({**self.defaults, **request}, backend=self, **options)
+        return await self._sender.call(request)
 
     async def stream(self, request: Mapping[str, Any], **options: Any) -> Response:
         """Send one call as a stream; the deltas go to `sink=` (an async function), the answer comes back.
@@ -146,47 +134,6 @@ class Endpoint:
         calling = Calling({**self.defaults, **request}, backend=self, **options)
         calling.sink = sink if sink is not None else _drop
         return await self.call(calling)
-
-    async def _call_streamed(
-        self, calling: Calling, method: str, url: str, headers: Mapping[str, str], wire: WireRequest
-    ) -> Response:
-        async with self._transport.stream(method, url, headers, wire.body) as answer:
-            if not 200 <= answer.status < 300:
-                raise self._error(answer.status, await answer.read(), answer.headers, url)
-            decoder = self.dialect.stream_decoder(answer.headers)
-            async for piece in answer:
-                for delta in decoder.feed(piece):
-                    await calling.emit(delta)
-            response = decoder.finish()
-            response.status_code = answer.status
-            if not response.headers:
-                response.headers = answer.headers
-            return response
-
-    def _encode(self, calling: Calling) -> WireRequest:
-        path = calling.http_path
-        path = self._path if path is None else "/" + path.lstrip("/")
-        return self.dialect.encode(calling.payload, stream=calling.sink is not None, path=path)
-
-    async def _headers_for(
-        self, calling: Calling, wire: WireRequest, method: str, url: str
-    ) -> Mapping[str, str]:
-        headers = {**self._headers, **wire.headers, **(calling.request_headers or {})}
-        if self._signs:
-            proof = self._auth.ready()
-            headers.update(proof if proof is not None else await self._auth.headers(method, url, wire.body))
-        return headers
-
-    def _error(self, status: int, body: bytes, headers: Mapping[str, str], url: str) -> APIClientError:
-        if 300 <= status < 400:
-            return ResponseError(
-                f"{url.split('?', 1)[0]} redirects elsewhere; callgate does not follow with a key. Set the"
-                " base URL to where the service really is",
-                status_code=status,
-                headers=headers,
-                retryable=False,
-            )
-        return self.dialect.error(status, body, headers)
 
     # -- what the documents know it by -------------------------------------------------------------------
 
@@ -211,7 +158,7 @@ class Endpoint:
         options = getattr(self.config, "request_options", None)
         if options is not None:
             payload = options.model_validate(payload).model_dump(exclude_none=True)
-        return payload, {**self._headers, **(extra_headers or {})}
+        return payload, {**self._sender.headers, **(extra_headers or {})}
 
     def get_client(self) -> Any:
         """One client for this address, made when first asked for: `AsyncAPIClient`, or the SDK adapter.
@@ -221,9 +168,12 @@ class Endpoint:
         """
         if self._closed:
             raise RuntimeError(f"the endpoint {self.name!r} is closed")
+        if isinstance(self._sender, SdkSender):
+            return self._sender.adapter
         if self._client is None:
+            headers = dict(self._sender.headers)
             self._client = AsyncAPIClient(
-                base_url=self.base_url, timeout=self.timeout or 10.0, headers=dict(self._headers)
+                base_url=self.base_url, timeout=self.timeout or 10.0, headers=headers
             )
         return self._client
 
@@ -232,13 +182,42 @@ class Endpoint:
         """The provider's name in the hosts table, or None."""
         return None if self.host is None else self.host.provider
 
+    def to_dict(self) -> dict[str, Any]:
+        """What it is, ready for JSON: the name of the key's variable, never a key.
+
+        Raises:
+            ValueError: when a setting has no JSON form.
+        """
+        return {
+            "kind": "service" if isinstance(self.config, ServiceEndpointConfig) else "endpoint",
+            "config": self.config.model_dump(mode="json", exclude_none=True),
+            "host": self.provider,
+            "retry_config": None if self.retry_config is None else self.retry_config.to_dict(),
+            "circuit_breaker": None if self.circuit_breaker is None else self.circuit_breaker.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Endpoint:
+        """An endpoint as `to_dict` wrote it, with a closed breaker and a client of its own.
+
+        Raises:
+            ConfigurationError: (a ValueError) when the variable of its key is not set, naming it.
+        """
+        kind = ServiceEndpointConfig if data.get("kind") == "service" else EndpointConfig
+        retry, breaker = data.get("retry_config"), data.get("circuit_breaker")
+        return Endpoint(
+            kind(**data["config"]),
+            host=HOSTS.get(data.get("host") or ""),
+            retry_config=None if retry is None else RetryConfig.from_dict(retry),
+            circuit_breaker=None if breaker is None else CircuitBreaker.from_dict(breaker),
+        )
+
     async def close(self) -> None:
         """Close what it owns. Closing twice changes nothing."""
         self._closed = True
         if self._client is not None:
             await self._client.close()
-        if self._owns_transport:
-            await self._transport.close()
+        await self._sender.close()
 
     async def __aenter__(self) -> Endpoint:
         return self

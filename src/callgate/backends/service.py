@@ -32,7 +32,7 @@ class ServiceBackend(Protocol):
 
     name: str
 
-    async def call(self, calling: Calling) -> Any:
+    async def call(self, calling: Calling, /) -> Any:
         """Answer one call: `calling.payload` says what is asked.
 
         Pieces of a stream are passed on by `await calling.emit(delta)` as they come, if `calling.sink` is

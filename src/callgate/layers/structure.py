@@ -37,7 +37,10 @@ def structure_layer(max_asks: int = 3) -> Layer:
                         calling.spent = (calling.spent or Usage()) + response.usage
                     if ask == max_asks or calling.delivered:
                         raise _misfit(calling, answer_type, response, error, ask) from error
-                    calling.payload = {**asked, "messages": [*asked["messages"], *_complaint(response, error)]}
+                    calling.payload = {
+                        **asked,
+                        "messages": [*asked["messages"], *_complaint(response, error)],
+                    }
                     calling.wire = None
                 else:
                     return response

@@ -8,7 +8,7 @@ from callgate.errors import ConfigurationError
 from callgate.transport.keys import Secret
 from callgate.transport.sdk import SDKAdapter
 
-__all__ = ["AnthropicAdapter", "OpenAIAdapter", "create_sdk_adapter"]
+__all__ = ["AnthropicAdapter", "OpenAIAdapter", "create_sdk_adapter", "dialect_of_method"]
 
 
 class OpenAIAdapter(SDKAdapter):
@@ -71,3 +71,14 @@ def create_sdk_adapter(provider: str, api_key: Secret | str | None = None, **set
     if kind is None:
         raise ConfigurationError(f"no SDK adapter for {provider!r}; there is one for {', '.join(_ADAPTERS)}")
     return kind(api_key, **settings)
+
+
+def dialect_of_method(provider: str, method_name: str) -> str:
+    """The name of the dialect that the answers of an SDK's method are written in.
+
+    >>> dialect_of_method("openai", "responses.create"), dialect_of_method("anthropic", "messages.create")
+    ('openai_responses', 'anthropic')
+    """
+    if provider.lower() == "anthropic":
+        return "anthropic"
+    return "openai_responses" if method_name.startswith("responses.") else "openai_chat"

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 from typing import Any, ClassVar, Self
@@ -25,10 +26,23 @@ from callgate.transport.http import HttpAnswer, HttpStream, HttpTransport, Trans
 from callgate.transport.keys import Secret, read_key
 from callgate.transport.origin import check_base_url
 
-__all__ = ["SDKAdapter"]
+__all__ = ["SDKAdapter", "SDKStream"]
 
 # The connection's own headers: pyreqwest sets what it needs.
 _HOP_BY_HOP = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
+
+
+@dataclass(frozen=True, slots=True)
+class SDKStream:
+    """An answer that is still coming through an SDK; iterate it for the pieces."""
+
+    status: int
+    headers: dict[str, str]
+    pieces: AsyncIterator[bytes]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The body in pieces of any size."""
+        return self.pieces
 
 
 class SDKAdapter:
@@ -116,6 +130,24 @@ class SDKAdapter:
         try:
             answer = (await method(**request)).http_response
             return HttpAnswer(answer.status_code, dict(answer.headers.items()), await answer.aread())
+        except Exception as error:
+            raise self._wrap(method_name, error) from error
+
+    @asynccontextmanager
+    async def stream(self, method_name: str, /, **request: Any) -> AsyncIterator[SDKStream]:
+        """As `send`, but the answer as it comes, with `stream=True` asked for.
+
+        Raises:
+            SDKError: whatever the SDK raised, `original` holding it.
+            ConfigurationError: there is no such method.
+        """
+        path, _, last = method_name.rpartition(".")
+        method = self._find(f"{path}.with_streaming_response.{last}" if path else f"with_streaming_response.{last}")
+        try:
+            async with method(**{**request, "stream": True}) as answer:
+                yield SDKStream(answer.status_code, dict(answer.headers.items()), answer.iter_bytes())
+        except APIClientError:
+            raise  # of the reader's own, on its way out
         except Exception as error:
             raise self._wrap(method_name, error) from error
 
