@@ -1,11 +1,11 @@
-"""callgate: many calls to rate-limited APIs, as fast as the quota allows, never faster, paying for nothing twice.
+"""callgate: many calls to rate-limited APIs, as fast as the quota allows, and paying for nothing twice.
 
 The public names, and nothing else. Each is imported from its module when it is first used, so that
 `import callgate` stays quick.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 __version__ = "0.1.0"
 

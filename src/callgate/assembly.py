@@ -154,7 +154,8 @@ def _check_backend(backend: Any) -> None:
     call = getattr(backend, "call", None)
     if not isinstance(getattr(backend, "name", None), str) or not inspect.iscoroutinefunction(call):
         raise ConfigurationError(
-            f"{type(backend).__name__} is no backend: it needs a `name` and an `async def call(self, calling)`"
+            f"{type(backend).__name__} is no backend: it needs a `name` and an"
+            " `async def call(self, calling)`"
         )
 
 

@@ -1,7 +1,7 @@
 """`iModel`: one interface over every provider, tool or service of a user's own.
 
-It makes callings, sends them through one pipeline (`pipeline.py` has the order) and hands them back. Switching
-the provider means changing one string.
+It makes callings, sends them through one pipeline (`pipeline.py` has the order) and hands them back.
+Switching the provider means changing one string.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _LOCATION_VARIABLES = ("GOOGLE_CLOUD_LOCATION", "CLOUD_ML_REGION")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A base URL, how to prove who asks there, and the variable the key came from (None: a raw key, or none)."""
+    """A base URL, how to prove who asks there, and the variable the key came from (None: a raw key)."""
 
     base_url: str
     auth: Auth

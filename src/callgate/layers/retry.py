@@ -83,7 +83,7 @@ def retry_layer(
 def _check_patience(calling: Calling, error: RateLimitError, config: RetryConfig, waited: float) -> None:
     if error.retry_after is not None and error.retry_after > config.max_retry_after:
         raise RetryAfterTooLongError(
-            f"call {calling.request_id} was told to come back in {error.retry_after:.0f} s, which is more than"
+            f"call {calling.request_id} was told to come back in {error.retry_after:.0f} s, more than"
             f" the {config.max_retry_after:g} s callgate waits (max_retry_after=)",
             status_code=error.status_code,
             response_content=error.response_content,
