@@ -12,8 +12,6 @@ from typing import Any, Protocol
 from callgate.backends.endpoint import Endpoint
 from callgate.backends.ready_made import make_endpoint
 from callgate.backends.service import ServiceBackend
-from callgate.cache.sqlite import SqliteCache
-from callgate.cache.store import CacheStore
 from callgate.calling import Calling
 from callgate.control.adaptive import AdaptiveConcurrency
 from callgate.control.backoff import RetryBudget, RetryConfig
@@ -21,7 +19,6 @@ from callgate.errors import ConfigurationError
 from callgate.executor import Executor
 from callgate.hooks import HookRegistry
 from callgate.layers.breaker import breaker_layer
-from callgate.layers.cache import cache_layer
 from callgate.layers.deadline import deadline_layer
 from callgate.layers.fallback import Alternative, fallback_layer
 from callgate.layers.limit import limit_layer
@@ -159,12 +156,13 @@ def _check_backend(backend: Any) -> None:
         )
 
 
-def open_cache(cache: Any) -> CacheStore | None:
+def open_cache(cache: Any) -> Any | None:
     """A store as it is; a path as a store on disk."""
     if isinstance(cache, str | Path):
+        from callgate.cache.sqlite import SqliteCache  # TEMP
+
         return SqliteCache(cache)
-    store: CacheStore | None = cache
-    return store
+    return cache
 
 
 def make_pricer(
@@ -194,7 +192,7 @@ def make_layers(
     account: TokenAccount,
     hooks: HookRegistry | None,
     rate_limiter: RateLimiter | None,
-    cache: CacheStore | None,
+    cache: Any | None,
     fallbacks: Sequence[tuple[str, Callable[[Calling], None], Service]],
     name: str,
 ) -> Layers:
@@ -202,6 +200,8 @@ def make_layers(
     retry: RetryConfig | None = getattr(backend, "retry_config", _DEFAULT_RETRY)
     breaker = getattr(backend, "circuit_breaker", None)
     limit = limit_layer(executor.limiter, clock, account=account, rng=rng, dispatched=executor.dispatched)
+    if cache is not None:
+        from callgate.layers.cache import cache_layer  # TEMP
     if rate_limiter is not None:
         limit = _both(_passing(rate_limiter), limit)
     return Layers(

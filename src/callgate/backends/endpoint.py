@@ -15,7 +15,6 @@ from callgate.backends.senders import HttpSender, SdkSender
 from callgate.calling import Calling
 from callgate.control.backoff import RetryConfig
 from callgate.control.breaker import CircuitBreaker
-from callgate.network.client import AsyncAPIClient
 from callgate.providers.catalog import dialect_of, find_dialect
 from callgate.providers.dialect import Dialect
 from callgate.providers.hosts import HOSTS, Host
@@ -71,7 +70,7 @@ class Endpoint:
             retry_config = RetryConfig(max_retries=getattr(config, "max_retries", 0))
         self.retry_config = retry_config
         self._closed = False
-        self._client: AsyncAPIClient | None = None
+        self._client: Any = None
         self.host = host
         self.defaults: dict[str, Any]
         if isinstance(config, ServiceEndpointConfig):
@@ -171,6 +170,8 @@ class Endpoint:
         if isinstance(self._sender, SdkSender):
             return self._sender.adapter
         if self._client is None:
+            from callgate.network.client import AsyncAPIClient  # TEMP
+
             headers = dict(self._sender.headers)
             self._client = AsyncAPIClient(
                 base_url=self.base_url, timeout=self.timeout or 10.0, headers=headers
@@ -190,7 +191,7 @@ class Endpoint:
         """
         return {
             "kind": "service" if isinstance(self.config, ServiceEndpointConfig) else "endpoint",
-            "config": self.config.model_dump(mode="json", exclude_none=True),
+            "config": self.config.model_dump(mode="json", exclude_unset=True),
             "host": self.provider,
             "retry_config": None if self.retry_config is None else self.retry_config.to_dict(),
             "circuit_breaker": None if self.circuit_breaker is None else self.circuit_breaker.to_dict(),
