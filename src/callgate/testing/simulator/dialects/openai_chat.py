@@ -322,7 +322,8 @@ def _read_tool_choice(choice: Any, tools: Sequence[ToolSpec]) -> str:
         raise invalid("'tool_choice' is only allowed when 'tools' are specified.", "tool_choice")
     if choice in ("auto", "none", "required"):
         return str(choice)
-    name = choice.get("function", {}).get("name") if isinstance(choice, dict) else None
+    function = choice.get("function") if isinstance(choice, dict) else None
+    name = function.get("name") if isinstance(function, dict) else None
     if name not in [tool.name for tool in tools]:
         raise invalid(f"Tool choice {name!r} not found in 'tools' parameter.", "tool_choice")
     return f"={name}"

@@ -1,0 +1,71 @@
+"""`callgate simulate` starts, counts, and ends as it was told."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import orjson
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from callgate.cli.simulate import simulate
+
+COMMAND = [
+    sys.executable,
+    "-c",
+    "import typer; from callgate.cli.simulate import simulate; typer.run(simulate)",
+]
+
+
+@pytest.fixture
+def run():
+    app = typer.Typer()
+    app.command()(simulate)
+    return lambda *arguments: CliRunner().invoke(app, arguments)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_it_with_a_summary_and_the_counts(number, tmp_path):
+    stats = tmp_path / "stats.json"
+    arguments = ["--port", "0", "--rpm", "600", "--stats-file", str(stats)]
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        url = process.stdout.readline().strip()
+        body = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "Hello"}]})
+        with urllib.request.urlopen(url + "/chat/completions", body) as answer:
+            assert answer.headers["x-ratelimit-limit-requests"] == "600"
+        process.send_signal(number)
+        _, said = process.communicate()
+    assert process.returncode == 0
+    assert "1 requests, 1 accepted" in said
+    assert orjson.loads(stats.read_bytes())["accepted"] == 1
+
+
+def test_it_ends_by_itself(run):
+    result = run("--port", "0", "--for", "0.01", "--quiet")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("http://127.0.0.1:")
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--fault", "50=0.1"], "did you mean"),
+        (["--fault", "500"], "NAME=VALUE"),
+        (["--fault", "500=often"], "has to be a number"),
+        (["--window", "slide"], "sliding"),
+        (["--rpm", "-3"], "must be above 0"),
+        (["--google-account", "me=/no/such/file"], "No such file"),
+    ],
+)
+def test_wrong_options_end_with_one_clear_error(run, arguments, said):
+    result = run("--port", "0", "--for", "0.01", *arguments)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.replace("│", " ").split())
