@@ -1,0 +1,118 @@
+"""What the plain client gives back: the JSON itself, or the text, that also knows its status and headers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from callgate.transport.http import HttpAnswer
+
+__all__ = [
+    "Answer",
+    "BinaryAnswer",
+    "Headers",
+    "JsonListAnswer",
+    "JsonObjectAnswer",
+    "TextAnswer",
+    "read_answer",
+]
+
+
+class Headers(dict[str, str]):
+    """Headers by their names in any case.
+
+    >>> headers = Headers({"retry-after": "3"})
+    >>> headers["Retry-After"], headers.get("RETRY-AFTER"), "Retry-after" in headers
+    ('3', '3', True)
+    """
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        super().__init__({name.lower(): value for name, value in headers.items()})
+
+    def __getitem__(self, name: str) -> str:
+        return super().__getitem__(name.lower())
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and super().__contains__(name.lower())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The header's value, or `default`."""
+        return super().get(name.lower(), default)
+
+
+class _Told:
+    """What every answer tells besides its content."""
+
+    status_code: int
+    headers: Headers
+    content: bytes
+    """The body as it came, decompressed."""
+
+
+class JsonObjectAnswer(_Told, dict[str, Any]):
+    """A JSON object.
+
+    >>> answer = read_answer(HttpAnswer(200, {"content-type": "application/json"}, b'{"id": 1}'))
+    >>> answer, answer.status_code
+    ({'id': 1}, 200)
+    """
+
+
+class JsonListAnswer(_Told, list[Any]):
+    """A JSON array."""
+
+
+class TextAnswer(_Told, str):
+    """Text: a body that is no JSON, or a JSON string."""
+
+
+class BinaryAnswer(_Told, bytes):
+    """A body that is neither JSON nor text."""
+
+
+Answer = JsonObjectAnswer | JsonListAnswer | TextAnswer | BinaryAnswer | int | float | bool | None
+"""What a request gives. A bare JSON number, true, false or null comes as it is."""
+
+
+def read_answer(answer: HttpAnswer) -> Answer:
+    """The body as JSON where it is JSON, as text where it is text, else as bytes.
+
+    A body is read as JSON when its content type says so, and when an object or an array is all it holds
+    whatever the content type says. A file of text that happens to hold a number stays text.
+    """
+    body = answer.body
+    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    made: JsonObjectAnswer | JsonListAnswer | TextAnswer | BinaryAnswer
+    if kind.endswith(("/json", "+json")) or body.lstrip()[:1] in (b"{", b"["):
+        try:
+            found = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            made = _text_or_bytes(answer)
+        else:
+            if isinstance(found, dict):
+                made = JsonObjectAnswer(found)
+            elif isinstance(found, list):
+                made = JsonListAnswer(found)
+            elif isinstance(found, str):
+                made = TextAnswer(found)
+            else:
+                return found  # type: ignore[no-any-return]  # int, float, bool or None
+    else:
+        made = _text_or_bytes(answer)
+    made.status_code = answer.status
+    made.headers = Headers(answer.headers)
+    made.content = body
+    return made
+
+
+def _text_or_bytes(answer: HttpAnswer) -> TextAnswer | BinaryAnswer:
+    charset = "utf-8"
+    for parameter in answer.headers.get("content-type", "").split(";")[1:]:
+        name, _, value = parameter.strip().partition("=")
+        if name.lower() == "charset":
+            charset = value.strip("\"' ")
+    try:
+        return TextAnswer(answer.body.decode(charset))
+    except (UnicodeDecodeError, LookupError):
+        return BinaryAnswer(answer.body)
