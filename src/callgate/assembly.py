@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -149,7 +148,7 @@ def _from_config(config: Mapping[str, Any], settings: dict[str, Any]) -> Endpoin
 
 def _check_backend(backend: Any) -> None:
     call = getattr(backend, "call", None)
-    if not isinstance(getattr(backend, "name", None), str) or not inspect.iscoroutinefunction(call):
+    if not isinstance(getattr(backend, "name", None), str) or not callable(call):
         raise ConfigurationError(
             f"{type(backend).__name__} is no backend: it needs a `name` and an"
             " `async def call(self, calling)`"

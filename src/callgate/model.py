@@ -26,6 +26,7 @@ from callgate.assembly import (
     read_constructor,
     restore,
 )
+from callgate.backends.endpoint import Endpoint
 from callgate.backends.service import ServiceBackend, as_response
 from callgate.calling import Calling
 from callgate.channel import StreamChannel, read_stream
@@ -382,9 +383,10 @@ class iModel:
                 raise RuntimeError(f"the model {self.name!r} is in use on another event loop")
             self._loop = loop
             layers = self._layers(loop.time)
-            self._service = pipeline(self._answer, layers)
+            answer = self.backend.call if isinstance(self.backend, Endpoint) else self._answer
+            self._service = pipeline(answer, layers)
             # What stands in for another model leaves the once-per-call layers outside these to that one.
-            self._inner = pipeline(self._answer, replace(layers, observe=None, deadline=None, fallback=None))
+            self._inner = pipeline(answer, replace(layers, observe=None, deadline=None, fallback=None))
         if self._owns_executor and not self.executor.is_running:
             self.executor.open()
         assert self._service is not None

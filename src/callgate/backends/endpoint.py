@@ -6,7 +6,7 @@ It only encodes, sends and decodes. When and how often a call happens is a matte
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from callgate.backends.address import find_address
@@ -108,7 +108,7 @@ class Endpoint:
 
     # -- making a call -----------------------------------------------------------------------------------
 
-    async def call(self, request: Calling | Mapping[str, Any], **options: Any) -> Response:
+    def call(self, request: Calling | Mapping[str, Any], **options: Any) -> Awaitable[Response]:
         """Send one call, once, without any layer.
 
         Args:
@@ -121,7 +121,8 @@ class Endpoint:
         """
         if not isinstance(request, Calling):
             request = Calling({**self.defaults, **request}, backend=self, **options)
-        return await self._sender.call(request)
+        # Handed on without a coroutine of its own: this is the path of every call.
+        return self._sender.call(request)
 
     async def stream(self, request: Mapping[str, Any], **options: Any) -> Response:
         """Send one call as a stream; the deltas go to `sink=` (an async function), the answer comes back.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any, Protocol, runtime_checkable
 
 from callgate.calling import Calling
@@ -12,7 +13,7 @@ __all__ = ["ServiceBackend", "as_response"]
 
 @runtime_checkable
 class ServiceBackend(Protocol):
-    """Anything with a `name` and an async `call`. No base class is needed.
+    """Anything with a `name` and a `call` that can be awaited. No base class is needed.
 
     Optional, and used when present: `async close()`, `tags` (a set of str), `circuit_breaker`,
     `retry_config`.
@@ -32,7 +33,7 @@ class ServiceBackend(Protocol):
 
     name: str
 
-    async def call(self, calling: Calling, /) -> Any:
+    def call(self, calling: Calling, /) -> Awaitable[Any]:
         """Answer one call: `calling.payload` says what is asked.
 
         Pieces of a stream are passed on by `await calling.emit(delta)` as they come, if `calling.sink` is

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 from callgate.calling import Calling
 from callgate.errors import DeadlineExceededError
@@ -20,17 +21,19 @@ def deadline_layer() -> Layer:
     """
 
     def wrap(call: Service) -> Service:
-        async def within_deadline(calling: Calling) -> Response:
-            if calling.deadline is None:
-                return await call(calling)
-            scope = asyncio.timeout_at(calling.deadline)
+        def within_deadline(calling: Calling) -> Awaitable[Response]:
+            # Most calls have none, and are spared a coroutine.
+            return call(calling) if calling.deadline is None else bounded(calling, calling.deadline)
+
+        async def bounded(calling: Calling, deadline: float) -> Response:
+            scope = asyncio.timeout_at(deadline)
             try:
                 async with scope:
                     return await call(calling)
             except TimeoutError as error:
                 if not scope.expired() or isinstance(error, DeadlineExceededError):
                     raise
-                seconds = calling.deadline - calling.made_at
+                seconds = deadline - calling.made_at
                 raise DeadlineExceededError(
                     f"call {calling.request_id} had no answer within its {seconds:g} s"
                     f" (it was {calling.status.value}, {calling.attempts} attempts); allow it more time"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from pydantic import BaseModel, ValidationError
 
 from callgate.calling import Calling
@@ -23,10 +25,12 @@ def structure_layer(max_asks: int = 3) -> Layer:
     """
 
     def wrap(call: Service) -> Service:
-        async def structured(calling: Calling) -> Response:
+        def structured(calling: Calling) -> Awaitable[Response]:
+            # Most calls want plain text, and are spared a coroutine.
             answer_type: type[BaseModel] | None = calling.answer_type
-            if answer_type is None:
-                return await call(calling)
+            return call(calling) if answer_type is None else fitting(calling, answer_type)
+
+        async def fitting(calling: Calling, answer_type: type[BaseModel]) -> Response:
             asked = calling.payload
             for ask in range(1, max_asks + 1):
                 response = await call(calling)

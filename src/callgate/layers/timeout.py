@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 from callgate.calling import Calling
 from callgate.errors import APITimeoutError
@@ -21,10 +22,11 @@ def timeout_layer(seconds: float | None) -> Layer:
     """
 
     def wrap(call: Service) -> Service:
-        async def within_timeout(calling: Calling) -> Response:
+        def within_timeout(calling: Calling) -> Awaitable[Response]:
             limit = seconds if calling.timeout is None else calling.timeout
-            if limit is None:
-                return await call(calling)
+            return call(calling) if limit is None else bounded(calling, limit)
+
+        async def bounded(calling: Calling, limit: float) -> Response:
             scope = asyncio.timeout(limit)
             try:
                 async with scope:
