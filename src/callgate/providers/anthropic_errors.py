@@ -95,6 +95,7 @@ def error_of_content(content: Any, status_code: int | None, headers: Mapping[str
         headers=headers,
         code=name,
         request_id=as_text_or_none(whole.get("request_id")),
+        trust_headers=status_code is not None,
     )
 
 

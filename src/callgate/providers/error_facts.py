@@ -24,19 +24,21 @@ def build_error(
     request_id: str | None = None,
     retry_after: float | None = None,
     retryable: bool | None = None,
+    trust_headers: bool = True,
 ) -> APIClientError:
     """The error, with the facts that its headers tell.
 
     Args:
         kind: Its class; None: by the status alone.
-        status_code: Of the answer; None for an error inside a stream or a 200. The headers then belong to
-            an answer that began well, and what they say about retrying is not about this error.
+        status_code: Of the answer, or the one that the error itself tells; None when neither is known.
         message: What the provider said.
         content: The body, parsed or as text.
         headers: Lower-case names.
         retry_after: Seconds, when the body tells; the headers go before it.
         retryable: When the provider's own name for the error decides; `x-should-retry: false` goes before
             it.
+        trust_headers: False for an error inside a stream or a 200: its headers belong to an answer that
+            began well, and what they say about retrying is not about this error.
     """
     facts: dict[str, Any] = {
         "response_content": content,
@@ -47,7 +49,7 @@ def build_error(
     }
     if retryable is not None:
         facts["retryable"] = retryable
-    if status_code is not None:
+    if trust_headers:
         told = read_retry_after(headers)
         if told is not None:
             facts["retry_after"] = told

@@ -1,0 +1,154 @@
+"""One streamed answer of Gemini's, put together as it would have come in one piece."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from callgate.errors import ResponseError
+from callgate.providers.gemini_answer import is_blocked, read_answer, read_call
+from callgate.providers.gemini_errors import error_of_content
+from callgate.providers.json_reading import as_dict, as_list, read_object, write_json
+from callgate.response import Delta, Response, ToolCallDelta
+from callgate.transport.sse import ServerSentEvent, SSEParser
+
+__all__ = ["GeminiStream"]
+
+_TAIL = 4096
+_JUST_TEXT = (frozenset({"text"}), frozenset({"text", "thought"}))
+
+
+class GeminiStream:
+    """Reads one stream of `GenerateContentResponse` chunks, each with what is new.
+
+    There is no end mark: the answer is whole when the candidate has told why it finished, or the prompt was
+    blocked.
+    """
+
+    __slots__ = ("_candidate", "_headers", "_ids", "_parser", "_parts", "_tail", "_whole", "_whole_json")
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
+        self._parser = SSEParser()
+        self._whole: dict[str, Any] = {}
+        self._candidate: dict[str, Any] | None = None
+        self._parts: list[Any] = []
+        self._ids: list[str] = []
+        self._tail = b""
+        is_json = headers.get("content-type", "").startswith("application/json")
+        self._whole_json: list[bytes] | None = [] if is_json else None
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """The deltas that `data` completes, of the first candidate only.
+
+        Raises:
+            APIClientError: when the stream says that it failed.
+            ResponseError: when a chunk of it cannot be read.
+        """
+        if self._whole_json is not None:
+            self._whole_json.append(data)
+            return []
+        self._tail = (self._tail + data)[-_TAIL:]
+        deltas: list[Delta] = []
+        for event in self._parser.feed(data):
+            self._take(event, deltas)
+        return deltas
+
+    def finish(self) -> Response:
+        """The whole answer; its `raw` is the one chunk that all of them add up to.
+
+        Raises:
+            APIClientError: when the stream ended in an error.
+            ResponseError: when it broke off before its end.
+        """
+        if self._whole_json is not None:
+            return read_answer(read_object(b"".join(self._whole_json)), self._headers)
+        for event in self._parser.finish():
+            try:
+                self._take(event, [])
+            except ResponseError:
+                break  # cut off in the middle of a chunk: judged below
+        finished = self._candidate is not None and self._candidate.get("finishReason")
+        if not finished and not is_blocked(self._whole):
+            self._raise_bare_error()
+            raise ResponseError(
+                "the stream broke off before its end" if self._whole else "the stream held no answer",
+                response_content=self._assembled() if self._whole else None,
+                headers=self._headers,
+            )
+        response = read_answer(self._assembled(), self._headers)
+        for call, identity in zip(response.tool_calls, self._ids, strict=False):
+            call.id = identity
+        return response
+
+    def _take(self, event: ServerSentEvent, deltas: list[Delta]) -> None:
+        chunk = read_object(event.data)
+        if chunk.get("error"):
+            raise error_of_content(chunk, None, self._headers)
+        self._whole |= {
+            name: value for name, value in chunk.items() if name != "candidates" and value is not None
+        }
+        for candidate in as_list(chunk.get("candidates")):
+            if type(candidate) is dict and not candidate.get("index"):
+                self._take_candidate(candidate, deltas)
+
+    def _take_candidate(self, candidate: dict[str, Any], deltas: list[Delta]) -> None:
+        if self._candidate is None:
+            self._candidate = {"content": {"parts": self._parts, "role": "model"}}
+        self._candidate |= {
+            name: value for name, value in candidate.items() if name != "content" and value is not None
+        }
+        for part in as_list(as_dict(candidate.get("content")).get("parts")):
+            if type(part) is not dict:
+                continue
+            self._add(part)
+            text = part.get("text")
+            if type(text) is str:
+                if text:
+                    deltas.append(Delta(reasoning=text) if part.get("thought") is True else Delta(text))
+            elif type(part.get("functionCall")) is dict:
+                number = len(self._ids)
+                call = read_call(part["functionCall"], self._whole.get("responseId"), number)
+                self._ids.append(call.id)
+                arguments = call.raw_arguments or write_json(call.arguments).decode()
+                deltas.append(Delta(tool_call=ToolCallDelta(number, call.id, call.name, arguments)))
+
+    def _add(self, part: dict[str, Any]) -> None:
+        """Append a part; text goes to the text before it, unless a signature stands between them."""
+        last = self._parts[-1] if self._parts else {}
+        if (
+            part.keys() in _JUST_TEXT
+            and last.keys() in _JUST_TEXT
+            and type(part["text"]) is str
+            and type(last["text"]) is list
+            and part.get("thought") == last.get("thought")
+        ):
+            last["text"].append(part["text"])
+        elif part.keys() in _JUST_TEXT and type(part["text"]) is str:
+            # A list while it grows: adding text to text takes quadratic time.
+            self._parts.append({**part, "text": [part["text"]]})
+        else:
+            self._parts.append(part)
+
+    def _assembled(self) -> dict[str, Any]:
+        if self._candidate is None:
+            return dict(self._whole)
+        parts = [
+            {**part, "text": "".join(part["text"])} if type(part.get("text")) is list else part
+            for part in self._parts
+        ]
+        candidate = {**self._candidate, "content": {"parts": parts, "role": "model"}}
+        return {"candidates": [candidate], **self._whole}
+
+    def _raise_bare_error(self) -> None:
+        """Google ends some failed streams with the error's JSON alone, without `data:` before it."""
+        start = self._tail.rfind(b'{\n  "error"')
+        if start < 0:
+            start = self._tail.rfind(b'{"error"')
+        if start < 0:
+            return
+        try:
+            content = read_object(self._tail[start:].strip().removesuffix(b"]"))
+        except ResponseError:
+            return
+        raise error_of_content(content, None, self._headers)
