@@ -15,8 +15,7 @@ from callgate.transport.sse import ServerSentEvent
 
 __all__ = ["ChatStream"]
 
-_WHOLE = {"chat.completion.chunk": "chat.completion"}
-_READ_APART = frozenset({"choices", "usage", "object", "obfuscation"})
+_READ_APART = frozenset({"choices", "usage", "obfuscation"})
 _DELTA_READ_APART = frozenset(
     {"role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls", "function_call"}
 )
@@ -72,12 +71,10 @@ class ChatStream(EventStreamDecoder):
         chunk = read_object(event.data)
         if chunk.get("error") or event.event == "error" or chunk.get("object") == "error":
             raise error_of_content(chunk, None, self._headers)
-        if not self._top:
-            self._top["id"] = None
-            self._top["object"] = _WHOLE.get(as_text(chunk.get("object")), chunk.get("object"))
         for name, value in chunk.items():
+            # Azure's first chunk has only empty values; what is empty never replaces what is not.
             if value and name not in _READ_APART:
-                self._top[name] = value
+                self._top[name] = "chat.completion" if value == "chat.completion.chunk" else value
         usage = chunk.get("usage") or as_dict(chunk.get("x_groq")).get("usage")
         if type(usage) is dict:
             self._usage = usage
