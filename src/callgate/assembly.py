@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from callgate.backends.endpoint import Endpoint
-from callgate.backends.ready_made import make_endpoint
+from callgate.backends.ready_made import make_endpoint, restore_endpoint
 from callgate.backends.service import ServiceBackend
 from callgate.calling import Calling
 from callgate.control.adaptive import AdaptiveConcurrency
@@ -169,6 +169,8 @@ def make_pricer(
 ) -> Callable[[Usage, Response | None], Cost | None]:
     """What turns the usage of a call of this backend into US dollars."""
     host = getattr(backend, "host", None)
+    if host is not None and host.embedded:
+        return lambda usage, response: Cost(0.0, 0.0)  # nobody is paid
     provider = None if host is None else host.price_provider
     defaults = getattr(backend, "defaults", {})
 
@@ -241,4 +243,4 @@ def restore(data: Mapping[str, Any]) -> dict[str, Any]:
     if data.get("callgate") != 1 or not isinstance(written, Mapping) or "config" not in written:
         raise ConfigurationError("this is not what iModel.to_dict() writes")
     keywords = {name: value for name, value in data.items() if name not in ("callgate", "backend")}
-    return {**keywords, "backend": Endpoint.from_dict(written)}
+    return {**keywords, "backend": restore_endpoint(written)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 from callgate.calling import Calling
@@ -26,7 +26,7 @@ _AHEAD = 256
 _log = logging.getLogger("callgate")
 
 
-async def read_stream(calling: Calling, start: Start) -> AsyncIterator[StreamChunk]:
+async def read_stream(calling: Calling, start: Start) -> AsyncGenerator[StreamChunk, None]:
     """The chunks of one calling, for one reader; ending the iteration early cancels the call.
 
     Args:
@@ -39,13 +39,14 @@ async def read_stream(calling: Calling, start: Start) -> AsyncIterator[StreamChu
     ready: asyncio.Queue[Delta | None] = asyncio.Queue(_AHEAD)
     calling.sink = ready.put
     task = start(calling)
-    # The end must reach the reader also when the queue is full: it looks at the task as well.
-    ended: asyncio.Task[None] = task
+    task.add_done_callback(lambda _: _wake(ready))
     index = 0
     try:
-        async for delta in _until(ready, ended):
-            yield _chunk(delta, index)
-            index += 1
+        while not (task.done() and ready.empty()):
+            delta = await ready.get()
+            if delta is not None:
+                yield _chunk(delta, index)
+                index += 1
         await calling
         yield StreamChunk("", index, is_final=True, response=calling.response)
     finally:
@@ -54,18 +55,10 @@ async def read_stream(calling: Calling, start: Start) -> AsyncIterator[StreamChu
             await asyncio.wait([task])
 
 
-async def _until(ready: asyncio.Queue[Delta | None], task: asyncio.Task[None]) -> AsyncIterator[Delta]:
-    """What the queue holds until the task has ended and the queue is empty."""
-
-    def wake(_: object) -> None:
-        if ready.empty():
-            ready.put_nowait(None)
-
-    task.add_done_callback(wake)
-    while not (task.done() and ready.empty()):
-        delta = await ready.get()
-        if delta is not None:
-            yield delta
+def _wake(ready: asyncio.Queue[Delta | None]) -> None:
+    """The end must reach a reader that waits at an empty queue; at a full one it sees for itself."""
+    if ready.empty():
+        ready.put_nowait(None)
 
 
 def _chunk(delta: Delta, index: int) -> StreamChunk:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -242,7 +242,7 @@ class iModel:
             **kwargs,
         )
 
-    async def invoke_stream(self, **request: Any) -> AsyncIterator[StreamChunk]:
+    async def invoke_stream(self, **request: Any) -> AsyncGenerator[StreamChunk, None]:
         """The chunks of one streamed answer as they come; the last is final and has the whole `.response`.
 
         A stream pays the limiter, runs the hooks and is counted like any call; it is retried until its first
@@ -252,8 +252,10 @@ class iModel:
             APIClientError: (or what else ended it) after what came before it has been delivered.
         """
         calling = self._from_keywords(request)
-        async for chunk in read_stream(calling, self._started):
-            yield chunk
+        # Closed by name: leaving this generator early must not leave the inner one to the collector.
+        async with aclosing(read_stream(calling, self._started)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def invoke_stream_with_channel(self, **request: Any) -> StreamChannel:
         """One streamed answer for many readers. Takes the keywords of `invoke`."""

@@ -9,12 +9,13 @@ import os
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
-from callgate.backends.address import find_address
+from callgate.backends.address import Address, find_address
 from callgate.backends.config import EndpointConfig, ServiceEndpointConfig
 from callgate.backends.senders import HttpSender, SdkSender
 from callgate.calling import Calling
 from callgate.control.backoff import RetryConfig
 from callgate.control.breaker import CircuitBreaker
+from callgate.network.client import AsyncAPIClient
 from callgate.providers.catalog import dialect_of, find_dialect
 from callgate.providers.dialect import Dialect
 from callgate.providers.hosts import HOSTS, Host
@@ -70,7 +71,7 @@ class Endpoint:
             retry_config = RetryConfig(max_retries=getattr(config, "max_retries", 0))
         self.retry_config = retry_config
         self._closed = False
-        self._client: Any = None
+        self._client: AsyncAPIClient | None = None
         self.host = host
         self.defaults: dict[str, Any]
         if isinstance(config, ServiceEndpointConfig):
@@ -96,10 +97,13 @@ class Endpoint:
         else:
             dialect, path = _dialect_for(config, self.host), _path_for(config, self.host)
             content_type = config.content_type
-        address = find_address(config, self.host, os.environ)
+        address = self._find_address(config)
         self.key_variable = address.key_variable
         headers = {"content-type": content_type, **config.default_headers}
         return HttpSender(self.name, dialect, address, path, headers, transport)
+
+    def _find_address(self, config: EndpointConfig | ServiceEndpointConfig) -> Address:
+        return find_address(config, self.host, os.environ)
 
     @property
     def tags(self) -> frozenset[str]:
@@ -171,8 +175,6 @@ class Endpoint:
         if isinstance(self._sender, SdkSender):
             return self._sender.adapter
         if self._client is None:
-            from callgate.network.client import AsyncAPIClient  # TEMP
-
             headers = dict(self._sender.headers)
             self._client = AsyncAPIClient(
                 base_url=self.base_url, timeout=self.timeout or 10.0, headers=headers
@@ -197,22 +199,6 @@ class Endpoint:
             "retry_config": None if self.retry_config is None else self.retry_config.to_dict(),
             "circuit_breaker": None if self.circuit_breaker is None else self.circuit_breaker.to_dict(),
         }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Endpoint:
-        """An endpoint as `to_dict` wrote it, with a closed breaker and a client of its own.
-
-        Raises:
-            ConfigurationError: (a ValueError) when the variable of its key is not set, naming it.
-        """
-        kind = ServiceEndpointConfig if data.get("kind") == "service" else EndpointConfig
-        retry, breaker = data.get("retry_config"), data.get("circuit_breaker")
-        return Endpoint(
-            kind(**data["config"]),
-            host=HOSTS.get(data.get("host") or ""),
-            retry_config=None if retry is None else RetryConfig.from_dict(retry),
-            circuit_breaker=None if breaker is None else CircuitBreaker.from_dict(breaker),
-        )
 
     async def close(self) -> None:
         """Close what it owns. Closing twice changes nothing."""

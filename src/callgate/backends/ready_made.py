@@ -6,10 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from callgate.backends.address import host_named
-from callgate.backends.config import EndpointConfig
+from callgate.backends.config import EndpointConfig, ServiceEndpointConfig
+from callgate.backends.embedded_endpoint import EmbeddedEndpoint
 from callgate.backends.endpoint import Endpoint
+from callgate.control.backoff import RetryConfig
+from callgate.control.breaker import CircuitBreaker
+from callgate.providers.hosts import HOSTS, Host
 
-__all__ = ["AnthropicMessagesEndpoint", "GeminiEndpoint", "OAIChatEndpoint", "make_endpoint"]
+__all__ = [
+    "AnthropicMessagesEndpoint",
+    "GeminiEndpoint",
+    "OAIChatEndpoint",
+    "make_endpoint",
+    "restore_endpoint",
+]
 
 # Settings of the endpoint itself; everything else is a default of every request.
 _OF_THE_CONFIG = ("api_key", "api_key_env", "base_url", "timeout", "default_headers", "method", "allow_http",
@@ -21,7 +31,29 @@ _OF_THE_CLOUD = ("region", "location", "project", "access_key", "secret_key", "s
 
 def make_endpoint(provider: str | None, endpoint: str, settings: Mapping[str, Any]) -> Endpoint:
     """The endpoint of a provider; arguments as for `read_settings`."""
-    return Endpoint(**read_settings(provider, endpoint, settings))
+    made = read_settings(provider, endpoint, settings)
+    return _class_for(made["host"])(**made)
+
+
+def restore_endpoint(data: Mapping[str, Any]) -> Endpoint:
+    """An endpoint as its `to_dict` wrote it, with a closed breaker and a client of its own.
+
+    Raises:
+        ConfigurationError: (a ValueError) when the variable of its key is not set, naming it.
+    """
+    config = ServiceEndpointConfig if data.get("kind") == "service" else EndpointConfig
+    host = HOSTS.get(data.get("host") or "")
+    retry, breaker = data.get("retry_config"), data.get("circuit_breaker")
+    return _class_for(host)(
+        config(**data["config"]),
+        host=host,
+        retry_config=None if retry is None else RetryConfig.from_dict(retry),
+        circuit_breaker=None if breaker is None else CircuitBreaker.from_dict(breaker),
+    )
+
+
+def _class_for(host: Host | None) -> type[Endpoint]:
+    return EmbeddedEndpoint if host is not None and host.embedded else Endpoint
 
 
 def read_settings(provider: str | None, endpoint: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,6 +74,7 @@ class Host:
         requests_period, tokens_period: Seconds that its request and token limits refer to.
         price_provider: Its id at genai-prices, or None when it has no prices there.
         quirks: Deviations from OpenAI's chat dialect.
+        embedded: Whether it runs inside this process and is started with the endpoint.
         aliases: Other names it is found by.
 
     >>> find_host("groq").base_url
@@ -97,6 +98,7 @@ class Host:
     tokens_period: float = MINUTE
     price_provider: str | None = None
     quirks: ChatQuirks = field(default_factory=ChatQuirks)
+    embedded: bool = False
     aliases: tuple[str, ...] = ()
 
 
@@ -315,6 +317,7 @@ _ALL = (
     Host(
         provider="local",
         name="local",
+        embedded=True,
         auth="none",
         api_key_required=False,
         window="none",

@@ -37,7 +37,7 @@ class TokenAccount:
     def __init__(self, host: Host | None = None) -> None:
         self._policy = "input_output" if host is None else host.reservation
         self._without_cache_reads = host is not None and not host.counts_cache_reads
-        self._family = "" if host is None else host.quota_headers
+        self._family = "any" if host is None else host.quota_headers
         self._estimator = TokenEstimator()
 
     def estimate(self, calling: Calling) -> float:
