@@ -65,19 +65,19 @@ def open_bytes(path: str, compression: str | None = None) -> BinaryIO:
         InputError: when it cannot be opened, or a package for its compression is missing.
     """
     try:
+        if compression == "gzip":
+            return cast(BinaryIO, gzip.GzipFile(path))
         # A plain file object on the descriptor: unlike sys.stdin's it has no lock that a thread still
         # waiting in a read could hold when the interpreter ends.
-        raw = cast(BinaryIO, io.FileIO(0, closefd=False) if path == STDIN else io.FileIO(path))
+        raw = io.FileIO(0, closefd=False) if path == STDIN else io.FileIO(path)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", source=describe(path)) from None
-    if compression == "gzip":
-        return cast(BinaryIO, gzip.GzipFile(fileobj=raw))
     if compression == "zstd":
         return _open_zstd(raw, path)
-    return cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, raw), 256 * 1024))
+    return io.BufferedReader(raw, 256 * 1024)
 
 
-def _open_zstd(raw: BinaryIO, path: str) -> BinaryIO:
+def _open_zstd(raw: io.FileIO, path: str) -> BinaryIO:
     try:
         import zstandard  # an optional extra
     except ImportError:

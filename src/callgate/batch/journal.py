@@ -64,7 +64,7 @@ class Journal:
         self.cut = 0
         """How many bytes of a torn last line were cut off."""
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._flush_planned = False
+        self._planned_flush: asyncio.Handle | None = None
         self._answers = _open(output)
         self._failures = self._answers
         try:
@@ -99,15 +99,16 @@ class Journal:
         if file.error is not None:
             raise file.error
         file.pending.append(line)
-        if not self._flush_planned:
+        if self._planned_flush is None:
             if self._loop is None:
                 self._loop = asyncio.get_running_loop()
-            self._flush_planned = True
-            self._loop.call_soon(self.flush)
+            self._planned_flush = self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Hand everything taken so far to the operating system; a failure is raised by the next `write`."""
-        self._flush_planned = False
+        if self._planned_flush is not None:
+            self._planned_flush.cancel()
+            self._planned_flush = None
         self._answers.flush()
         self._failures.flush()
 
@@ -126,10 +127,11 @@ class Journal:
             return
         self._answers.error = self._failures.error = None  # room may have been made since: try once more
         self.flush()
-        lost = len(self._answers.pending) + len(self._failures.pending)
+        lost = len(self._answers.pending)
         error = self._answers.error or self._failures.error
         self.sync()
         if self._failures is not self._answers:
+            lost += len(self._failures.pending)
             if self._failures.size == 0:
                 os.unlink(self.errors)
             self._failures.close()
@@ -144,6 +146,7 @@ class Journal:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.flush()  # here, so that no flush of the loop's can run beside the thread's
         await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self.close))
 
     # -- starting ----------------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ class RequestBuilder:
 
     def _from_template(self, record: dict[str, Any], line: int) -> tuple[dict[str, Any], Any, dict[str, Any]]:
         template = self._template
-        assert template is not None  # noqa: S101  (for the type checker: build() looked)
+        assert template is not None
         try:
             prompt = template.render(record)
         except KeyError as missing:

@@ -90,7 +90,7 @@ def encode_result(result: RowResult) -> bytes:
     line: dict[str, Any]
     if answer is not None:
         cost = result.cost
-        usage = answer.usage
+        usage = calling.usage
         line = {
             "id": calling.request_id,
             "custom_id": row.custom_id,

@@ -11,6 +11,7 @@ from typing import Literal
 
 from callgate.batch.engine import Engine
 from callgate.batch.feed import Feed, PulledFeed, ThreadFeed
+from callgate.batch.finished import Finished
 from callgate.batch.journal import Journal
 from callgate.batch.meter import Meter, Progress, holding_back
 from callgate.batch.rows import Row
@@ -51,19 +52,19 @@ class BatchRun:
     Args:
         engine: What calls.
         source: Where the rows come from.
-        journal: Where the results go.
 
     Example::
 
+        batch = BatchRun(engine, Source("in.jsonl"))
+        batch.check()
         async with Journal("out.jsonl") as journal:
-            summary = await BatchRun(engine, Source("in.jsonl"), journal).run()
+            summary = await batch.run(journal)
         print(summary.ending, summary.progress.tally.done)
     """
 
-    def __init__(self, engine: Engine, source: Source, journal: Journal) -> None:
+    def __init__(self, engine: Engine, source: Source) -> None:
         self.engine = engine
         self.source = source
-        self.journal = journal
         self.tally = Tally()
         self.total: int | None = None
         self.skipped = 0
@@ -81,17 +82,17 @@ class BatchRun:
         """
         self.total = self.source.check(_CHECKED_BYTES)
 
-    async def run(self) -> Summary:
-        """Do it. Errors of input, output and provider end it in order; they are in the summary."""
+    async def run(self, journal: Journal) -> Summary:
+        """Do it. Errors of input, output and provider end it in order: they are in the summary."""
         loop = asyncio.get_running_loop()
         self._meter = Meter(loop.time())
-        helpers = [loop.create_task(self._keep_synced())]
+        helpers = [loop.create_task(_keep_synced(journal))]
         if self.total is None and not self.source.waits:
             helpers.append(loop.create_task(self._count()))
         ending: Ending
         message: str | None = None
         try:
-            await self._call_all()
+            await self._call_all(journal)
             ending = "failures" if self.tally.failed else "done"
             if self._interrupted:
                 ending = "interrupted"
@@ -153,9 +154,9 @@ class BatchRun:
 
     # -- the inside --------------------------------------------------------------------------------------
 
-    async def _call_all(self) -> None:
-        journal, tally = self.journal, self.tally
-        async with aclosing(self.engine.run(self._feed())) as results:
+    async def _call_all(self, journal: Journal) -> None:
+        tally = self.tally
+        async with aclosing(self.engine.run(self._feed(journal.finished))) as results:
             async for result in results:
                 try:
                     journal.write(result)
@@ -165,12 +166,11 @@ class BatchRun:
         if self.total is None and not self._interrupted:
             self.total = self.skipped + tally.ended
 
-    def _feed(self) -> Feed:
-        blocks = self._unfinished()
+    def _feed(self, finished: Finished) -> Feed:
+        blocks = self._unfinished(finished)
         return ThreadFeed(blocks) if self.source.waits else PulledFeed(blocks)
 
-    def _unfinished(self) -> Iterator[list[Row]]:
-        finished = self.journal.finished
+    def _unfinished(self, finished: Finished) -> Iterator[list[Row]]:
         if not len(finished):
             yield from self.source.blocks()
             return
@@ -184,12 +184,13 @@ class BatchRun:
         loop = asyncio.get_running_loop()
         self.total = await loop.run_in_executor(None, self.source.count, self._stop_counting.is_set)
 
-    async def _keep_synced(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(_SYNC_SECONDS)
-            with suppress(OSError):  # written it is; that the disk refuses shows at the next write
-                await loop.run_in_executor(None, self.journal.sync)
+
+async def _keep_synced(journal: Journal) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(_SYNC_SECONDS)
+        with suppress(OSError):  # written it is; that the disk refuses shows at the next write
+            await loop.run_in_executor(None, journal.sync)
 
 
 class _OutputError(Exception):

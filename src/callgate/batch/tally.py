@@ -98,31 +98,28 @@ class Tally:
             for failure in calling.failures:
                 if isinstance(failure.error, RateLimitError):
                     self.rate_limited += 1
-        answer = calling.answer
-        if answer is None:
+        usage = None if calling.cached else calling.usage
+        if usage is not None:
+            self.input_tokens += usage.input_tokens
+            self.output_tokens += usage.output_tokens
+        cost = result.cost
+        if cost is not None:
+            self.cost += cost.input + cost.output
+        if calling.answer is None:
             self._note_failure(result)
             return
         self.done += 1
         if calling.cached:
             self.cached += 1
-            return
-        if answer.usage is None:
-            self.unmetered += 1
         else:
-            self.input_tokens += answer.usage.input_tokens
-            self.output_tokens += answer.usage.output_tokens
-        cost = result.cost
-        if cost is None:
-            self.unpriced += 1
-        else:
-            self.cost += cost.input + cost.output
+            self.unmetered += usage is None
+            self.unpriced += cost is None
 
     def _note_failure(self, result: RowResult) -> None:
         self.failed += 1
         calling = result.calling
         error = calling.error
-        if error is None:  # pragma: no cover  (a call that has ended has one or the other)
-            return
+        assert error is not None
         mark = fingerprint(error)
         group = self.errors.get(mark)
         if group is None and len(self.errors) >= _MOST_GROUPS:

@@ -1,1 +1,79 @@
-""" """
+"""The command `callgate`: one file a command. A command only parses, calls and prints.
+
+Each command's module imports nothing but typer at its top and the rest when it is run, so that
+`callgate --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import typer
+
+from callgate.cli.run import run
+from callgate.cli.simulate import simulate
+from callgate.errors import CallgateError
+
+__all__ = ["app", "main"]
+
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="callgate",
+    help="Many calls to rate-limited APIs: as fast as the quota allows, never faster, nothing paid twice.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.command()(simulate)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        # Reading the package's metadata takes longer than everything else `--help` does.
+        from importlib.metadata import version
+
+        typer.echo(f"callgate {version('callgate')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _callgate(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and end."
+    ),
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Instead of the program's own, without its name.
+
+    Returns:
+        The exit code: 0 done, 1 some rows failed, 2 wrong usage or input, 3 the budget is used up,
+        130 interrupted.
+    """
+    try:
+        code = app(None if arguments is None else list(arguments), standalone_mode=False)
+    except typer.Abort:
+        return _INTERRUPTED
+    except typer.TyperException as error:  # wrong usage
+        return _complain(error.format_message())
+    except CallgateError as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def _complain(message: str) -> int:
+    """One line on stderr, and the exit code for wrong usage or input."""
+    line = " ".join(message.split())
+    typer.echo(f"callgate: {line}" if line else "callgate: wrong usage; see callgate --help", err=True)
+    return 2

@@ -1,0 +1,165 @@
+"""What is shown while a batch runs: a live panel on a terminal, else a plain line every ten seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from callgate.batch.meter import Progress
+from callgate.cli.figures import dollars, duration, rate_of
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+    from callgate.batch.run import BatchRun
+
+__all__ = ["Display", "open_display", "plain_line", "render"]
+
+_LIVE_SECONDS = 0.25
+_PLAIN_SECONDS = 10.0
+_BAR = 30
+
+
+class Display:
+    """Shows one batch on stderr until it is closed.
+
+    Args:
+        batch: What to show.
+        live: rich's live region, or None for plain lines.
+        quiet: Show nothing but what is said.
+    """
+
+    def __init__(self, batch: BatchRun, *, live: Live | None, quiet: bool) -> None:
+        self._batch = batch
+        self._live = live
+        self._quiet = quiet
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._next_line = self._loop.time() + _PLAIN_SECONDS
+        self._tick()
+
+    def say(self, text: str) -> None:
+        """A line of text above the live region, on stderr."""
+        if self._live is not None:
+            self._live.console.print(text, style="bold yellow")
+        else:
+            typer.echo(text, err=True)
+
+    def close(self) -> None:
+        """Show the last state and stop."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._live is not None:
+            self._live.update(render(self._batch.progress()), refresh=True)
+
+    def _tick(self) -> None:
+        # Samples are taken also when nobody looks: the summary's rates come from them.
+        progress = self._batch.progress()
+        now = self._loop.time()
+        if self._live is not None:
+            self._live.update(render(progress), refresh=True)
+        elif not self._quiet and now >= self._next_line:
+            self._next_line = now + _PLAIN_SECONDS
+            typer.echo(plain_line(progress), err=True)
+        self._timer = self._loop.call_later(_LIVE_SECONDS, self._tick)
+
+
+@contextmanager
+def open_display(batch: BatchRun, *, quiet: bool) -> Iterator[Display]:
+    """A display that suits where stderr goes."""
+    if quiet or not sys.stderr.isatty():
+        display = Display(batch, live=None, quiet=quiet)
+        try:
+            yield display
+        finally:
+            display.close()
+        return
+    # Only for a terminal: rich takes a while to load.
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=True)
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        display = Display(batch, live=live, quiet=False)
+        try:
+            yield display
+        finally:
+            display.close()
+
+
+def _parts(progress: Progress) -> list[tuple[str, str]]:
+    """What there is to say, as (name, figure)."""
+    tally, limiter = progress.tally, progress.limiter
+    requests = None if limiter.requests is None else limiter.requests.quota
+    tokens = None if limiter.tokens is None else limiter.tokens.quota
+    total = "?" if progress.total is None else f"{progress.total:,}"
+    cost = (
+        dollars(tally.cost)
+        if tally.done == tally.cached or tally.unpriced < tally.done - tally.cached
+        else "unknown"
+    )
+    if progress.projected_cost is not None and progress.left:
+        cost += f" of about {dollars(progress.projected_cost)}"
+    return [
+        ("rows", f"{progress.skipped + tally.ended:,}/{total}"),
+        ("rate", f"{progress.rows_per_second:,.1f} rows/s"),
+        ("requests", rate_of(progress.requests_per_minute, requests)),
+        ("tokens", rate_of(progress.tokens_per_minute, tokens)),
+        ("in flight", f"{limiter.in_flight:,}"),
+        ("queued", f"{limiter.waiting:,}"),
+        ("retries", f"{tally.retries:,}"),
+        ("429s", f"{tally.rate_limited:,}"),
+        ("cached", f"{tally.cached:,}"),
+        ("failed", f"{tally.failed:,}"),
+        ("cost", cost),
+        ("left", "?" if progress.eta is None else duration(progress.eta)),
+    ]
+
+
+def plain_line(progress: Progress) -> str:
+    """The state in one line, for logs."""
+    figures = dict(_parts(progress))
+    rows = figures.pop("rows")
+    rest = ", ".join(f"{name} {figure}" for name, figure in figures.items())
+    return f"{duration(progress.seconds)} {rows} rows, {rest}; held back by: {progress.holding_back}"
+
+
+def render(progress: Progress) -> Table:
+    """The state as a small table that fits a terminal."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    figures = dict(_parts(progress))
+    ended = progress.skipped + progress.tally.ended
+    head = Table.grid(padding=(0, 2))
+    bar = ProgressBar(total=progress.total, completed=ended, width=_BAR, pulse=progress.total is None)
+    share = "" if not progress.total else f"{ended / progress.total:.0%}"
+    head.add_row(bar, share, f"{figures['rows']} rows", figures["rate"], f"left {figures['left']}")
+    body = Table.grid(padding=(0, 3))
+    emphasis: Callable[[str], str] = lambda name: "red" if name in ("failed", "429s") else ""  # noqa: E731
+    for names in (
+        ("requests", "tokens"),
+        ("in flight", "queued", "retries", "429s", "cached", "failed"),
+        ("cost",),
+    ):
+        cells = [
+            Text.assemble(
+                (f"{name} ", "dim"), (figures[name], emphasis(name) if figures[name] != "0" else "")
+            )
+            for name in names
+        ]
+        line = Table.grid(padding=(0, 3))
+        line.add_row(*cells)
+        body.add_row(line)
+    whole = Table.grid()
+    whole.add_row(head)
+    whole.add_row(body)
+    whole.add_row(Text.assemble(("held back by ", "dim"), (progress.holding_back, "cyan")))
+    return whole

@@ -1,0 +1,182 @@
+"""`callgate run`: a file of prompts in, a file of answers out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["RunOptions", "run"]
+
+_ROWS = "Rows"
+_REQUEST = "Every request"
+_LIMITS = "Limits (without any, the provider's headers tell, or the rate is found)"
+_PROVIDER = "Provider"
+_OUTPUT = "Output"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command line of `callgate run` says, by the names of its options."""
+
+    input: str
+    model: str
+    output: str
+    template: str | None = None
+    system: str | None = None
+    limit: int | None = None
+    overwrite: bool = False
+    rpm: float | None = None
+    tpm: float | None = None
+    concurrency: int | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    timeout: float | None = None
+    retries: int | None = None
+    base_url: str | None = None
+    api_key_env: str | None = None
+    cache: str | None = None
+    quiet: bool = False
+    json: bool = False
+
+
+def _option(names: str, help_text: str, panel: str, **more: Any) -> Any:
+    return typer.Option(*names.split(), help=help_text, rich_help_panel=panel, **more)
+
+
+def run(
+    input_: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="A file of rows: .jsonl, .csv, .tsv, .parquet, each also .gz or .zst; - is stdin.",
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            "-m", "--model", metavar="PROVIDER/MODEL", help="openai/gpt-4o-mini, local/smollm2, ..."
+        ),
+    ],
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o", "--output", metavar="OUTPUT", help="The answers, one JSON line a row; - is stdout."
+        ),
+    ],
+    template: Annotated[
+        str | None, _option("--template", 'The prompt from columns: "Translate: {text}"', _ROWS)
+    ] = None,
+    system: Annotated[str | None, _option("--system", "A system prompt for rows without one.", _ROWS)] = None,
+    limit: Annotated[
+        int | None, _option("--limit", "Only the first N rows.", _ROWS, min=0, metavar="N")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, _option("--max-tokens", "Longest answer, in tokens.", _REQUEST, min=1, metavar="N")
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        _option("--temperature", "0 for the same answer each time.", _REQUEST, min=0.0, metavar="T"),
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        _option("--param", "Any other parameter, repeatable: --param top_p=0.9", _REQUEST, metavar="K=V"),
+    ] = None,
+    rpm: Annotated[float | None, _option("--rpm", "Requests per minute.", _LIMITS, metavar="N")] = None,
+    tpm: Annotated[float | None, _option("--tpm", "Tokens per minute.", _LIMITS, metavar="N")] = None,
+    concurrency: Annotated[
+        int | None, _option("--concurrency", "Requests at the same time.", _LIMITS, min=1, metavar="N")
+    ] = None,
+    timeout: Annotated[
+        float | None, _option("--timeout", "Seconds one attempt may take.", _PROVIDER, metavar="S")
+    ] = None,
+    retries: Annotated[
+        int | None, _option("--retries", "Further attempts after the first.", _PROVIDER, min=0, metavar="N")
+    ] = None,
+    base_url: Annotated[
+        str | None, _option("--base-url", "Instead of the provider's own.", _PROVIDER, metavar="URL")
+    ] = None,
+    api_key_env: Annotated[
+        str | None, _option("--api-key-env", "The variable that holds the key.", _PROVIDER, metavar="NAME")
+    ] = None,
+    cache: Annotated[
+        str | None,
+        _option(
+            "--cache",
+            "Keep answers there and ask for none twice.",
+            _OUTPUT,
+            metavar="DIR",
+            envvar="CALLGATE_CACHE",
+        ),
+    ] = None,
+    no_cache: Annotated[
+        bool, _option("--no-cache", "Use no cache, whatever CALLGATE_CACHE says.", _OUTPUT)
+    ] = False,
+    overwrite: Annotated[bool, _option("--overwrite", "Start anew instead of going on.", _OUTPUT)] = False,
+    quiet: Annotated[bool, _option("--quiet -q", "No progress and no summary.", _OUTPUT)] = False,
+    json: Annotated[bool, _option("--json", "The summary as JSON on stdout.", _OUTPUT)] = False,
+) -> None:
+    """Answer every row of a file within the limits, and pay for none twice.
+
+    A row is an OpenAI Batch line, {"messages": [...]}, {"prompt": "..."}, or anything with --template.
+    Started again with the same OUTPUT it goes on: answered rows are not called again, failed ones are. Failed
+    rows are in OUTPUT.errors.jsonl. Ctrl-C finishes what is in flight, twice stops at once.
+
+    Examples:
+
+        callgate run prompts.jsonl -m openai/gpt-4o-mini -o out.jsonl --rpm 500 --tpm 200000
+
+        callgate run words.csv -m local/smollm2 -o out.jsonl --template "Translate to French: {word}"
+
+    Exit code: 0 all rows answered, 1 some failed, 2 wrong usage or input, 130 interrupted.
+    """
+    options = RunOptions(
+        input=input_,
+        model=model,
+        output=output,
+        template=template,
+        system=system,
+        limit=limit,
+        overwrite=overwrite,
+        rpm=_positive("--rpm", rpm),
+        tpm=_positive("--tpm", tpm),
+        concurrency=concurrency,
+        parameters=_parameters(max_tokens, temperature, param or []),
+        timeout=_positive("--timeout", timeout),
+        retries=retries,
+        base_url=base_url,
+        api_key_env=api_key_env,
+        cache=None if no_cache else cache,
+        quiet=quiet,
+        json=json,
+    )
+    # Not at the top: the engine and all it stands on take longer to load than the help takes to print.
+    from callgate.cli.batch import run_batch
+
+    raise typer.Exit(run_batch(options))
+
+
+def _positive(option: str, value: float | None) -> float | None:
+    if value is not None and not 0 < value < float("inf"):
+        raise typer.BadParameter(f"must be above 0, not {value:g}", param_hint=option)
+    return value
+
+
+def _parameters(max_tokens: int | None, temperature: float | None, pairs: list[str]) -> dict[str, Any]:
+    """The parameters that every request gets; a value is JSON where it can be read as such, else a text."""
+    import orjson
+
+    parameters: dict[str, Any] = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator or not name.strip():
+            raise typer.BadParameter(f"takes NAME=VALUE, not {pair!r}", param_hint="--param")
+        try:
+            parameters[name.strip()] = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            parameters[name.strip()] = text
+    if max_tokens is not None:
+        parameters["max_tokens"] = max_tokens
+    if temperature is not None:
+        parameters["temperature"] = temperature
+    return parameters

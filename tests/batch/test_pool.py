@@ -1,0 +1,233 @@
+"""The pool grows to what the limiter lets through, delivers everything, and ends however it is ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing
+
+import pytest
+
+from callgate.batch.feed import PulledFeed
+from callgate.batch.pool import Pool
+from callgate.batch.rows import Row
+from callgate.calling import Calling
+from tests.batch.conftest import answered, make_row
+
+
+def rows(count: int) -> PulledFeed:
+    return PulledFeed([make_row(i)] for i in range(count))
+
+
+class Provider:
+    """Holds calls until told to answer; counts how many are there at once."""
+
+    def __init__(self, slots: int = 1_000_000) -> None:
+        self.slots = asyncio.Semaphore(slots)
+        self.in_line = 0
+        self.running = 0
+        self.most = 0
+        self.begun: list[int] = []
+        self.go = asyncio.Event()
+
+    async def __call__(self, row: Row) -> Calling:
+        self.in_line += 1
+        try:
+            await self.slots.acquire()
+        finally:
+            self.in_line -= 1
+        self.running += 1
+        self.begun.append(row.index)
+        self.most = max(self.most, self.running)
+        try:
+            await self.go.wait()
+            await asyncio.sleep(0)
+            return answered()
+        finally:
+            self.running -= 1
+            self.slots.release()
+
+
+async def turns(count: int = 20) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def collect(pool: Pool) -> list[int]:
+    return [result.row.index async for result in pool.results()]
+
+
+def test_every_row_is_called_once() -> None:
+    async def main() -> None:
+        provider = Provider()
+        provider.go.set()
+        pool = Pool(provider, rows(500), in_line=lambda: 0, most=7)
+        assert sorted(await collect(pool)) == list(range(500))
+        assert sorted(provider.begun) == list(range(500))
+        assert provider.most == 7
+        assert pool.in_flight == 0
+
+    asyncio.run(main())
+
+
+def test_no_rows_no_calls() -> None:
+    async def main() -> None:
+        assert await collect(Pool(Provider(), rows(0), in_line=lambda: 0, most=7)) == []
+
+    asyncio.run(main())
+
+
+def test_it_grows_to_what_runs_at_once_and_about_one_that_waits() -> None:
+    async def main() -> None:
+        provider = Provider(slots=10)
+        pool = Pool(provider, rows(1000), in_line=lambda: provider.in_line, most=500)
+        task = asyncio.create_task(collect(pool))
+        await turns(100)
+        assert provider.most == 10
+        assert 10 < pool.in_flight <= 13
+        provider.go.set()
+        assert len(await task) == 1000
+        assert provider.most == 10
+
+    asyncio.run(main())
+
+
+def test_only_a_few_until_one_succeeds() -> None:
+    async def main() -> None:
+        provider = Provider()
+        pool = Pool(provider, rows(100), in_line=lambda: 0, most=50, at_first=4)
+        task = asyncio.create_task(collect(pool))
+        await turns(100)
+        assert provider.running == 4
+        pool.open_up()
+        pool.open_up()
+        await turns(100)
+        assert provider.running == 50
+        provider.go.set()
+        assert len(await task) == 100
+
+    asyncio.run(main())
+
+
+def test_draining_finishes_what_is_in_flight_and_begins_nothing() -> None:
+    async def main() -> None:
+        provider = Provider()
+        pool = Pool(provider, rows(100), in_line=lambda: 0, most=5)
+        task = asyncio.create_task(collect(pool))
+        await turns()
+        pool.drain()
+        provider.go.set()
+        assert sorted(await task) == [0, 1, 2, 3, 4]
+        assert pool.abandoned == 0
+
+    asyncio.run(main())
+
+
+def test_aborting_cancels_what_is_in_flight_and_delivers_what_has_ended() -> None:
+    running = 0
+
+    async def call(row: Row) -> Calling:
+        nonlocal running
+        if row.index >= 3:
+            running += 1
+            try:
+                await asyncio.Event().wait()
+            finally:
+                running -= 1
+        return answered()
+
+    async def main() -> None:
+        pool = Pool(call, rows(100), in_line=lambda: 0, most=5)
+        results = pool.results()
+        first = await anext(results)
+        await turns()
+        assert running == 5
+        pool.abort()
+        assert [first.row.index, *[result.row.index async for result in results]] == [0, 1, 2]
+        assert (running, pool.abandoned, pool.in_flight) == (0, 5, 0)
+
+    asyncio.run(main())
+
+
+def test_leaving_the_loop_cancels_what_is_in_flight() -> None:
+    async def main() -> None:
+        provider = Provider()
+        provider.go.set()
+        pool = Pool(provider, rows(100), in_line=lambda: 0, most=5)
+        async with aclosing(pool.results()) as results:
+            async for _ in results:
+                provider.go.clear()
+                await turns()
+                break
+        assert provider.running == 0
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(main())
+
+
+def test_workers_wait_for_a_consumer_that_does_not_look() -> None:
+    async def main() -> None:
+        provider = Provider()
+        provider.go.set()
+        pool = Pool(provider, rows(1000), in_line=lambda: 0, most=5)
+        async with aclosing(pool.results()) as results:
+            await anext(results)
+            await turns(500)
+            assert len(provider.begun) <= 3 * 5
+            assert len([result async for result in results]) == 999
+
+    asyncio.run(main())
+
+
+def test_a_call_that_raises_ends_the_run_with_its_error_after_the_results() -> None:
+    async def call(row: Row) -> Calling:
+        if row.index == 2:
+            raise ZeroDivisionError
+        return answered()
+
+    async def main() -> None:
+        results = Pool(call, rows(100), in_line=lambda: 0, most=1).results()
+        assert [(await anext(results)).row.index for _ in range(2)] == [0, 1]
+        with pytest.raises(ZeroDivisionError):
+            await anext(results)
+
+    asyncio.run(main())
+
+
+def test_the_second_error_does_not_hide_the_first() -> None:
+    async def call(row: Row) -> Calling:
+        try:
+            await asyncio.sleep(0 if row.index == 0 else 3600)
+        finally:
+            if row.index:
+                raise RuntimeError("while cancelled")
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        with pytest.raises(ZeroDivisionError):
+            await collect(Pool(call, rows(2), in_line=lambda: 0, most=2))
+
+    asyncio.run(main())
+
+
+def test_memory_and_tasks_do_not_grow_with_the_input() -> None:
+    async def main() -> None:
+        most = 0
+
+        def endless() -> Iterator[list[Row]]:
+            nonlocal most
+            for i in range(20_000):
+                if i % 500 == 0:
+                    most = max(most, len(asyncio.all_tasks()))
+                yield [make_row(i, "same")]
+
+        provider = Provider()
+        provider.go.set()
+        pool = Pool(provider, PulledFeed(endless()), in_line=lambda: 0, most=50)
+        count = 0
+        async for _ in pool.results():
+            count += 1
+        assert count == 20_000
+        assert most <= 52
+
+    asyncio.run(main())
