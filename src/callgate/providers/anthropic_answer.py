@@ -7,8 +7,9 @@ from typing import Any
 
 from callgate.errors import ResponseError
 from callgate.providers.anthropic_errors import error_of_content
-from callgate.providers.anthropic_request import ANSWER_TOOL, REPLAY_NAME
+from callgate.providers.anthropic_request import REPLAY_NAME
 from callgate.providers.chat_request import REPLAY
+from callgate.providers.chat_tools import ANSWER_TOOL
 from callgate.providers.json_reading import (
     as_dict,
     as_text,

@@ -6,32 +6,35 @@ Amazon and Google carry the same body under other paths, so it is written here o
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from callgate.providers.chat_request import (
-    AnswerFormat,
     Media,
     Part,
-    read_answer_format,
-    read_function,
+    fold_conversation,
     read_max_tokens,
-    read_messages,
     read_parts,
     read_stop,
-    read_tool_choice,
-    read_tool_uses,
     refuse,
     replayed,
+)
+from callgate.providers.chat_tools import (
+    ANSWER_TOOL,
+    AnswerFormat,
+    answer_function,
+    fit_id,
+    read_answer_format,
+    read_function,
+    read_tool_choice,
+    read_tool_uses,
+    result_id,
 )
 from callgate.providers.claude_models import DEFAULT_MAX_TOKENS, takes_output_format, thinking_fields
 from callgate.providers.strict_schema import strict_schema
 
-__all__ = ["ANSWER_TOOL", "REPLAY_NAME", "write_body"]
+__all__ = ["REPLAY_NAME", "write_body"]
 
-ANSWER_TOOL = "callgate_answer"
-"""The tool whose input is the answer, for models that cannot be held to a schema otherwise."""
 REPLAY_NAME = "anthropic"
 
 _TRANSLATED = frozenset(
@@ -56,8 +59,6 @@ _OWN_BLOCKS = frozenset(
         "container_upload", "tool_reference", "fallback", "compaction",
     }
 )  # fmt: skip
-_UNFIT_FOR_ID = re.compile(r"[^a-zA-Z0-9_-]")
-_ANY_OBJECT: Mapping[str, Any] = {"type": "object", "additionalProperties": True}
 
 
 def write_body(request: Mapping[str, Any], model: str) -> dict[str, Any]:
@@ -111,34 +112,16 @@ def _merge(body: dict[str, Any], fields: Mapping[str, Any]) -> None:
 
 
 def _conversation(request: Mapping[str, Any]) -> tuple[Any, list[dict[str, Any]]]:
-    """The system prompt, and the messages with neighbours of one role made one.
-
-    A system message anywhere goes to the system prompt: older models know no other place for it.
-    """
-    system: list[dict[str, Any]] = _system_blocks(request.get("system"))
-    messages: list[dict[str, Any]] = []
-    for message in read_messages(request):
-        role = message["role"]
-        if role in ("system", "developer"):
-            system += _system_blocks(message.get("content"))
-            continue
-        if role == "user":
-            blocks = _blocks(message.get("content"), "user")
-        elif role == "assistant":
-            blocks = _assistant_blocks(message)
-        elif role == "tool":
-            role, blocks = "user", [_tool_result(message)]
-        else:
-            raise refuse(f"unknown role {role!r}; use system, user, assistant or tool")
-        if messages and messages[-1]["role"] == role:
-            messages[-1]["content"] += blocks
-        elif blocks:
-            messages.append({"role": role, "content": blocks})
-    if not messages:
-        raise refuse("the conversation has no message of the user's that says anything")
-    for entry in messages:
-        entry["content"] = _plain_if_only_text(entry["content"])
-    if all(block.keys() == {"type", "text"} and block["type"] == "text" for block in system):
+    """The system prompt (text where it can be) and the messages."""
+    system, turns = fold_conversation(
+        request,
+        system=_system_blocks,
+        user=_blocks,
+        assistant=_assistant_blocks,
+        tool=lambda message: [_tool_result(message)],
+    )
+    messages = [{"role": role, "content": _plain_if_only_text(blocks)} for role, blocks in turns]
+    if all(block.keys() == {"type", "text"} for block in system):
         return "\n\n".join(block["text"] for block in system), messages
     return system, messages
 
@@ -149,8 +132,8 @@ def _plain_if_only_text(blocks: list[dict[str, Any]]) -> Any:
     return blocks
 
 
-def _system_blocks(content: Any) -> list[dict[str, Any]]:
-    blocks = _blocks(content, "system")
+def _system_blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    blocks = _blocks(message)
     if any(block["type"] != "text" for block in blocks):
         raise refuse("a system message holds text only; put pictures and files into a message of the user's")
     return blocks
@@ -160,18 +143,15 @@ def _assistant_blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     kept = replayed(message, REPLAY_NAME)
     if kept is not None:
         return kept
-    blocks = _blocks(message.get("content"), "assistant")
+    blocks = _blocks(message)
     for use in read_tool_uses(message):
-        blocks.append({"type": "tool_use", "id": _fit_id(use.id), "name": use.name, "input": use.arguments})
+        blocks.append({"type": "tool_use", "id": fit_id(use.id), "name": use.name, "input": use.arguments})
     return blocks
 
 
 def _tool_result(message: Mapping[str, Any]) -> dict[str, Any]:
-    identity = message.get("tool_call_id")
-    if not identity:
-        raise refuse("a message of role tool has no tool_call_id, so nobody knows which call it answers")
-    result: dict[str, Any] = {"type": "tool_result", "tool_use_id": _fit_id(str(identity))}
-    content = _plain_if_only_text(_blocks(message.get("content"), "tool"))
+    result: dict[str, Any] = {"type": "tool_result", "tool_use_id": fit_id(result_id(message))}
+    content = _plain_if_only_text(_blocks(message))
     if content:
         result["content"] = content
     for name in ("is_error", "cache_control"):
@@ -180,20 +160,13 @@ def _tool_result(message: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _fit_id(identity: str) -> str:
-    # Other providers' ids may hold what Anthropic refuses; a call and its result change alike.
-    return _UNFIT_FOR_ID.sub("_", identity)
+def _blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [_block(part, whole) for part, whole in read_parts(message.get("content"))]
 
 
-def _blocks(content: Any, role: str) -> list[dict[str, Any]]:
-    return [_block(part, whole, role) for part, whole in read_parts(content)]
-
-
-def _block(part: Part, whole: Mapping[str, Any], role: str) -> dict[str, Any]:
+def _block(part: Part, whole: Mapping[str, Any]) -> dict[str, Any]:
     if type(part) is str:
         block: dict[str, Any] = {"type": "text", "text": part}
-        if "citations" in whole and role == "assistant":
-            block["citations"] = whole["citations"]
     elif isinstance(part, Media):
         block = _media_block(part)
     else:
@@ -288,13 +261,12 @@ def _write_answer_format(body: dict[str, Any], wanted: AnswerFormat, strict: boo
         output_config = dict(held) if isinstance(held, Mapping) else {}
         body["output_config"] = {"format": {"type": "json_schema", "schema": closed}, **output_config}
         return
-    description = "Give your final answer by calling this tool, exactly once; its input is the answer."
-    if wanted.description:
-        description += f" The answer: {wanted.description}"
-    schema = wanted.schema or _ANY_OBJECT
-    if schema.get("type", "object") != "object":
-        raise refuse(f"the schema of an answer is an object at its root, not {schema.get('type')!r}")
-    tool = {"name": ANSWER_TOOL, "description": description, "input_schema": {"type": "object", **schema}}
+    function = answer_function(wanted)
+    tool = {
+        "name": function.name,
+        "description": function.description,
+        "input_schema": function.parameters,
+    }
     offered = body.get("tools") or []
     body["tools"] = [*offered, tool]
     chosen = body.get("tool_choice", {}).get("type", "auto")

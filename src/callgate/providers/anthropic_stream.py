@@ -12,7 +12,7 @@ from typing import Any
 from callgate.errors import ResponseError
 from callgate.providers.anthropic_answer import read_answer
 from callgate.providers.anthropic_errors import error_of_content
-from callgate.providers.anthropic_request import ANSWER_TOOL
+from callgate.providers.chat_tools import ANSWER_TOOL
 from callgate.providers.json_reading import (
     as_dict,
     as_text,

@@ -1,39 +1,31 @@
-"""The one request format, read: what the dialects that say things differently need to know of it.
+"""The one request format, read: its messages and their parts. `chat_tools` reads its tools.
 
-A request's `messages`, parts, tools and choices are OpenAI's; each function here takes one of them apart
-into plain values, and says in one sentence what is wrong when it cannot.
+The format is OpenAI's. Each function here takes a piece of it apart for a dialect that says it differently,
+and says in one sentence what is wrong when it cannot.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote_to_bytes
 
 from callgate.errors import InvalidRequestError
-from callgate.providers.json_reading import read_arguments, write_json
 
 __all__ = [
     "REPLAY",
-    "AnswerFormat",
-    "Function",
     "Media",
     "Part",
-    "ToolChoice",
-    "ToolUse",
-    "arguments_for",
-    "read_answer_format",
-    "read_function",
+    "Say",
+    "fold_conversation",
     "read_max_tokens",
     "read_messages",
     "read_model",
     "read_parts",
     "read_stop",
-    "read_tool_choice",
-    "read_tool_uses",
     "refuse",
     "replayed",
     "text_of",
@@ -89,6 +81,51 @@ def read_messages(request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
             raise refuse(f"messages[{index}] is no message with a role and a content")
         read.append(message)
     return read
+
+
+Say = Callable[[Mapping[str, Any]], list[dict[str, Any]]]
+"""How a dialect says one message: the blocks that it becomes."""
+
+
+def fold_conversation(
+    request: Mapping[str, Any], *, system: Say, user: Say, assistant: Say, tool: Say
+) -> tuple[list[dict[str, Any]], list[tuple[str, list[dict[str, Any]]]]]:
+    """A conversation for providers whose turns alternate, and whose system prompt stands apart.
+
+    A system message anywhere goes to the system prompt; what tools answered belongs to the user's turn;
+    neighbours of one role become one turn; a message that says nothing is left out.
+
+    Args:
+        request: Its `messages`, and a `system` of the provider's own, which comes first.
+        system, user, assistant, tool: How to say a message of this role.
+
+    Returns:
+        The blocks of the system prompt, and the turns: "user" or "assistant", and its blocks.
+
+    Raises:
+        InvalidRequestError: when a role is unknown, or nothing is left to say.
+    """
+    prompt: list[dict[str, Any]] = []
+    if request.get("system"):
+        prompt += system({"role": "system", "content": request["system"]})
+    turns: list[tuple[str, list[dict[str, Any]]]] = []
+    says = {"user": user, "assistant": assistant, "tool": tool}
+    for message in read_messages(request):
+        role = message["role"]
+        if role in ("system", "developer"):
+            prompt += system(message)
+            continue
+        if role not in says:
+            raise refuse(f"unknown role {role!r}; use system, user, assistant or tool")
+        blocks = says[role](message)
+        speaker = "assistant" if role == "assistant" else "user"
+        if turns and turns[-1][0] == speaker:
+            turns[-1][1].extend(blocks)
+        elif blocks:
+            turns.append((speaker, blocks))
+    if not turns:
+        raise refuse("the conversation has no message of the user's that says anything")
+    return prompt, turns
 
 
 # -- parts of a message ----------------------------------------------------------------------------------
@@ -220,146 +257,7 @@ def _by_url(kind: Literal["image", "file"], url: str, name: str | None) -> Media
     return Media(kind, media_type or None, data, name=name)
 
 
-# -- tools -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """A function that the model may call; `parameters` is the JSON schema of its arguments."""
-
-    name: str
-    description: str
-    parameters: Mapping[str, Any]
-    strict: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ToolUse:
-    """A tool call in a message of the assistant's."""
-
-    id: str
-    name: str
-    arguments: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class ToolChoice:
-    """Which tool the model must call: `mode` "auto", "none", "required", or "named" with a `name`."""
-
-    mode: Literal["auto", "none", "required", "named"]
-    name: str = ""
-
-
-NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
-
-
-def read_function(tool: Any) -> Function | None:
-    """The function that a tool of the request describes; None when it is a provider's own kind of tool.
-
-    Raises:
-        InvalidRequestError: when it is a function without a name.
-    """
-    if not isinstance(tool, Mapping):
-        raise refuse(f"a tool is an object, not {type(tool).__name__}")
-    if tool.get("type") != "function":
-        return None
-    function = tool.get("function")
-    if not isinstance(function, Mapping):
-        function = tool  # as the Responses dialect has it: flat
-    name = function.get("name")
-    if type(name) is not str or not name:
-        raise refuse("a tool of type function has no name")
-    return Function(
-        name,
-        function.get("description") or "",
-        function.get("parameters") or NO_PARAMETERS,
-        function.get("strict") is True,
-    )
-
-
-def read_tool_choice(choice: Any) -> ToolChoice | None:
-    """What `tool_choice` says in OpenAI's words; None when it is absent or in a provider's own.
-
-    >>> read_tool_choice({"type": "function", "function": {"name": "f"}})
-    ToolChoice(mode='named', name='f')
-    """
-    if choice in ("auto", "none", "required"):
-        return ToolChoice(choice)
-    if isinstance(choice, Mapping) and choice.get("type") == "function":
-        function = choice.get("function")
-        name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
-        if type(name) is not str or not name:
-            raise refuse("tool_choice names no function")
-        return ToolChoice("named", name)
-    if type(choice) is str:
-        raise refuse(f"unknown tool_choice {choice!r}; use auto, none, required or a function's name")
-    return None
-
-
-def read_tool_uses(message: Mapping[str, Any]) -> list[ToolUse]:
-    """The tool calls in a message of the assistant's, in their order.
-
-    Raises:
-        InvalidRequestError: when one of them is no call of a function.
-    """
-    uses: list[ToolUse] = []
-    for index, call in enumerate(message.get("tool_calls") or ()):
-        function = call.get("function") if isinstance(call, Mapping) else None
-        name = function.get("name") if isinstance(function, Mapping) else None
-        if not isinstance(function, Mapping) or type(name) is not str or not name:
-            raise refuse(f"tool_calls[{index}] of a message of the assistant's calls no function")
-        uses.append(
-            ToolUse(str(call.get("id") or f"call_{index}"), name, arguments_for(function.get("arguments")))
-        )
-    return uses
-
-
-def arguments_for(arguments: Any) -> dict[str, Any]:
-    """A tool call's arguments as an object, for a provider that takes nothing else.
-
-    What the model once wrote that is no JSON object goes back to it under "unreadable_arguments".
-    """
-    if isinstance(arguments, Mapping):
-        return dict(arguments)
-    read, unreadable = read_arguments(arguments)
-    return read if unreadable is None else {"unreadable_arguments": unreadable}
-
-
 # -- the rest --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerFormat:
-    """What `response_format` asks for: any JSON object (`schema` None), or one that fits a schema."""
-
-    schema: Mapping[str, Any] | None
-    name: str = "answer"
-    description: str = ""
-
-
-def read_answer_format(wanted: Any) -> AnswerFormat | None:
-    """What `response_format` asks for; None for text.
-
-    Raises:
-        InvalidRequestError: when it is of an unknown type or has no schema.
-    """
-    if wanted is None:
-        return None
-    if not isinstance(wanted, Mapping):
-        raise refuse("response_format is an object with a type; a pydantic model goes to response_model=")
-    kind = wanted.get("type")
-    if kind == "text":
-        return None
-    if kind == "json_object":
-        return AnswerFormat(None)
-    described = wanted.get("json_schema", wanted)
-    schema = described.get("schema") if isinstance(described, Mapping) else None
-    if kind != "json_schema" or not isinstance(schema, Mapping):
-        raise refuse(
-            "response_format is {'type': 'json_schema', 'json_schema': {'name': ..., 'schema': {...}}},"
-            " {'type': 'json_object'} or {'type': 'text'}"
-        )
-    return AnswerFormat(schema, described.get("name") or "answer", described.get("description") or "")
 
 
 def read_stop(request: Mapping[str, Any]) -> list[str]:
@@ -382,11 +280,6 @@ def replayed(message: Mapping[str, Any], dialect: str) -> list[Any] | None:
     if isinstance(replay, Mapping) and replay.get("dialect") == dialect and replay.get("content"):
         return list(replay["content"])
     return None
-
-
-def as_json_text(value: Any) -> str:
-    """`value` as JSON text."""
-    return write_json(value).decode()
 
 
 def _is_sequence(value: Any) -> bool:

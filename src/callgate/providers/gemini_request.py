@@ -11,18 +11,20 @@ from callgate.errors import ResponseError
 from callgate.providers.chat_request import (
     Media,
     Part,
-    ToolUse,
-    read_answer_format,
-    read_function,
+    fold_conversation,
     read_max_tokens,
-    read_messages,
     read_parts,
     read_stop,
-    read_tool_choice,
-    read_tool_uses,
     refuse,
     replayed,
     text_of,
+)
+from callgate.providers.chat_tools import (
+    ToolUse,
+    read_answer_format,
+    read_function,
+    read_tool_choice,
+    read_tool_uses,
 )
 from callgate.providers.json_reading import read_json
 
@@ -150,39 +152,28 @@ def _write_answer_format(settings: dict[str, Any], request: Mapping[str, Any]) -
 def _conversation(
     request: Mapping[str, Any], *, needs_signatures: bool
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The parts of the system instruction, and the contents with neighbours of one role made one."""
-    system: list[dict[str, Any]] = _system_parts(request.get("system"))
-    contents: list[dict[str, Any]] = []
+    """The parts of the system instruction, and the contents."""
     names: dict[str, str] = {}
-    for message in read_messages(request):
-        role = message["role"]
-        if role in ("system", "developer"):
-            system += _system_parts(message.get("content"))
-            continue
-        if role == "assistant":
-            uses = read_tool_uses(message)
-            names |= {use.id: use.name for use in uses}
-            parts = replayed(message, REPLAY_NAME)
-            if parts is None:
-                parts = _parts(message.get("content")) + _calls(message, uses, needs_signatures)
-        elif role == "user":
-            parts = _parts(message.get("content"))
-        elif role == "tool":
-            parts = [_result(message, names)]
-        else:
-            raise refuse(f"unknown role {role!r}; use system, user, assistant or tool")
-        speaker = "model" if role == "assistant" else "user"
-        if contents and contents[-1]["role"] == speaker:
-            contents[-1]["parts"] += parts
-        elif parts:
-            contents.append({"role": speaker, "parts": parts})
-    if not contents:
-        raise refuse("the conversation has no message of the user's that says anything")
+
+    def assistant(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+        uses = read_tool_uses(message)
+        names.update({use.id: use.name for use in uses})
+        kept = replayed(message, REPLAY_NAME)
+        return _parts(message) + _calls(message, uses, needs_signatures) if kept is None else kept
+
+    system, turns = fold_conversation(
+        request,
+        system=_system_parts,
+        user=_parts,
+        assistant=assistant,
+        tool=lambda message: [_result(message, names)],
+    )
+    contents = [{"role": "user" if role == "user" else "model", "parts": parts} for role, parts in turns]
     return system, contents
 
 
-def _system_parts(content: Any) -> list[dict[str, Any]]:
-    parts = _parts(content)
+def _system_parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    parts = _parts(message)
     if any(part.keys() != {"text"} for part in parts):
         raise refuse("a system message holds text only; put pictures and files into a message of the user's")
     return parts
@@ -229,8 +220,8 @@ def _result(message: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, A
     return {"functionResponse": response}
 
 
-def _parts(content: Any) -> list[dict[str, Any]]:
-    return [_part(part, whole) for part, whole in read_parts(content)]
+def _parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [_part(part, whole) for part, whole in read_parts(message.get("content"))]
 
 
 def _part(part: Part, whole: Mapping[str, Any]) -> dict[str, Any]:
