@@ -18,8 +18,8 @@ DIALECTS: dict[str, tuple[str, str]] = {
     "anthropic": ("anthropic", "AnthropicMessages"),
     "gemini": ("gemini", "Gemini"),
     "bedrock": ("bedrock", "BedrockConverse"),
-    "bedrock_invoke": ("bedrock", "BedrockInvoke"),
-    "vertex_claude": ("vertex", "VertexClaude"),
+    "bedrock_invoke": ("bedrock_invoke", "BedrockInvoke"),
+    "vertex": ("vertex", "Vertex"),
     "claude_code": ("claude_code", "ClaudeCode"),
 }
 """Dialect name -> (module under `callgate.providers`, class in it)."""
