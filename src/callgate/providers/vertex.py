@@ -1,4 +1,4 @@
-"""Google's Vertex AI: Claude in Anthropic's words, every other model through the OpenAI-compatible endpoint."""
+"""Google's Vertex AI: Claude in Anthropic's words, every other model in OpenAI's."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Vertex:
         project: The Google Cloud project. A request's own `project` goes before it.
         location: The region, or "global". A request's own `location` or `region` goes before it.
 
-    >>> wire = Vertex("my-project", "us-east5").encode({"model": "claude-sonnet-4-5@20250929", "prompt": "Hi"})
+    >>> wire = Vertex("my-project", "us-east5").encode({"model": "claude-opus-4@20250514", "prompt": "Hi"})
     >>> wire.path.rpartition("locations/")[2]
-    'us-east5/publishers/anthropic/models/claude-sonnet-4-5@20250929:rawPredict'
+    'us-east5/publishers/anthropic/models/claude-opus-4@20250514:rawPredict'
     """
 
     name = "vertex"
