@@ -1,0 +1,187 @@
+"""`alcall`: one function over many inputs, a bounded number at a time, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import itertools
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sized
+from typing import Any, Final
+
+from callgate.errors import APITimeoutError, ConfigurationError
+
+__all__ = ["alcall"]
+
+
+class _Raise:
+    def __repr__(self) -> str:
+        return "<raise>"
+
+
+_RAISE: Final = _Raise()
+_UNBOUNDED = 1000
+"""Calls at once when no bound is given: tasks are not made for a million inputs."""
+
+
+async def alcall(
+    input_: Any,
+    func: Callable[..., Any],
+    /,
+    *,
+    num_retries: int = 0,
+    initial_delay: float = 0,
+    retry_delay: float = 0,
+    backoff_factor: float = 1,
+    retry_default: Any = _RAISE,
+    retry_timeout: float | None = None,
+    max_concurrent: int | None = None,
+    throttle_period: float | None = None,
+    flatten: bool = False,
+    dropna: bool = False,
+    unique_output: bool = False,
+    **kwargs: Any,
+) -> list[Any]:
+    """Call `func` with each input; the results in the order of the inputs.
+
+    The first input whose attempts are exhausted ends it: its error is raised and the rest is cancelled.
+
+    Args:
+        input_: An iterable of inputs, also an asynchronous one; a single value (text, bytes and mappings
+            among them) is one input.
+        func: Async, or sync (then called in a thread), with the input first.
+        num_retries: Further attempts after the first. A refusal or a wrong argument is not tried again.
+        initial_delay: Seconds before the first call of all.
+        retry_delay: Seconds before the second attempt.
+        backoff_factor: Each further delay is this many times the one before.
+        retry_default: Given instead of an error when all attempts failed.
+        retry_timeout: Seconds one attempt may take.
+        max_concurrent: Calls at once; None: 1000.
+        throttle_period: Seconds between the beginnings of two calls.
+        flatten: Put lists and tuples in the results, however deep, out as their items.
+        dropna: Leave out None.
+        unique_output: Leave out what came before.
+        kwargs: For every call of `func`.
+
+    Raises:
+        BaseException: what the last attempt for an input raised.
+        APITimeoutError: it took longer than `retry_timeout`.
+        ConfigurationError: (a ValueError) a bound that cannot work.
+
+    Example::
+
+        users = await alcall(range(1, 11), fetch_user, max_concurrent=5, num_retries=3)
+    """
+    if max_concurrent is not None and max_concurrent < 1:
+        raise ConfigurationError(f"max_concurrent must be at least 1, not {max_concurrent}")
+    if num_retries < 0:
+        raise ConfigurationError(f"num_retries must be at least 0, not {num_retries}")
+    run = func if _is_async(func) else functools.partial(asyncio.to_thread, func)
+    call = functools.partial(run, **kwargs)
+
+    async def one(item: Any) -> Any:
+        delay = retry_delay
+        for tries in itertools.count():
+            try:
+                return await _in_time(call(item), retry_timeout)
+            except Exception as error:
+                if tries >= num_retries or not _worth_it(error):
+                    if isinstance(retry_default, _Raise):
+                        raise
+                    return retry_default
+            await asyncio.sleep(delay)
+            delay *= backoff_factor
+        raise AssertionError("unreachable")
+
+    inputs = [item async for item in input_] if isinstance(input_, AsyncIterable) else _inputs(input_)
+    if initial_delay:
+        await asyncio.sleep(initial_delay)
+    results = await _run(one, inputs, max_concurrent or _UNBOUNDED, throttle_period or 0.0)
+    return _tidy(results, flatten=flatten, dropna=dropna, unique=unique_output)
+
+
+async def _run(
+    one: Callable[[Any], Awaitable[Any]], inputs: Iterable[Any], at_once: int, period: float
+) -> list[Any]:
+    """A few workers share one iterator, so there are never more tasks than calls at once."""
+    results: dict[int, Any] = {}
+    todo = enumerate(inputs)
+    loop = asyncio.get_running_loop()
+    next_start = loop.time()
+
+    async def work() -> None:
+        nonlocal next_start
+        for index, item in todo:
+            if period:
+                start = max(next_start, loop.time())
+                next_start = start + period
+                await asyncio.sleep(start - loop.time())
+            results[index] = await one(item)
+
+    count = min(at_once, len(inputs)) if isinstance(inputs, Sized) else at_once
+    tasks = [loop.create_task(work()) for _ in range(count)]
+    try:
+        # Not a TaskGroup: the error itself is raised, not a group of one.
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return [results[index] for index in sorted(results)]
+
+
+def _inputs(input_: Any) -> Iterable[Any]:
+    if isinstance(input_, str | bytes | Mapping) or not isinstance(input_, Iterable):
+        return [input_]
+    return input_
+
+
+def _is_async(func: Callable[..., Any]) -> bool:
+    while isinstance(func, functools.partial):
+        func = func.func
+    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(getattr(func, "__call__", None))  # noqa: B004
+
+
+def _worth_it(error: Exception) -> bool:
+    """Whether another attempt makes sense. The function is the caller's own: what is not known is tried."""
+    retryable = getattr(error, "retryable", None)
+    return retryable if isinstance(retryable, bool) else True
+
+
+async def _in_time(call: Awaitable[Any], seconds: float | None) -> Any:
+    scope = asyncio.timeout(seconds)
+    try:
+        async with scope:
+            return await call
+    except TimeoutError as error:
+        if not scope.expired():
+            raise
+        raise APITimeoutError(f"an attempt took longer than retry_timeout={seconds:g} s") from error
+
+
+def _tidy(results: list[Any], *, flatten: bool, dropna: bool, unique: bool) -> list[Any]:
+    if flatten:
+        results = list(_flat(results))
+    if dropna:
+        results = [result for result in results if result is not None]
+    if unique:
+        seen: list[Any] = []
+        hashed: set[Any] = set()
+        for result in results:
+            try:
+                known = result in hashed
+                hashed.add(result)
+            except TypeError:  # a list or a dict
+                known = result in seen
+            if not known:
+                seen.append(result)
+        results = seen
+    return results
+
+
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _flat(value)
+        else:
+            yield value
