@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from callgate.control.window import Slot
+from callgate.control.quota import Resource
+from callgate.control.window import Charge, RateWindow
 
 if TYPE_CHECKING:
     from callgate.control.limiter import Limiter
@@ -30,31 +31,17 @@ class Lease:
             lease.release()
     """
 
-    __slots__ = (
-        "_held",
-        "_limiter",
-        "_request_slot",
-        "_requests",
-        "_requests_mark",
-        "_token_slot",
-        "_tokens_mark",
-        "granted_at",
-        "order",
-        "tokens",
-    )
+    __slots__ = ("_held", "_limiter", "granted_at", "order", "request_charges", "token_charges", "tokens")
 
     def __init__(self, limiter: Limiter, tokens: float, granted_at: float, order: int) -> None:
         self._limiter = limiter
+        self._held = True
         self.tokens = tokens
         self.granted_at = granted_at
         self.order = order
-        self._held = True
-        self._requests = 1.0
-        self._request_slot: Slot | None = None
-        self._token_slot: Slot | None = None
-        # The windows' running charges at the grant: what was reserved since is the difference to these.
-        self._requests_mark = 0.0
-        self._tokens_mark = 0.0
+        # The windows it was debited from are those that it settles with, whatever has become of the limiter.
+        self.request_charges: tuple[Charge, ...] = ()
+        self.token_charges: tuple[Charge, ...] = ()
 
     def settle(self, tokens: float) -> None:
         """Put the actual tokens in the estimate's place; more than estimated makes a debt.
@@ -73,6 +60,11 @@ class Lease:
         if self._held:
             self._held = False
             self._limiter._give_back()
+
+    def mark(self, resource: Resource, window: RateWindow) -> float:
+        """The window's running charges when this was granted; 0.0 when the window is younger than that."""
+        charges = self.request_charges if resource == "requests" else self.token_charges
+        return next((mark for charged, _, mark in charges if charged is window), 0.0)
 
     def __repr__(self) -> str:
         state = "held" if self._held else "released"

@@ -59,7 +59,7 @@ class Limiter:
     ) -> None:
         self.name = name
         self._adaptive = adaptive
-        self._rates = Rates(requests, tokens)
+        self._rates = Rates(requests, tokens, -math.inf)
         self._line = Line()
         self._in_flight = 0
         self._granted = 0
@@ -170,12 +170,12 @@ class Limiter:
         return max(self._paused_until - now, self._rates.eta(calls, ahead, tokens, now))
 
     def _too_small(self, tokens: float) -> QuotaTooSmallError | None:
-        window = self._rates.tokens
-        if window is None or tokens <= window.ceiling:
+        most = self._rates.most_tokens()
+        if tokens <= most:
             return None
         return QuotaTooSmallError(
-            f"the call costs {tokens:g} tokens and {self._label()} admits at most {window.ceiling:g} in "
-            f"{window.quota.period:g} s: make the call smaller or the limit larger"
+            f"the call costs {tokens:g} tokens and {self._label()} never admits more than {most:g} in one "
+            "period: make the call smaller or the limit larger"
         )
 
     def _grant(self, tokens: float, now: float) -> Lease:
@@ -301,8 +301,7 @@ class Limiter:
             lease: The call's lease: what was admitted since is taken off what remained then.
         """
         now = self._time()
-        self._rates.learn(news, lease, now)
-        if self._line.live:
+        if self._rates.learn(news, lease, now) and self._line.live:
             self._pump(now)
 
     def succeeded(self, lease: Lease, first_byte: float | None = None) -> None:
@@ -355,7 +354,7 @@ class Limiter:
                 f"{self._label()} belongs to another event loop that is still open: make one limiter a loop"
             )
         if loop.time() < self._time():  # another clock
-            self._rates.restart()
+            self._rates = self._rates.restarted(loop.time())
             self._paused_until = -math.inf
         self._loop, self._time, self._timer = loop, loop.time, None
         self._line = Line()  # whoever waited has died with the former loop
@@ -392,16 +391,7 @@ class Limiter:
         )
 
     def __repr__(self) -> str:
-        state = self.snapshot()
-        parts = [
-            f"{state.in_flight} in flight" + ("" if state.concurrency is None else f" of {state.concurrency}")
-        ]
-        for unit, rate in (("requests", state.requests), ("tokens", state.tokens)):
-            if rate is not None:
-                parts.append(f"{rate.used:g} of {rate.quota.rate:g} {unit} in {rate.quota.period:g} s")
-        if state.waiting:
-            parts.append(f"{state.waiting} waiting ({state.bottleneck})")
-        return f"<Limiter {self.name!r}: {', '.join(parts)}>"
+        return f"<Limiter {self.snapshot()}>"
 
     def _label(self) -> str:
         return f"the limiter {self.name!r}" if self.name else "the limiter"

@@ -52,3 +52,13 @@ class LimiterSnapshot:
     bottleneck: Bottleneck | None
     requests: RateSnapshot | None
     tokens: RateSnapshot | None
+
+    def __str__(self) -> str:
+        limit = "" if self.concurrency is None else f" of {self.concurrency}"
+        parts = [f"{self.in_flight}{limit} in flight"]
+        for unit, rate in (("requests", self.requests), ("tokens", self.tokens)):
+            if rate is not None:
+                parts.append(f"{rate.used:g} of {rate.quota.rate:g} {unit} in {rate.quota.period:g} s")
+        if self.waiting:
+            parts.append(f"{self.waiting} waiting ({self.bottleneck})")
+        return f"{self.name!r}: {', '.join(parts)}"

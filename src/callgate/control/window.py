@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Final
+from typing import Final, TypeAlias
 
 from callgate.control.quota import Quota
 
-__all__ = ["RateWindow", "Slot"]
+__all__ = ["Charge", "RateWindow", "Slot"]
 
 # Between our admission and the provider's own count lies a network whose delay varies. The log looks back a
 # little longer than the period, and the refill is slowed alike: 99.6 % of the quota can be used.
@@ -29,6 +29,7 @@ LONGEST_PACED_PERIOD: Final = 3600.0
 SHORTEST_WAIT: Final = 1e-6
 # Of the capacity; what adding and subtracting floats may have lost.
 TOLERANCE: Final = 1e-9
+ENOUGH: Final = 1.0 - TOLERANCE
 
 
 class Slot:
@@ -41,6 +42,10 @@ class Slot:
         self.first = now
         self.stamp = now
         self.live = True
+
+
+# Where a cost was debited: the window, the place in its log, and the window's running charges just then.
+Charge: TypeAlias = "tuple[RateWindow, Slot | None, float]"
 
 
 class RateWindow:
@@ -56,7 +61,7 @@ class RateWindow:
     >>> window = RateWindow(Quota(rate=2, period=1.0), now=0.0)
     >>> window.wait(2, now=0.0)
     0.0
-    >>> slot = window.take(2, now=0.0)
+    >>> charge = window.take(2, now=0.0)
     >>> round(window.wait(1, now=0.0), 3)
     1.004
     """
@@ -69,6 +74,7 @@ class RateWindow:
         "_charged",
         "_full",
         "_level",
+        "_next",
         "_quota",
         "_refill",
         "_slots",
@@ -88,6 +94,7 @@ class RateWindow:
         self._withheld = 0.0  # taken out of the bucket by news, until `_withheld_until`
         self._withheld_until = math.inf
         self._at = now
+        self._next = math.inf  # when something besides the refill is due
         self._set(quota)
         self._level = self._burst if level is None else min(level, self._burst)
 
@@ -142,29 +149,29 @@ class RateWindow:
         """
         if cost <= 0.0:
             return 0.0
-        self._advance(now)
-        burst = self._burst
-        need = cost if cost < burst else burst
-        if self._level >= need - need * TOLERANCE and self._used + cost <= self._full:
+        if now > self._at:
+            self._advance(now)
+        need = cost if cost < self._burst else self._burst
+        if self._level >= need * ENOUGH and self._used + cost <= self._full:
             return 0.0
         if not cost <= self._full:  # too large, or not a number
             return math.inf
         return max(self._bucket_wait(need), self._log_wait(cost), SHORTEST_WAIT)
 
-    def take(self, cost: float, now: float) -> Slot | None:
-        """Debit `cost`, which `wait` has found admissible, and give the place in the log to settle it by.
+    def take(self, cost: float, now: float) -> Charge:
+        """Debit `cost`, which `wait` has found admissible, and give what it can be settled by.
 
         A cost between the burst and the ceiling leaves the bucket in debt: it was full, and so a large call
         is neither starved nor does it buy more than its share.
         """
         if not cost > 0.0:
-            return None
+            return self, None, self._charged
         if now > self._at:
             self._advance(now)
         self._level -= cost
-        self._charged += cost
         self._used += cost
-        return self._record(cost)
+        self._charged += cost
+        return self, self._record(cost), self._charged
 
     def reserve(self, cost: float, now: float) -> float:
         """Debit `cost` at the earliest moment it fits behind all earlier reservations.
@@ -191,26 +198,19 @@ class RateWindow:
         log = self._log_wait(ahead + cost - windows * self._ceiling) + windows * self._span
         return max(bucket, log, 0.0)
 
-    def settle(self, slot: Slot | None, estimate: float, actual: float, now: float) -> float:
-        """Put the actual cost in the estimate's place; more than estimated makes a debt.
+    def settle(self, slot: Slot | None, charged: float, actual: float, now: float) -> None:
+        """Put the actual cost in the place of what is charged; more than that makes a debt.
 
         Args:
             slot: What `take` gave.
-            estimate: What is charged for the call at present.
-            actual: What it has cost. A value that is no cost (negative, infinite, not a number) is ignored.
+            charged: What is charged for the call at present: its estimate, or what it was last settled with.
+            actual: What it has cost; 0.0 gives all of it back, for a call that was surely never sent.
             now: The present moment.
-
-        Returns:
-            What is charged for the call from now on: the estimate of the next settlement.
         """
-        if not 0.0 <= actual < math.inf:
-            return estimate
-        change = actual - estimate
+        change = actual - charged
         if change == 0.0:
-            return actual
+            return
         self._advance(now)
-        if slot is None and change < 0.0:
-            return actual  # nothing was taken for it here
         # One window pays for any debt: the log remembers the rest of it for exactly as long.
         self._level = max(min(self._level - change, self._burst), self._bucket_floor)
         self._charged += change
@@ -220,11 +220,6 @@ class RateWindow:
         elif change > 0.0:  # its window has passed, what came on top is news of this one
             self._used += change
             self._record(change)
-        return actual
-
-    def refund(self, slot: Slot | None, charged: float, now: float) -> None:
-        """Give all of it back: the call was surely never sent."""
-        self.settle(slot, charged, 0.0, now)
 
     def tighten(
         self,
@@ -255,6 +250,7 @@ class RateWindow:
         if reset_after is not None and 0.0 <= reset_after < math.inf:
             self._withheld += taken
             self._withheld_until = self._at + reset_after
+            self._next = min(self._next, self._withheld_until)
 
     def configure(self, quota: Quota, now: float) -> None:
         """Change the quota. What was admitted before stays in the log and counts against the new one."""
@@ -265,35 +261,34 @@ class RateWindow:
         self._set(quota)
         self._level = self._burst if idle else min(self._level, self._burst)
         self._tail = None  # the step may be another one now
-        self._advance(now)
-
-    def retire(self) -> None:
-        """Forget the log: calls admitted under it must not be settled against another one."""
-        for slot in self._slots:
-            slot.live = False
-        self._slots.clear()
-        self._tail = None
-        self._used = 0.0
+        self._turn(self._at)
 
     def _advance(self, now: float) -> None:
         at = self._at
         if now > at:
             self._at = now
-            if now >= self._withheld_until:
-                self._level += self._withheld
-                self._withheld = 0.0
-                self._withheld_until = math.inf
             level = self._level + (now - at) * self._refill
             self._level = level if level < self._burst else self._burst
+            if now >= self._next:
+                self._turn(now)
+
+    def _turn(self, now: float) -> None:
+        """Do what is due besides the refill: the log forgets, the bucket gets back what news withheld."""
+        if now >= self._withheld_until:
+            self._level = min(self._level + self._withheld, self._burst)
+            self._withheld = 0.0
+            self._withheld_until = math.inf
         slots = self._slots
+        horizon = now - self._span
+        while slots and slots[0].stamp <= horizon:
+            slot = slots.popleft()
+            slot.live = False
+            self._used -= slot.amount
         if slots:
-            horizon = self._at - self._span
-            while slots and slots[0].stamp <= horizon:
-                slot = slots.popleft()
-                slot.live = False
-                self._used -= slot.amount
-            if not slots:
-                self._used = 0.0  # and with it whatever floats have lost
+            self._next = min(slots[0].stamp + self._span, self._withheld_until)
+        else:
+            self._used = 0.0  # and with it whatever floats have lost
+            self._next = self._withheld_until
 
     def _record(self, amount: float) -> Slot:
         now = self._at
@@ -304,6 +299,7 @@ class RateWindow:
         else:
             slot = self._tail = Slot(amount, now)
             self._slots.append(slot)
+            self._next = min(self._next, now + self._span)
         return slot
 
     def _bucket_wait(self, need: float) -> float:
