@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -75,6 +76,8 @@ def read_settings(provider: str | None, endpoint: str, settings: Mapping[str, An
     of_config = _take(settings, _OF_THE_CONFIG)
     of_endpoint = _take(settings, _OF_THE_ENDPOINT)
     of_cloud = _take(settings, _OF_THE_CLOUD)
+    if host is not None and host.auth == "google":
+        settings.update(_place_in_google_cloud(of_cloud, os.environ))
     name = host.name if host is not None else (provider or "openai_compatible")
     config = EndpointConfig(
         name=settings.pop("name", name),
@@ -85,6 +88,15 @@ def read_settings(provider: str | None, endpoint: str, settings: Mapping[str, An
         **of_config,
     )
     return {"config": config, "host": host, **of_endpoint}
+
+
+def _place_in_google_cloud(given: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """The project and the location, which stand in the path of every request there."""
+    account = given.get("service_account")
+    of_account = account.get("project_id") if isinstance(account, Mapping) else None
+    project = given.get("project") or environ.get("GOOGLE_CLOUD_PROJECT") or of_account
+    location = given.get("location") or given.get("region") or environ.get("GOOGLE_CLOUD_LOCATION")
+    return {name: value for name, value in (("project", project), ("location", location)) if value}
 
 
 def _take(settings: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
