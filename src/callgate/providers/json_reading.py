@@ -103,7 +103,7 @@ def read_arguments(value: Any) -> tuple[dict[str, Any], str | None]:
 
 
 def write_json(value: Any) -> bytes:
-    """`value` as JSON. Messages, pydantic models and other dataclasses are written as their fields.
+    """`value` as JSON. Messages, conversations, pydantic models and dataclasses are written as their fields.
 
     Raises:
         InvalidRequestError: when something in it cannot be said in JSON.
@@ -204,9 +204,10 @@ def _depth(value: Any) -> int:
 
 
 def _plain(value: Any) -> Any:
-    to_dict = getattr(value, "to_dict", None) or getattr(value, "model_dump", None)
-    if callable(to_dict):
-        return to_dict()
+    for name in ("to_dict", "to_messages", "model_dump"):
+        say = getattr(value, name, None)
+        if callable(say):
+            return say()
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     if isinstance(value, Mapping):

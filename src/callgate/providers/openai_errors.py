@@ -26,7 +26,6 @@ from callgate.errors import (
     ResourceNotFoundError,
     ResponseError,
     ServerError,
-    error_for_status,
 )
 from callgate.providers.error_facts import build_error
 from callgate.providers.json_reading import (
@@ -149,19 +148,17 @@ def error_of_content(content: Any, status_code: int | None, headers: Mapping[str
     """
     error = _error_object(content)
     names = _names(error)
-    answered = status_code if status_code is not None and status_code >= 400 else None
-    told = _status_of(error) if answered is None else answered
+    answered = status_code is not None and status_code >= 400
+    status = status_code if answered else _status_of(error)
     message = _message(error, content)
-    kind = _kind(told, names, message, error)
+    kind = _kind(status, names, message, error)
     retry_after = None
-    if kind in (RateLimitError, OverloadedError) or told in (429, 503):
+    if kind in (RateLimitError, OverloadedError) or status in (429, 503):
         waited = _WAIT_IN_WORDS.search(message)
         retry_after = seconds_of(waited[1].rstrip(".")) if waited else None
-    if answered is None and kind is None:
-        kind = type(error_for_status(told or 500, message))
-    built = build_error(
+    return build_error(
         kind,
-        answered,
+        status,
         message,
         content=content,
         headers=headers,
@@ -169,9 +166,8 @@ def error_of_content(content: Any, status_code: int | None, headers: Mapping[str
         request_id=as_text_or_none(as_dict(content).get("request_id")),
         retry_after=retry_after,
         retryable=True if kind is InvalidAnswerError else None,
+        trust_headers=answered,
     )
-    built.status_code = told
-    return built
 
 
 def _kind(
