@@ -61,8 +61,21 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "hooks": ("HookPhase", "HookRegistry"),
     "messages": ("Conversation", "Message"),
     "model": ("iModel",),
+    "network.client": ("AsyncAPIClient",),
+    "network.fan_out": ("alcall",),
+    "network.files": ("save_to_file",),
+    "network.rate_limiters": (
+        "AdaptiveRateLimiter",
+        "EndpointRateLimiter",
+        "RateLimitConfig",
+        "TokenBucket",
+        "TokenBucketRateLimiter",
+    ),
+    "network.resilience": ("circuit_breaker", "with_retry"),
+    "providers.sdks": ("AnthropicAdapter", "OpenAIAdapter", "create_sdk_adapter"),
     "registry": ("ServiceRegistry",),
     "response": ("Cost", "Response", "StreamChunk", "ToolCall", "Usage"),
+    "transport.auth": ("HeaderFactory",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 _MODULES = frozenset({"errors", "providers", "testing"})
