@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from callgate.backends.tool import Tool
 from callgate.calling import Calling
 from callgate.errors import ToolError
 from callgate.response import Response, ToolCall, Usage
@@ -65,9 +66,7 @@ async def run_tools(
         APIClientError: (or what else ended it) when a call to the model fails.
         ToolError: when two tools have one name.
     """
-    from callgate.backends.tool import Tool  # TEMP
-
-    by_name: dict[str, Any] = {}
+    by_name: dict[str, Tool] = {}
     for given in tools:
         tool = given if isinstance(given, Tool) else Tool(given)
         if tool.name in by_name:
@@ -106,7 +105,7 @@ def _asked(response: Response) -> dict[str, Any]:
     }
 
 
-async def _call(by_name: Mapping[str, Any], asked: ToolCall) -> dict[str, Any]:
+async def _call(by_name: Mapping[str, Tool], asked: ToolCall) -> dict[str, Any]:
     """The tool's result as the message that tells the model of it."""
     tool = by_name.get(asked.name)
     if tool is None:
