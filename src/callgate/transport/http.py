@@ -16,26 +16,13 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import (
-    BuilderError,
-    ClientClosedError,
-    DecodeError,
-    DetailedPyreqwestError,
-    PyreqwestError,
-    RequestTimeoutError,
-)
+from pyreqwest.exceptions import PyreqwestError
 from pyreqwest.http import HeaderMap
 from pyreqwest.request import StreamRequest
 from pyreqwest.response import ResponseBodyReader
 
-from callgate.errors import (
-    APIClientError,
-    APIConnectionError,
-    APITimeoutError,
-    ConfigurationError,
-    ResponseError,
-    ResponseTooLargeError,
-)
+from callgate.errors import ConfigurationError
+from callgate.transport.failures import too_large, translate
 from callgate.transport.origin import check_base_url, check_headers, origin_of
 
 __all__ = [
@@ -47,12 +34,6 @@ __all__ = [
     "check_headers",
     "origin_of",
 ]
-
-# pyreqwest tells the phase of a failure only by the messages of its causes: the class ConnectError covers a
-# refused connection and one that was reset after the request had been sent, and a total timeout raises
-# ConnectTimeoutError whatever it interrupted.
-_WHILE_CONNECTING = "client error (Connect)"
-_CONNECTION_BROKE = "error reading a body from connection"
 
 
 @dataclass(slots=True)
@@ -221,10 +202,10 @@ class HttpTransport:
                     pieces.append(chunk.to_bytes())
                     cap -= len(chunk)
                     if cap < 0:
-                        raise _too_large(self.max_response_bytes, url)
+                        raise too_large(self.max_response_bytes, url)
                 return HttpAnswer(response.status, _headers_of(response.headers), b"".join(pieces))
         except PyreqwestError as caught:
-            failure = _translate(caught, url)
+            failure = translate(caught, url)
         # Outside the handler, so that the error does not carry pyreqwest's own, which holds the whole URL.
         raise failure
 
@@ -324,7 +305,7 @@ class _OpenStream:
         try:
             response = await self._request.__aenter__()
         except PyreqwestError as caught:
-            failure = _translate(caught, self._url)
+            failure = translate(caught, self._url)
         else:
             self.status = response.status
             self.headers = _headers_of(response.headers)
@@ -347,13 +328,13 @@ class _OpenStream:
         try:
             chunk = await self._read.read_chunk()
         except PyreqwestError as caught:
-            failure = _translate(caught, self._url)
+            failure = translate(caught, self._url)
         else:
             if chunk is None:
                 raise StopAsyncIteration
             self._left -= len(chunk)
             if self._left < 0:
-                raise _too_large(self._limit, self._url)
+                raise too_large(self._limit, self._url)
             return chunk.to_bytes()
         raise failure
 
@@ -381,31 +362,3 @@ def _readable_headers(headers: HeaderMap) -> dict[str, str | list[str]]:
         except ValueError:
             continue
     return readable
-
-
-def _too_large(limit: int, url: str) -> ResponseTooLargeError:
-    return ResponseTooLargeError(
-        f"the answer of {origin_of(url)} is larger than {limit:,} bytes once decoded; "
-        "raise max_response_bytes if that is expected"
-    )
-
-
-def _translate(error: PyreqwestError, url: str) -> APIClientError | ConfigurationError:
-    details = error.details if isinstance(error, DetailedPyreqwestError) else None
-    causes = [cause["message"] for cause in (details and details["causes"]) or ()]
-    where, why = origin_of(url), causes[-1] if causes else error.message
-    # The first cause may quote the URL; the innermost one is the system's or the parser's own words.
-    why = error.message if "url (" in why else why
-    unsent = _WHILE_CONNECTING in causes
-    if isinstance(error, BuilderError):
-        return ConfigurationError(f"the request to {where} cannot be sent: {why}")
-    if isinstance(error, RequestTimeoutError):
-        what = "no connection" if unsent else "no complete answer"
-        return APITimeoutError(f"{what} from {where} in time", surely_unsent=unsent)
-    if unsent:
-        return APIConnectionError(f"cannot connect to {where}: {why}", surely_unsent=True)
-    if isinstance(error, ClientClosedError):
-        return APIConnectionError(f"the transport was closed before {where} answered", retryable=False)
-    if isinstance(error, DecodeError) and _CONNECTION_BROKE not in causes:
-        return ResponseError(f"{where} sent what cannot be read: {why}")
-    return APIConnectionError(f"the connection to {where} broke: {why}")

@@ -1,0 +1,537 @@
+"""HTTP: what goes out, what comes in, how each failure is told, and that nothing of it is a secret."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+import threading
+import traceback
+import zlib
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import pytest
+from pyreqwest.client import ClientBuilder
+
+from callgate.errors import (
+    APIClientError,
+    APIConnectionError,
+    APITimeoutError,
+    ConfigurationError,
+    ResponseError,
+    ResponseTooLargeError,
+)
+from callgate.transport.http import HttpTransport, Transport
+from callgate.transport.origin import check_base_url, check_headers, is_loopback, origin_of
+from tests.transport.wire import CLOSE, KEEP_OPEN, RESET, WireServer, answer, wire_server
+
+T = TypeVar("T")
+CANARY = "sk-canary-5f3a"
+
+
+def exchange(
+    answers: dict[str, object], talk: Callable[[HttpTransport, WireServer], Awaitable[T]], **settings: object
+) -> T:
+    """Run `talk` with a transport and a server that gives these answers."""
+
+    async def main() -> T:
+        async with wire_server(answers) as server:
+            transport = HttpTransport(**settings)  # type: ignore[arg-type]
+            try:
+                return await talk(transport, server)
+            finally:
+                await transport.close()
+
+    return asyncio.run(main())
+
+
+def failure_of(steps: object, *, timeout: float | None = 5.0, **settings: object) -> APIClientError:
+    """What a request to a server that behaves so ends in, plain and streamed alike."""
+
+    async def talk(transport: HttpTransport, server: WireServer) -> APIClientError:
+        url = f"{server.url}/?key={CANARY}"
+        with pytest.raises(APIClientError) as plain:
+            await transport.send("GET", url, {"authorization": CANARY}, timeout=timeout)
+        with pytest.raises(APIClientError) as streamed:
+            async with transport.stream("GET", url, {"authorization": CANARY}, timeout=timeout) as stream:
+                await stream.read()
+        assert type(plain.value) is type(streamed.value)
+        for error in (plain.value, streamed.value):
+            assert "127.0.0.1" in str(error)
+            assert CANARY not in "".join(traceback.format_exception(error))
+            assert error.__context__ is None  # pyreqwest's own error, which holds the whole URL
+        return plain.value
+
+    return exchange({"/": steps}, talk, **settings)
+
+
+@contextmanager
+def unused_port() -> Iterator[int]:
+    """A port that nothing listens on, and nothing else can take meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+def test_the_answer_has_status_lower_case_headers_and_body() -> None:
+    async def talk(transport: HttpTransport, server: WireServer) -> None:
+        got = await transport.send("POST", server.url + "/v1", {"X-Tag": "blue"}, b"{}")
+        assert (got.status, got.body, got.headers["x-request-id"]) == (503, b"busy", "r1")
+        assert got.headers["set-cookie"] == "a=1, b=2"
+        assert server.bodies == [b"{}"]
+        assert "x-tag: blue" in server.heads[0].lower()
+
+    busy = answer(b"busy", 503, X_Request_Id="r1", Set_Cookie="a=1\r\nSet-Cookie: b=2")
+    exchange({"/v1": busy}, talk)
+
+
+def test_a_header_that_is_no_text_does_not_cost_the_answer() -> None:
+    async def talk(transport: HttpTransport, server: WireServer) -> None:
+        got = await transport.send("GET", server.url + "/", {})
+        assert got.headers == {"content-length": "2", "x-ok": "1"}
+
+    raw = b"HTTP/1.1 200 OK\r\nx-name: caf\xe9\r\nx-ok: 1\r\ncontent-length: 2\r\n\r\nhi"
+    exchange({"/": raw}, talk)
+
+
+def test_connections_are_kept_and_used_again() -> None:
+    async def talk(transport: HttpTransport, server: WireServer) -> None:
+        for _ in range(5):
+            await transport.send("GET", server.url + "/", {})
+            async with transport.stream("GET", server.url + "/", {}) as stream:
+                assert await stream.read() == b"hi"
+        assert server.open == 1
+
+    exchange({"/": answer(b"hi")}, talk)
+
+
+def test_redirects_are_not_followed() -> None:
+    async def talk(transport: HttpTransport, server: WireServer) -> None:
+        got = await transport.send("GET", server.url + "/", {"x-api-key": CANARY})
+        assert (got.status, got.headers["location"]) == (307, "/elsewhere")
+        assert len(server.heads) == 1
+
+    exchange({"/": answer(status=307, Location="/elsewhere")}, talk)
+
+
+def test_a_stream_gives_each_piece_as_it_comes() -> None:
+    """Not when a buffer is full: the second piece is only sent once the first has been read."""
+
+    async def main() -> None:
+        read = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+            await writer.drain()
+            await read.wait()
+            writer.write(b"6\r\nsecond\r\n0\r\n\r\n")
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        transport = HttpTransport()
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with transport.stream("GET", url, {}) as stream:
+            pieces = []
+            async for piece in stream:
+                pieces.append(piece)
+                read.set()
+        assert b"".join(pieces) == b"firstsecond"
+        assert pieces[0] == b"first"
+        await transport.close()
+        server.close()
+
+    asyncio.run(main())
+
+
+def test_a_closed_stream_cannot_be_read() -> None:
+    async def talk(transport: HttpTransport, server: WireServer) -> None:
+        async with transport.stream("GET", server.url + "/", {}) as stream:
+            assert stream.status == 200
+        with pytest.raises(RuntimeError, match="closed"):
+            await stream.read()
+
+    exchange({"/": answer(b"hi")}, talk)
+
+
+# -- failures
+
+
+def test_a_refused_connection_is_surely_unsent() -> None:
+    async def main() -> None:
+        transport = HttpTransport()
+        with unused_port() as port, pytest.raises(APIConnectionError) as caught:
+            await transport.send("GET", f"http://127.0.0.1:{port}/?key={CANARY}", {})
+        assert caught.value.surely_unsent
+        assert caught.value.retryable
+        assert f"127.0.0.1:{port}" in str(caught.value)
+        assert CANARY not in str(caught.value)
+        await transport.close()
+
+    asyncio.run(main())
+
+
+def test_an_unknown_host_is_surely_unsent() -> None:
+    async def main() -> None:
+        transport = HttpTransport(trust_env=False)
+        with pytest.raises(APIConnectionError) as caught:
+            await transport.send("GET", "http://no-such-host.invalid/", {})
+        assert caught.value.surely_unsent
+        assert "no-such-host.invalid:80" in str(caught.value)
+        await transport.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param(RESET, id="reset before the answer"),
+        pytest.param(CLOSE, id="closed before the answer"),
+        pytest.param([b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nabc", CLOSE], id="closed in the body"),
+        pytest.param([b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nabc", RESET], id="reset in the body"),
+        pytest.param(
+            [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n", CLOSE],
+            id="chunks broken off",
+        ),
+        pytest.param(
+            [b"HTTP/1.1 200 OK\r\ncontent-length: 999999\r\n\r\n" + b"x" * 500_000, CLOSE],
+            id="large body broken off",
+        ),
+    ],
+)
+def test_a_connection_that_breaks_may_have_been_heard(steps: object) -> None:
+    error = failure_of(steps)
+    assert isinstance(error, APIConnectionError)
+    assert not error.surely_unsent
+    assert error.retryable
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n\r\n", id="another protocol"),
+        pytest.param(answer(b"x" * 50, content_encoding="gzip"), id="no gzip after all"),
+    ],
+)
+def test_what_cannot_be_read_is_a_response_error(raw: bytes) -> None:
+    assert type(failure_of([raw, CLOSE])) is ResponseError
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param(KEEP_OPEN, id="before the answer"),
+        pytest.param([b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nabc", KEEP_OPEN], id="in the body"),
+    ],
+)
+def test_a_timeout_never_counts_as_unsent(steps: object) -> None:
+    error = failure_of(steps, timeout=0.05)
+    assert isinstance(error, APITimeoutError)
+    assert not error.surely_unsent
+
+
+def test_silence_ends_a_call_after_the_read_timeout() -> None:
+    silent = [b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nabc", KEEP_OPEN]
+    assert isinstance(failure_of(silent, timeout=None, read_timeout=0.05), APITimeoutError)
+
+
+def test_a_connection_that_is_never_accepted_times_out_unsent() -> None:
+    async def main() -> None:
+        with socket.socket() as full:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            crowd = [socket.socket() for _ in range(4)]
+            for one in crowd:
+                one.setblocking(False)
+                one.connect_ex(full.getsockname())
+            transport = HttpTransport(connect_timeout=0.05)
+            with pytest.raises(APITimeoutError, match="no connection") as caught:
+                await transport.send("GET", f"http://127.0.0.1:{full.getsockname()[1]}/", {})
+            assert caught.value.surely_unsent
+            await transport.close()
+            for one in crowd:
+                one.close()
+
+    asyncio.run(main())
+
+
+# -- the cap
+
+MEBIBYTE = 1024 * 1024
+
+
+def bomb(encoding: str) -> bytes:
+    """256 MiB of zeros in some hundred kilobytes."""
+    packer = zlib.compressobj(9, wbits=31 if encoding == "gzip" else 15)
+    zeros = bytes(MEBIBYTE)
+    return b"".join([*(packer.compress(zeros) for _ in range(256)), packer.flush()])
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_bomb_is_stopped_as_it_inflates(encoding: str) -> None:
+    import resource
+
+    raw = answer(bomb(encoding), content_encoding=encoding)
+    assert len(raw) < MEBIBYTE
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    error = failure_of(raw, max_response_bytes=4 * MEBIBYTE)
+    assert type(error) is ResponseTooLargeError
+    assert not error.retryable
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # in KiB
+    assert grown < 64 * 1024
+
+
+def test_a_zstd_bomb_is_stopped_as_it_inflates() -> None:
+    zstandard = pytest.importorskip("zstandard")
+    packed = zstandard.ZstdCompressor(level=19).compress(bytes(256 * MEBIBYTE))
+    assert len(packed) < 64 * 1024
+    error = failure_of(answer(packed, content_encoding="zstd"), max_response_bytes=4 * MEBIBYTE)
+    assert type(error) is ResponseTooLargeError
+
+
+def test_the_cap_counts_a_plain_body_and_lets_through_what_just_fits() -> None:
+    async def talk(transport: HttpTransport, server: WireServer) -> None:
+        assert len((await transport.send("GET", server.url + "/fits", {})).body) == 1000
+        async with transport.stream("GET", server.url + "/fits", {}) as stream:
+            assert len(await stream.read()) == 1000
+        with pytest.raises(ResponseTooLargeError, match="1,000 bytes"):
+            await transport.send("GET", server.url + "/over", {})
+
+    exchange({"/fits": answer(b"x" * 1000), "/over": answer(b"x" * 1001)}, talk, max_response_bytes=1000)
+
+
+def test_a_packed_answer_arrives_unpacked() -> None:
+    async def talk(transport: HttpTransport, server: WireServer) -> None:
+        got = await transport.send("GET", server.url + "/", {})
+        assert got.body == b"hello" * 100
+        assert "content-encoding" not in got.headers
+
+    exchange({"/": answer(gzip.compress(b"hello" * 100), content_encoding="gzip")}, talk)
+
+
+# -- cancelling, closing, loops
+
+
+def test_a_call_cancelled_while_its_body_comes_closes_its_connection() -> None:
+    async def talk(transport: HttpTransport, server: WireServer) -> None:
+        begun = asyncio.Event()
+
+        async def read() -> None:
+            async with transport.stream("GET", server.url + "/", {}) as stream:
+                async for _ in stream:
+                    begun.set()
+
+        task = asyncio.create_task(read())
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await server.until_open(0)
+
+    exchange({"/": [b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nabc", KEEP_OPEN]}, talk)
+
+
+def test_a_call_cancelled_before_its_answer_leaves_the_transport_usable_and_ends_by_its_timeout() -> None:
+    async def talk(transport: HttpTransport, server: WireServer) -> None:
+        task = asyncio.create_task(transport.send("GET", server.url + "/never", {}, timeout=0.2))
+        await server.until_asked(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (await transport.send("GET", server.url + "/", {})).body == b"hi"
+        await server.until_open(1)  # the one that is kept for the next request
+
+    exchange({"/never": KEEP_OPEN, "/": answer(b"hi")}, talk)
+
+
+def test_leaving_a_stream_early_closes_its_connection() -> None:
+    async def talk(transport: HttpTransport, server: WireServer) -> None:
+        async with transport.stream("GET", server.url + "/", {}) as stream:
+            await anext(aiter(stream))
+        await server.until_open(0)
+
+    exchange({"/": [b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nabc", KEEP_OPEN]}, talk)
+
+
+def test_a_closed_transport_refuses_and_may_be_closed_again() -> None:
+    async def main() -> None:
+        transport = HttpTransport()
+        await transport.close()
+        await transport.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            await transport.send("GET", "http://127.0.0.1:9/", {})
+        assert repr(transport).startswith("<HttpTransport closed")
+
+    asyncio.run(main())
+
+
+def test_calls_in_flight_end_when_the_transport_is_closed() -> None:
+    async def talk(transport: HttpTransport, server: WireServer) -> None:
+        task = asyncio.create_task(transport.send("GET", server.url + "/", {}, timeout=5))
+        await server.until_asked(1)
+        await transport.close()
+        with pytest.raises(APIConnectionError, match="closed") as caught:
+            await task
+        assert not caught.value.retryable
+
+    exchange({"/": KEEP_OPEN}, talk)
+
+
+def test_one_transport_serves_several_loops_in_several_threads() -> None:
+    async def talk(transport: HttpTransport, server: WireServer) -> None:
+        async def once() -> int:
+            return (await transport.send("GET", server.url + "/", {})).status
+
+        def in_own_loop() -> None:
+            got.append(asyncio.run(once()))
+
+        got: list[int] = [await once()]
+        threads = [threading.Thread(target=in_own_loop) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            await asyncio.to_thread(thread.join)
+        assert got == [200] * 5
+
+    exchange({"/": answer(b"hi")}, talk)
+
+
+def test_it_is_a_transport() -> None:
+    transport: Transport = HttpTransport()
+    assert transport is not None
+
+
+# -- what may be sent, and where to
+
+
+@pytest.mark.parametrize("evil", ["a\r\nx-admin: 1", "a\nb", "a\rb", "a\0b"])
+def test_a_header_value_that_would_smuggle_is_refused_when_set_and_when_sent(evil: str) -> None:
+    secret = CANARY + evil
+    with pytest.raises(ConfigurationError, match="x-tag") as set_:
+        check_headers({"x-tag": secret})
+
+    async def talk(transport: HttpTransport, server: WireServer) -> None:
+        with pytest.raises(ConfigurationError, match="x-tag") as sent:
+            await transport.send("GET", server.url + "/", {"x-tag": secret})
+        assert server.heads == []
+        for caught in (set_, sent):
+            assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+    exchange({"/": answer()}, talk)
+
+
+@pytest.mark.parametrize("name", ["", "x tag", "x:tag", "x\r\ntag", "tag\0"])
+def test_a_header_name_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError):
+        check_headers({name: "1"})
+
+
+def test_a_header_value_of_another_type_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"x-n.*int"):
+        check_headers({"x-n": 1})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("method", "url"),
+    [
+        ("GET", "no-url"),
+        ("GET", "ftp://127.0.0.1/"),
+        ("GET", "http://[::1"),
+        ("GET", "http://127.0.0.1:99999/"),
+        ("GE T", "http://127.0.0.1:9/"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_a_configuration_error(method: str, url: str) -> None:
+    async def main() -> None:
+        transport = HttpTransport()
+        with pytest.raises(ConfigurationError):
+            await transport.send(method, url, {})
+        await transport.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("https://api.example.com/v1/", "https://api.example.com/v1"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("http://localhost:8000/", "http://localhost:8000"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("https://xn--bcher-kva.example", "https://xn--bcher-kva.example"),
+    ],
+)
+def test_base_urls_that_may_be_used(given: str, used: str) -> None:
+    assert check_base_url(given) == used
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.example.com",
+        "http://127.0.0.1.example.com",
+        "http://0.0.0.0:80",
+        "ftp://api.example.com",
+        "api.example.com/v1",
+        "https://",
+        "https://[::1",
+        "https://host:port",
+        "https://api.example.com/a b",
+        "https://api.example.com/\r\nx",
+        "https://api.example.com?key=1",
+        "https://api.example.com#top",
+        "",
+        None,
+    ],
+)
+def test_base_urls_that_are_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError):
+        check_base_url(url)
+
+
+def test_a_base_url_with_a_password_is_refused_without_showing_it() -> None:
+    with pytest.raises(ConfigurationError, match=r"api\.example\.com") as caught:
+        check_base_url(f"https://user:{CANARY}@api.example.com")
+    assert CANARY not in str(caught.value)
+
+
+def test_plain_http_to_another_machine_must_be_asked_for() -> None:
+    assert check_base_url("http://10.0.0.5:8000/v1", allow_http=True) == "http://10.0.0.5:8000/v1"
+
+
+def test_an_origin_shows_neither_path_nor_password() -> None:
+    assert origin_of(f"https://u:{CANARY}@h.example/{CANARY}?k={CANARY}") == "https://h.example:443"
+    assert origin_of("http://[::1]:80/") == "http://[::1]:80"
+    assert origin_of("nonsense") == "a URL without a host"
+
+
+def test_loopback_is_this_machine_only() -> None:
+    assert all(map(is_loopback, ["127.0.0.1", "127.1.2.3", "::1", "localhost", "a.localhost"]))
+    assert not any(map(is_loopback, ["10.0.0.1", "0.0.0.0", "localhost.example.com", "example.com", ""]))
+
+
+def test_a_certificate_file_that_is_none_is_told_by_name(tmp_path: object) -> None:
+    async def main() -> None:
+        transport = HttpTransport(verify=f"{tmp_path}/missing.pem")
+        with pytest.raises(ConfigurationError, match=r"missing\.pem"):
+            await transport.send("GET", "https://127.0.0.1:9/", {})
+
+    asyncio.run(main())
+
+
+def test_pyreqwest_still_tells_connecting_from_breaking_by_the_causes_we_read() -> None:
+    """A canary for upgrades: the words in `failures.py` are pyreqwest's, not documented, and matter."""
+
+    async def main() -> list[str]:
+        client = ClientBuilder().build()
+        with unused_port() as port:
+            try:
+                await client.get(f"http://127.0.0.1:{port}/").build().send()
+            except Exception as error:
+                return [cause["message"] for cause in error.details["causes"]]  # type: ignore[attr-defined]
+        raise AssertionError("somebody listens on a port that is not listened on")
+
+    assert "client error (Connect)" in asyncio.run(main())
