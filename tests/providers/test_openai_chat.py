@@ -239,6 +239,12 @@ def test_what_comes_after_done_is_passed_over() -> None:
     assert response.text == "a"
 
 
+def test_empty_events_that_keep_a_connection_open_are_passed_over() -> None:
+    chunk = lines({"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]})
+    _, response = read_stream(CHAT, [b"data: \n\n", chunk, b"data:  \n\ndata\n\n"], {})
+    assert response.text == "a"
+
+
 def test_log_probabilities_are_put_together() -> None:
     chunks = [
         {

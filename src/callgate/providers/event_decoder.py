@@ -41,7 +41,8 @@ class EventStreamDecoder(ABC):
             self._pieces.append(data)
         else:
             for event in self._parser.feed(data):
-                self._take(event, deltas)
+                if event.data.strip():  # some servers keep the connection open with empty events
+                    self._take(event, deltas)
         return deltas
 
     def finish(self) -> Response:
@@ -54,7 +55,8 @@ class EventStreamDecoder(ABC):
             return self._read_whole(b"".join(self._pieces))
         for event in self._parser.finish():
             try:
-                self._take(event, [])
+                if event.data.strip():
+                    self._take(event, [])
             except ResponseError:
                 break  # cut off in the middle of an event; whether the rest is enough, `_answer` judges
         return self._answer()

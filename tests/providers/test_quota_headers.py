@@ -1,0 +1,244 @@
+"""What headers tell of quotas, and of when to come back, in every provider's form."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callgate.control.quota import QuotaNews
+from callgate.errors import ConfigurationError
+from callgate.providers.hosts import HOSTS
+from callgate.providers.quota_headers import (
+    FAMILIES,
+    read_quota,
+    read_request_id,
+    read_retry_after,
+    read_should_retry,
+    seconds_of,
+)
+
+DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
+AT_DATE = 1767225600.0
+YEAR = 366 * 86_400.0
+
+
+def ratelimit(**values: str) -> dict[str, str]:
+    return {f"x-ratelimit-{name.replace('_', '-')}": value for name, value in values.items()}
+
+
+def test_openai() -> None:
+    headers = ratelimit(
+        limit_requests="5000",
+        remaining_requests="4999",
+        reset_requests="12ms",
+        limit_tokens="160000",
+        remaining_tokens="159976",
+        reset_tokens="6m0s",
+    )
+    assert read_quota("openai", headers) == [
+        QuotaNews("requests", 5000, 4999, 0.012, 60.0),
+        QuotaNews("tokens", 160000, 159976, 360.0, 60.0),
+    ]
+
+
+def test_groq_counts_requests_by_the_day() -> None:
+    headers = ratelimit(
+        limit_requests="14400",
+        remaining_requests="14370",
+        reset_requests="2m59.56s",
+        limit_tokens="18000",
+        remaining_tokens="17997",
+        reset_tokens="7.66s",
+    )
+    assert read_quota("groq", headers) == [
+        QuotaNews("requests", 14400, 14370, pytest.approx(179.56), 86_400.0),
+        QuotaNews("tokens", 18000, 17997, 7.66, 60.0),
+    ]
+
+
+def test_azure_says_zero_and_minus_one_where_it_does_not_know() -> None:
+    headers = ratelimit(
+        limit_requests="-1",
+        remaining_requests="-1",
+        limit_tokens="80000",
+        remaining_tokens="0",
+        reset_tokens="42",
+    )
+    assert read_quota("azure", headers) == [QuotaNews("tokens", 80000, None, 42.0, 60.0)]
+    assert read_quota("azure", ratelimit(limit_requests="0", remaining_requests="0")) == []
+
+
+def test_openai_means_the_zero_it_says() -> None:
+    news = read_quota("openai", ratelimit(limit_requests="3", remaining_requests="0", reset_requests="20s"))
+    assert news == [QuotaNews("requests", 3, 0, 20.0, 60.0)]
+
+
+def test_anthropic_tells_moments_and_the_answers_own_date_says_how_far_off_they_are() -> None:
+    headers = {
+        "date": DATE,
+        "anthropic-ratelimit-requests-limit": "50",
+        "anthropic-ratelimit-requests-remaining": "49",
+        "anthropic-ratelimit-requests-reset": "2026-01-01T00:00:01Z",
+        "anthropic-ratelimit-tokens-limit": "40000",
+        "anthropic-ratelimit-tokens-remaining": "39000",
+        "anthropic-ratelimit-tokens-reset": "2026-01-01T01:00:30+01:00",
+    }
+    assert read_quota("anthropic", headers) == [
+        QuotaNews("requests", 50, 49, 1.0, 60.0),
+        QuotaNews("tokens", 40000, 39000, 30.0, 60.0),
+    ]
+    del headers["date"]
+    assert [news.reset_after for news in read_quota("anthropic", headers)] == [None, None]
+
+
+def test_mistral_and_cerebras_name_the_period_and_the_shortest_comes_first() -> None:
+    mistral = ratelimit(
+        limit_req_10_second="60",
+        remaining_req_10_second="59",
+        limit_tokens_minute="500000",
+        remaining_tokens_minute="499000",
+        limit_tokens_month="1000000000",
+        remaining_tokens_month="999",
+    )
+    assert read_quota("per_period", mistral) == [
+        QuotaNews("requests", 60, 59, None, 10.0),
+        QuotaNews("tokens", 500000, 499000, None, 60.0),
+        QuotaNews("tokens", 1000000000, 999, None, 2_592_000.0),
+    ]
+    cerebras = ratelimit(
+        limit_requests_day="1000",
+        remaining_requests_day="900",
+        reset_requests_day="33011.382867",
+        limit_tokens_minute="60000",
+        remaining_tokens_minute="59000",
+        reset_tokens_minute="11.38",
+    )
+    assert read_quota("per_period", cerebras) == [
+        QuotaNews("requests", 1000, 900, 33011.382867, 86_400.0),
+        QuotaNews("tokens", 60000, 59000, 11.38, 60.0),
+    ]
+
+
+def test_openrouter_tells_a_unix_time_in_milliseconds() -> None:
+    headers = {**ratelimit(limit="20", remaining="0", reset="1767225645000"), "date": DATE}
+    assert read_quota("plain", headers) == [QuotaNews("requests", 20, 0, 45.0, None)]
+
+
+def test_a_host_nothing_is_known_of_may_use_any_form() -> None:
+    assert read_quota("any", ratelimit(limit_requests="5")) == read_quota(
+        "openai", ratelimit(limit_requests="5")
+    )
+    headers = {"anthropic-ratelimit-requests-limit": "50"}
+    assert read_quota("any", headers) == read_quota("anthropic", headers)
+
+
+def test_no_headers_tell_nothing() -> None:
+    for family in FAMILIES:
+        assert read_quota(family, {"content-type": "application/json"}) == []
+
+
+def test_every_host_has_a_family_there_is() -> None:
+    for host in HOSTS.values():
+        assert host.quota_headers in FAMILIES, host.provider
+
+
+def test_an_unknown_family_is_told() -> None:
+    with pytest.raises(ConfigurationError, match="unknown family"):
+        read_quota("nobody", {})
+
+
+@given(st.sampled_from(sorted(FAMILIES)), st.data())
+def test_no_value_of_a_header_makes_nonsense(family: str, data: st.DataObject) -> None:
+    values = st.text(max_size=12) | st.sampled_from(
+        ["nan", "inf", "-inf", "-5", "1e999", "1e300", "9" * 400, ""]
+    )
+    names = [name for row in FAMILIES[family] for name in (row.limit, row.remaining, row.reset)]
+    for news in read_quota(family, {name: data.draw(values) for name in [*names, "date"]}):
+        assert news.limit is None or 0 < news.limit <= 1e15
+        assert news.remaining is None or 0 <= news.remaining <= 1e15
+        assert news.reset_after is None or 0 <= news.reset_after <= YEAR
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("12ms", 0.012),
+        ("6m0s", 360.0),
+        ("17.399999999s", 17.399999999),
+        ("1h2m3s", 3723.0),
+        ("500µs", 0.0005),
+        ("1d", 86_400.0),
+        ("42", 42.0),
+        ("0.5", 0.5),
+        ("1767225610", 10.0),
+        ("1767225610000", 10.0),
+        ("2026-01-01T00:00:05.5Z", 5.5),
+        ("Thu, 01 Jan 2026 00:01:00 GMT", 60.0),
+        ("2020-01-01T00:00:00Z", 0.0),
+        ("9999-12-31T23:59:59Z", YEAR),
+        ("1e30", YEAR),
+        ("6m0", None),
+        ("soon", None),
+        ("", None),
+        ("-1", None),
+        ("nan", None),
+        ("2026-01-01T00:00:05", None),
+        ("99999999999999999999d", None),
+    ],
+)
+def test_reset_times_in_every_form(text: str, seconds: float | None) -> None:
+    assert seconds_of(text, DATE) == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "20"}, 20.0),
+        ({"retry-after": "0.75"}, 0.75),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after-ms": "1500", "retry-after": "20"}, 1.5),
+        ({"x-ms-retry-after-ms": "250", "retry-after": "20"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "20"}, 20.0),
+        ({"retry-after": "Thu, 01 Jan 2026 00:00:30 GMT", "date": DATE}, 30.0),
+        ({"retry-after": "Wed, 01 Jan 2020 00:00:00 GMT", "date": DATE}, 0.0),
+        ({"retry-after": "Thu, 01 Jan 2026 00:00:30 GMT"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "1e300"}, YEAR),
+        ({"retry-after": "9" * 1000}, None),
+        ({"retry-after": ""}, None),
+        ({"retry-after": "Fri, 31 Feb 2026 99:99:99 GMT", "date": DATE}, None),
+        ({}, None),
+    ],
+)
+def test_when_to_come_back_in_every_form(headers: dict[str, str], seconds: float | None) -> None:
+    assert read_retry_after(headers) == seconds
+
+
+def test_a_wall_clock_helps_where_an_answer_has_no_date() -> None:
+    assert read_retry_after({"retry-after": "Thu, 01 Jan 2026 00:00:30 GMT"}, AT_DATE) == 30.0
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_any_retry_after_is_a_bounded_wait_or_none(told: str, date: str) -> None:
+    for name in ("retry-after", "retry-after-ms", "x-ms-retry-after-ms"):
+        wait = read_retry_after({name: told, "date": date})
+        assert wait is None or (math.isfinite(wait) and 0 <= wait <= YEAR)
+
+
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [("true", True), ("false", False), ("False ", False), ("maybe", None), ("", None), (None, None)],
+)
+def test_an_order_to_retry(told: str | None, read: bool | None) -> None:
+    assert read_should_retry({} if told is None else {"x-should-retry": told}) is read
+
+
+def test_the_id_for_the_providers_support() -> None:
+    assert read_request_id({"cf-ray": "ray", "x-request-id": "req"}) == "req"
+    assert read_request_id({"request-id": "req_a"}) == "req_a"
+    assert read_request_id({}) is None
