@@ -1,10 +1,16 @@
-"""Whose request is it: the credential in its headers."""
+"""Who is calling, and may they: API keys, AWS signatures, Google tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
-__all__ = ["credential"]
+from callgate.testing.simulator.dialects.base import Refusal, Request
+from callgate.testing.simulator.google_tokens import TokenOffice
+from callgate.testing.simulator.options import Options
+from callgate.testing.simulator.sigv4 import verify
+
+__all__ = ["Access", "credential"]
 
 
 def credential(headers: Mapping[str, str]) -> str:
@@ -13,6 +19,8 @@ def credential(headers: Mapping[str, str]) -> str:
     >>> credential({"authorization": "Bearer k"}), credential({"x-api-key": "k"}), credential({})
     ('k', 'k', '')
     """
+    if "x-api-key" in headers:
+        return headers["x-api-key"]  # where both are sent, this one counts
     said = headers.get("authorization")
     if said is not None:
         scheme, _, rest = said.partition(" ")
@@ -23,7 +31,52 @@ def credential(headers: Mapping[str, str]) -> str:
             _, _, scope = rest.partition("Credential=")
             return scope.partition("/")[0]
         return said
-    for name in ("x-api-key", "x-goog-api-key", "api-key"):
+    for name in ("x-goog-api-key", "api-key"):
         if name in headers:
             return headers[name]
     return ""
+
+
+class Access:
+    """The simulator's doorkeeper; `wall` gives the seconds since 1970.
+
+    >>> door = Access(Options(keys=["k"]), wall=lambda: 0.0)
+    >>> door.known("k"), door.known("other")
+    (True, False)
+    """
+
+    def __init__(self, options: Options, wall: Callable[[], float]) -> None:
+        self._keys = None if options.keys is None else frozenset(options.keys)
+        self._aws_secrets = options.aws_secrets
+        self._tokens = TokenOffice(options.google_accounts, options.google_token_seconds, wall)
+
+    def owner(self, headers: Mapping[str, str]) -> str:
+        """Whose quota a request counts against: a key, an access key id, or the account behind a token."""
+        key = credential(headers)
+        return self._tokens.owner(key) or key
+
+    def known(self, key: str) -> bool:
+        """Whether this key is let in."""
+        return self._keys is None or key in self._keys
+
+    def check(self, auth: Literal["key", "aws", "google"], request: Request, key: str) -> None:
+        """Let the request in, or raise the Refusal that tells why not."""
+        signed = request.headers.get("authorization", "").startswith("AWS4-HMAC-SHA256")
+        if auth == "aws" and signed and self._aws_secrets:
+            verify(request, self._aws_secrets)
+        elif auth == "aws" and self._aws_secrets and not (self._keys and key in self._keys):
+            raise Refusal(
+                403, "permission", "Missing Authentication Token", code="MissingAuthenticationTokenException"
+            )
+        elif auth == "google":
+            self._tokens.check(credential(request.headers))
+        elif not self.known(key):
+            raise Refusal(
+                401,
+                "authentication",
+                "Incorrect API key provided." if key else "You didn't provide an API key.",
+            )
+
+    def token_page(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        """Status and JSON of Google's token endpoint for this form."""
+        return self._tokens.issue(body)

@@ -80,6 +80,15 @@ class SimulatedToolCall:
             return self.arguments
         return orjson.dumps(self.arguments).decode()
 
+    @property
+    def value(self) -> dict[str, Any]:
+        """The arguments as an object, for the dialects that say them so; empty when the text is none."""
+        try:
+            value = orjson.loads(self.text)
+        except orjson.JSONDecodeError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -109,6 +118,8 @@ class Answer:
     """What the usage says was written, reasoning included; counted from the text when None."""
     cached_tokens: int | None = None
     """What the usage says was read from the prompt cache; by `cached_share` when None."""
+    stopped_by: str = ""
+    """The stop sequence that ended the text, for the dialects that tell."""
 
 
 Script = Sequence["str | int | Answer"] | Callable[[Ask], "str | int | Answer | None"]
@@ -221,8 +232,10 @@ class Answers:
         if answer.status != 200:
             return answer
         text, finish = answer.text, answer.finish
+        stopped_by = answer.stopped_by
         for stop in ask.stop:
-            text = text.partition(stop)[0]
+            text, found, _ = text.partition(stop)
+            stopped_by = found or stopped_by
         tokens = count_tokens(answer.reasoning)
         if answer.tool_calls:
             finish = "tool_call" if finish == "stop" else finish
@@ -239,6 +252,7 @@ class Answers:
             fault=answer.fault,
             output_tokens=tokens if answer.output_tokens is None else answer.output_tokens,
             cached_tokens=self._cached(answer, ask),
+            stopped_by=stopped_by,
         )
 
     def _cached(self, answer: Answer, ask: Ask) -> int:

@@ -62,7 +62,7 @@ def befall(fault: str, plan: Plan, dialect: Dialect, options: Options) -> None:
     elif fault == "garbage":
         _garble(plan)
     elif fault == "oversized":
-        _swell(plan, options.oversized_bytes)
+        _swell(plan, options.oversized_bytes, dialect.filler)
     elif fault == "stream_error" and plan.content_length is None:
         plan.chunks = [*_first_half(plan), Chunk(dialect.stream_error())]
 
@@ -82,15 +82,16 @@ def _garble(plan: Plan) -> None:
         plan.chunks, plan.content_length = [Chunk(_GARBAGE)], len(_GARBAGE)
 
 
-def _swell(plan: Plan, size: int) -> None:
+def _swell(plan: Plan, size: int, filler: tuple[bytes, bytes]) -> None:
     """Precede the body with spaces: whoever reads all of it finds a good answer at its end.
 
-    In a stream they come after the first event, as one line without an end.
+    In a stream they come after the first event, as one comment of that length.
     """
     whole, rest = divmod(size, len(_BLOCK.data))
     padding = [_BLOCK] * whole + ([Chunk(b" " * rest)] if rest else [])
     if plan.content_length is None:
-        plan.chunks = [*plan.chunks[:1], *padding, *plan.chunks[1:]]
+        begin, end = filler
+        plan.chunks = [*plan.chunks[:1], Chunk(begin), *padding, Chunk(end), *plan.chunks[1:]]
     else:
         plan.chunks = [*padding, *plan.chunks]
         plan.content_length += size

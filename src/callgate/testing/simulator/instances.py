@@ -63,6 +63,7 @@ class _Maker:
         if isinstance(kind, list):
             real = [name for name in kind if name != "null"]
             kind = real[0] if real else "null"
+        kind = kind.lower()  # Gemini's schemas have their types in capitals
         make = getattr(self, f"_{kind}", None)
         return make(schema, depth) if make else None
 

@@ -132,6 +132,8 @@ class Options:
     google_accounts: Mapping[str, str] = field(default_factory=dict)
     """Service account e-mail -> its public key (PEM). When given, `/token` verifies each JWT's signature,
     and Vertex requests need a token issued there."""
+    google_token_seconds: float = 3600.0
+    """How long a token issued by `/token` is good for."""
 
     max_contents: int = 2_000_000
     """Different request contents that are counted one by one; what comes beyond is only summed up."""
@@ -189,6 +191,7 @@ _POSITIVE = (
     "tokens_per_minute",
     "concurrency",
     "window_seconds",
+    "google_token_seconds",
     "tokens_per_second",
     "context_tokens",
     "output_tokens",

@@ -5,14 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
-from callgate.testing.simulator.access import credential
-from callgate.testing.simulator.answers import Answers, Ask
-from callgate.testing.simulator.dialects import DIALECTS, Dialect, Refusal, Reply, Request
+from callgate.testing.simulator.access import Access
+from callgate.testing.simulator.answers import Answer, Answers, Ask
+from callgate.testing.simulator.dialects import DIALECTS, OPENAI_CHAT, Dialect, Refusal, Reply, Request
 from callgate.testing.simulator.faults import STATUS_FAULTS, befall, draw, refusal_for
 from callgate.testing.simulator.headers import quota_headers, retry_after_headers
+from callgate.testing.simulator.model_list import models_page
 from callgate.testing.simulator.options import Options
 from callgate.testing.simulator.plan import Chunk, Plan
 from callgate.testing.simulator.quota import Account, Debit, Shortage
@@ -83,7 +85,7 @@ class SimulatedProvider:
         self._routes: dict[str, tuple[Dialect, Mapping[str, str]] | None] = {}
         named = {"requests": options.requests_per_minute, "tokens": options.tokens_per_minute}
         self._limits = {name: limit for name, limit in named.items() if limit is not None}
-        self._keys = None if options.keys is None else frozenset(options.keys)
+        self._access = Access(options, self._wall)
 
     def reset(self) -> None:
         """Begin anew: quotas full, counts at zero, scripted answers from the start."""
@@ -100,9 +102,9 @@ class SimulatedProvider:
         path, _, query = path.partition("?")
         route = self._route(path)
         if route is None or method != "POST":
-            return self._resource(method, path, query, headers)
+            return self._resource(method, path, query, headers, body)
         dialect, names = route
-        key = credential(headers)
+        key = self._access.owner(headers)
         counts = self.stats.open(key)
         counts.requests += 1
         try:
@@ -135,7 +137,8 @@ class SimulatedProvider:
         found = None
         for dialect in DIALECTS:
             if match := dialect.paths.fullmatch(path):
-                found = (dialect, {name: value for name, value in match.groupdict().items() if value})
+                groups = match.groupdict().items()
+                found = (dialect, {name: unquote(value) for name, value in groups if value})
                 break
         if len(self._routes) < _KNOWN_PATHS:  # paths come from the client: the memory of them must be bounded
             self._routes[path] = found
@@ -156,9 +159,7 @@ class SimulatedProvider:
 
     def _answer(self, dialect: Dialect, request: Request, key: str, counts: KeyStats) -> Plan:
         """The whole way of a request, in the order in which a provider goes it. Raises Refusal."""
-        if self._keys is not None and key not in self._keys:
-            raise refusal_for(401)
-        dialect.check_access(request)
+        self._access.check(dialect.auth, request, key)
         request = _parsed(request)
         ask = dialect.read(request)
         content = content_of({**request.body, **request.names} if request.names else request.body)
@@ -168,6 +169,8 @@ class SimulatedProvider:
                 404, "not_found", f"The model `{ask.model}` does not exist or you do not have access to it."
             )
         self._measure(ask)
+        if dialect.counts_only:
+            return _said(200, dialect.whole(Reply(ask, [Answer()], f"{content:016x}", 0)))
         ticket = self._admit(ask, key, counts)
         try:
             plan = self._made(dialect, ask, content, counts, ticket)
@@ -269,18 +272,22 @@ class SimulatedProvider:
 
     def _refuse(self, dialect: Dialect, refusal: Refusal, key: str) -> Plan:
         now = self._clock()
-        extra, body = dialect.error(refusal)
+        forms = self.options.retry_after_forms
+        forms = dialect.retry_after if forms is None else forms
+        extra, body = dialect.error(refusal, forms)
         headers = [_JSON, *extra]
         if key in self._accounts:
             family = self.options.headers or dialect.header_family
             headers += quota_headers(family, self._accounts[key], now, self._epoch + now)
         if refusal.wait is not None:
-            forms = self.options.retry_after_forms
-            forms = dialect.retry_after if forms is None else forms
             headers += retry_after_headers(forms, refusal.wait, self._epoch + now)
-        return Plan(refusal.status, headers, (Chunk(body),), content_length=len(body))
+        status = dialect.status(refusal)
+        return Plan(status, headers, (Chunk(body),), content_length=len(body))
 
-    def _resource(self, method: str, path: str, query: str, headers: Mapping[str, str]) -> Plan:
+    def _wall(self) -> float:
+        return self._epoch + self._clock()
+
+    def _resource(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Plan:
         """What is no call of a model: the list of models, and the simulator's own pages."""
         if (method, path) == ("GET", "/stats"):
             return _json(200, self.stats.as_dict(contents="contents=1" in query))
@@ -288,14 +295,15 @@ class SimulatedProvider:
             self.reset()
             return _json(200, {"reset": True})
         if method == "GET" and path.endswith("/models"):
-            if self._keys is not None and credential(headers) not in self._keys:
-                return self._refuse(DIALECTS[0], refusal_for(401), "")
-            names = self.options.models or _DEFAULT_MODELS
-            models = [{"id": name, "object": "model", "created": 0, "owned_by": "callgate"} for name in names]
-            return _json(200, {"object": "list", "data": models})
+            if not self._access.known(self._access.owner(headers)):
+                return self._refuse(OPENAI_CHAT, refusal_for(401), "")
+            return _json(200, models_page(self.options.models or _DEFAULT_MODELS, path, headers))
+        if (method, path) == ("POST", "/token"):
+            status, page = self._access.token_page(body)
+            return _json(status, page)
         known = self._route(path) is not None
         message = f"{method} is not allowed on {path}." if known else f"Invalid URL ({method} {path})"
-        return self._refuse(DIALECTS[0], refusal_for(405 if known else 404, message), "")
+        return self._refuse(OPENAI_CHAT, refusal_for(405 if known else 404, message), "")
 
 
 def _parsed(request: Request) -> Request:
@@ -324,5 +332,8 @@ def _over_quota(short: Shortage, model: str) -> Refusal:
 
 
 def _json(status: int, content: Any) -> Plan:
-    body = orjson.dumps(content)
+    return _said(status, orjson.dumps(content))
+
+
+def _said(status: int, body: bytes) -> Plan:
     return Plan(status, [_JSON], (Chunk(body),), content_length=len(body))

@@ -2,9 +2,45 @@
 
 from __future__ import annotations
 
+from callgate.testing.simulator.dialects.anthropic import (
+    AnthropicMessages,
+    AnthropicTokenCount,
+    VertexAnthropic,
+)
 from callgate.testing.simulator.dialects.base import Dialect, Event, Refusal, Reply, Request
+from callgate.testing.simulator.dialects.bedrock import BedrockInvoke
+from callgate.testing.simulator.dialects.bedrock_converse import BedrockConverse
+from callgate.testing.simulator.dialects.gemini import Gemini, GeminiTokenCount, VertexGemini
 from callgate.testing.simulator.dialects.openai_chat import OpenAIChat, OpenAICompletions
+from callgate.testing.simulator.dialects.openai_hosts import (
+    AzureChat,
+    GoogleChat,
+    GroqChat,
+    OpenRouterChat,
+    VertexChat,
+)
+from callgate.testing.simulator.dialects.openai_responses import OpenAIResponses
 
-__all__ = ["DIALECTS", "Dialect", "Event", "Refusal", "Reply", "Request"]
+__all__ = ["DIALECTS", "OPENAI_CHAT", "Dialect", "Event", "Refusal", "Reply", "Request"]
 
-DIALECTS: tuple[Dialect, ...] = (OpenAIChat(), OpenAICompletions())
+OPENAI_CHAT = OpenAIChat()
+
+# The hosts of OpenAI chat come before OpenAI chat itself, which takes any prefix.
+DIALECTS: tuple[Dialect, ...] = (
+    AzureChat(),
+    VertexChat(),
+    GoogleChat(),
+    GroqChat(),
+    OpenRouterChat(),
+    OPENAI_CHAT,
+    OpenAICompletions(),
+    OpenAIResponses(),
+    AnthropicMessages(),
+    AnthropicTokenCount(),
+    VertexAnthropic(),
+    Gemini(),
+    VertexGemini(),
+    GeminiTokenCount(),
+    BedrockConverse(),
+    BedrockInvoke(),
+)

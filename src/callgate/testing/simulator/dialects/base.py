@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +16,7 @@ from callgate.testing.simulator.options import HeaderFamily, RetryAfterForm
 __all__ = [
     "Dialect",
     "Event",
+    "Kind",
     "Refusal",
     "Reply",
     "Request",
@@ -117,6 +118,12 @@ class Dialect(ABC):
     """The paths it answers on, matched as a whole; named groups become `Request.names`."""
     header_family: ClassVar[HeaderFamily] = "none"
     retry_after: ClassVar[tuple[RetryAfterForm, ...]] = ("seconds",)
+    auth: ClassVar[Literal["key", "aws", "google"]] = "key"
+    """How a request shows who it is from: a key as such, an AWS signature, or a token issued by `/token`."""
+    counts_only: ClassVar[bool] = False
+    """It only counts the tokens of a request: no quota, no answer of a model, no bill."""
+    filler: ClassVar[tuple[bytes, bytes]] = (b":", b"\n\n")
+    """What makes a stream's reader pass over the bytes between."""
     request_id_header: ClassVar[str] = "x-request-id"
     stream_type: ClassVar[str] = "text/event-stream; charset=utf-8"
 
@@ -133,16 +140,16 @@ class Dialect(ABC):
         """The pieces of a streamed answer."""
 
     @abstractmethod
-    def error(self, refusal: Refusal) -> tuple[list[tuple[str, str]], bytes]:
-        """Extra headers and the body of an error."""
+    def error(self, refusal: Refusal, forms: Collection[str]) -> tuple[list[tuple[str, str]], bytes]:
+        """Extra headers and the body of an error; `forms` says how it may tell when to come back."""
+
+    def status(self, refusal: Refusal) -> int:
+        """The status of an error, where this provider uses another than the rest."""
+        return refusal.status
 
     @abstractmethod
     def stream_error(self) -> bytes:
         """An error that strikes in the middle of a stream."""
-
-    def check_access(self, request: Request) -> None:
-        """Verify what the options alone cannot, such as a required header. Raises Refusal."""
-        return
 
 
 def pieces(text: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, ClassVar
 
 import orjson
@@ -62,7 +62,7 @@ class _OpenAI(Dialect):
     header_family: ClassVar[HeaderFamily] = "openai"
     retry_after: ClassVar[tuple[RetryAfterForm, ...]] = ("seconds", "ms")
 
-    def error(self, refusal: Refusal) -> tuple[list[tuple[str, str]], bytes]:
+    def error(self, refusal: Refusal, forms: Collection[str]) -> tuple[list[tuple[str, str]], bytes]:
         return [], openai_error(refusal)
 
     def stream_error(self) -> bytes:
@@ -81,8 +81,8 @@ class _OpenAI(Dialect):
 class OpenAIChat(_OpenAI):
     """`POST /v1/chat/completions`, plain and streamed; under any prefix, as compatible providers have it."""
 
-    name = "openai_chat"
-    paths = re.compile(r"(?:.*/openai/deployments/(?P<deployment>[^/]+)|.*)/chat/completions")
+    name: ClassVar[str] = "openai_chat"
+    paths = re.compile(r".*/chat/completions")
 
     def read(self, request: Request) -> Ask:
         body = request.body
