@@ -1,4 +1,4 @@
-"""An independent judge of rate limiting: it slides a window over what was admitted, and shares no code with it.
+"""An independent judge of rate limiting: a window slid over what was admitted. It shares no code.
 
 It knows nothing of buckets, logs or guards: it is given moments and amounts, and says what the fullest window
 held. Any limiter of the project may be judged by it::
@@ -9,6 +9,7 @@ held. Any limiter of the project may be judged by it::
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
@@ -39,8 +40,8 @@ class Settled(NamedTuple):
     actual: float
 
 
-def fullest_window(admissions: Iterable[Admission], period: float) -> Window:
-    """The window of `period` seconds, both its ends included, that holds most.
+def fullest_window(admissions: Iterable[Admission], period: float, since: float = -math.inf) -> Window:
+    """The window of `period` seconds, both its ends included, holding most, of those ending from `since` on.
 
     A fullest window can always be moved until it ends at an admission, so only these need to be looked at.
     """
@@ -48,7 +49,8 @@ def fullest_window(admissions: Iterable[Admission], period: float) -> Window:
     times = [admission.at for admission in ordered]
     sums = [0.0, *accumulate(admission.amount for admission in ordered)]
     worst = Window(0.0, 0.0, 0.0)
-    for index, end in enumerate(times):
+    for index in range(bisect_left(times, since), len(times)):
+        end = times[index]
         first = bisect_left(times, end - period)
         amount = sums[index + 1] - sums[first]
         if amount > worst.amount:
@@ -57,7 +59,7 @@ def fullest_window(admissions: Iterable[Admission], period: float) -> Window:
 
 
 def fullest_known_window(calls: Iterable[Settled], period: float) -> Window:
-    """The fullest window as it looked at the moment of an admission: actual costs where they were known then."""
+    """The fullest window as it looked when it was added to: actual costs where they were known then."""
     enter, learn, leave = 1, 0, 2  # at one moment: what is known first; a window includes both of its ends
     events: list[tuple[float, int, int, float]] = []
     for number, call in enumerate(calls):
@@ -85,7 +87,7 @@ def utilisation(admissions: Sequence[Admission], per_second: float, start: float
 
 
 def inversions(order_of_coming: Iterable[int]) -> int:
-    """How often somebody was served before one who had come earlier, given the numbers in order of service."""
+    """How often somebody was served after one who had come later, given the numbers in order of service."""
     latest, count = -1, 0
     for number in order_of_coming:
         if number < latest:

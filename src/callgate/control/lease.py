@@ -61,10 +61,13 @@ class Lease:
             self._held = False
             self._limiter._give_back()
 
-    def mark(self, resource: Resource, window: RateWindow) -> float:
-        """The window's running charges when this was granted; 0.0 when the window is younger than that."""
+    def marks(self, resource: Resource, window: RateWindow) -> tuple[float, float]:
+        """The window's running charges, and what it held, when this was granted; zeros if it is younger."""
         charges = self.request_charges if resource == "requests" else self.token_charges
-        return next((mark for charged, _, mark in charges if charged is window), 0.0)
+        for charged_window, _, charged, used in charges:
+            if charged_window is window:
+                return charged, used
+        return 0.0, 0.0
 
     def __repr__(self) -> str:
         state = "held" if self._held else "released"

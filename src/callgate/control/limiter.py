@@ -319,7 +319,7 @@ class Limiter:
     def pushed_back(self, lease: Lease) -> None:
         """Tell the adaptive concurrency that the service is overloaded: 429, 529, a timeout."""
         if self._adaptive is not None:
-            self._adaptive.on_push_back(self._time(), lease.granted_at)
+            self._adaptive.on_push_back(self._time(), lease.granted_at, self._in_flight)
             self._count_slots()
 
     # -- settings

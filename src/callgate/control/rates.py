@@ -118,13 +118,13 @@ class Rates:
     def settle(self, lease: Lease, tokens: float, now: float) -> None:
         """Put the actual tokens in the place of what is charged for the lease."""
         if 0.0 <= tokens < math.inf:
-            for window, slot, _ in lease.token_charges:
+            for window, slot, *_ in lease.token_charges:
                 window.settle(slot, lease.tokens, tokens, now)
             lease.tokens = tokens
 
     def refund(self, lease: Lease, now: float) -> None:
         """Give back everything that is charged for the lease."""
-        for window, slot, _ in lease.request_charges:
+        for window, slot, *_ in lease.request_charges:
             window.settle(slot, 1.0, 0.0, now)
         lease.request_charges = ()
         self.settle(lease, 0.0, now)
@@ -149,11 +149,18 @@ class Rates:
             self._refresh()
         if news.remaining is not None and resource.windows:
             window = resource.windows[-1]
-            since, sent_at = 0.0, None
-            if lease is not None:
-                sent_at = lease.granted_at
-                since = window.charged - lease.mark(news.resource, window)
-            window.tighten(news.remaining, news.reset_after, now, since, sent_at)
+            if lease is None:
+                window.tighten(news.remaining, news.reset_after, now)
+            else:
+                charged, used = lease.marks(news.resource, window)
+                window.tighten(
+                    news.remaining,
+                    news.reset_after,
+                    now,
+                    window.charged - charged,
+                    sent_at=lease.granted_at,
+                    used_since=window.used(now) - used,
+                )
         return changed
 
     def snapshot(self, resource: Resource, now: float) -> RateSnapshot | None:

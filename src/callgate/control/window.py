@@ -44,8 +44,9 @@ class Slot:
         self.live = True
 
 
-# Where a cost was debited: the window, the place in its log, and the window's running charges just then.
-Charge: TypeAlias = "tuple[RateWindow, Slot | None, float]"
+# Where a cost was debited: the window, the place in its log, and just after it the window's running charges
+# and what the log held.
+Charge: TypeAlias = "tuple[RateWindow, Slot | None, float, float]"
 
 
 class RateWindow:
@@ -165,13 +166,13 @@ class RateWindow:
         is neither starved nor does it buy more than its share.
         """
         if not cost > 0.0:
-            return self, None, self._charged
+            return self, None, self._charged, self._used
         if now > self._at:
             self._advance(now)
         self._level -= cost
         self._used += cost
         self._charged += cost
-        return self, self._record(cost), self._charged
+        return self, self._record(cost), self._charged, self._used
 
     def reserve(self, cost: float, now: float) -> float:
         """Debit `cost` at the earliest moment it fits behind all earlier reservations.
@@ -227,9 +228,16 @@ class RateWindow:
         reset_after: float | None,
         now: float,
         reserved_since: float = 0.0,
+        *,
         sent_at: float | None = None,
+        used_since: float | None = None,
     ) -> None:
         """Take the provider's word that only `remaining` units were left. It never loosens.
+
+        What was left then is reckoned on to the present, as a bucket would have gone on (refilled, less what
+        was reserved since) and as a sliding window would have (less what the log has grown); providers are of
+        either kind, and the kinder reading rules. Without this, slow answers under full load would look like
+        a quota that is used up.
 
         Args:
             remaining: Units left when the provider looked at the call in question.
@@ -237,15 +245,17 @@ class RateWindow:
                 comes back then.
             now: The present moment.
             reserved_since: Units debited here since that call was sent: the provider had not seen them.
-            sent_at: When it was sent. The provider's count has recovered since then as ours has; without
-                this, slow answers under full load would look like a quota that is used up.
+            sent_at: When it was sent; None: just now.
+            used_since: By how much the log has grown since; None: by what was reserved.
         """
         if not remaining < math.inf:
             return
         self._advance(now)
-        recovered = 0.0 if sent_at is None else max(0.0, now - sent_at) * self._refill
-        left = max(max(remaining, 0.0) + recovered - reserved_since, self._bucket_floor)
-        taken = max(0.0, self._level - left)
+        refilled = 0.0 if sent_at is None else max(0.0, now - sent_at) * self._refill
+        grown = reserved_since if used_since is None else used_since
+        left = max(remaining, 0.0) - min(reserved_since - refilled, grown)
+        allowed = min(self._level, self._ceiling - self._used)
+        taken = min(max(0.0, allowed - left), self._level - self._bucket_floor)
         self._level -= taken
         if reset_after is not None and 0.0 <= reset_after < math.inf:
             self._withheld += taken
