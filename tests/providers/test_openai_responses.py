@@ -45,6 +45,16 @@ def test_a_system_message_later_on_keeps_its_place() -> None:
     ]
 
 
+def test_system_messages_alone_are_the_input_for_there_must_be_one() -> None:
+    body = body_of(model="m", messages=[{"role": "system", "content": "Say hello."}])
+    assert body == {"model": "m", "input": [{"role": "system", "content": "Say hello."}]}
+
+
+def test_a_refusal_of_the_assistants_goes_back_as_what_it_said() -> None:
+    refused = {"role": "assistant", "content": None, "refusal": "No."}
+    assert input_of(USER, refused)[1] == {"type": "message", "role": "assistant", "content": "No."}
+
+
 def test_instructions_of_the_request_stay_and_system_messages_beside_them() -> None:
     system = {"role": "system", "content": "Be short."}
     body = body_of(model="m", instructions="Mine.", messages=[system, USER])
@@ -77,11 +87,7 @@ def test_tool_calls_and_their_results_become_items_of_their_own() -> None:
         {"role": "assistant", "content": "Let me see.", "tool_calls": [CALL]},
         {"role": "tool", "tool_call_id": "call_1", "content": "42"},
     )[1:] == [
-        {
-            "type": "message",
-            "role": "assistant",
-            "content": [{"type": "output_text", "text": "Let me see."}],
-        },
+        {"type": "message", "role": "assistant", "content": "Let me see."},
         {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": '{"a": 1}'},
         {"type": "function_call_output", "call_id": "call_1", "output": "42"},
     ]

@@ -81,7 +81,9 @@ def _say_messages(request: Mapping[str, Any], body: dict[str, Any], dialect: str
             instructions.append(text_of(message.get("content")))
         else:
             items.extend(_say_message(message, role, dialect))
-    if instructions:
+    if not items:
+        items = [{"role": "system", "content": text} for text in instructions]
+    elif instructions:
         body["instructions"] = "\n\n".join(instructions)
     body["input"] = items
 
@@ -101,14 +103,10 @@ def _say_message(message: Mapping[str, Any], role: str, dialect: str) -> list[An
     if replay is not None:
         return replay
     items: list[Any] = []
-    parts: list[dict[str, Any]] = [
-        {"type": "output_text", "text": part} if type(part) is str else dict(whole)
-        for part, whole in read_parts(message.get("content"))
-    ]
-    if message.get("refusal"):
-        parts.append({"type": "refusal", "refusal": message["refusal"]})
-    if parts:
-        items.append({"type": "message", "role": "assistant", "content": parts})
+    text = text_of(message.get("content")) or message.get("refusal")
+    if text:
+        # llama.cpp's server asks for the type; a text instead of parts needs no id and no annotations.
+        items.append({"type": "message", "role": "assistant", "content": text})
     items.extend(_say_call(call) for call in message.get("tool_calls") or ())
     return items
 
