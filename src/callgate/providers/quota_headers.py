@@ -202,6 +202,11 @@ def seconds_of(text: str, date: str | None = None) -> float | None:
     >>> seconds_of("6m0s"), seconds_of("2026-01-01T00:00:30Z", "Thu, 01 Jan 2026 00:00:00 GMT")
     (360.0, 30.0)
     """
+    if text[-1:] == "s":
+        # Read on every answer, so the usual forms take no detour: "12ms", "7.66s".
+        number = _amount(text[:-2]) if text[-2:-1] == "m" else _amount(text[:-1])
+        if number is not None:
+            return min(number / 1000 if text[-2:-1] == "m" else number, _LONGEST)
     text = text.strip()
     number = _amount(text)
     if number is not None:
@@ -226,7 +231,7 @@ def _amount(text: str | None) -> float | None:
         number = float(text)
     except ValueError:
         return None
-    return min(number, _LARGEST) if number >= 0 and not math.isinf(number) else None
+    return (number if number < _LARGEST else _LARGEST) if 0 <= number < math.inf else None
 
 
 def _moment(text: str) -> float | None:
