@@ -35,7 +35,7 @@ FINISH_REASONS: Mapping[str, FinishReason] = {
 }
 """Anthropic's words for why an answer ended -> ours; a word that is not here reads as None."""
 
-_TRANSLATABLE = frozenset({"text", "tool_use"})
+_TRANSLATABLE = ("text", "tool_use")
 
 
 def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: int = 200) -> Response:

@@ -103,7 +103,7 @@ def _kind(
     status: int | None, name: str, message: str, details: dict[str, Any]
 ) -> type[APIClientError] | None:
     """The class of the error; None: by the status."""
-    if details.get("error_code") in _SPENT or status == 402 or name == "billing_error":
+    if as_text(details.get("error_code")) in _SPENT or status == 402 or name == "billing_error":
         return QuotaExhaustedError
     if name in ("invalid_request_error", "request_too_large") or (not name and status == 400):
         if _TOO_LONG.search(message):

@@ -186,7 +186,7 @@ def read_parts(content: Any) -> list[tuple[Part, Mapping[str, Any]]]:
                 raise refuse("a part of type text has no text")
             if text:
                 parts.append((text, part))
-        elif kind in _MEDIA:
+        elif type(kind) is str and kind in _MEDIA:
             parts.append((_MEDIA[kind](part), part))
         else:
             parts.append((part, part))

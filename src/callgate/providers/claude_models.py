@@ -89,7 +89,7 @@ def thinking_fields(model: str, effort: Any, max_tokens: int | None) -> tuple[di
     """
     if effort is None or effort == "none":
         return {}, max_tokens
-    if effort not in _BUDGETS:
+    if type(effort) is not str or effort not in _BUDGETS:
         raise refuse(f"unknown reasoning_effort {effort!r}; use none, {', '.join(_BUDGETS)}")
     if thinks_adaptively(model):
         told = _EFFORTS[effort]

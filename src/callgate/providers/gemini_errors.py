@@ -111,7 +111,7 @@ def _status_of(code: Any, name: str | None) -> int:
 
 def _kind(status: int, message: str, details: list[dict[str, Any]]) -> type[APIClientError] | None:
     """The class of the error; None: by the status."""
-    if any(detail.get("reason") in _KEY_REASONS for detail in details) or (
+    if any(as_text(detail.get("reason")) in _KEY_REASONS for detail in details) or (
         status == 400 and _WRONG_KEY.search(message)
     ):
         return AuthenticationError

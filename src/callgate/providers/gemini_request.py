@@ -129,7 +129,7 @@ def _takes_levels(model: str) -> bool:
 def _write_effort(settings: dict[str, Any], effort: Any, takes_levels: bool) -> None:
     if effort is None or "thinkingConfig" in settings:
         return
-    if effort not in _EFFORTS:
+    if type(effort) is not str or effort not in _EFFORTS:
         raise refuse(f"unknown reasoning_effort {effort!r}; use {', '.join(_EFFORTS)}")
     budget, level = _EFFORTS[effort]
     thinking: dict[str, Any] = {"thinkingLevel": level} if takes_levels else {"thinkingBudget": budget}
