@@ -1,0 +1,90 @@
+"""A response as JSON bytes and back. What is read may be older or newer than this code, or damaged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from callgate.response import Response, ToolCall, Usage
+
+__all__ = ["decode_response", "encode_response"]
+
+# Kept when they differ from the default. Headers are not: they tell of a quota that has long changed, and
+# may hold cookies. `parsed` is made anew from the text by whoever asked for it.
+_PLAIN = (
+    "text",
+    "reasoning",
+    "finish_reason",
+    "raw_finish_reason",
+    "model",
+    "id",
+    "raw",
+    "status_code",
+    "metadata",
+)
+_DEFAULTS = {name: getattr(Response(), name) for name in _PLAIN}
+
+
+def encode_response(response: Response) -> bytes | None:
+    """JSON; None when the answer holds what JSON cannot give back as it was (a tool's own objects)."""
+    kept: dict[str, Any] = {}
+    for name in _PLAIN:
+        value = getattr(response, name)
+        if value != _DEFAULTS[name]:
+            kept[name] = value
+    if response.tool_calls:
+        kept["tool_calls"] = [
+            {"id": call.id, "name": call.name, "arguments": call.arguments, "raw": call.raw_arguments}
+            for call in response.tool_calls
+        ]
+    if response.usage is not None:
+        kept["usage"] = response.usage.to_dict()
+    if response.data != response.text:
+        kept["data"] = response.data
+    try:
+        encoded = orjson.dumps(kept)
+        # orjson writes tuples, dates and dataclasses too, but gives back lists, texts and dicts.
+        faithful = "data" not in kept or orjson.loads(encoded) == kept
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return encoded if faithful else None
+
+
+def decode_response(encoded: bytes) -> Response:
+    """The answer again, without headers.
+
+    Raises:
+        ValueError: (or KeyError, TypeError, AttributeError) when the bytes are no answer.
+    """
+    kept = orjson.loads(encoded)
+    calls, usage = kept.get("tool_calls"), kept.get("usage")
+    text = kept.get("text", "")
+    if not isinstance(text, str):
+        raise TypeError("the text of a stored answer is no text")
+    response = Response(
+        text=text,
+        data=kept.get("data"),
+        reasoning=kept.get("reasoning"),
+        finish_reason=kept.get("finish_reason"),
+        raw_finish_reason=kept.get("raw_finish_reason"),
+        model=kept.get("model"),
+        id=kept.get("id"),
+        raw=kept.get("raw"),
+        status_code=kept.get("status_code", 200),
+        metadata=kept.get("metadata") or {},
+    )
+    if calls:
+        response.tool_calls = [ToolCall(c["id"], c["name"], c["arguments"], c.get("raw")) for c in calls]
+    if usage is not None:
+        response.usage = Usage(
+            usage["input_tokens"],
+            usage["output_tokens"],
+            usage["total_tokens"],
+            usage.get("cache_read_tokens", 0),
+            usage.get("cache_write_tokens", 0),
+            usage.get("reasoning_tokens", 0),
+        )
+    if "data" in kept:
+        response.data = kept["data"]  # None too, which the constructor takes for "the text"
+    return response

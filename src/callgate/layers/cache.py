@@ -1,0 +1,206 @@
+"""Answers from the cache, and one request for all who ask the same at the same time.
+
+A hit pays nothing and waits for nobody. Failures are never kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TypeGuard
+
+from callgate.cache.key import CacheKey, make_key
+from callgate.cache.store import CacheStore
+from callgate.calling import Calling
+from callgate.errors import APIClientError, RefusedError
+from callgate.pipeline import Layer, Service
+from callgate.response import Delta, Response
+
+__all__ = ["Flight", "cache_layer", "key_of"]
+
+
+def key_of(calling: Calling) -> CacheKey | None:
+    """What a call is remembered by: its backend's address and dialect, and its request.
+
+    A backend without an address is known by its kind and name. `metadata={"sample": 1}` asks for another
+    answer than sample 0, and `metadata={"cache": False}` for none from the cache.
+    """
+    metadata = calling.metadata
+    if metadata.get("cache") is False:
+        return None
+    backend, request = calling.backend, calling.payload
+    if not isinstance(request, dict):
+        return None
+    dialect = getattr(backend, "dialect", None)
+    if dialect is None:
+        kind = type(backend)
+        origin, said = f"{kind.__module__}.{kind.__qualname__}", str(getattr(backend, "name", ""))
+    else:
+        origin, said = getattr(backend, "cache_origin", None) or backend.base_url, dialect.name
+    path = calling.http_path or calling.sdk_method_name
+    return make_key(origin, said, request, path=path, sample=metadata.get("sample", 0))
+
+
+class Flight:
+    """One request on its way, and those who wait for the same answer.
+
+    Exactly one call leads. When it ends without an answer or an error that holds for all, the next in line
+    leads in its place, so that nobody is cancelled, or refused, because somebody else was.
+    """
+
+    __slots__ = ("_waiters", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._waiters: deque[asyncio.Future[Response | None]] = deque()
+
+    async def join(self) -> Response | None:
+        """Wait in line for the answer; None means: you lead now.
+
+        Raises:
+            APIClientError: the leader's error, when it holds for all.
+        """
+        waiter: asyncio.Future[Response | None] = self.loop.create_future()
+        self._waiters.append(waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            # Cancelled in the moment in which it was made the leader: the next one has to be.
+            if (
+                waiter.done()
+                and not waiter.cancelled()
+                and waiter.exception() is None
+                and waiter.result() is None
+            ):
+                self.pass_on()
+            raise
+
+    def pass_on(self) -> bool:
+        """Make the next in line the leader; False when nobody waits."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return True
+        return False
+
+    def land(self, response: Response) -> None:
+        """Give everybody a copy of the answer."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(_copy(response))
+        self._waiters.clear()
+
+    def crash(self, error: APIClientError) -> None:
+        """Give everybody a copy of the error: raised in many tasks, one would mix their tracebacks."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                shared = copy.copy(error)
+                shared.__cause__ = error
+                waiter.set_exception(shared)
+        self._waiters.clear()
+
+
+def cache_layer(
+    store: CacheStore,
+    make_key: Callable[[Calling], CacheKey | None] = key_of,
+    flights: MutableMapping[bytes, Flight] | None = None,
+) -> Layer:
+    """Answer from the store, or share a request with those who ask the same, or make it and keep the answer.
+
+    A calling answered by either of the first two has `cached` set and costs nothing. When it is streamed,
+    the text comes in one piece. A refusal, a cancellation and a stream that broke off concern one call only;
+    any other `APIClientError` of the leader is everybody's.
+
+    Args:
+        store: Where answers are kept.
+        make_key: What a call is remembered by; None: not at all.
+        flights: The requests on their way, to be shared by pipelines with one store.
+    """
+    in_flight: MutableMapping[bytes, Flight] = {} if flights is None else flights
+
+    def wrap(call: Service) -> Service:
+        async def cached(calling: Calling) -> Response:
+            key = make_key(calling)
+            if key is None:
+                return await call(calling)
+            loop = asyncio.get_running_loop()
+            flight = in_flight.get(key.digest)
+            if flight is not None and flight.loop is loop:
+                found = await flight.join()
+                if found is None:
+                    return await lead(calling, key, flight, None)
+            else:
+                kept = store.get(key)
+                if not isinstance(kept, Response):
+                    flight = in_flight[key.digest] = Flight(loop)
+                    return await lead(calling, key, flight, kept)
+                found = kept
+            return await _answer_with(found, calling)
+
+        async def lead(
+            calling: Calling, key: CacheKey, flight: Flight, kept: Awaitable[Response | None] | None
+        ) -> Response:
+            response: Response | None = None
+            handed_on = False
+            try:
+                # A store that has to be awaited is asked by the leader, for all who come meanwhile.
+                response = None if kept is None else await kept
+                if response is not None:
+                    return await _answer_with(response, calling)
+                calling.cached = False  # an earlier answer to the same calling may have been
+                response = await call(calling)
+                # Before the others are told, so that nobody who comes in between misses both.
+                if _worth_keeping(response):
+                    await store.put(key, response)
+            except BaseException as error:
+                if response is None and _concerns_all(error, calling):
+                    flight.crash(error)
+                elif response is None:
+                    handed_on = flight.pass_on()
+                raise
+            finally:
+                if response is not None:
+                    flight.land(response)
+                if not handed_on and in_flight.get(key.digest) is flight:
+                    del in_flight[key.digest]
+            return response
+
+        return cached
+
+    return wrap
+
+
+async def _answer_with(response: Response, calling: Calling) -> Response:
+    """Give a calling an answer that it did not pay; who streams is told it in one piece."""
+    calling.cached = True
+    if calling.sink is not None:
+        if response.reasoning:
+            await calling.emit(Delta(reasoning=response.reasoning))
+        if response.text:
+            await calling.emit(Delta(text=response.text))
+    return response
+
+
+def _worth_keeping(response: Response) -> bool:
+    """Not a failure that came as an answer."""
+    return response.status_code < 400 and response.finish_reason != "error"
+
+
+def _concerns_all(error: BaseException, calling: Calling) -> TypeGuard[APIClientError]:
+    """Whether whoever asks the same would meet the same, as far as can be told.
+
+    A refusal does not: it depends on a call's own deadline and estimate. Nor does a stream that broke off: it
+    may not be tried again once a piece has been delivered, while a call that nobody reads yet may.
+    """
+    return isinstance(error, APIClientError) and not isinstance(error, RefusedError) and not calling.delivered
+
+
+def _copy(response: Response) -> Response:
+    """A copy that its owner may add to."""
+    own = copy.copy(response)
+    own.tool_calls = [copy.copy(call) for call in response.tool_calls]
+    own.metadata = dict(response.metadata)
+    return own
