@@ -1,0 +1,5 @@
+"""Tests of the providers; assertions in the shared modules are told in full."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.providers.conformance")

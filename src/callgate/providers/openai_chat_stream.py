@@ -140,7 +140,7 @@ class _Choice:
         if refusal:
             self.message["refusal"] = self.message.get("refusal", "") + refusal
             text += refusal
-        if len(delta) > 1:
+        if len(delta) > 1 or "content" not in delta:
             details = delta.get("reasoning_details")
             if details and not reasoning:
                 reasoning = read_reasoning_details(details)
