@@ -192,9 +192,10 @@ class SqliteCache:
                 self._commit([write.to_row() for write in group])
             except Exception as error:  # whatever it is, those who wait must be woken
                 self._tell_once("cannot be written", error)
-            for write in group:
-                with suppress(RuntimeError):  # its loop has been closed: nobody waits any more
-                    write.loop.call_soon_threadsafe(_wake, write.done)
+            for loop in {write.loop for write in group}:
+                waiting = [write.done for write in group if write.loop is loop]
+                with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+                    loop.call_soon_threadsafe(_wake, waiting)
 
     def _commit(self, rows: list[tuple[Any, ...]]) -> None:
         self._writer.execute("BEGIN IMMEDIATE")
@@ -297,9 +298,10 @@ class _Write:
         return self.key.digest, self.written, asked["origin"], named, self.key.request, self.response
 
 
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+def _wake(waiting: list[asyncio.Future[None]]) -> None:
+    for waiter in waiting:
+        if not waiter.done():
+            waiter.set_result(None)
 
 
 def _file_of(path: Path) -> Path:
