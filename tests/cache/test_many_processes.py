@@ -1,0 +1,68 @@
+"""Several processes on one cache file, killed in the middle of it."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import apsw
+
+from callgate.cache.sqlite import SqliteCache
+from tests.cache.writer import answer_for, key_for
+
+ROUNDS = 5
+PROCESSES = 3
+ROOT = Path(__file__).parents[2]
+
+
+def test_killed_writers_lose_nothing_that_they_had_reported_and_leave_a_whole_file(tmp_path: Path) -> None:
+    rng = random.Random(7)
+    reported: set[int] = set()
+    for round_number in range(ROUNDS):
+        writers = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.cache.writer", str(tmp_path), str(number * 10_000_000)],
+                stdout=subprocess.PIPE,
+                cwd=ROOT,
+            )
+            for number in range(round_number * PROCESSES, (round_number + 1) * PROCESSES)
+        ]
+        # Each is killed at a moment of its own, after it has reported some.
+        for writer in writers:
+            assert writer.stdout is not None
+            for _ in range(rng.randrange(20, 200)):
+                reported.add(int(writer.stdout.readline()))  # an empty line: it ended by itself
+        for writer in writers:
+            writer.kill()
+        for writer in writers:
+            output, _ = writer.communicate()
+            reported |= {int(line) for line in output.split(b"\n")[:-1]}
+    assert len(reported) > 100
+    with SqliteCache(tmp_path) as cache:
+        for number in reported:
+            assert cache.get(key_for(number)) == answer_for(number)
+        assert cache.stats().entries >= len(reported)
+        path = cache.path
+    with apsw.Connection(str(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    connection.close()
+
+
+def test_processes_that_begin_at_once_make_one_cache(tmp_path: Path) -> None:
+    """Making the file and switching it to WAL is done by whoever comes first; the others wait."""
+    program = (
+        "import asyncio, sys; from tests.cache.writer import *\n"
+        "cache = SqliteCache(sys.argv[1]); number = int(sys.argv[2])\n"
+        "asyncio.run(cache.put(key_for(number), answer_for(number))); asyncio.run(cache.close())"
+    )
+    for attempt in range(3):
+        folder = tmp_path / str(attempt)
+        together = [
+            subprocess.Popen([sys.executable, "-c", program, str(folder), str(number)], cwd=ROOT)
+            for number in range(5)
+        ]
+        assert [process.wait() for process in together] == [0] * 5
+        with SqliteCache(folder) as cache:
+            assert all(cache.get(key_for(number)) == answer_for(number) for number in range(5))
