@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["RunOptions", "run"]
+__all__ = ["RunOptions", "read_parameters", "run"]
 
 _ROWS = "Rows"
 _REQUEST = "Every request"
@@ -141,7 +141,7 @@ def run(
         rpm=_positive("--rpm", rpm),
         tpm=_positive("--tpm", tpm),
         concurrency=concurrency,
-        parameters=_parameters(max_tokens, temperature, param or []),
+        parameters=read_parameters(max_tokens, temperature, param or []),
         timeout=_positive("--timeout", timeout),
         retries=retries,
         base_url=base_url,
@@ -162,7 +162,7 @@ def _positive(option: str, value: float | None) -> float | None:
     return value
 
 
-def _parameters(max_tokens: int | None, temperature: float | None, pairs: list[str]) -> dict[str, Any]:
+def read_parameters(max_tokens: int | None, temperature: float | None, pairs: list[str]) -> dict[str, Any]:
     """The parameters that every request gets; a value is JSON where it can be read as such, else a text."""
     import orjson
 
