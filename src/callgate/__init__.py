@@ -5,7 +5,94 @@ The public names, and nothing else. Each is imported from its module when it is 
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+# For type checkers, which cannot follow the table below; a test keeps both the same.
+if TYPE_CHECKING:
+    from callgate.backends.config import (
+        EndpointConfig as EndpointConfig,
+        HttpTransportConfig as HttpTransportConfig,
+        SdkTransportConfig as SdkTransportConfig,
+        ServiceEndpointConfig as ServiceEndpointConfig,
+    )
+    from callgate.backends.endpoint import Endpoint as Endpoint
+    from callgate.backends.ready_made import (
+        AnthropicMessagesEndpoint as AnthropicMessagesEndpoint,
+        GeminiEndpoint as GeminiEndpoint,
+        OAIChatEndpoint as OAIChatEndpoint,
+    )
+    from callgate.backends.service import ServiceBackend as ServiceBackend
+    from callgate.backends.tool import Tool as Tool
+    from callgate.batch.engine import Engine as Engine
+    from callgate.calling import (
+        Calling as Calling,
+        NetworkRequestEvent as NetworkRequestEvent,
+        RequestStatus as RequestStatus,
+    )
+    from callgate.channel import StreamChannel as StreamChannel
+    from callgate.control.backoff import RetryConfig as RetryConfig
+    from callgate.control.breaker import CircuitBreaker as CircuitBreaker
+    from callgate.control.limiter import Limiter as Limiter
+    from callgate.control.quota import Quota as Quota
+    from callgate.errors import (
+        APIClientError as APIClientError,
+        APIConnectionError as APIConnectionError,
+        APITimeoutError as APITimeoutError,
+        AuthenticationError as AuthenticationError,
+        BudgetExceededError as BudgetExceededError,
+        CallCancelledError as CallCancelledError,
+        CallgateError as CallgateError,
+        CircuitBreakerOpenError as CircuitBreakerOpenError,
+        ConfigurationError as ConfigurationError,
+        ContentFilterError as ContentFilterError,
+        ContextLengthError as ContextLengthError,
+        DeadlineExceededError as DeadlineExceededError,
+        InputError as InputError,
+        InvalidAnswerError as InvalidAnswerError,
+        InvalidRequestError as InvalidRequestError,
+        OverloadedError as OverloadedError,
+        QuotaExhaustedError as QuotaExhaustedError,
+        QuotaTooSmallError as QuotaTooSmallError,
+        RateLimitError as RateLimitError,
+        RefusedError as RefusedError,
+        ResourceNotFoundError as ResourceNotFoundError,
+        ResponseError as ResponseError,
+        ResponseTooLargeError as ResponseTooLargeError,
+        RetryAfterTooLongError as RetryAfterTooLongError,
+        SDKError as SDKError,
+        ServerError as ServerError,
+        StreamInterruptedError as StreamInterruptedError,
+        ToolError as ToolError,
+    )
+    from callgate.executor import Executor as Executor
+    from callgate.hooks import HookPhase as HookPhase, HookRegistry as HookRegistry
+    from callgate.messages import Conversation as Conversation, Message as Message
+    from callgate.model import iModel as iModel
+    from callgate.network.client import AsyncAPIClient as AsyncAPIClient
+    from callgate.network.fan_out import alcall as alcall
+    from callgate.network.files import save_to_file as save_to_file
+    from callgate.network.rate_limiters import (
+        AdaptiveRateLimiter as AdaptiveRateLimiter,
+        EndpointRateLimiter as EndpointRateLimiter,
+        RateLimitConfig as RateLimitConfig,
+        TokenBucket as TokenBucket,
+        TokenBucketRateLimiter as TokenBucketRateLimiter,
+    )
+    from callgate.network.resilience import circuit_breaker as circuit_breaker, with_retry as with_retry
+    from callgate.providers.sdks import (
+        AnthropicAdapter as AnthropicAdapter,
+        create_sdk_adapter as create_sdk_adapter,
+        OpenAIAdapter as OpenAIAdapter,
+    )
+    from callgate.registry import ServiceRegistry as ServiceRegistry
+    from callgate.response import (
+        Cost as Cost,
+        Response as Response,
+        StreamChunk as StreamChunk,
+        ToolCall as ToolCall,
+        Usage as Usage,
+    )
+    from callgate.transport.auth import HeaderFactory as HeaderFactory
 
 __version__ = "0.1.0"
 

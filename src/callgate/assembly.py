@@ -11,6 +11,8 @@ from typing import Any, Protocol
 from callgate.backends.endpoint import Endpoint
 from callgate.backends.ready_made import make_endpoint, restore_endpoint
 from callgate.backends.service import ServiceBackend
+from callgate.cache.sqlite import SqliteCache
+from callgate.cache.store import CacheStore
 from callgate.calling import Calling
 from callgate.control.adaptive import AdaptiveConcurrency
 from callgate.control.backoff import RetryBudget, RetryConfig
@@ -18,6 +20,7 @@ from callgate.errors import ConfigurationError
 from callgate.executor import Executor
 from callgate.hooks import HookRegistry
 from callgate.layers.breaker import breaker_layer
+from callgate.layers.cache import cache_layer
 from callgate.layers.deadline import deadline_layer
 from callgate.layers.fallback import Alternative, fallback_layer
 from callgate.layers.limit import limit_layer
@@ -155,11 +158,9 @@ def _check_backend(backend: Any) -> None:
         )
 
 
-def open_cache(cache: Any) -> Any | None:
+def open_cache(cache: CacheStore | str | Path | None) -> CacheStore | None:
     """A store as it is; a path as a store on disk."""
     if isinstance(cache, str | Path):
-        from callgate.cache.sqlite import SqliteCache  # TEMP
-
         return SqliteCache(cache)
     return cache
 
@@ -193,7 +194,7 @@ def make_layers(
     account: TokenAccount,
     hooks: HookRegistry | None,
     rate_limiter: RateLimiter | None,
-    cache: Any | None,
+    cache: CacheStore | None,
     fallbacks: Sequence[tuple[str, Callable[[Calling], None], Service]],
     name: str,
 ) -> Layers:
@@ -201,8 +202,6 @@ def make_layers(
     retry: RetryConfig | None = getattr(backend, "retry_config", _DEFAULT_RETRY)
     breaker = getattr(backend, "circuit_breaker", None)
     limit = limit_layer(executor.limiter, clock, account=account, rng=rng, dispatched=executor.dispatched)
-    if cache is not None:
-        from callgate.layers.cache import cache_layer  # TEMP
     if rate_limiter is not None:
         limit = _both(_passing(rate_limiter), limit)
     return Layers(

@@ -11,6 +11,7 @@ import random
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from uuid import UUID, uuid4
@@ -28,6 +29,7 @@ from callgate.assembly import (
 )
 from callgate.backends.endpoint import Endpoint
 from callgate.backends.service import ServiceBackend, as_response
+from callgate.cache.store import CacheStore
 from callgate.calling import Calling
 from callgate.channel import StreamChannel, read_stream
 from callgate.control.limiter import Limiter
@@ -105,7 +107,7 @@ class iModel:
         limit_tokens: float | None = None,
         *,
         limit_concurrency: int | str | None = "auto",
-        cache: Any = None,
+        cache: CacheStore | str | Path | None = None,
         fallbacks: Sequence[iModel] = (),
         prices: Mapping[str, float] | None = None,
         name: str | None = None,

@@ -32,9 +32,11 @@ class EmbeddedEndpoint(Endpoint):
 
     def __init__(self, config: EndpointConfig, **options: Any) -> None:
         model = {**config.kwargs, **options}.get("model", "smollm2")
-        # It blocks while it loads, in a thread too (llama.cpp holds the global lock), so it may as well be here.
+        # It blocks while it loads, in a thread too (llama.cpp holds the global lock), so it may as well here.
         self._server = EmbeddedServer(model).start()
         super().__init__(config, **options)
+        # Its port differs with every start; what it answers does not.
+        self.cache_origin = f"embedded/{model}"
 
     def _find_address(self, config: EndpointConfig | ServiceEndpointConfig) -> Address:
         return Address(self._server.base_url, StaticAuth("none"), None)

@@ -1,1 +1,1 @@
-""" """
+"""Integrations with other systems. Each implements a protocol from above; nothing imports them."""

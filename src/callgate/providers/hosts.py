@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+from urllib.parse import urlsplit
 
 from callgate.errors import ConfigurationError
 
@@ -21,6 +22,7 @@ __all__ = [
     "Reservation",
     "Window",
     "find_host",
+    "host_at",
     "resolve_base_url",
 ]
 
@@ -349,6 +351,16 @@ def find_host(provider: str) -> Host:
             f"or use one of {', '.join(sorted(HOSTS))}"
         )
     return host
+
+
+def host_at(url: str) -> Host | None:
+    """The host whose address this URL is below; None when it is nobody's that is known.
+
+    >>> host_at("https://api.groq.com/openai/v1/chat/completions").provider
+    'groq'
+    """
+    where = urlsplit(url).hostname
+    return next((h for h in _ALL if h.base_url and urlsplit(h.base_url).hostname == where), None)
 
 
 def resolve_base_url(host: Host, environ: Mapping[str, str]) -> str | None:

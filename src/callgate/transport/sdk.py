@@ -142,7 +142,9 @@ class SDKAdapter:
             ConfigurationError: there is no such method.
         """
         path, _, last = method_name.rpartition(".")
-        method = self._find(f"{path}.with_streaming_response.{last}" if path else f"with_streaming_response.{last}")
+        method = self._find(
+            f"{path}.with_streaming_response.{last}" if path else f"with_streaming_response.{last}"
+        )
         try:
             async with method(**{**request, "stream": True}) as answer:
                 yield SDKStream(answer.status_code, dict(answer.headers.items()), answer.iter_bytes())

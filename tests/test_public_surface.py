@@ -1,0 +1,68 @@
+"""The public names: all there, lazily imported, known to type checkers, and frozen."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import callgate
+
+SOURCE = Path(callgate.__file__)
+
+
+@pytest.mark.parametrize("name", callgate.__all__)
+def test_every_public_name_is_there_and_documented(name: str) -> None:
+    value = getattr(callgate, name)
+    if not isinstance(value, str):
+        assert (value.__doc__ or "").strip(), f"{name} has no docstring"
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nonesuch"):
+        _ = callgate.nonesuch  # type: ignore[attr-defined]
+
+
+def test_dir_lists_the_public_names() -> None:
+    assert set(callgate.__all__) <= set(dir(callgate))
+
+
+def test_type_checkers_see_exactly_what_is_exported() -> None:
+    tree = ast.parse(SOURCE.read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == {name: f"callgate.{module}" for name, module in callgate._HOME_OF.items()}
+
+
+def test_importing_callgate_imports_nothing_heavy() -> None:
+    heavy = ("pydantic", "pyreqwest", "orjson", "apsw", "rich", "typer", "genai_prices", "uvloop", "asyncio")
+    program = f"import sys, callgate; print([name for name in {heavy!r} if name in sys.modules])"
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == "[]"
+
+
+def test_the_public_surface_is_frozen() -> None:
+    # A name that goes away breaks somebody's program; a new one is a promise. Change this on purpose only.
+    assert callgate.__all__ == sorted(PUBLIC)
+
+
+PUBLIC = """
+APIClientError APIConnectionError APITimeoutError AdaptiveRateLimiter AnthropicAdapter
+AnthropicMessagesEndpoint AsyncAPIClient AuthenticationError BudgetExceededError CallCancelledError
+CallgateError Calling CircuitBreaker CircuitBreakerOpenError ConfigurationError ContentFilterError
+ContextLengthError Conversation Cost DeadlineExceededError Endpoint EndpointConfig EndpointRateLimiter
+Engine Executor GeminiEndpoint HeaderFactory HookPhase HookRegistry HttpTransportConfig InputError
+InvalidAnswerError InvalidRequestError Limiter Message NetworkRequestEvent OAIChatEndpoint OpenAIAdapter
+OverloadedError Quota QuotaExhaustedError QuotaTooSmallError RateLimitConfig RateLimitError RefusedError
+RequestStatus ResourceNotFoundError Response ResponseError ResponseTooLargeError RetryAfterTooLongError
+RetryConfig SDKError SdkTransportConfig ServerError ServiceBackend ServiceEndpointConfig ServiceRegistry
+StreamChannel StreamChunk StreamInterruptedError TokenBucket TokenBucketRateLimiter Tool ToolCall
+ToolError Usage alcall circuit_breaker create_sdk_adapter errors iModel providers save_to_file testing
+with_retry
+""".split()
