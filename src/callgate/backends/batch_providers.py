@@ -43,7 +43,7 @@ class AbstractProvider(ABC):
     async def call(self, calling: Calling, /) -> Any:
         """Answer one call; see `ServiceBackend.call`."""
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027  most hold nothing
         """Close what it holds; nothing, unless overridden."""
 
 
