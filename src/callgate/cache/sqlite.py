@@ -29,7 +29,7 @@ from callgate.cache.key import CacheKey
 from callgate.errors import ConfigurationError
 from callgate.response import Response
 
-__all__ = ["CacheStats", "SqliteCache"]
+__all__ = ["CacheStats", "SqliteCache", "file_of"]
 
 _log = logging.getLogger("callgate")
 
@@ -103,7 +103,7 @@ class SqliteCache:
     ) -> None:
         if ttl is not None and ttl <= 0:
             raise ConfigurationError("ttl must be positive (seconds), or None")
-        self.path = _file_of(Path(path))
+        self.path = file_of(Path(path))
         self._ttl = ttl
         self._clock = clock
         try:
@@ -304,7 +304,8 @@ def _wake(waiting: list[asyncio.Future[None]]) -> None:
             waiter.set_result(None)
 
 
-def _file_of(path: Path) -> Path:
+def file_of(path: Path) -> Path:
+    """The file of a cache: the one named, or its usual name in the directory named."""
     return path if path.suffix in (".sqlite3", ".sqlite", ".db") else path / FILE_NAME
 
 

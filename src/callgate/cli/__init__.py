@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
+from callgate.cli.cache import cache_app
 from callgate.cli.run import run
 from callgate.cli.simulate import simulate
 from callgate.errors import CallgateError
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(simulate)
+app.add_typer(cache_app)
 
 
 def _version(asked: bool) -> None:

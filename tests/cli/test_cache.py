@@ -1,0 +1,134 @@
+"""`callgate cache`: what it says of a cache that `callgate run` has filled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+import orjson
+import pytest
+
+from callgate.testing import Simulator
+from tests.cli.conftest import KEY, Ended
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def filled(folder: Path, callgate: Run, simulate: Callable[..., Simulator]) -> tuple[str, ...]:
+    """A cache with two answers; gives the options that they were asked with."""
+    provider = simulate()
+    rows = [{"prompt": "How big is the moon?", "custom_id": "moon"}, {"prompt": "How big is the sun?"}]
+    (folder / "in.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
+    options = ("-m", "openai/gpt-4o-mini", "--base-url", provider.url, "--temperature", "0.5")
+    ended = callgate("run", "in.jsonl", "-o", "out.jsonl", "--cache", "kept", "--quiet", *options)
+    assert ended.code == 0, ended.err
+    return options
+
+
+def test_stats_for_people_and_machines(filled: tuple[str, ...], callgate: Run) -> None:
+    told = callgate("cache", "stats", "kept").out
+    assert "2 answers" in told
+    assert "gpt-4o-mini" in told
+    found = orjson.loads(callgate("cache", "stats", "kept", "--json").out)
+    assert found["entries"] == 2
+    assert found["models"][0]["model"] == "gpt-4o-mini"
+    assert found["bytes"] > 4096
+    assert found["oldest"] <= found["newest"]
+
+
+def test_the_cache_may_come_from_the_environment(
+    filled: tuple[str, ...], callgate: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLGATE_CACHE", "kept")
+    assert "2 answers" in callgate("cache", "stats").out
+
+
+def test_export_to_stdout_and_to_a_file(filled: tuple[str, ...], callgate: Run, folder: Path) -> None:
+    ended = callgate("cache", "export", "kept")
+    entries = [orjson.loads(line) for line in ended.out.splitlines()]
+    assert [entry["request"]["messages"][-1]["content"] for entry in entries] == [
+        "How big is the moon?",
+        "How big is the sun?",
+    ]
+    assert all(entry["response"]["text"] for entry in entries)
+    assert "2 answers" in ended.err
+    assert KEY not in ended.out
+    callgate("cache", "export", "kept", "-o", "all.jsonl")
+    assert (folder / "all.jsonl").read_text() == ended.out
+    refused = callgate("cache", "export", "kept", "-o", "nowhere/all.jsonl")
+    assert refused.code == 2
+    assert "nowhere/all.jsonl: cannot be written" in refused.err
+
+
+def test_clear_some_or_all(filled: tuple[str, ...], callgate: Run) -> None:
+    assert "forgot 0 answers, 2 are left" in callgate("cache", "clear", "kept", "--older-than", "1h").out
+    assert "forgot 0 answers" in callgate("cache", "clear", "kept", "--model", "gpt-4o").out
+    assert "forgot 2 answers, 0 are left" in callgate("cache", "clear", "kept", "--yes").out
+
+
+def test_clear_asks_before_it_forgets_all(
+    filled: tuple[str, ...], callgate: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("typer.confirm", lambda text, abort: _decline(text))
+    assert callgate("cache", "clear", "kept").code != 0
+    assert "2 answers" in callgate("cache", "stats", "kept").out
+
+
+def _decline(text: str) -> None:
+    import typer
+
+    assert "Forget all 2 answers" in text
+    raise typer.Abort
+
+
+def test_explain_a_hit(filled: tuple[str, ...], callgate: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")  # looking needs no key
+    for which in (("--line", "1"), ("--line", "2"), ("--id", "moon")):
+        ended = callgate("cache", "explain", "in.jsonl", "--cache", "kept", *filled, *which)
+        assert "is in the cache" in ended.out, ended.err
+
+
+def test_explain_says_what_differs(filled: tuple[str, ...], callgate: Run) -> None:
+    options = [*filled[:-1], "0.7"]
+    told = callgate("cache", "explain", "in.jsonl", "--cache", "kept", *options).out
+    assert "in.jsonl:1 is not in the cache" in told
+    assert told.splitlines()[1:] == ["  request.temperature", "    asked: 0.7", "    kept:  0.5"]
+    found = orjson.loads(callgate("cache", "explain", "in.jsonl", "--cache", "kept", *options, "--json").out)
+    assert found["outcome"] == "miss"
+    assert found["differences"] == [{"where": "request.temperature", "asked": 0.7, "kept": 0.5}]
+    assert found["nearest"]["request"]["messages"][0]["content"] == "How big is the moon?"
+
+
+def test_explain_an_empty_cache_and_a_damaged_entry(filled: tuple[str, ...], callgate: Run) -> None:
+    with apsw.Connection("kept/cache.sqlite3") as connection:
+        connection.execute("UPDATE entries SET response = x'00'")
+    connection.close()
+    explain = ("cache", "explain", "in.jsonl", "--cache", "kept", *filled)
+    assert "but damaged; it is asked for anew" in callgate(*explain).out
+    callgate("cache", "clear", "kept", "--yes")
+    assert "which is empty" in callgate(*explain).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("stats", "nowhere"), "there is no cache in nowhere"),
+        (("clear", "kept", "--older-than", "soon"), "takes a number and one of s, m, h, d, w"),
+        (("explain", "in.jsonl", "--cache", "kept", "-m", "openai/m", "--line", "9"), "no row on line 9"),
+        (
+            ("explain", "in.jsonl", "--cache", "kept", "-m", "openai/m", "--id", "x"),
+            "no row with the custom_id 'x'",
+        ),
+    ],
+)
+def test_what_cannot_work_is_one_line_and_code_2(
+    filled: tuple[str, ...], callgate: Run, arguments: Any, said: str, folder: Path
+) -> None:
+    ended = callgate("cache", *arguments)
+    assert ended.code == 2
+    assert said in ended.err
+    assert len(ended.err.splitlines()) == 1
+    assert not (folder / "nowhere").exists()
