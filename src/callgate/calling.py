@@ -21,7 +21,8 @@ from enum import Enum
 from operator import itemgetter
 from typing import Any
 
-from callgate.errors import APIClientError, CallCancelledError
+from callgate.errors import APIClientError, CallCancelledError, SDKError
+from callgate.headers import Headers
 from callgate.response import Cost, Delta, Response, Usage
 
 __all__ = ["Calling", "Execution", "Failure", "NetworkRequestEvent", "RequestStatus", "mask_headers"]
@@ -174,7 +175,7 @@ class Calling:
         """Tokens of answers that were paid but not returned (they did not fit the schema)."""
         self.completed_by: str | None = None
         """The name of the backend that answered, when a fallback did."""
-        self.made_at = time.monotonic() if now is None else now
+        self.made_at = _now() if now is None else now
         self.queued_on: float | None = None
         self.processed_at: float | None = None
         self.called_at: float | None = None
@@ -194,7 +195,7 @@ class Calling:
         self.status = _QUEUED
 
     def bind(self, task: asyncio.Task[Any] | None) -> None:
-        """The task it runs in, for `cancel`. A calling cancelled before it ran does not start."""
+        """Tell the task it runs in, for `cancel`."""
         self._task = task
 
     @property
@@ -261,15 +262,16 @@ class Calling:
     def cancel(self) -> bool:
         """Cancel the call; it ends FAILED with `error_type` "CancelledError". False when it had ended.
 
-        A call that was only made, not yet invoked, ends at once and is refused when invoked later.
+        A call that has no task yet, because it was only made or waits behind a full queue, ends at once and
+        is never sent.
         """
         if self.ended_at is not None:
             return False
         self._cancel_requested = True
         if self._task is not None:
             self._task.cancel()
-        elif self.status is _PENDING:
-            self.fail(asyncio.CancelledError(), time.monotonic())
+        else:
+            self.fail(asyncio.CancelledError(), _now())
         return True
 
     @property
@@ -316,13 +318,13 @@ class Calling:
 
     @property
     def cost(self) -> Cost | None:
-        """What all of `usage` cost in US dollars; 0 from the cache; None when the price is not known."""
+        """What it cost in US dollars; an answer from the cache costs 0; None when the price is not known."""
         if self.pricer is None:
             return None
-        if self.cached:
-            return Cost(0.0, 0.0)
-        usage = self.usage
-        return None if usage is None else self.pricer(usage, self._response)
+        usage = self.spent if self.cached else self.usage
+        if usage is None:
+            return Cost(0.0, 0.0) if self.cached else None
+        return self.pricer(usage, self._response)
 
     @property
     def duration(self) -> float | None:
@@ -364,11 +366,11 @@ class Calling:
         return getattr(self._error, "status_code", None)
 
     @property
-    def response_headers(self) -> Mapping[str, str]:
-        """The headers of the last answer, of a failed call too."""
+    def response_headers(self) -> Headers:
+        """The headers of the last answer, of a failed call too; found by their names in any case."""
         if self._response is not None:
-            return self._response.headers
-        return self._error.headers if isinstance(self._error, APIClientError) else {}
+            return Headers(self._response.headers)
+        return Headers(self._error.headers if isinstance(self._error, APIClientError | SDKError) else {})
 
     @property
     def response_body(self) -> Any:
@@ -451,6 +453,14 @@ class Calling:
 
 
 NetworkRequestEvent = Calling
+
+
+def _now() -> float:
+    """The time of the running loop, whose clock the other moments are of; outside of one, the same clock."""
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return time.monotonic()
 
 
 def _utc(monotonic: float | None) -> datetime | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from callgate.headers import Headers
 from callgate.transport.http import HttpAnswer
 
 __all__ = [
@@ -17,28 +18,6 @@ __all__ = [
     "TextAnswer",
     "read_answer",
 ]
-
-
-class Headers(dict[str, str]):
-    """Headers by their names in any case.
-
-    >>> headers = Headers({"retry-after": "3"})
-    >>> headers["Retry-After"], headers.get("RETRY-AFTER"), "Retry-after" in headers
-    ('3', '3', True)
-    """
-
-    def __init__(self, headers: dict[str, str]) -> None:
-        super().__init__({name.lower(): value for name, value in headers.items()})
-
-    def __getitem__(self, name: str) -> str:
-        return super().__getitem__(name.lower())
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and super().__contains__(name.lower())
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The header's value, or `default`."""
-        return super().get(name.lower(), default)
 
 
 class _Told:
