@@ -33,7 +33,7 @@ from callgate.providers.chat_tools import (
 from callgate.providers.claude_models import DEFAULT_MAX_TOKENS, takes_output_format, thinking_fields
 from callgate.providers.strict_schema import strict_schema
 
-__all__ = ["REPLAY_NAME", "write_body"]
+__all__ = ["REPLAY_NAME", "content_blocks", "write_body"]
 
 REPLAY_NAME = "anthropic"
 
@@ -116,7 +116,7 @@ def _conversation(request: Mapping[str, Any]) -> tuple[Any, list[dict[str, Any]]
     system, turns = fold_conversation(
         request,
         system=_system_blocks,
-        user=_blocks,
+        user=content_blocks,
         assistant=_assistant_blocks,
         tool=lambda message: [_tool_result(message)],
     )
@@ -133,7 +133,7 @@ def _plain_if_only_text(blocks: list[dict[str, Any]]) -> Any:
 
 
 def _system_blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    blocks = _blocks(message)
+    blocks = content_blocks(message)
     if any(block["type"] != "text" for block in blocks):
         raise refuse("a system message holds text only; put pictures and files into a message of the user's")
     return blocks
@@ -143,7 +143,7 @@ def _assistant_blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     kept = replayed(message, REPLAY_NAME)
     if kept is not None:
         return kept
-    blocks = _blocks(message)
+    blocks = content_blocks(message)
     for use in read_tool_uses(message):
         blocks.append({"type": "tool_use", "id": fit_id(use.id), "name": use.name, "input": use.arguments})
     return blocks
@@ -151,7 +151,7 @@ def _assistant_blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _tool_result(message: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {"type": "tool_result", "tool_use_id": fit_id(result_id(message))}
-    content = _plain_if_only_text(_blocks(message))
+    content = _plain_if_only_text(content_blocks(message))
     if content:
         result["content"] = content
     for name in ("is_error", "cache_control"):
@@ -160,7 +160,12 @@ def _tool_result(message: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+def content_blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A message's content as blocks.
+
+    Raises:
+        InvalidRequestError: when a part of it cannot be said.
+    """
     return [_block(part, whole) for part, whole in read_parts(message.get("content"))]
 
 

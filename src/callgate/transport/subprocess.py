@@ -13,7 +13,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
@@ -69,15 +69,9 @@ class CommandOutput(Protocol):
 class Runner(Protocol):
     """What runs commands: `CommandRunner`, or something in memory in a test."""
 
-    def run(self, command: CommandRequest) -> _Running:
-        """An async context manager that gives the `CommandOutput`; leaving it ends the command."""
+    def run(self, command: CommandRequest) -> AbstractAsyncContextManager[CommandOutput]:
+        """Start the command and give its output; leaving the block ends the command."""
         ...
-
-
-class _Running(Protocol):
-    async def __aenter__(self) -> CommandOutput: ...
-
-    async def __aexit__(self, *details: object) -> bool | None: ...
 
 
 class CommandRunner:
