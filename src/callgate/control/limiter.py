@@ -64,7 +64,6 @@ class Limiter:
         self._in_flight = 0
         self._granted = 0
         self._paused_until = -math.inf
-        self._bottleneck: Bottleneck | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._time: Callable[[], float] = _before_time
         self._timer: asyncio.TimerHandle | None = None
@@ -193,7 +192,11 @@ class Limiter:
         while (head := line.head()) is not None:
             if head.announce(now):
                 continue  # which may have cancelled it
-            wait = self._wait_of(head, now)
+            if self._in_flight >= self._slots:
+                # Whoever releases looks again; only the deadlines in the line need the timer.
+                self._arm(line.next_deadline(), head.future.get_loop())
+                return
+            wait, _ = self._wait_of(head, now)
             if wait <= 0.0:
                 line.leave(head)
                 head.future.set_result(self._grant(head.tokens, now))
@@ -203,20 +206,15 @@ class Limiter:
             else:
                 self._arm(min(now + wait, line.next_deadline()), head.future.get_loop())
                 return
-        self._bottleneck = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _wait_of(self, head: Waiter, now: float) -> float:
-        wait: float
-        wait, self._bottleneck = self._rates.wait(head.tokens, now)
+    def _wait_of(self, head: Waiter, now: float) -> tuple[float, Bottleneck | None]:
+        """How long the head waits for its quota, and what for."""
+        wait, bottleneck = self._rates.wait(head.tokens, now)
         pause = self._paused_until - now
-        if pause > wait:
-            wait, self._bottleneck = pause, "paused"
-        if wait <= 0.0 and self._in_flight >= self._slots:
-            wait, self._bottleneck = math.inf, "concurrency"  # a release hands over
-        return wait
+        return (pause, "paused") if pause > wait else (wait, bottleneck)
 
     def _arm(self, when: float, loop: asyncio.AbstractEventLoop) -> None:
         timer = self._timer
@@ -268,7 +266,7 @@ class Limiter:
     def _settle(self, lease: Lease, tokens: float) -> None:
         now = self._time()
         self._rates.settle(lease, tokens, now)
-        if self._line.live:
+        if self._line.live and self._in_flight < self._slots:
             self._pump(now)
 
     def _refund(self, lease: Lease) -> None:
@@ -309,11 +307,12 @@ class Limiter:
 
         Args:
             lease: The call's lease, not released yet.
-            first_byte: Seconds until the first byte of the answer, where it is known. (The time of the whole
-                answer is no use: it follows the length of the output.)
+            first_byte: Seconds until the first byte of the answer, where it is known. (The time of one whole
+                answer tells little: it follows the length of the output.)
         """
         if self._adaptive is not None:
-            self._adaptive.on_success(self._time(), first_byte, self._in_flight)
+            now = self._time()
+            self._adaptive.on_success(now, now - lease.granted_at, self._in_flight, first_byte)
             self._count_slots()
 
     def pushed_back(self, lease: Lease) -> None:
@@ -374,7 +373,13 @@ class Limiter:
     @property
     def bottleneck(self) -> Bottleneck | None:
         """What the head of the line waits for; None when nobody waits."""
-        return self._bottleneck if self._line.live else None
+        head = self._line.head()
+        if head is None:
+            return None
+        wait, bottleneck = self._wait_of(head, self._time())
+        if wait <= 0.0 and self._in_flight >= self._slots:
+            return "concurrency"
+        return bottleneck
 
     def snapshot(self) -> LimiterSnapshot:
         """The state at this moment."""
