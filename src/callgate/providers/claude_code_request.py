@@ -161,5 +161,7 @@ def _no_results(message: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _since_the_last_answer(request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     messages = read_messages(request)
     last = max((at for at, message in enumerate(messages) if message["role"] == "assistant"), default=-1)
+    if last == len(messages) - 1:
+        raise refuse("there is nothing new to tell the session: the last message is the assistant's own")
     system = [message for message in messages[: max(last, 0)] if message["role"] in ("system", "developer")]
     return [*system, *messages[last + 1 :]]
