@@ -242,8 +242,8 @@ class TestByTrying:
             waiting = [start(limiter) for _ in range(3)]
             await asyncio.sleep(0)
             assert limiter.snapshot().concurrency == 2
-            for _ in range(3):
-                await asyncio.sleep(1)
+            await asyncio.sleep(1)
+            for _ in range(10):
                 limiter.succeeded(leases[0], first_byte=0.1)
             assert limiter.snapshot().concurrency == 3
             assert limiter.in_flight == 3
