@@ -113,6 +113,8 @@ class Connection(asyncio.Protocol):
         method = self._parser.get_method().decode("latin-1")
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         plan = self._provider.handle(method, self._url.decode("latin-1"), self._headers, body)
+        if method == "HEAD":
+            plan.chunks = ()  # the headers of the answer, content-length among them, and nothing else
         if self._plan is None and not self._waiting:
             self._begin(plan)
         else:

@@ -18,6 +18,7 @@ from callgate.testing.simulator.model_list import models_page
 from callgate.testing.simulator.options import Options
 from callgate.testing.simulator.plan import Chunk, Plan
 from callgate.testing.simulator.quota import Account, Debit, Shortage
+from callgate.testing.simulator.schemas import fault_in
 from callgate.testing.simulator.stats import KeyStats, Stats, Utilisation, content_of
 
 __all__ = ["SimulatedProvider"]
@@ -162,6 +163,7 @@ class SimulatedProvider:
         self._access.check(dialect.auth, request, key)
         request = _parsed(request)
         ask = dialect.read(request)
+        _check_schemas(ask)
         content = content_of({**request.body, **request.names} if request.names else request.body)
         ask.attempt = self.stats.arrived(content)
         if self.options.models is not None and ask.model not in self.options.models:
@@ -289,6 +291,9 @@ class SimulatedProvider:
 
     def _resource(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Plan:
         """What is no call of a model: the list of models, and the simulator's own pages."""
+        if method in ("GET", "HEAD") and path == "/":
+            dialects = [dialect.name for dialect in DIALECTS]
+            return _json(200, {"simulator": "callgate", "dialects": dialects, "stats": "/stats"})
         if (method, path) == ("GET", "/stats"):
             return _json(200, self.stats.as_dict(contents="contents=1" in query))
         if (method, path) == ("POST", "/reset"):
@@ -303,7 +308,16 @@ class SimulatedProvider:
             return _json(status, page)
         known = self._route(path) is not None
         message = f"{method} is not allowed on {path}." if known else f"Invalid URL ({method} {path})"
-        return self._refuse(OPENAI_CHAT, refusal_for(405 if known else 404, message), "")
+        code = "method_not_allowed" if known else "unknown_url"
+        return self._refuse(OPENAI_CHAT, Refusal(405 if known else 404, "invalid", message, code=code), "")
+
+
+def _check_schemas(ask: Ask) -> None:
+    fault = "" if ask.json_schema is None else fault_in(ask.json_schema)
+    for tool in ask.tools:
+        fault = fault or fault_in(tool.parameters, f"tool {tool.name!r}")
+    if fault:
+        raise Refusal(400, "invalid", f"Invalid schema: {fault}")
 
 
 def _parsed(request: Request) -> Request:

@@ -66,7 +66,8 @@ class AnthropicMessages(Dialect):
             raise invalid("model: Field required")
         require(model, str, "model", "a string")
         ask = Ask(self.name, model, request.body)
-        read_body(request.body, ask, request.headers["anthropic-version"])
+        version, betas = request.headers["anthropic-version"], request.headers.get("anthropic-beta", "")
+        read_body(request.body, ask, version, betas=betas)
         return ask
 
     def whole(self, reply: Reply) -> bytes:
@@ -120,7 +121,7 @@ class VertexAnthropic(AnthropicMessages):
         if "anthropic_version" not in body:
             raise invalid("anthropic_version: Field required")
         ask = Ask(self.name, request.names["model"], body)
-        read_body(body, ask, body["anthropic_version"], "vertex-2023-10-16")
+        read_body(body, ask, body["anthropic_version"], hosted="vertex-2023-10-16")
         ask.stream = request.names["method"] == "streamRawPredict"
         return ask
 

@@ -12,13 +12,16 @@ __all__ = ["read_body"]
 
 _IMAGE_CHARS = 4 * 1600  # Anthropic's price of a large image, in characters
 _LEAST_THINKING = 1024
+_ROLES = ("user", "assistant")
+_SYSTEM_BETA = "mid-conversation-system"
 _FIRST, _SECOND = "2023-06-01", "2026-10-21"
 
 
-def read_body(body: dict[str, Any], ask: Ask, version: Any, hosted: str = "") -> None:
+def read_body(body: dict[str, Any], ask: Ask, version: Any, *, hosted: str = "", betas: str = "") -> None:
     """Fill `ask` from a body without `model`. Raises Refusal naming the first thing that is wrong.
 
-    `version` is the API version that the request asks for; `hosted` another that this host knows.
+    `version` is the API version that the request asks for, `hosted` another that this host knows, and `betas`
+    what the request's `anthropic-beta` header asks for.
     """
     if version not in (_FIRST, _SECOND) and not (hosted and version == hosted):
         raise invalid(f"anthropic-version: {version!r} is not a valid version")
@@ -37,7 +40,7 @@ def read_body(body: dict[str, Any], ask: Ask, version: Any, hosted: str = "") ->
     require(messages, list, "messages", "an array")
     if not messages:
         raise invalid("messages: at least one message is required")
-    _read_messages(messages, ask)
+    _read_messages(messages, ask, (*_ROLES, "system") if _SYSTEM_BETA in betas else _ROLES)
     ask.input_chars += sum(len(text) for text in _texts(body.get("system"), "system"))
     _read_settings(body, ask)
     if body.get("tools"):
@@ -62,12 +65,12 @@ def _refuse_what_was_removed(body: dict[str, Any]) -> None:
                 raise invalid(f"messages.{index}: `citations` are not permitted in user messages")
 
 
-def _read_messages(messages: list[Any], ask: Ask) -> None:
+def _read_messages(messages: list[Any], ask: Ask, roles: tuple[str, ...]) -> None:
     called: list[str] = []
     for index, message in enumerate(messages):
         require(message, dict, f"messages.{index}", "an object")
         role, content = message.get("role"), message.get("content")
-        if role not in ("user", "assistant"):
+        if role not in roles:
             raise invalid(f"messages.{index}.role: Input should be 'user' or 'assistant'")
         if isinstance(content, str):
             if not content:
@@ -76,7 +79,9 @@ def _read_messages(messages: list[Any], ask: Ask) -> None:
         else:
             require(content, list, f"messages.{index}.content", "a string or an array")
             blocks = content
-        if role == "assistant":
+        if role == "system":
+            ask.input_chars += sum(len(text) for text in _texts(blocks, f"messages.{index}"))
+        elif role == "assistant":
             called = _read_assistant(blocks, index, ask)
         else:
             _read_user(blocks, index, called, ask)

@@ -21,6 +21,7 @@ __all__ = [
     "Reply",
     "Request",
     "invalid",
+    "listed",
     "missing",
     "pieces",
     "require",
@@ -29,6 +30,7 @@ __all__ = [
 
 Kind = Literal[
     "invalid",
+    "listed",
     "authentication",
     "permission",
     "not_found",
@@ -173,6 +175,14 @@ def require(value: Any, kinds: type | tuple[type, ...], name: str, wanted: str) 
         kinds = ()
     if not isinstance(value, kinds):
         raise invalid(f"Invalid type for '{name}': expected {wanted}.", name, "invalid_type")
+
+
+def listed(value: Any, name: str) -> list[Any]:
+    """The list that `value` is; an empty one for None. Raises a 400 for anything else."""
+    if value is None:
+        return []
+    require(value, list, name, "an array")
+    return list(value)
 
 
 def invalid(message: str, param: str | None = None, code: str | None = None) -> Refusal:

@@ -77,7 +77,7 @@ class BedrockInvoke(Bedrock):
             if name in body:
                 raise invalid(f"{name}: Extra inputs are not permitted")
         ask = Ask(self.name, request.names["model"], body)
-        read_body(body, ask, body["anthropic_version"], "bedrock-2023-05-31")
+        read_body(body, ask, body["anthropic_version"], hosted="bedrock-2023-05-31")
         ask.stream = request.names["method"] == "invoke-with-response-stream"
         return ask
 

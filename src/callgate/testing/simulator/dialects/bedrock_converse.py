@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import orjson
 
 from callgate.testing.simulator.answers import Answer, Ask, Finish, ToolSpec, count_tokens
-from callgate.testing.simulator.dialects.base import Event, Reply, Request, invalid, pieces, require
+from callgate.testing.simulator.dialects.base import Event, Reply, Request, invalid, listed, pieces, require
 from callgate.testing.simulator.dialects.bedrock import Bedrock, event_frame
 
 __all__ = ["BedrockConverse"]
@@ -33,7 +33,7 @@ class BedrockConverse(Bedrock):
         body = request.body
         ask = Ask(self.name, request.names["model"], body)
         _read_messages(body.get("messages"), ask)
-        for block in body.get("system") or ():
+        for block in listed(body.get("system"), "system"):
             require(block, dict, "system", "an array of objects")
             ask.input_chars += len(str(block.get("text", "")))
         _read_inference(body.get("inferenceConfig"), ask)
@@ -170,7 +170,7 @@ def _read_inference(config: Any, ask: Ask) -> None:
         require(temperature, (int, float), "inferenceConfig.temperature", "a number")
         if not 0 <= temperature <= 1:
             raise invalid("Value at 'inferenceConfig.temperature' must be less than or equal to 1")
-    ask.stop = tuple(str(one) for one in config.get("stopSequences") or () if one)
+    ask.stop = tuple(str(one) for one in listed(config.get("stopSequences"), "stopSequences") if one)
 
 
 def _read_tools(config: Any, ask: Ask) -> None:

@@ -17,6 +17,7 @@ from callgate.testing.simulator.dialects.base import (
     Reply,
     Request,
     invalid,
+    listed,
     pieces,
     require,
     sse,
@@ -214,7 +215,7 @@ def _read_config(config: Any, ask: Ask) -> None:
         if not 1 <= count <= 8:
             raise invalid("candidateCount must be in the range [1, 8].")
         ask.choices = count
-    ask.stop = tuple(str(one) for one in config.get("stopSequences") or () if one)
+    ask.stop = tuple(str(one) for one in listed(config.get("stopSequences"), "stopSequences") if one)
     schema = config.get("responseJsonSchema", config.get("responseSchema"))
     if isinstance(schema, dict):
         ask.json_schema = schema
@@ -235,7 +236,7 @@ def _read_tools(body: dict[str, Any], ask: Ask) -> None:
     specs = []
     for index, tool in enumerate(tools):
         require(tool, dict, f"tools[{index}]", "an object")
-        for function in _camel(tool).get("functionDeclarations") or ():
+        for function in listed(_camel(tool).get("functionDeclarations"), "functionDeclarations"):
             if not isinstance(function, dict) or not isinstance(function.get("name"), str):
                 raise invalid(f"tools[{index}].function_declarations: name is required")
             function = _camel(function)

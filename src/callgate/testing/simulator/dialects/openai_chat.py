@@ -26,7 +26,7 @@ from callgate.testing.simulator.options import HeaderFamily, RetryAfterForm
 __all__ = ["OpenAIChat", "OpenAICompletions", "openai_error", "read_schema", "read_tools"]
 
 _IMAGE_CHARS = 340  # an image in low detail costs 85 tokens
-_ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function"))
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _FINISH: dict[Finish, str] = {
     "stop": "stop",
     "length": "length",
@@ -297,7 +297,7 @@ def _read_settings(body: dict[str, Any], ask: Ask) -> None:
     stop = body.get("stop")
     if stop:
         require(stop, (str, list), "stop", "a string or an array of strings")
-        ask.stop = (stop,) if isinstance(stop, str) else tuple(str(one) for one in stop)
+        ask.stop = (stop,) if isinstance(stop, str) else tuple(str(one) for one in stop if one)
 
 
 def read_tools(tools: Any) -> Sequence[ToolSpec]:

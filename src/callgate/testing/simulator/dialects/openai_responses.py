@@ -90,7 +90,7 @@ def _read_input(given: Any, ask: Ask) -> None:
     items = [{"role": "user", "content": given}] if isinstance(given, str) else given
     if not items:
         raise invalid("Invalid 'input': empty array.", "input", "empty_array")
-    called: set[str] = set()
+    called: list[str] = []
     results: list[str] = []
     for index, item in enumerate(items):
         require(item, dict, f"input[{index}]", "an object")
@@ -100,7 +100,7 @@ def _read_input(given: Any, ask: Ask) -> None:
             if item.get("role") == "user":
                 ask.text, results = text, []
         elif kind == "function_call":
-            called.add(str(item.get("call_id")))
+            called.append(str(item.get("call_id")))
             ask.input_chars += len(str(item.get("arguments")))
         elif kind == "function_call_output":
             if item.get("call_id") not in called:
