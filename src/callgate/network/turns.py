@@ -183,8 +183,7 @@ class Turns:
     def give_back(self, charge: Charge, cost: float) -> None:
         """Put back what was taken, at most once: nothing was done with it."""
         _, now = self._bind()
-        window, slot, _ = charge
-        window.settle(slot, cost, 0.0, now)
+        charge[0].settle(charge[1], cost, 0.0, now)  # in the window it was debited in
         self._plan = None
         self._pump(now)
 
