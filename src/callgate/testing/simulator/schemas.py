@@ -11,7 +11,8 @@ _SCHEMAS = ("items", "additionalProperties")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _MAPS = ("properties", "$defs", "definitions")
 _NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
-_COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties")
+_LEAST = ("minItems", "minLength", "minProperties")
+_COUNTS = (*_LEAST, "maxItems", "maxLength", "maxProperties")
 _MOST = 10_000
 _DEEPEST = 60
 
@@ -52,8 +53,10 @@ def _fault_in_words(schema: dict[str, Any], where: str) -> str:
         value = schema.get(name, 1)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"{where}.{name}: has to be a number"
-        if name in _COUNTS and not 0 <= value <= _MOST:
-            return f"{where}.{name}: has to lie in 0 to {_MOST}"
+        if name in _COUNTS and value < 0:
+            return f"{where}.{name}: must not be negative"
+        if name in _LEAST and value > _MOST:  # an instance of it has to be made
+            return f"{where}.{name}: must not be above {_MOST}"
     if schema.get("multipleOf", 1) <= 0:
         return f"{where}.multipleOf: has to be above 0"
     return ""
