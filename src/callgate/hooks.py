@@ -17,7 +17,7 @@ from callgate.errors import ConfigurationError
 __all__ = ["Hook", "HookPhase", "HookRegistry"]
 
 Hook = Callable[..., Any]
-"""`fn(event, **kwargs)`, sync or async; `event` is the calling."""
+"""`fn(event, **kwargs)` or `fn(event)`, sync or async; `event` is the calling, the kwargs hold `phase`."""
 
 _log = logging.getLogger("callgate")
 
@@ -56,7 +56,8 @@ class HookRegistry:
     __slots__ = ("_hooks",)
 
     def __init__(self, hooks: Mapping[HookPhase, Hook | Iterable[Hook]] | None = None) -> None:
-        self._hooks: dict[HookPhase, list[Hook]] = {phase: [] for phase in HookPhase}
+        # Each with whether it takes `phase`.
+        self._hooks: dict[HookPhase, list[tuple[Hook, bool]]] = {phase: [] for phase in HookPhase}
         for phase, given in (hooks or {}).items():
             for hook in [given] if callable(given) else given:
                 self.register(phase, hook)
@@ -74,14 +75,15 @@ class HookRegistry:
             raise ConfigurationError(f"unknown hook phase {phase!r}; use one of {phases}") from None
         if not callable(hook):
             raise ConfigurationError(f"a hook is a function, not {type(hook).__name__}")
-        self._hooks[known].append(hook)
+        self._hooks[known].append((hook, _takes_phase(hook)))
 
     def unregister(self, phase: HookPhase, hook: Hook) -> bool:
         """Remove a hook; False when it was not there."""
-        if hook not in self._hooks[phase]:
-            return False
-        self._hooks[phase].remove(hook)
-        return True
+        for index, (known, _) in enumerate(self._hooks[phase]):
+            if known == hook:
+                del self._hooks[phase][index]
+                return True
+        return False
 
     def has(self, phase: HookPhase) -> bool:
         """Whether anybody listens to this phase."""
@@ -94,9 +96,9 @@ class HookRegistry:
             Exception: whatever a hook raises in a phase before the call. After it, it is logged, and the
                 others still run.
         """
-        for hook in tuple(self._hooks[phase]):
+        for hook, takes_phase in tuple(self._hooks[phase]):
             try:
-                result = hook(event, phase=phase)
+                result = hook(event, phase=phase) if takes_phase else hook(event)
                 if inspect.isawaitable(result):
                     await result
             except Exception:
@@ -107,3 +109,11 @@ class HookRegistry:
     def __repr__(self) -> str:
         counts = ", ".join(f"{phase.name}={len(found)}" for phase, found in self._hooks.items() if found)
         return f"<HookRegistry {counts or 'empty'}>"
+
+
+def _takes_phase(hook: Hook) -> bool:
+    try:
+        parameters = inspect.signature(hook).parameters
+    except (TypeError, ValueError):  # a builtin that does not tell, such as `print`
+        return False
+    return "phase" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
