@@ -13,6 +13,7 @@ import pytest
 
 from callgate.errors import ConfigurationError, InvalidRequestError, ResponseTooLargeError
 from callgate.transport.subprocess import CommandOutput, CommandRequest, CommandRunner
+from tests.processes import gone
 
 ENV = {"PATH": os.environ["PATH"]}
 
@@ -45,18 +46,6 @@ def python(code: str, *args: str, stdin: bytes = b"", env: dict[str, str] | None
 
 async def read_all(output: CommandOutput) -> bytes:
     return b"".join([piece async for piece in output])
-
-
-async def gone(pid: int) -> None:
-    """Wait until there is no such process (a zombie that nobody reaps counts as gone)."""
-    while True:
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            return
-        if stat.rpartition(")")[2].split()[0] in "ZX":
-            return
-        await asyncio.sleep(0.01)
 
 
 def test_stdin_goes_in_and_stdout_comes_out(run: Callable[..., Any]) -> None:

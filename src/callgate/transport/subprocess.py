@@ -53,9 +53,13 @@ class CommandOutput(Protocol):
     """What a running command says. Iterate it for its stdout in pieces, until it has ended.
 
     Attributes:
+        pid: Its process id, and that of its process group.
         returncode: Its exit status once it has ended (negative: killed by that signal), else None.
         stderr: The end of what it wrote there, at most 8 KiB.
     """
+
+    @property
+    def pid(self) -> int: ...
 
     @property
     def returncode(self) -> int | None: ...
@@ -177,6 +181,10 @@ class _Child(asyncio.SubprocessProtocol):
     # -- called by the reader ----------------------------------------------------------------------------
 
     @property
+    def pid(self) -> int:
+        return self._transport.get_pid()
+
+    @property
     def returncode(self) -> int | None:
         return self._transport.get_returncode()
 
@@ -253,7 +261,7 @@ class _Child(asyncio.SubprocessProtocol):
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):
             # It leads a session, so its process id is also that of its group.
-            os.killpg(self._transport.get_pid(), number)
+            os.killpg(self.pid, number)
 
 
 def _check_arguments(command: CommandRequest) -> None:
