@@ -48,17 +48,13 @@ def test_without_failures_there_is_no_errors_file(output: str, result: Make) -> 
     assert not os.path.exists(errors_path(output))
 
 
-def test_lines_are_with_the_system_after_one_turn_of_the_loop(output: str, result: Make) -> None:
-    async def main() -> None:
-        async with Journal(output) as journal:
-            journal.write(result(0))
-            journal.write(result(1))
-            assert os.path.getsize(output) == 0
-            await asyncio.sleep(0)
-            assert len(lines(output)) == 2
-            journal.sync()
-
-    asyncio.run(main())
+def test_a_line_is_with_the_system_when_write_returns(output: str, result: Make) -> None:
+    journal = Journal(output)
+    for count in (1, 2):
+        journal.write(result(count))
+        assert len(lines(output)) == count
+    journal.sync()
+    journal.close()
 
 
 def test_it_goes_on_and_the_errors_file_starts_afresh(output: str, result: Make) -> None:
@@ -157,81 +153,69 @@ class FullDisk:
 def test_a_full_disk_leaves_whole_lines_and_is_told(
     output: str, result: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    journal = Journal(output)
     first = encode_result(result(0))
-
-    async def main() -> None:
-        async with Journal(output) as journal:
-            journal.append(first)
-            await asyncio.sleep(0)
-            FullDisk(monkeypatch, 30)
+    journal.append(first)
+    FullDisk(monkeypatch, 30)
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"out\.jsonl: cannot be written: No space left on device$"):
             journal.write(result(1))
-            journal.write(result(2))
-            await asyncio.sleep(0)
-            with pytest.raises(InputError, match=r"out\.jsonl: cannot be written: No space left on device$"):
-                journal.write(result(3))
-
-    with pytest.raises(
-        InputError, match="No space left on device; 2 results are lost and will be asked for again"
-    ):
-        asyncio.run(main())
     assert Path(output).read_bytes() == first
+    with pytest.raises(InputError, match="No space left on device; 2 results are lost"):
+        journal.close()
+    assert Path(output).read_bytes() == first
+    Journal(output).close()
 
 
 def test_room_made_in_time_saves_what_could_not_be_written(
     output: str, result: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def main() -> None:
-        disk = FullDisk(monkeypatch, 30)
-        async with Journal(output) as journal:
-            journal.write(result(0))
-            await asyncio.sleep(0)
-            disk.room = 100_000
+    disk = FullDisk(monkeypatch, 30)
+    journal = Journal(output)
+    with pytest.raises(InputError):
+        journal.write(result(0))
+    disk.room = 100_000
+    journal.write(result(1))
+    journal.close()
+    assert [line["line"] for line in lines(output)] == [1, 2]
 
-    asyncio.run(main())
-    assert len(lines(output)) == 1
+
+def open_pipe(tmp_path: Path) -> tuple[str, int]:
+    path = str(tmp_path / "pipe")
+    os.mkfifo(path)
+    return path, os.open(path, os.O_RDONLY | os.O_NONBLOCK)
 
 
 def test_a_pipe_takes_both_kinds_and_a_closed_one_is_told(tmp_path: Path, result: Make) -> None:
-    path = str(tmp_path / "pipe")
-    os.mkfifo(path)
-    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-
-    async def main() -> None:
-        async with Journal(path) as journal:
-            assert not journal.resumable
-            journal.write(result(0))
-            journal.write(result(1, error=ValueError("bad")))
-            await asyncio.sleep(0)
-            found = [orjson.loads(line) for line in os.read(reader, 100_000).splitlines()]
-            assert [line["line"] for line in found] == [1, 2]
-            os.close(reader)
-            journal.write(result(2))
-            await asyncio.sleep(0)
-            with pytest.raises(InputError, match="Broken pipe"):
-                journal.write(result(3))
-
+    path, reader = open_pipe(tmp_path)
+    journal = Journal(path)
+    assert not journal.resumable
+    journal.write(result(0))
+    journal.write(result(1, error=ValueError("bad")))
+    found = [orjson.loads(line) for line in os.read(reader, 100_000).splitlines()]
+    assert [line["line"] for line in found] == [1, 2]
+    os.close(reader)
+    with pytest.raises(InputError, match="Broken pipe"):
+        journal.write(result(2))
     with pytest.raises(InputError, match="1 results are lost"):
-        asyncio.run(main())
+        journal.close()
     assert not os.path.exists(errors_path(path))
 
 
-def test_a_pipe_that_takes_a_part_keeps_the_rest_for_later(
+def test_a_pipe_that_takes_a_part_gets_the_rest_later(
     tmp_path: Path, result: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = str(tmp_path / "pipe")
-    os.mkfifo(path)
-    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    path, reader = open_pipe(tmp_path)
     first, second = encode_result(result(0)), encode_result(result(1))
-
-    async def main() -> None:
-        disk = FullDisk(monkeypatch, len(first))
-        async with Journal(path) as journal:
-            journal.append(first)
-            journal.append(second)
-            await asyncio.sleep(0)
-            disk.room = 100_000
-
-    asyncio.run(main())
+    disk = FullDisk(monkeypatch, 0)
+    journal = Journal(path)
+    with pytest.raises(InputError):
+        journal.append(first)
+    disk.room = len(first)
+    with pytest.raises(InputError):
+        journal.append(second)
+    disk.room = 100_000
+    journal.close()
     assert os.read(reader, 100_000) == first + second
     os.close(reader)
 

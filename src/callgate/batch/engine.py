@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+)
 from contextlib import aclosing
 from typing import Any
 
@@ -54,7 +62,11 @@ class Engine:
         self._draining = False
 
     async def run(
-        self, rows: Feed | Iterable[Record] | AsyncIterable[Record], *, guard: FailureGuard | None = None
+        self,
+        rows: Feed | Iterable[Record] | AsyncIterable[Record],
+        *,
+        guard: FailureGuard | None = None,
+        on_result: Callable[[RowResult], None] | None = None,
     ) -> AsyncGenerator[RowResult, None]:
         """Call for every row; the results come in the order in which the calls end.
 
@@ -64,6 +76,9 @@ class Engine:
         Args:
             rows: Read as they are needed. An iterable must not wait for others; an async iterable may.
             guard: When to stop because all rows fail in the same way; None: the usual measure.
+            on_result: Called with each result at once, before another row is begun in its place: who writes
+                it down here can be killed at any moment and has lost no more than what was in flight. What
+                it raises ends the run.
 
         Raises:
             BatchStoppedError: after the results so far, when all rows fail in the same way.
@@ -71,19 +86,23 @@ class Engine:
         """
         feed = self._feed(rows)
         guard = guard or FailureGuard()
-        limiter = self.model.limiter
-        pool = Pool(self._call, feed, in_line=lambda: limiter.waiting, most=self._most, at_first=_PROBE)
+
+        def judge(result: RowResult) -> None:
+            if on_result is not None:
+                on_result(result)
+            guard.note(result.calling)
+            if guard.verdict is not None:
+                pool.drain()
+            elif result.ok:
+                pool.open_up()
+
+        pool = Pool(self._call, feed, has_room=self._has_room, most=self._most, at_first=_PROBE, on_end=judge)
         self._pool = pool
         if self._draining:
             pool.drain()
         try:
             async with aclosing(pool.results()) as results:
                 async for result in results:
-                    guard.note(result.calling)
-                    if result.ok:
-                        pool.open_up()
-                    elif guard.verdict is not None:
-                        pool.drain()
                     yield result
         finally:
             feed.close()
@@ -121,6 +140,9 @@ class Engine:
 
     def _call(self, row: Row) -> Awaitable[Calling]:
         return self.model.invoke(request_payload=row.request)
+
+    def _has_room(self) -> bool:
+        return self.model.limiter.waiting == 0
 
     def _feed(self, rows: Feed | Iterable[Record] | AsyncIterable[Record]) -> Feed:
         if isinstance(rows, Feed):

@@ -82,7 +82,7 @@ class FailureGuard:
     '2 rows failed in the same way and none was answered: 401: no such key'
     """
 
-    def __init__(self, *, hopeless: int = 4, others: int = 20) -> None:
+    def __init__(self, *, hopeless: int = 3, others: int = 20) -> None:
         self.verdict: SameFailure | None = None
         """What stops the batch, once something does."""
         self._hopeless = hopeless

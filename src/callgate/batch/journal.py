@@ -1,8 +1,9 @@
 """Writing what came of each row so that a kill loses nothing: the output itself is the journal.
 
-Lines are appended whole, grouped by turn of the event loop, straight to the operating system: once `write`
-has returned and the turn is over, a killed process takes nothing with it. `sync` asks for the disk as well,
-against a power cut. A line that a kill tore is cut off at the next start. One lock keeps a second run off.
+Lines are appended whole, straight to the operating system: once `write` has returned, a killed process takes
+nothing with it. (A buffer would save a microsecond a row, and lose a loop turn's worth of answers that are
+paid for.) `sync` asks for the disk as well, against a power cut. A line that a kill tore is cut off at the
+next start. One lock keeps a second run off.
 """
 
 from __future__ import annotations
@@ -63,8 +64,6 @@ class Journal:
         """What earlier runs have answered."""
         self.cut = 0
         """How many bytes of a torn last line were cut off."""
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._planned_flush: asyncio.Handle | None = None
         self._answers = _open(output)
         self._failures = self._answers
         try:
@@ -86,67 +85,56 @@ class Journal:
     # -- writing -----------------------------------------------------------------------------------------
 
     def write(self, result: RowResult) -> None:
-        """Take one result; it is with the operating system at the end of this turn of the loop.
+        """Write one result; when this returns, the operating system has it.
 
         Raises:
-            InputError: when an earlier one could not be written (the disk is full, the pipe is closed).
+            InputError: when it cannot be written (the disk is full, the pipe is closed). It is kept, and
+                tried once more by `close`.
         """
         self.append(encode_result(result), failed=not result.ok)
 
     def append(self, line: bytes, *, failed: bool = False) -> None:
-        """Take one encoded line, with its line end; otherwise as `write`."""
+        """Write one encoded line, with its line end; otherwise as `write`."""
         file = self._failures if failed else self._answers
-        if file.error is not None:
-            raise file.error
         file.pending.append(line)
-        if self._planned_flush is None:
-            if self._loop is None:
-                self._loop = asyncio.get_running_loop()
-            self._planned_flush = self._loop.call_soon(self.flush)
-
-    def flush(self) -> None:
-        """Hand everything taken so far to the operating system; a failure is raised by the next `write`."""
-        if self._planned_flush is not None:
-            self._planned_flush.cancel()
-            self._planned_flush = None
-        self._answers.flush()
-        self._failures.flush()
+        file.flush()
 
     def sync(self) -> None:
-        """Bring what was flushed to the disk. May take long: call it in a thread."""
+        """Bring what was written to the disk. May take long: call it in a thread."""
         self._answers.sync()
         self._failures.sync()
 
     def close(self) -> None:
-        """Flush, sync and close; the errors file is removed when it holds none.
+        """Sync and close; the errors file is removed when it holds none.
 
         Raises:
-            InputError: when something taken could not be written, saying how many rows.
+            InputError: when something still cannot be written, saying how many rows.
         """
         if self._answers.closed:
             return
-        self._answers.error = self._failures.error = None  # room may have been made since: try once more
-        self.flush()
-        lost = len(self._answers.pending)
-        error = self._answers.error or self._failures.error
-        self.sync()
-        if self._failures is not self._answers:
-            lost += len(self._failures.pending)
-            if self._failures.size == 0:
-                os.unlink(self.errors)
-            self._failures.close()
-        self._answers.close()
+        error: InputError | None = None
+        files = {self._answers.fd: self._answers, self._failures.fd: self._failures}.values()
+        for file in files:
+            try:
+                file.flush()  # room may have been made since
+            except InputError as caught:
+                error = caught
+            file.sync()
+        lost = sum(len(file.pending) for file in files)
+        if self._failures is not self._answers and self._failures.size == 0:
+            os.unlink(self.errors)
+        for file in files:
+            file.close()
         if error is not None:
             raise InputError(f"{error}; {lost} results are lost and will be asked for again") from error
 
     async def __aenter__(self) -> Journal:
-        self._loop = asyncio.get_running_loop()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.flush()  # here, so that no flush of the loop's can run beside the thread's
+        # In a thread, as syncing may take long; shielded, as closing must not be cut off.
         await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self.close))
 
     # -- starting ----------------------------------------------------------------------------------------
@@ -176,16 +164,13 @@ class Journal:
         if self.cut:
             file.cut(good)
         if lacks_end:
-            file.pending.append(b"\n")
-            file.flush()
-            if file.error is not None:
-                raise file.error
+            self.append(b"\n")
 
 
 class _LineFile:
     """An append-only file of whole lines."""
 
-    __slots__ = ("closed", "error", "fd", "name", "pending", "regular", "size")
+    __slots__ = ("closed", "fd", "name", "pending", "regular", "size")
 
     def __init__(self, fd: int, name: str) -> None:
         self.fd = fd
@@ -194,7 +179,6 @@ class _LineFile:
         self.regular = stat.S_ISREG(status.st_mode) and fd != 1
         self.size = status.st_size if self.regular else 0
         self.pending: list[bytes] = []
-        self.error: InputError | None = None
         self.closed = False
 
     def cut(self, size: int) -> None:
@@ -202,27 +186,23 @@ class _LineFile:
         self.size = size
 
     def flush(self) -> None:
-        if not self.pending or self.error is not None or self.closed:
+        """Write what is pending; on failure whole lines are left, and the rest stays pending."""
+        if not self.pending:
             return
-        data = memoryview(b"".join(self.pending))
+        data = self.pending[0] if len(self.pending) == 1 else b"".join(self.pending)
         written = 0
         try:
             while written < len(data):
-                written += os.write(self.fd, data[written:])
+                written += os.write(self.fd, data[written:] if written else data)
         except OSError as error:
-            self._give_up(error, written)
-            return
+            if self.regular:
+                os.ftruncate(self.fd, self.size)
+            else:
+                while written >= len(self.pending[0]):
+                    written -= len(self.pending.pop(0))
+            raise InputError(f"cannot be written: {error.strerror}", source=self.name) from None
         self.size += written
         self.pending.clear()
-
-    def _give_up(self, error: OSError, written: int) -> None:
-        """Leave whole lines only; what was not written stays pending."""
-        if self.regular:
-            os.ftruncate(self.fd, self.size)
-        else:
-            while self.pending and written >= len(self.pending[0]):
-                written -= len(self.pending.pop(0))
-        self.error = InputError(f"cannot be written: {error.strerror}", source=self.name)
 
     def sync(self) -> None:
         if self.regular and not self.closed:

@@ -25,14 +25,16 @@ class Pool:
     Args:
         call: Makes the call for a row and returns it when it has ended; does not raise for a failed call.
         feed: The rows.
-        in_line: How many calls stand in the limiter's line now.
+        has_room: Whether one call more could be let through now, so that another worker is of use.
         most: Never more workers than this.
         at_first: Never more than this until `open_up()`: a failure that every row would meet shall show on a
             handful of them.
+        on_end: Told of each result at once, before its worker begins the next row. What it raises ends the
+            run as an error of a call does.
 
     Example::
 
-        pool = Pool(call, PulledFeed(source.blocks()), in_line=lambda: limiter.waiting, most=1024)
+        pool = Pool(call, PulledFeed(source.blocks()), has_room=lambda: limiter.waiting == 0, most=1024)
         async for result in pool.results():
             print(result)
     """
@@ -42,9 +44,10 @@ class Pool:
         call: Callable[[Row], Awaitable[Calling]],
         feed: Feed,
         *,
-        in_line: Callable[[], int],
+        has_room: Callable[[], bool],
         most: int,
         at_first: int | None = None,
+        on_end: Callable[[RowResult], None] | None = None,
     ) -> None:
         self.feed = feed
         self.in_flight = 0
@@ -52,7 +55,8 @@ class Pool:
         self.abandoned = 0
         """Rows begun whose call was cancelled; nothing came of them."""
         self._call = call
-        self._in_line = in_line
+        self._has_room = has_room
+        self._on_end = on_end
         self._all = most
         self._most = most if at_first is None else min(most, at_first)
         self._workers: set[asyncio.Task[None]] = set()
@@ -106,7 +110,7 @@ class Pool:
     # -- the inside --------------------------------------------------------------------------------------
 
     def _grow(self) -> None:
-        if len(self._workers) < self._most and self._in_line() == 0:
+        if len(self._workers) < self._most and self._has_room():
             self._add_worker()
 
     def _add_worker(self) -> None:
@@ -126,7 +130,10 @@ class Pool:
                 raise
             finally:
                 self.in_flight -= 1
-            ended.append(RowResult(row, calling))
+            result = RowResult(row, calling)
+            if self._on_end is not None:
+                self._on_end(result)
+            ended.append(result)
             self._tell()
             if len(ended) >= self._all:
                 self._room.clear()

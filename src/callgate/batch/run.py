@@ -14,6 +14,7 @@ from callgate.batch.feed import Feed, PulledFeed, ThreadFeed
 from callgate.batch.finished import Finished
 from callgate.batch.journal import Journal
 from callgate.batch.meter import Meter, Progress, holding_back
+from callgate.batch.results import RowResult
 from callgate.batch.rows import Row
 from callgate.batch.sources import Source
 from callgate.batch.tally import Tally
@@ -156,13 +157,17 @@ class BatchRun:
 
     async def _call_all(self, journal: Journal) -> None:
         tally = self.tally
-        async with aclosing(self.engine.run(self._feed(journal.finished))) as results:
-            async for result in results:
-                try:
-                    journal.write(result)
-                except InputError as error:
-                    raise _OutputError(str(error)) from error
-                tally.note(result)
+
+        def record(result: RowResult) -> None:
+            try:
+                journal.write(result)
+            except InputError as error:
+                raise _OutputError(str(error)) from error
+            tally.note(result)
+
+        async with aclosing(self.engine.run(self._feed(journal.finished), on_result=record)) as results:
+            async for _ in results:
+                pass
         if self.total is None and not self._interrupted:
             self.total = self.skipped + tally.ended
 

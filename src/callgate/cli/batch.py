@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -146,11 +147,17 @@ async def _run(options: RunOptions, source: Source, settings: dict[str, Any]) ->
         # Only now: a wrong setting or a bad row must not touch the output of an earlier run.
         batch = BatchRun(Engine(model), source)
         batch.check()
-        async with Journal(options.output, overwrite=options.overwrite) as journal:
-            with open_display(batch, quiet=options.quiet) as display:
-                handlers = _Interrupts(batch, display)
-                with handlers:
-                    return await batch.run(journal)
+        summary: Summary | None = None
+        try:
+            async with Journal(options.output, overwrite=options.overwrite) as journal:
+                with open_display(batch, quiet=options.quiet) as display, _Interrupts(batch, display):
+                    summary = await batch.run(journal)
+        except InputError as error:
+            if summary is None:
+                raise
+            # Closing told that not everything could be written.
+            summary = replace(summary, ending="output", message=str(error))
+        return summary
 
 
 class _Interrupts:
