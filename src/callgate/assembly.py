@@ -23,7 +23,7 @@ from callgate.layers.breaker import breaker_layer
 from callgate.layers.cache import cache_layer
 from callgate.layers.deadline import deadline_layer
 from callgate.layers.fallback import Alternative, fallback_layer
-from callgate.layers.limit import limit_layer
+from callgate.layers.limit import Pushback, limit_layer
 from callgate.layers.observe import observe_layer
 from callgate.layers.retry import retry_layer
 from callgate.layers.structure import structure_layer
@@ -201,7 +201,10 @@ def make_layers(
     """The layers of a model. Their order is `pipeline`'s."""
     retry: RetryConfig | None = getattr(backend, "retry_config", _DEFAULT_RETRY)
     breaker = getattr(backend, "circuit_breaker", None)
-    limit = limit_layer(executor.limiter, clock, account=account, rng=rng, dispatched=executor.dispatched)
+    pushback = Pushback(rng) if retry is None else Pushback(rng, longest=retry.max_retry_after)
+    limit = limit_layer(
+        executor.limiter, clock, account=account, pushback=pushback, dispatched=executor.dispatched
+    )
     if rate_limiter is not None:
         limit = _both(_passing(rate_limiter), limit)
     return Layers(

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
+from callgate.backends.api_call import ApiCall, Returned429, api_call_backend
 from callgate.calling import Calling
 from callgate.control.adaptive import AdaptiveConcurrency
 from callgate.control.limiter import Limiter
@@ -22,12 +22,9 @@ from callgate.errors import ConfigurationError
 from callgate.layers.limit import Pushback, limit_layer
 from callgate.layers.observe import observe_layer
 from callgate.pipeline import Layers, Service, pipeline
-from callgate.providers.quota_headers import read_retry_after
 from callgate.response import Response
 
 __all__ = ["Executor"]
-
-ApiCall = Callable[[], Awaitable[Any]]
 
 
 class _State(Enum):
@@ -91,8 +88,8 @@ class Executor:
         )
         self._state = _State.NEW
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._rng = random.Random()
-        self._pushback = Pushback(self._rng)
+        self._pushback = Pushback(random.Random())
+        self._layers = Layers()
         self._live: set[Calling] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._queued: set[Calling] = set()
@@ -109,15 +106,41 @@ class Executor:
         return self._state is _State.RUNNING
 
     async def start(self) -> None:
-        """Take calls from now on. Starting twice changes nothing; after a stop it starts again."""
+        """Take calls from now on. Starting twice changes nothing; after a stop it starts again.
+
+        Raises:
+            RuntimeError: while a stop is under way, or when it runs in another event loop.
+        """
         self.open()
 
     def open(self) -> None:
         """What `start` does, for those who cannot await; called within a running loop."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop and self._loop.is_closed():
+            self._forget_loop()
+        if self._state is _State.DRAINING:
+            raise RuntimeError("the executor is stopping; start it again when stop() has returned")
         if self._state is _State.RUNNING:
+            self._check_running()
             return
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._state = _State.RUNNING
+        self._layers = Layers(
+            observe=observe_layer(loop.time),
+            retry=_answer_with_429,
+            limit=limit_layer(self.limiter, loop.time, pushback=self._pushback, dispatched=self.dispatched),
+        )
+
+    def _forget_loop(self) -> None:
+        """Its loop was closed before it was stopped: what was left died with that."""
+        self._state = _State.STOPPED
+        self._live.clear()
+        self._tasks.clear()
+        self._queued.clear()
+        self._backlog.clear()
+        self._wants_room.clear()
+        self._promised = 0
+        self._idle = None
 
     async def stop(self, graceful: bool = True) -> None:
         """Take no more calls and return when none is left.
@@ -204,7 +227,7 @@ class Executor:
             metadata=metadata,
             now=asyncio.get_running_loop().time(),
         )
-        self.enqueue(calling, self._service_for(api_call_coroutine))
+        self.enqueue(calling, pipeline(api_call_backend(api_call_coroutine), self._layers))
         return calling
 
     def enqueue(self, calling: Calling, service: Service) -> None:
@@ -314,37 +337,19 @@ class Executor:
         if drained and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
-    # -- the service of submit_task ----------------------------------------------------------------------
-
-    def _service_for(self, api_call: ApiCall) -> Service:
-        loop = asyncio.get_running_loop()
-
-        async def backend(calling: Calling) -> Response:
-            response = _response_from(await api_call())
-            if response.status_code == 429:
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                # The only place for a wall clock: Retry-After may be a date.
-                retry_after = read_retry_after(headers, time.time())
-                self.limiter.pause_until(self._pushback.pause(loop.time(), retry_after))
-            return response
-
-        limit = limit_layer(self.limiter, loop.time, rng=self._rng, dispatched=self.dispatched)
-        return pipeline(backend, Layers(observe=observe_layer(loop.time), limit=limit))
-
     def __repr__(self) -> str:
         return f"<Executor {self._state.value} queued={len(self._queued)} {self.limiter!r}>"
 
 
+def _answer_with_429(call: Service) -> Service:
+    async def answered(calling: Calling) -> Response:
+        try:
+            return await call(calling)
+        except Returned429 as pushed_back:
+            return pushed_back.response
+
+    return answered
+
+
 def _quota(rate: float | None, period: float, capacity: float | None) -> Quota | None:
     return None if rate is None else Quota(rate, period, capacity)
-
-
-def _response_from(result: Any) -> Response:
-    """What `api_call_coroutine` gave, as a response."""
-    if isinstance(result, Response):
-        return result
-    status, headers, body = 200, {}, result
-    if isinstance(result, tuple) and len(result) == 3 and isinstance(result[0], int):
-        status, headers, body = result[0], dict(result[1] or {}), result[2]
-    text = body if isinstance(body, str) else ""
-    return Response(text=text, data=body, raw=body, headers=headers, status_code=status)

@@ -39,14 +39,26 @@ class Account(Protocol):
 
 
 class Pushback:
-    """How long the line pauses after a 429 that names no time: longer with every one in a row."""
+    """How long the line pauses after a 429.
 
-    __slots__ = ("_base", "_ceiling", "_in_a_row", "_rng", "_until")
+    As long as the provider says, if anybody would wait that long; otherwise longer with every 429 in a row.
 
-    def __init__(self, rng: random.Random, *, base: float = 1.0, ceiling: float = 60.0) -> None:
+    Args:
+        rng: Where jitter comes from.
+        base, ceiling: Seconds; the first pause of its own, and the longest.
+        longest: Seconds; who names more is not obeyed, because no call waits for it: each that comes next
+            has to find out soon, and end.
+    """
+
+    __slots__ = ("_base", "_ceiling", "_in_a_row", "_longest", "_rng", "_until")
+
+    def __init__(
+        self, rng: random.Random, *, base: float = 1.0, ceiling: float = 60.0, longest: float = 120.0
+    ) -> None:
         self._rng = rng
         self._base = base
         self._ceiling = ceiling
+        self._longest = longest
         self._in_a_row = 0
         self._until = 0.0
 
@@ -59,7 +71,7 @@ class Pushback:
             self._in_a_row += 1
             backoff = min(self._ceiling, self._base * 2.0 ** (self._in_a_row - 1))
             self._until = now + backoff * (0.5 + self._rng.random() / 2)
-        if retry_after is not None:
+        if retry_after is not None and retry_after <= self._longest:
             # The provider's word is a floor; what comes on top keeps many clients from coming back as one.
             return now + retry_after * (1.0 + 0.05 * self._rng.random())
         return self._until
@@ -74,7 +86,7 @@ def limit_layer(
     clock: Callable[[], float],
     *,
     account: Account | None = None,
-    rng: random.Random,
+    pushback: Pushback,
     dispatched: Callable[[Calling], None] | None = None,
 ) -> Layer:
     """Admit each attempt through the limiter.
@@ -83,14 +95,13 @@ def limit_layer(
         limiter: Where the line is.
         clock: The loop's clock, in seconds.
         account: What a call costs; None: only what the calling itself says.
-        rng: Where jitter comes from.
-        dispatched: Told of each calling that leaves the line.
+        pushback: How long the line pauses after a 429; one for each limiter and provider.
+        dispatched: Told of each calling that leaves the line, admitted or refused.
 
     Raises (in the service):
         DeadlineExceededError: when it cannot be admitted before its deadline.
         QuotaTooSmallError: when it costs more than the whole quota.
     """
-    pushback = Pushback(rng)
 
     def settle(lease: Lease, calling: Calling, response: Response) -> None:
         if account is None:
@@ -122,9 +133,14 @@ def limit_layer(
         calling.status = _QUEUED
         if calling.queued_on is None:
             calling.queued_on = clock()
-        return await limiter.acquire(
-            tokens, front=calling.attempts > 0, deadline=calling.deadline, on_head=next_in_line
-        )
+        try:
+            return await limiter.acquire(
+                tokens, front=calling.attempts > 0, deadline=calling.deadline, on_head=next_in_line
+            )
+        except BaseException:
+            if dispatched is not None:
+                dispatched(calling)
+            raise
 
     def wrap(call: Service) -> Service:
         async def admitted(calling: Calling) -> Response:
