@@ -94,7 +94,6 @@ class Calling:
         "_headers",
         "_number",
         "_response",
-        "_task",
         "_waiters",
         "answer_type",
         "attempts",
@@ -121,6 +120,7 @@ class Calling:
         "sink",
         "spent",
         "status",
+        "task",
         "timeout",
         "wire",
     )
@@ -184,7 +184,8 @@ class Calling:
         self._response: Response | None = None
         self._error: BaseException | None = None
         self._waiters: list[asyncio.Future[None]] | None = None
-        self._task: asyncio.Task[Any] | None = None
+        self.task: asyncio.Task[Any] | None = None
+        """The task it runs in, for `cancel` and for the watch on its time."""
         self._cancel_requested = False
 
     # -- its way -----------------------------------------------------------------------------------------
@@ -196,7 +197,7 @@ class Calling:
 
     def bind(self, task: asyncio.Task[Any] | None) -> None:
         """Tell the task it runs in, for `cancel`."""
-        self._task = task
+        self.task = task
 
     @property
     def cancel_requested(self) -> bool:
@@ -223,7 +224,7 @@ class Calling:
 
     def _end(self, now: float) -> None:
         self.ended_at = now
-        self._task = None
+        self.task = None
         self.wire = None
         if self._waiters is not None:
             waiters, self._waiters = self._waiters, None
@@ -268,8 +269,8 @@ class Calling:
         if self.ended_at is not None:
             return False
         self._cancel_requested = True
-        if self._task is not None:
-            self._task.cancel()
+        if self.task is not None:
+            self.task.cancel()
         else:
             self.fail(asyncio.CancelledError(), _now())
         return True

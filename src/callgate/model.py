@@ -36,6 +36,7 @@ from callgate.control.limiter import Limiter
 from callgate.errors import CallCancelledError
 from callgate.executor import Executor
 from callgate.hooks import HookPhase, HookRegistry
+from callgate.layers.structure import answer_format
 from callgate.pipeline import Layers, Service, pipeline
 from callgate.portal import Portal
 from callgate.providers.reservation import TokenAccount
@@ -337,8 +338,7 @@ class iModel:
     @staticmethod
     def _ask_for_structure(calling: Calling, response_model: type[BaseModel]) -> None:
         calling.answer_type = response_model
-        schema = {"name": response_model.__name__, "schema": response_model.model_json_schema()}
-        asked = {"response_format": {"type": "json_schema", "json_schema": schema}}
+        asked = {"response_format": answer_format(response_model)}
         calling.payload = {**asked, **calling.payload}
         calling.request = {**asked, **calling.request}
 
@@ -358,8 +358,7 @@ class iModel:
             service = self._ready()
         executor = self.executor
         executor.enter(calling)
-        task = asyncio.current_task()
-        calling.bind(task)
+        task = calling.task = asyncio.current_task(self._loop)
         try:
             await service(calling)
         except asyncio.CancelledError:

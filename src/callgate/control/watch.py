@@ -1,0 +1,130 @@
+"""Ends what takes too long: one timer, however many are watched.
+
+`asyncio.timeout` makes a timer for each call, and most calls end long before it fires. Here a call that is
+watched costs one entry in a heap, and the loop sees a single timer, that of the earliest end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from heapq import heapify, heappop, heappush
+
+__all__ = ["Watch", "Watched"]
+
+# Below this many dead entries nobody tidies up; above it, when they are more than the living.
+_FEW = 64
+
+
+class Watched:
+    """One task and when its time is up (loop's clock, seconds)."""
+
+    __slots__ = ("_cancelling", "_settled", "ended", "expired", "task", "when")
+
+    def __init__(self, task: asyncio.Task[object], when: float) -> None:
+        self.task = task
+        self.when = when
+        self.ended = False
+        self.expired = False
+        self._settled = False
+        # Cancellations that are not ours, so that ours can be told from them later.
+        self._cancelling = task.cancelling()
+
+    def __lt__(self, other: Watched) -> bool:
+        return self.when < other.when
+
+    def was_it(self) -> bool:
+        """Whether a `CancelledError` that just came is the watch's doing, and nobody else's.
+
+        It then counts as dealt with, as `asyncio.timeout` does it: the task goes on.
+        """
+        if not self.expired or self._settled:
+            return False
+        self._settled = True
+        return self.task.uncancel() <= self._cancelling
+
+
+class Watch:
+    """Cancels each watched task when its time is up. Belongs to one event loop.
+
+    Example::
+
+        watched = watch.begin(asyncio.current_task(), seconds=60.0)
+        try:
+            return await send()
+        except asyncio.CancelledError:
+            if watched.was_it():
+                raise TimeoutError from None
+            raise
+        finally:
+            watch.end(watched)
+    """
+
+    __slots__ = ("_dead", "_heap", "_loop", "_timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._heap: list[Watched] = []
+        self._dead = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, task: asyncio.Task[object], seconds: float) -> Watched:
+        """Watch a task from now on, for so many seconds."""
+        return self.begin_until(task, self._loop.time() + seconds)
+
+    def begin_until(self, task: asyncio.Task[object], when: float) -> Watched:
+        """Watch a task until a moment of the loop's clock."""
+        watched = Watched(task, when)
+        heap = self._heap
+        heappush(heap, watched)
+        if heap[0] is watched:
+            self._arm()
+        return watched
+
+    def end(self, watched: Watched) -> None:
+        """Watch it no more. Its entry is dropped when its time comes, or when there are many such."""
+        if watched.ended:
+            # What was awaited may have answered our cancellation with a result, or with another error.
+            watched.was_it()
+            return
+        watched.ended = True
+        self._dead += 1
+        if self._dead > _FEW and 2 * self._dead > len(self._heap):
+            self._heap = [each for each in self._heap if not each.ended]
+            heapify(self._heap)
+            self._dead = 0
+            self._arm()
+
+    def _arm(self) -> None:
+        """Set the one timer to the earliest end; an earlier one that stands already looks for itself."""
+        timer = self._timer
+        if not self._heap:
+            if timer is not None:
+                timer.cancel()
+                self._timer = None
+            return
+        when = self._heap[0].when
+        if timer is not None:
+            if timer.when() <= when:
+                return
+            timer.cancel()
+        self._timer = self._loop.call_at(when, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        heap = self._heap
+        while heap and (heap[0].ended or heap[0].when <= now):
+            watched = heappop(heap)
+            if watched.ended:
+                self._dead -= 1
+            else:
+                # Counted as ended here, so that `end` does not look for it in the heap.
+                watched.ended = watched.expired = True
+                watched.task.cancel()
+        self._arm()
+
+    def __len__(self) -> int:
+        return len(self._heap) - self._dead
+
+    def __repr__(self) -> str:
+        return f"<Watch {len(self)} watched>"
