@@ -12,6 +12,7 @@ import orjson
 from callgate.backends.tool import Tool
 from callgate.calling import Calling
 from callgate.errors import ToolError
+from callgate.providers.chat_request import REPLAY
 from callgate.response import Response, ToolCall, Usage
 
 __all__ = ["ToolRun", "run_tools"]
@@ -88,8 +89,11 @@ async def run_tools(
 
 
 def _asked(response: Response) -> dict[str, Any]:
+    # Signed thoughts must go back as they came; a dialect that did not make them leaves them out.
+    kept = {REPLAY: response.metadata[REPLAY]} if REPLAY in response.metadata else {}
     return {
         "role": "assistant",
+        **kept,
         "content": response.text or None,
         "tool_calls": [
             {

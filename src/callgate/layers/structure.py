@@ -2,23 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import json
+import re
+from collections.abc import Awaitable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from callgate.calling import Calling
-from callgate.errors import InvalidAnswerError
+from callgate.errors import ConfigurationError, InvalidAnswerError
 from callgate.pipeline import Layer, Service
+from callgate.providers.strict_schema import strict_schema
 from callgate.response import Response, Usage
 
-__all__ = ["extract_json", "structure_layer"]
+__all__ = ["answer_format", "find_json", "structure_layer"]
+
+_UNFIT_FOR_NAME = re.compile(r"[^a-zA-Z0-9_-]+")
+_MOST_CANDIDATES = 100
+_MOST_PROBLEMS = 10
+_decoder = json.JSONDecoder()
+
+
+@lru_cache(maxsize=128)
+def answer_format(answer_type: type[BaseModel]) -> Mapping[str, Any]:
+    """The `response_format` that asks for answers of this type; to be shared, never changed.
+
+    Where constrained decoding can express the schema, it is closed and "strict": the model then fills every
+    field, those with a default too. Elsewhere it is sent as it is, and the answer validated all the same.
+
+    Raises:
+        ConfigurationError: (a ValueError) when it is no pydantic model, or one of something else than an
+            object: providers take nothing else.
+
+    >>> class Planet(BaseModel):
+    ...     name: str
+    ...     moons: int = 0
+    >>> answer_format(Planet)["json_schema"]["schema"]["required"]
+    ['name', 'moons']
+    """
+    if not (isinstance(answer_type, type) and issubclass(answer_type, BaseModel)):
+        raise ConfigurationError(f"response_model is a pydantic model class, not {answer_type!r}")
+    schema = answer_type.model_json_schema()
+    if schema.get("type", "object") != "object":
+        raise ConfigurationError(
+            f"response_model {answer_type.__name__} is of type {schema['type']}; providers answer with"
+            " objects, so wrap it in a model with one field"
+        )
+    name = _UNFIT_FOR_NAME.sub("_", answer_type.__name__)[:64]
+    closed = strict_schema(schema)
+    if closed is None:
+        return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
+    _require_all(closed)
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": closed, "strict": True}}
+
+
+def _require_all(schema: Any) -> None:
+    """As strict mode wants it: every property required, no defaults, nothing beside a reference."""
+    if not isinstance(schema, dict):
+        return
+    schema.pop("default", None)
+    if "$ref" in schema:
+        for name in schema.keys() - {"$ref", "$defs", "definitions"}:
+            del schema[name]
+    if "properties" in schema:
+        schema["required"] = list(schema["properties"])
+    for name in ("properties", "$defs", "definitions"):
+        for inner in schema.get(name, {}).values():
+            _require_all(inner)
+    for name in ("anyOf", "allOf"):
+        for inner in schema.get(name, ()):
+            _require_all(inner)
+    _require_all(schema.get("items"))
 
 
 def structure_layer(max_asks: int = 3) -> Layer:
     """Validate the answer of a calling that has an `answer_type`; a calling without one is left alone.
 
     An answer that does not fit is shown to the model with the error and asked for again, up to `max_asks`
-    times in all. What the discarded answers used is kept in `calling.spent`.
+    times in all. What the discarded answers used is kept in `calling.spent`. An answer that calls tools is
+    passed on as it is; one that was cut off or withheld would be so again, and is not asked for anew.
 
     Raises (in the service):
         InvalidAnswerError: when no answer fitted, or when a stream's did not.
@@ -34,18 +97,19 @@ def structure_layer(max_asks: int = 3) -> Layer:
             asked = calling.payload
             for ask in range(1, max_asks + 1):
                 response = await call(calling)
+                if response.tool_calls:
+                    return response
                 try:
-                    response.parsed = answer_type.model_validate_json(extract_json(response.text))
+                    response.parsed = _validated(response.text, answer_type)
                 except ValidationError as error:
-                    if response.usage is not None:
+                    if response.usage is not None and not calling.cached:
                         calling.spent = (calling.spent or Usage()) + response.usage
-                    if ask == max_asks or calling.delivered:
+                    hopeless = calling.delivered or response.finish_reason in ("length", "content_filter")
+                    if ask == max_asks or hopeless:
                         raise _misfit(calling, answer_type, response, error, ask) from error
-                    calling.payload = {
-                        **asked,
-                        "messages": [*asked["messages"], *_complaint(response, error)],
-                    }
+                    calling.payload = _asked_again(asked, response, error)
                     calling.wire = None
+                    calling.cached = False
                 else:
                     return response
             raise AssertionError("unreachable: the last ask returns or raises")
@@ -55,40 +119,78 @@ def structure_layer(max_asks: int = 3) -> Layer:
     return wrap
 
 
-def extract_json(text: str) -> str:
-    """The JSON in an answer: models like to wrap it in a Markdown fence or a sentence."""
-    stripped = text.strip()
-    if stripped.startswith(("{", "[")):
-        return stripped
-    starts = [at for at in (stripped.find("{"), stripped.find("[")) if at >= 0]
-    end = max(stripped.rfind("}"), stripped.rfind("]"))
-    if not starts or end < min(starts):
-        return stripped
-    return stripped[min(starts) : end + 1]
+def _validated(text: str, answer_type: type[BaseModel]) -> BaseModel:
+    """The first JSON in the text that fits.
+
+    Raises:
+        ValidationError: of the first JSON in it, or of the text itself when there is none.
+    """
+    first: ValidationError | None = None
+    for candidate in find_json(text):
+        try:
+            return answer_type.model_validate_json(candidate)
+        except ValidationError as error:
+            first = first or error
+    if first is not None:
+        raise first
+    return answer_type.model_validate_json(text)
 
 
-def _complaint(response: Response, error: ValidationError) -> list[dict[str, str]]:
+def find_json(text: str) -> Iterator[str]:
+    """The JSON objects and lists in a text, outermost ones only: models like to wrap theirs in a Markdown
+    fence or a sentence.
+
+    >>> list(find_json('Sure! {"a": [1]} is the answer.'))
+    ['{"a": [1]}']
+    """
+    at = 0
+    for _ in range(_MOST_CANDIDATES):
+        starts = [start for start in (text.find("{", at), text.find("[", at)) if start >= 0]
+        if not starts:
+            return
+        at = min(starts)
+        try:
+            _, end = _decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            at += 1
+        else:
+            yield text[at:end]
+            at = end
+
+
+def _asked_again(asked: Mapping[str, Any], response: Response, error: ValidationError) -> dict[str, Any]:
+    """The request once more, with the answer that did not fit and what is wrong with it."""
     problems = "\n".join(
         f"- {'.'.join(map(str, problem['loc'])) or 'the answer'}: {problem['msg']}"
-        for problem in error.errors(include_url=False, include_input=False)[:10]
+        for problem in error.errors(include_url=False, include_input=False)[:_MOST_PROBLEMS]
     )
-    return [
-        {"role": "assistant", "content": response.text or "(nothing)"},
-        {
-            "role": "user",
-            "content": f"That answer does not fit the schema:\n{problems}\nAnswer again with the JSON alone.",
-        },
-    ]
+    complaint = f"That answer does not fit the schema:\n{problems}\nAnswer again with the JSON alone."
+    answer = response.text or "(nothing)"
+    if asked.get("messages") is None and isinstance(asked.get("prompt"), str):
+        return {**asked, "prompt": f"{asked['prompt']}\n\n{answer}\n\n{complaint}\n\n"}
+    said = [{"role": "assistant", "content": answer}, {"role": "user", "content": complaint}]
+    for name in ("messages", "input"):
+        before = asked.get(name)
+        if isinstance(before, str):
+            before = [{"role": "user", "content": before}]
+        if before is not None:
+            return {**asked, name: [*before, *said]}
+    return dict(asked)
 
 
 def _misfit(
     calling: Calling, answer_type: type[BaseModel], response: Response, error: ValidationError, asks: int
 ) -> InvalidAnswerError:
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(map(str, first["loc"])) or "the answer"
+    if response.finish_reason == "length":
+        why = "the answer was cut off; raise max_tokens"
+    elif response.finish_reason == "content_filter":
+        why = "the provider withheld the answer"
+    else:
+        first = error.errors(include_url=False, include_input=False)[0]
+        why = f"the last: {'.'.join(map(str, first['loc'])) or 'the answer'}: {first['msg']}"
     return InvalidAnswerError(
-        f"call {calling.request_id}: no answer fitted {answer_type.__name__} in {asks} asks; the last:"
-        f" {where}: {first['msg']}",
+        f"call {calling.request_id}: no answer fitted {answer_type.__name__} in {asks}"
+        f" {'ask' if asks == 1 else 'asks'}; {why}",
         status_code=response.status_code,
         response_content=response.raw,
         headers=response.headers,

@@ -61,8 +61,13 @@ _OWN_BLOCKS = frozenset(
 )  # fmt: skip
 
 
-def write_body(request: Mapping[str, Any], model: str) -> dict[str, Any]:
+def write_body(request: Mapping[str, Any], model: str, *, holds_to_schema: bool = True) -> dict[str, Any]:
     """The body, without what differs between hosts: `model`, `stream`, `anthropic_version`.
+
+    Args:
+        request: The one request format.
+        model: Its name, which tells what it can.
+        holds_to_schema: Whether the host holds answers and tool calls to a JSON schema, for models that can.
 
     Raises:
         InvalidRequestError: when something in the request cannot be said.
@@ -90,7 +95,7 @@ def write_body(request: Mapping[str, Any], model: str) -> dict[str, Any]:
         body["stop_sequences"] = stop
     if request.get("user") is not None and "metadata" not in body:
         body["metadata"] = {"user_id": request["user"]}
-    strict = takes_output_format(model)
+    strict = holds_to_schema and takes_output_format(model)
     _write_tools(body, request, strict)
     wanted = read_answer_format(request.get("response_format"))
     if wanted is not None:

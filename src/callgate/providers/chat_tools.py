@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from callgate.providers.chat_request import refuse
-from callgate.providers.json_reading import read_arguments
+from callgate.providers.json_reading import read_arguments, write_json
 
 __all__ = [
     "ANSWER_TOOL",
@@ -17,6 +17,7 @@ __all__ = [
     "ToolChoice",
     "ToolUse",
     "answer_function",
+    "describe_answer",
     "fit_id",
     "read_answer_format",
     "read_function",
@@ -179,6 +180,15 @@ def answer_function(wanted: AnswerFormat) -> Function:
     if wanted.description:
         description += f" The answer: {wanted.description}"
     return Function(ANSWER_TOOL, description, {"type": "object", **schema})
+
+
+def describe_answer(wanted: AnswerFormat) -> str:
+    """The form of the answer in words, for providers that cannot be held to a schema."""
+    if wanted.schema is None:
+        return "Answer with one JSON object and nothing else."
+    about = f" It is: {wanted.description}" if wanted.description else ""
+    schema = write_json(wanted.schema).decode()
+    return f"Answer with JSON that fits this JSON schema, and with nothing else.{about}\n{schema}"
 
 
 def result_id(message: Mapping[str, Any]) -> str:

@@ -35,6 +35,7 @@ DAY = 86_400.0
 
 # OpenAI's reasoning families refuse `max_tokens`, which their own older models and all others understand.
 _REASONING_FAMILIES = re.compile(r"(?:o\d|gpt-[5-9])")
+_NO_MODEL = re.compile(r"(?!)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,14 @@ class ChatQuirks:
         stream_options: Whether it accepts `stream_options`; those that do not send the usage unasked.
         completion_tokens_for: Models, by a pattern at the start of the name, that want `max_tokens` under
             the name `max_completion_tokens`.
+        schema_models: Models, by a pattern at the start of the name, that can be held to a JSON schema; the
+            others are told it in the prompt. None: all can.
     """
 
     renamed: tuple[tuple[str, str], ...] = ()
     stream_options: bool = True
     completion_tokens_for: re.Pattern[str] | None = None
+    schema_models: re.Pattern[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,7 @@ _ALL = (
         counts_cache_reads=False,
         requests_period=DAY,
         price_provider="groq",
+        quirks=ChatQuirks(schema_models=re.compile(r"openai/gpt-oss|moonshotai/kimi|meta-llama/llama-4")),
     ),
     Host(
         provider="openrouter",
@@ -178,6 +183,7 @@ _ALL = (
         api_key_env="DEEPSEEK_API_KEY",
         window="none",
         price_provider="deepseek",
+        quirks=ChatQuirks(schema_models=_NO_MODEL),
     ),
     Host(
         provider="together",

@@ -11,6 +11,7 @@ from typing import Any
 
 from callgate.errors import APIClientError
 from callgate.providers.chat_request import REPLAY
+from callgate.providers.chat_tools import AnswerFormat, describe_answer, read_answer_format
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.hosts import ChatQuirks
 from callgate.providers.json_reading import read_object, write_json
@@ -36,7 +37,7 @@ class OpenAIChat:
 
     def __init__(self, quirks: ChatQuirks | None = None) -> None:
         self._quirks = quirks or ChatQuirks()
-        self._translates = bool(self._quirks.renamed or self._quirks.completion_tokens_for)
+        self._translates = self._quirks != ChatQuirks()
 
     def encode(
         self, request: Mapping[str, Any], *, stream: bool = False, path: str | None = None
@@ -97,9 +98,26 @@ class OpenAIChat:
             and wants_completion_tokens.match(str(request.get("model")))
         ):
             renamed["max_tokens"] = "max_completion_tokens"
+        schema_models = self._quirks.schema_models
+        if schema_models is not None and not schema_models.match(str(request.get("model"))):
+            wanted = read_answer_format(request.get("response_format"))
+            if wanted is not None and wanted.schema is not None:
+                request = _with_schema_in_words(request, wanted)
         if not renamed:
             return request
         return {renamed.get(name, name): value for name, value in request.items()}
+
+
+def _with_schema_in_words(request: Mapping[str, Any], wanted: AnswerFormat) -> dict[str, Any]:
+    """The request with the schema in its system message; that the answer is JSON stays the host's matter."""
+    told = describe_answer(wanted)
+    messages = list(request.get("messages") or ())
+    first = messages[0] if messages else None
+    if isinstance(first, Mapping) and first.get("role") == "system" and type(first.get("content")) is str:
+        messages[0] = {**first, "content": f"{first['content']}\n\n{told}"}
+    else:
+        messages.insert(0, {"role": "system", "content": told})
+    return {**request, "messages": messages, "response_format": {"type": "json_object"}}
 
 
 def _without_replays(messages: list[Any]) -> list[Any]:

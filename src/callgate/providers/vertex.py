@@ -63,7 +63,11 @@ class Vertex:
             if path is None:
                 wire.path = f"{parent}/endpoints/openapi{wire.path}"
             return wire
-        written = {"anthropic_version": _ANTHROPIC_VERSION, **write_body(body, model)}
+        # Google forbids structured outputs unless an organisation permits them, a forced tool never.
+        written = {
+            "anthropic_version": _ANTHROPIC_VERSION,
+            **write_body(body, model, holds_to_schema=False),
+        }
         if stream:
             written["stream"] = True
         if path is None:
