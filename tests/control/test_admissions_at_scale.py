@@ -72,19 +72,30 @@ class Crowd:
         return self.requests[-1].at
 
 
-@pytest.mark.parametrize(
-    ("quota", "admissions"),
-    [
-        pytest.param(Quota(1000, 1.0), 450_000, id="1000-a-second"),
-        pytest.param(Quota(10, 1.0), 10_000, id="10-a-second"),
-        pytest.param(Quota(6_000, 60.0), 120_000, id="6000-a-minute-paced"),
-        pytest.param(Quota(600, 60.0, capacity=600), 20_000, id="600-a-minute-all-at-once"),
-        pytest.param(Quota(500, 10.0, capacity=20), 50_000, id="small-bursts"),
-        pytest.param(Quota(300, 3.0, capacity=900), 100_000, id="a-burst-on-top"),
-        pytest.param(Quota(7, 0.01), 50_000, id="a-short-period"),
-        pytest.param(Quota(3, 60.0), 1_000, id="3-a-minute"),
-    ],
-)
+# Together with the two below: a million.
+REQUESTS = {
+    "1000 a second": (Quota(1000, 1.0), 600_000),
+    "10 a second": (Quota(10, 1.0), 10_000),
+    "6000 a minute, paced": (Quota(6_000, 60.0), 100_000),
+    "600 a minute, all at once": (Quota(600, 60.0, capacity=600), 20_000),
+    "small bursts": (Quota(500, 10.0, capacity=20), 30_000),
+    "a burst on top": (Quota(300, 3.0, capacity=900), 50_000),
+    "a short period": (Quota(7, 0.01), 30_000),
+    "3 a minute": (Quota(3, 60.0), 1_000),
+}
+MISJUDGED = {"half": (0.4, 0.6), "double": (1.8, 2.2), "either": (0.5, 2.0)}
+SETTLED = 30_000
+ALL_THREE = 70_000
+
+
+def test_they_are_a_million_together() -> None:
+    assert (
+        sum(admissions for _, admissions in REQUESTS.values()) + len(MISJUDGED) * SETTLED + ALL_THREE
+        >= 1_000_000
+    )
+
+
+@pytest.mark.parametrize(("quota", "admissions"), REQUESTS.values(), ids=REQUESTS)
 def test_no_window_ever_holds_more_and_99_percent_are_used(quota: Quota, admissions: int) -> None:
     crowd = Crowd(Limiter(requests=quota), random.Random(1), admissions)
     run_virtual(crowd.run(callers=200), start=1000.0)
@@ -98,13 +109,13 @@ def test_no_window_ever_holds_more_and_99_percent_are_used(quota: Quota, admissi
     assert utilisation(crowd.requests, quota.per_second, start, start + whole) >= 0.99
 
 
-@pytest.mark.parametrize("misjudged", [(0.4, 0.6), (1.8, 2.2), (0.5, 2.0)], ids=["half", "double", "either"])
+@pytest.mark.parametrize("misjudged", MISJUDGED.values(), ids=MISJUDGED)
 def test_tokens_settled_far_from_their_estimates_never_overfill_a_window_as_it_was_known(
     misjudged: tuple[float, float],
 ) -> None:
     quota = Quota(100_000, 60.0)
     limiter = Limiter(concurrency=50, tokens=quota)
-    crowd = Crowd(limiter, random.Random(2), 60_000, costs=(10, 400), misjudged=misjudged, duration=0.2)
+    crowd = Crowd(limiter, random.Random(2), SETTLED, costs=(10, 400), misjudged=misjudged, duration=0.2)
     run_virtual(crowd.run(callers=120))
     worst = fullest_known_window(crowd.settled, quota.period)
     assert worst.amount <= quota.rate, worst
@@ -117,7 +128,7 @@ def test_tokens_settled_far_from_their_estimates_never_overfill_a_window_as_it_w
 def test_requests_tokens_and_concurrency_hold_together() -> None:
     requests, tokens = Quota(3_000, 60.0), Quota(400_000, 60.0)
     limiter = Limiter(concurrency=40, requests=requests, tokens=tokens)
-    crowd = Crowd(limiter, random.Random(3), 90_000, costs=(1, 250), duration=0.5)
+    crowd = Crowd(limiter, random.Random(3), ALL_THREE, costs=(1, 250), duration=0.5)
     run_virtual(crowd.run(callers=200))
     assert fullest_window(crowd.requests, 60.0).amount <= requests.rate
     assert fullest_window(crowd.tokens, 60.0).amount <= tokens.rate

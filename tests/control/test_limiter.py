@@ -137,6 +137,9 @@ class TestAdmission:
     def test_a_cost_over_the_whole_quota_is_refused_at_once(self, tokens: float) -> None:
         async def main() -> None:
             limiter = Limiter(tokens=Quota(100), name="small")
+            limiter.check_fits(100)
+            with pytest.raises(QuotaTooSmallError):
+                limiter.check_fits(tokens)
             with pytest.raises(QuotaTooSmallError, match="'small' never admits more than 100") as caught:
                 await limiter.acquire(tokens)
             assert caught.value.surely_unsent
@@ -362,6 +365,21 @@ class TestCancellation:
             ]
             lease.release()
             assert (await limiter.acquire()).order == 2
+
+        run_virtual(main())
+
+    def test_close_and_a_cancellation_at_one_moment_end_the_call_once(self) -> None:
+        async def main() -> None:
+            limiter = Limiter(concurrency=1)
+            await limiter.acquire()
+            waiting = start(limiter)
+            await settled()
+            limiter.close(CallCancelledError("stopped"))
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            assert waiting.cancelled()
+            assert (limiter.waiting, limiter.in_flight) == (0, 1)
+            gc.collect()  # an error that nobody fetched would be told of now
 
         run_virtual(main())
 

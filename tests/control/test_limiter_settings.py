@@ -190,6 +190,17 @@ class TestByTheProvider:
 
         run_virtual(main())
 
+    def test_what_remains_is_said_of_the_providers_window_where_there_are_two(self) -> None:
+        async def main() -> None:
+            limiter = Limiter(requests=Quota(10, 1.0))
+            limiter.learn(QuotaNews("requests", limit=300, period=60.0))
+            lease = await limiter.acquire()
+            await limiter.acquire()
+            limiter.learn(QuotaNews("requests", limit=300, remaining=5, period=60.0), lease)
+            assert (requests(limiter).level, requests(limiter).learned) == (4, True)
+
+        run_virtual(main())
+
     def test_answers_that_were_overtaken_by_newer_ones_are_dropped(self) -> None:
         async def main() -> None:
             limiter = Limiter(requests=Quota(100, 1.0))

@@ -225,6 +225,11 @@ class TestReservations:
         assert waits == [0.0, 0.0, 1.004, 1.004, 2.008, 2.008]
         assert round(window.reserve(1, 2.5), 3) == 0.512
 
+    def test_whole_windows_of_others_ahead_are_waited_for(self) -> None:
+        window = RateWindow(Quota(100, 1.0), 0.0)
+        for total, windows in ((100, 0), (101, 1), (200, 1), (300, 2), (300 * (1 + 1e-9), 2), (301, 3)):
+            assert window.eta(total - 1, 1, 0.0) == pytest.approx(windows * 1.004)
+
     @given(
         rate=st.integers(1, 50),
         period=st.sampled_from([0.5, 1.0, 10.0, 60.0]),

@@ -151,9 +151,7 @@ class Limiter:
     def _refuse_hopeless(self, tokens: float, front: bool, deadline: float | None, now: float) -> None:
         if not tokens >= 0.0:
             raise ConfigurationError(f"a call cannot cost {tokens!r} tokens")
-        too_small = self._too_small(tokens)
-        if too_small is not None:
-            raise too_small
+        self.check_fits(tokens)
         if deadline is None:
             return
         wait = self._predict(tokens, front, now)
@@ -232,11 +230,8 @@ class Limiter:
         while (waiter := self._line.overdue(now)) is not None:
             self._line.leave(waiter)
             if not waiter.future.done():
-                waiter.future.set_exception(
-                    DeadlineExceededError(
-                        f"the call's deadline passed while it waited for {self._label()}; nothing was sent"
-                    )
-                )
+                error = f"the call's deadline passed while it waited for {self._label()}; nothing was sent"
+                waiter.future.set_exception(DeadlineExceededError(error))
         self._pump(now)
 
     def _abandon(self, waiter: Waiter) -> None:
@@ -270,10 +265,9 @@ class Limiter:
             self._pump(now)
 
     def _refund(self, lease: Lease) -> None:
-        now = self._time()
-        self._rates.refund(lease, now)
+        self._rates.refund(lease, self._time())
         if self._line.live:
-            self._pump(now)
+            self._pump(self._time())
 
     # -- what answers tell
 
@@ -298,9 +292,8 @@ class Limiter:
             news: What the answer told.
             lease: The call's lease: what was admitted since is taken off what remained then.
         """
-        now = self._time()
-        if self._rates.learn(news, lease, now) and self._line.live:
-            self._pump(now)
+        if self._rates.learn(news, lease, self._time()) and self._line.live:
+            self._pump(self._time())
 
     def succeeded(self, lease: Lease, first_byte: float | None = None) -> None:
         """Tell the adaptive concurrency of an answer.
@@ -325,10 +318,9 @@ class Limiter:
 
     def set_quota(self, resource: Resource, quota: Quota | None) -> None:
         """Change or remove one of the user's own quotas, also while calls wait."""
-        now = self._time()
-        self._rates.set_quota(resource, quota, now)
+        self._rates.set_quota(resource, quota, self._time())
         if self._line.live:
-            self._pump(now)
+            self._pump(self._time())
 
     def set_concurrency(self, concurrency: int | None) -> None:
         """Change how many calls may run at once; None: any number. Those in flight are not touched."""

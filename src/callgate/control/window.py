@@ -325,12 +325,10 @@ class RateWindow:
         excess = self._used + cost - self._full
         if excess <= 0.0:
             return 0.0
-        stamp = self._at
+        stamp = self._at - self._span
         for slot in self._slots:
+            stamp = slot.stamp
             excess -= slot.amount
             if excess <= 0.0:
-                stamp = slot.stamp
                 break
-        else:
-            stamp = self._slots[-1].stamp if self._slots else stamp - self._span
         return stamp + self._span - self._at

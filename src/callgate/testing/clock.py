@@ -99,17 +99,14 @@ class _Waker:
         self._called.set()
 
     def select(self, timeout: float | None) -> list[Any]:
-        if timeout == 0.0:
-            self._called.clear()
-        elif self._loop.jobs:
-            self._called.wait()
-            self._called.clear()
-        elif self._called.is_set():
-            self._called.clear()
-        elif timeout is None:
-            raise DeadlockError(self._loop.describe_deadlock())
-        else:
-            self._loop.jump()
+        if timeout != 0.0 and not self._called.is_set():
+            if self._loop.jobs:
+                self._called.wait()
+            elif timeout is None:
+                raise DeadlockError(self._loop.describe_deadlock())
+            else:
+                self._loop.jump()
+        self._called.clear()
         return []
 
 
