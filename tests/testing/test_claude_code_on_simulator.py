@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 
 def command() -> str:
     """Where `npm install @anthropic-ai/claude-code` has put it: on the path, or in the project's folder."""
-    found = shutil.which("claude") or shutil.which("claude", path=str(ROOT / "node_modules" / ".bin"))
+    found = os.environ.get("CALLGATE_CLAUDE") or shutil.which("claude")
+    found = found or shutil.which("claude", path=str(ROOT / "node_modules" / ".bin"))
     if found is None:
         pytest.skip("the command is not installed: npm install --no-save @anthropic-ai/claude-code")
     return found
@@ -29,6 +30,7 @@ def claude(sim: Simulator, home: Path, prompt: str, *arguments: str) -> list[dic
         "PATH": os.environ["PATH"],
         "ANTHROPIC_BASE_URL": sim.url,
         "ANTHROPIC_API_KEY": "dummy",
+        "CLAUDE_CODE_MAX_RETRIES": "0",
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     }
     line = [
@@ -70,7 +72,7 @@ def test_it_runs_the_tool_and_sends_its_result(tmp_path):
 
 
 def test_errors_reach_it(tmp_path):
-    with Simulator(models=["another"]) as sim:
+    with Simulator(keys=["another"]) as sim:
         said = claude(sim, tmp_path, "Say hello")
     assert said[-1]["is_error"] is True
-    assert said[-1]["api_error_status"] == 404
+    assert said[-1]["api_error_status"] == 401

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import signal
 import subprocess
 import sys
 import urllib.request
+from typing import get_args, get_type_hints
 
 import orjson
 import pytest
@@ -13,6 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from callgate.cli.simulate import simulate
+from callgate.testing.simulator import Options
 
 COMMAND = [
     sys.executable,
@@ -69,3 +73,20 @@ def test_wrong_options_end_with_one_clear_error(run, arguments, said):
     result = run("--port", "0", "--for", "0.01", *arguments)
     assert result.exit_code == 2
     assert said in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_every_option_of_the_simulator_is_one_of_the_command():
+    options = {field.name for field in dataclasses.fields(Options)}
+    renamed = {"answers": "answer", "faults": "fault", "keys": "key", "models": "model"}
+    renamed |= {"aws_secrets": "aws_secret", "google_accounts": "google_account"}
+    parameters = inspect.signature(simulate).parameters
+    assert {renamed.get(name, name) for name in options} <= set(parameters)
+    for name in options - set(renamed) - {"headers", "keys", "models"}:
+        default = Options.__dataclass_fields__[name].default
+        assert parameters[name].default == default, f"{name} has two defaults"
+
+
+def test_every_option_that_takes_a_value_has_an_example_in_its_help():
+    for name, hint in get_type_hints(simulate, include_extras=True).items():
+        if name != "return" and get_args(hint)[0] is not bool:
+            assert " --" in get_args(hint)[1].help, f"{name} has no example"

@@ -446,3 +446,39 @@ def test_wrong_options_are_named(options, said):
 def test_unknown_option_is_named_with_its_neighbour():
     with pytest.raises(TypeError, match="did you mean requests_per_minute"):
         Options.of(request_per_minute=3)
+
+
+def test_a_reset_leaves_running_requests_running():
+    bench = Bench(concurrency=2)
+    plan = bench.post(finish=False)
+    bench.provider.reset()
+    assert bench.stats.running == 1
+    bench.provider.finish(plan)
+    assert bench.stats.running == 0
+
+
+@pytest.mark.parametrize("window", ["sliding", "bucket"])
+def test_a_client_that_keeps_the_pace_is_never_refused_and_uses_all(window):
+    """1,500 requests at 600 a minute: by this count of the simulator limiters are judged."""
+    bench = Bench(requests_per_minute=600, window=window)
+    for number in range(1500):
+        bench.now = number * 0.1
+        bench.post(str(number))
+    assert bench.stats.refused == 0
+    assert bench.stats.used.requests_share == pytest.approx(1.0)
+    assert bench.stats.used.busiest_requests == 600
+
+
+def test_input_and_output_tokens_have_limits_of_their_own():
+    bench = Bench(input_tokens_per_minute=50_000, output_tokens_per_minute=3000, headers="anthropic")
+    headers = dict(bench.post("x" * 4000, max_tokens=2000).headers)
+    assert headers["anthropic-ratelimit-input-tokens-remaining"] == "49000"
+    assert headers["anthropic-ratelimit-output-tokens-remaining"] == "1000"
+    refused = bench.post("x", max_tokens=2000)
+    assert refused.status == 429
+    assert parsed(refused)["error"]["type"] == "output_tokens"
+
+
+def test_anthropics_retry_after_on_a_good_answer_is_there_to_be_ignored():
+    plan = Bench(requests_per_minute=9, headers="anthropic").post()
+    assert (plan.status, dict(plan.headers)["retry-after"]) == (200, "60")

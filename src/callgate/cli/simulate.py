@@ -24,6 +24,8 @@ _ANSWERS = "Answers"
 _FAULTS = "Faults and refusals"
 _PRICES = "The bill"
 
+_OWN = ("port", "ends_after", "stats_file", "quiet")  # the command's; all others are the simulator's
+
 
 def _option(help_text: str, panel: str, *names: str) -> Any:
     return typer.Option(*names, help=help_text, rich_help_panel=panel)
@@ -38,6 +40,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print the base URL and not
 
 Rpm = Annotated[float | None, _option("Requests in one window: --rpm 600", _QUOTAS, "--rpm")]
 Tpm = Annotated[float | None, _option("Tokens in one window: --tpm 90000", _QUOTAS, "--tpm")]
+InputTpm = Annotated[
+    float | None, _option("Input tokens in one window: --input-tpm 50000", _QUOTAS, "--input-tpm")
+]
+OutputTpm = Annotated[
+    float | None, _option("Output tokens in one window: --output-tpm 10000", _QUOTAS, "--output-tpm")
+]
 Concurrency = Annotated[int | None, _option("Requests at the same time: --concurrency 8", _QUOTAS)]
 WindowOption = Annotated[str, _option("sliding, fixed or bucket: --window bucket", _QUOTAS)]
 WindowSeconds = Annotated[float, _option("Seconds in one window: --window-seconds 6 runs 10x", _QUOTAS)]
@@ -93,6 +101,9 @@ Fault = Annotated[
         _FAULTS,
     ),
 ]
+FaultRetryAfter = Annotated[
+    float, _option("When an injected 429 says to come back: --fault-retry-after 0.1", _FAULTS)
+]
 SlowSeconds = Annotated[float, _option("What `slow` adds: --slow-seconds 10", _FAULTS)]
 StallSeconds = Annotated[float, _option("How long `stall` is silent: --stall-seconds 30", _FAULTS)]
 OversizedBytes = Annotated[int, _option("What `oversized` adds: --oversized-bytes 1000000", _FAULTS)]
@@ -108,6 +119,13 @@ GoogleAccount = Annotated[
     _option("Verify Google tokens with this public key: --google-account me@x.iam=key.pem", _FAULTS),
 ]
 
+GoogleTokenSeconds = Annotated[
+    float, _option("How long an issued token is good: --google-token-seconds 5", _FAULTS)
+]
+MaxContents = Annotated[
+    int, typer.Option(help="Different contents counted one by one: --max-contents 100000")
+]
+
 InputPrice = Annotated[float, _option("Dollars for a million tokens in: --input-price 0.15", _PRICES)]
 OutputPrice = Annotated[float, _option("Dollars for a million tokens out: --output-price 0.6", _PRICES)]
 CachedPrice = Annotated[float | None, _option("The same, read from cache: --cached-price 0.07", _PRICES)]
@@ -120,6 +138,8 @@ def simulate(
     quiet: Quiet = False,
     requests_per_minute: Rpm = None,
     tokens_per_minute: Tpm = None,
+    input_tokens_per_minute: InputTpm = None,
+    output_tokens_per_minute: OutputTpm = None,
     concurrency: Concurrency = None,
     window: WindowOption = "sliding",
     window_seconds: WindowSeconds = 60.0,
@@ -142,6 +162,7 @@ def simulate(
     content_filter: ContentFilter = False,
     cached_share: CachedShare = 0.0,
     fault: Fault = None,
+    fault_retry_after: FaultRetryAfter = 1.0,
     slow_seconds: SlowSeconds = 5.0,
     stall_seconds: StallSeconds = 300.0,
     oversized_bytes: OversizedBytes = 64 * 1024 * 1024,
@@ -150,19 +171,19 @@ def simulate(
     context_tokens: ContextTokens = None,
     aws_secret: AwsSecret = None,
     google_account: GoogleAccount = None,
+    google_token_seconds: GoogleTokenSeconds = 3600.0,
     input_price: InputPrice = 0.0,
     output_price: OutputPrice = 0.0,
     cached_price: CachedPrice = None,
+    max_contents: MaxContents = 2_000_000,
 ) -> None:
     """Simulate a provider of language models on loopback: strict quotas, faults, a count of everything.
 
     Example: callgate simulate --port 8000 --rpm 600 --fault 500=0.02 --latency 0.5
 
-    GET /stats gives the counts as JSON at any time, POST /reset starts them anew. Ctrl-C ends it.
+    GET /stats gives the counts as JSON, POST /reset starts them anew. Ctrl-C ends it.
     """
-    named = dict(locals())
-    for own in ("port", "ends_after", "stats_file", "quiet"):
-        del named[own]
+    named = {name: value for name, value in locals().items() if name not in _OWN}
     try:
         simulator = _simulator(port, named)
     except (ValueError, OSError) as error:

@@ -1,7 +1,10 @@
 """What people test their own programs with: a provider that holds its quotas strictly, and a virtual clock.
 
-`Simulator` and `SimulatedProvider` are loaded when they are first asked for, so that a test which only wants
-the clock does not load an HTTP server.
+    async with Simulator(requests_per_minute=600, faults={"500": 0.02}) as sim:
+        ...  # a client pointed at sim.base_url
+    assert sim.stats.refused == 0
+
+Each name is loaded when it is first asked for: a test which only wants the clock loads no HTTP server.
 """
 
 from __future__ import annotations
@@ -10,28 +13,44 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from callgate.testing.clock import DeadlockError, VirtualClock, run_virtual
     from callgate.testing.simulator import (
         Answer,
+        Ask,
         Chunk,
         Ending,
+        Options,
         Plan,
         SimulatedProvider,
         SimulatedToolCall,
         Simulator,
+        content_of,
     )
 
 __all__ = [
     "Answer",
+    "Ask",
     "Chunk",
+    "DeadlockError",
     "Ending",
+    "Options",
     "Plan",
     "SimulatedProvider",
     "SimulatedToolCall",
     "Simulator",
+    "VirtualClock",
+    "content_of",
+    "run_virtual",
 ]
+
+_CLOCK = ("DeadlockError", "VirtualClock", "run_virtual")
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(import_module("callgate.testing.simulator"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{'clock' if name in _CLOCK else 'simulator'}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

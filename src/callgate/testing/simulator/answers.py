@@ -151,6 +151,7 @@ class Answers:
         self._rng = random.Random(options.seed)
         self._script: Script = options.answers
         self._next = 0
+        self._canned = write(self._rng, options.output_tokens) if options.quick and not options.echo else ""
 
     def restart(self) -> None:
         """Begin the list of scripted answers again."""
@@ -161,6 +162,8 @@ class Answers:
         scripted = self._scripted(ask)
         if scripted is not None:
             return [self._finished(scripted, ask)] * ask.choices
+        if self._canned and not ask.tools and ask.json_schema is None:
+            return [self._finished(Answer(self._canned), ask)] * ask.choices
         answers = []
         for choice in range(ask.choices):
             self._rng.seed((self._options.seed << 72) ^ (choice << 64) ^ content)

@@ -41,9 +41,9 @@ def quota_headers(family: HeaderFamily, account: Account, now: float, wall: floa
     """
     if family == "none" or not account.windows:
         return []
-    requests, tokens = account.windows.get("requests"), account.windows.get("tokens")
     if family == "anthropic":
-        return _anthropic(requests, tokens, now, wall)
+        return _anthropic(account, now, wall)
+    requests, tokens = account.windows.get("requests"), account.windows.get("tokens")
     if family == "mistral":
         return _mistral(requests, tokens, now)
     headers: Headers = []
@@ -66,16 +66,14 @@ def quota_headers(family: HeaderFamily, account: Account, now: float, wall: floa
     return headers
 
 
-def _anthropic(requests: Window | None, tokens: Window | None, now: float, wall: float) -> Headers:
+def _anthropic(account: Account, now: float, wall: float) -> Headers:
     headers: Headers = []
-    for name, window in (("requests", requests), ("tokens", tokens)):
-        if window is None:
-            continue
+    for name, window in account.windows.items():
         remaining = window.remaining(now)
-        if name == "tokens":
+        if name != "requests":
             remaining = round(remaining / 1000) * 1000
         full = datetime.fromtimestamp(math.ceil(wall + window.reset(now)), UTC)
-        prefix = f"anthropic-ratelimit-{name}-"
+        prefix = f"anthropic-ratelimit-{name.replace('_', '-')}-"
         headers += [
             (prefix + "limit", str(int(window.limit))),
             (prefix + "remaining", str(int(remaining))),

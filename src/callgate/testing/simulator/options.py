@@ -51,6 +51,10 @@ class Options:
     """Requests admitted in one window. None: no limit."""
     tokens_per_minute: float | None = None
     """Tokens (input and output) admitted in one window. None: no limit."""
+    input_tokens_per_minute: float | None = None
+    """Input tokens admitted in one window, as Anthropic counts them apart. None: no limit."""
+    output_tokens_per_minute: float | None = None
+    """Output tokens admitted in one window. None: no limit."""
     concurrency: int | None = None
     """Requests of one key at the same time. None: no limit."""
     window: WindowKind = "sliding"
@@ -189,6 +193,8 @@ class Options:
 _POSITIVE = (
     "requests_per_minute",
     "tokens_per_minute",
+    "input_tokens_per_minute",
+    "output_tokens_per_minute",
     "concurrency",
     "window_seconds",
     "google_token_seconds",

@@ -42,7 +42,7 @@ class _Ticket:
         self.used = used
         self.entry = entry
         self.reserved = entry[1]
-        self.settlement: float | None = None
+        self.settlement: dict[str, float] | None = None
         """Tokens really used, where the accounting corrects what was reserved."""
         self.finished = False
 
@@ -84,7 +84,12 @@ class SimulatedProvider:
         self._answers = Answers(options)
         self._accounts: dict[str, Account] = {}
         self._routes: dict[str, tuple[Dialect, Mapping[str, str]] | None] = {}
-        named = {"requests": options.requests_per_minute, "tokens": options.tokens_per_minute}
+        named = {
+            "requests": options.requests_per_minute,
+            "tokens": options.tokens_per_minute,
+            "input_tokens": options.input_tokens_per_minute,
+            "output_tokens": options.output_tokens_per_minute,
+        }
         self._limits = {name: limit for name, limit in named.items() if limit is not None}
         self._access = Access(options, self._wall)
 
@@ -127,8 +132,8 @@ class SimulatedProvider:
         ticket.account.leave()
         self.stats.running -= 1
         if ticket.settlement is not None:
-            ticket.account.settle(self._clock(), ticket.debits, {"tokens": ticket.settlement})
-            ticket.used.correct(ticket.entry, ticket.settlement - ticket.reserved)
+            ticket.account.settle(self._clock(), ticket.debits, ticket.settlement)
+            ticket.used.correct(ticket.entry, ticket.settlement["tokens"] - ticket.reserved)
         if not delivered:
             self.stats.abandoned += 1
 
@@ -161,7 +166,7 @@ class SimulatedProvider:
     def _answer(self, dialect: Dialect, request: Request, key: str, counts: KeyStats) -> Plan:
         """The whole way of a request, in the order in which a provider goes it. Raises Refusal."""
         self._access.check(dialect.auth, request, key)
-        request = _parsed(request)
+        request.body = _parsed(request.raw)
         ask = dialect.read(request)
         _check_schemas(ask)
         content = content_of({**request.body, **request.names} if request.names else request.body)
@@ -200,12 +205,12 @@ class SimulatedProvider:
 
     def _admit(self, ask: Ask, key: str, counts: KeyStats) -> _Ticket:
         now, options = self._clock(), self.options
-        tokens: float = ask.input_tokens
+        written = 0
         if options.accounting != "actual":
             wanted = ask.max_tokens if ask.max_tokens is not None else options.assumed_output_tokens
-            tokens += wanted * ask.choices
-        account = self._account(key)
-        admitted = account.admit(now, {"requests": 1, "tokens": tokens})
+            written = wanted * ask.choices
+        account, tokens = self._account(key), ask.input_tokens + written
+        admitted = account.admit(now, {"requests": 1, **_token_amounts(ask.input_tokens, written)})
         if isinstance(admitted, Shortage):
             counts.refused += 1
             raise _over_quota(admitted, ask.model)
@@ -254,13 +259,16 @@ class SimulatedProvider:
         counts.bill += dollars / 1e6
         self.stats.made(content)
         if options.accounting != "reserve":
-            ticket.settlement = read + written
+            ticket.settlement = _token_amounts(read, written)
 
     def _planned(self, dialect: Dialect, reply: Reply, latency: float, ticket: _Ticket) -> Plan:
         now, speed = self._clock(), self.options.tokens_per_second
         headers = [(dialect.request_id_header, "req_" + reply.number)]
         family = self.options.headers or dialect.header_family
         headers += quota_headers(family, ticket.account, now, self._epoch + now)
+        if family == "anthropic" and ticket.account.windows:
+            # The real one says so on good answers too, where it means nothing: who obeys it there is slow.
+            headers.append(("retry-after", "60"))
         if reply.ask.stream:
             pace = 0.0 if speed is None or self.options.quick else 1 / speed
             chunks = [Chunk(event.data, event.tokens * pace) for event in dialect.stream(reply)]
@@ -312,6 +320,10 @@ class SimulatedProvider:
         return self._refuse(OPENAI_CHAT, Refusal(405 if known else 404, "invalid", message, code=code), "")
 
 
+def _token_amounts(read: int, written: int) -> dict[str, float]:
+    return {"tokens": read + written, "input_tokens": read, "output_tokens": written}
+
+
 def _check_schemas(ask: Ask) -> None:
     fault = "" if ask.json_schema is None else fault_in(ask.json_schema)
     for tool in ask.tools:
@@ -320,16 +332,14 @@ def _check_schemas(ask: Ask) -> None:
         raise Refusal(400, "invalid", f"Invalid schema: {fault}")
 
 
-def _parsed(request: Request) -> Request:
+def _parsed(raw: bytes) -> dict[str, Any]:
     try:
-        body = orjson.loads(request.raw)
+        body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise Refusal(400, "invalid", f"We could not parse the JSON body of your request: {error}") from None
     if not isinstance(body, dict):
         raise Refusal(400, "invalid", "The JSON body of a request has to be an object.")
-    return Request(
-        request.path, request.headers, body, request.names, request.raw, request.method, request.query
-    )
+    return body
 
 
 def _over_quota(short: Shortage, model: str) -> Refusal:

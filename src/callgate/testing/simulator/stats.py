@@ -221,12 +221,15 @@ class Stats:
     ) -> None:
         self._limits = (window, requests_limit, tokens_limit)
         self._max_contents = max_contents
+        self.running = 0
+        """Requests in progress now; a reset leaves them running."""
         self.reset()
 
     def reset(self) -> None:
         """Forget everything counted so far. Quotas are not touched."""
         self.keys: dict[str, KeyStats] = {}
         """By the key's fingerprint; `key()` finds them by the key itself."""
+        self._open: dict[str, KeyStats] = {}
         self.received_by_content: dict[int, int] = {}
         """Requests by `content_of(body)`, whatever became of them."""
         self.answered_by_content: dict[int, int] = {}
@@ -236,18 +239,20 @@ class Stats:
         """Clients that left before their answer had ended."""
         self.uncounted_contents = 0
         """Requests whose content was not counted by itself, because there were too many different ones."""
-        self.running = 0
-        self.most_running = 0
+        self.most_running = self.running
         """The most requests that were in progress at once, over all keys."""
 
     def key(self, key: str = "") -> KeyStats:
         """The counts of this API key (all zero if it never called)."""
-        name = fingerprint(key)
-        return self.keys.get(name) or KeyStats(Utilisation(*self._limits))
+        return self._open.get(key) or KeyStats(Utilisation(*self._limits))
 
     def open(self, key: str) -> KeyStats:
         """The counts of this API key, begun now if it is new."""
-        return self.keys.setdefault(fingerprint(key), KeyStats(Utilisation(*self._limits)))
+        counts = self._open.get(key)
+        if counts is None:
+            counts = self._open[key] = KeyStats(Utilisation(*self._limits))
+            self.keys[fingerprint(key)] = counts
+        return counts
 
     @property
     def used(self) -> Utilisation:

@@ -71,9 +71,10 @@ class Refusal(Exception):
         self.quota = quota
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
-    """An HTTP request with its body parsed; `names` are the named parts of the path, such as the model."""
+    """An HTTP request. `names` are the named parts of the path, such as the model; `body` is the parsed JSON,
+    empty until access has been granted."""
 
     path: str
     headers: Mapping[str, str]
