@@ -51,7 +51,7 @@ _KEY_REASONS = frozenset(
 _WRONG_KEY = re.compile(r"api key (?:not valid|expired|not found)", re.IGNORECASE)
 _TOO_LONG = re.compile(
     r"exceeds the maximum number of (?:input )?tokens|input (?:context|token count).*(?:too long|exceed)"
-    r"|prompt is too long",
+    r"|prompt is too long|(?:context|prompt) length",
     re.IGNORECASE,
 )
 _OVERLOADED = re.compile(r"overloaded|high demand", re.IGNORECASE)
