@@ -1,0 +1,86 @@
+"""`callgate report`: what a batch came to, from its output file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from callgate.batch.report import Report
+
+__all__ = ["report"]
+
+
+def report(
+    output: str = typer.Argument(..., metavar="OUTPUT", help="What `callgate run` wrote: answers.jsonl"),
+    json: bool = typer.Option(False, "--json", help="Print the figures as JSON."),
+    html: str | None = typer.Option(
+        None, "--html", metavar="FILE", help="Write a page with plots there: --html report.html"
+    ),
+) -> None:
+    """Say what a batch came to: cost, tokens, latency, errors by kind.
+
+    Example: callgate report answers.jsonl --html report.html
+    """
+    # Not at the top: `callgate --help` must not wait for them.
+    from callgate.batch.report import read_report
+
+    facts = read_report(output)
+    if html is not None:
+        _write_page(facts, html)
+    if json:
+        import orjson
+
+        typer.echo(orjson.dumps(facts.to_dict(), option=orjson.OPT_INDENT_2).decode())
+    elif html is None:
+        _print_table(facts)
+    else:
+        typer.echo(f"The page: {html}")
+
+
+def _write_page(facts: Report, path: str) -> None:
+    from callgate.batch.report_page import render_page
+    from callgate.errors import InputError
+
+    try:
+        Path(path).write_text(render_page(facts), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", source=path) from None
+
+
+def _print_table(facts: Report) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from callgate.cli.figures import dollars, duration
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    cost = "unknown: no price is known" if facts.unpriced and not facts.cost else dollars(facts.cost)
+    if facts.unpriced and facts.cost:
+        cost += f" without {facts.unpriced:,} answers whose price is not known"
+    rate = f", {facts.answered / facts.seconds:,.1f} rows/s" if facts.seconds > 0 else ""
+    lines = [
+        ("rows", f"{facts.answered:,} answered, {facts.failed:,} failed, {facts.cached:,} from the cache"),
+        ("calls", f"{facts.attempts:,}"),
+        ("tokens", f"{facts.usage.input_tokens:,} in, {facts.usage.output_tokens:,} out"),
+        ("cost", cost),
+        ("time", duration(facts.seconds) + rate),
+        (
+            "latency",
+            "  ".join(f"p{share} {value:.2f} s" for share, value in facts.percentiles().items()) or "-",
+        ),
+        (
+            "ended by",
+            ", ".join(f"{name} {count:,}" for name, count in facts.finish_reasons.most_common(6)) or "-",
+        ),
+    ]
+    for name, figure in lines:
+        table.add_row(name, figure)
+    console = Console(highlight=False)
+    console.print(table)
+    for each in facts.errors:
+        where = f" (for example line {each.line})" if each.line is not None else ""
+        console.print(Text(f"{each.count:,} x {each.type}: {each.example}{where}", style="red"))
