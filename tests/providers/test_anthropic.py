@@ -205,6 +205,7 @@ def part(**fields: Any) -> dict[str, Any]:
         ([part(type="text")], "no text"),
         ([part(type="input_audio", input_audio={"data": "QUJD"})], "sound"),
         ([part(type="file", file={})], "file_data"),
+        ([part(type="file", file={"file_data": "data:text/plain;base64,A" + "QUJD" * 20})], "base64"),
         ([picture({})], "no url"),
         ([picture("data:image/png")], "no data"),
         ([picture("data:;base64,QUJD")], "its type"),

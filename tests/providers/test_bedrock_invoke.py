@@ -40,7 +40,9 @@ def test_a_stream_has_an_operation_of_its_own() -> None:
     assert "stream" not in json.loads(wire.body)
 
 
-def test_a_chunk_that_is_no_base64_is_an_unreadable_answer() -> None:
-    frame = encode_frame({":event-type": "chunk", ":message-type": "event"}, b'{"bytes": "???"}')
+@pytest.mark.parametrize("told", ["???", "abc", "é"])
+def test_a_chunk_that_is_no_base64_is_an_unreadable_answer(told: str) -> None:
+    payload = json.dumps({"bytes": told}).encode()
+    frame = encode_frame({":event-type": "chunk", ":message-type": "event"}, payload)
     with pytest.raises(ResponseError, match="base64"):
         read_stream(DIALECT, [frame], {})

@@ -353,6 +353,13 @@ def test_an_id_that_is_made_here_is_the_same_whenever_the_answer_is_read() -> No
     assert first[0].id != first[1].id
 
 
+def test_a_text_that_is_a_list_is_no_text() -> None:
+    parts: list[dict[str, Any]] = [{"text": "a"}, {"text": [["b"]]}, {"text": "c"}]
+    told = {"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]}
+    _, response = read_stream(DIALECT, [f"data: {json.dumps(told)}\n\n".encode()], {})
+    assert response.text == "ac"
+
+
 def test_the_id_of_a_streamed_call_stays_although_the_answers_id_comes_later() -> None:
     told = [
         {"candidates": [{"content": {"parts": [{"functionCall": {"name": "f"}}]}}]},

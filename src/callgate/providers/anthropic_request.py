@@ -203,8 +203,7 @@ def _media_block(media: Media) -> dict[str, Any]:
     source: dict[str, Any] = {"type": "base64", "media_type": media_type, "data": data}
     if block == "document":
         if (media_type or "").startswith("text/"):
-            text = base64.b64decode(data).decode("utf-8", "replace")
-            source = {"type": "text", "media_type": "text/plain", "data": text}
+            source = {"type": "text", "media_type": "text/plain", "data": _plain_text(data)}
         else:
             source["media_type"] = media_type or "application/pdf"
     elif media_type is None:
@@ -213,6 +212,13 @@ def _media_block(media: Media) -> dict[str, Any]:
     if block == "document" and media.name:
         written["title"] = media.name
     return written
+
+
+def _plain_text(data: str) -> str:
+    try:
+        return base64.b64decode(data).decode("utf-8", "replace")
+    except ValueError:
+        raise refuse("the data of a part of type file is no base64") from None
 
 
 # -- tools and the form of the answer --------------------------------------------------------------------

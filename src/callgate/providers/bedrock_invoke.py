@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from typing import Any
 
@@ -103,5 +102,5 @@ class _InvokeStream:
     def _event(self, payload: bytes) -> dict[str, Any]:
         try:
             return read_object(base64.b64decode(as_text(read_object(payload).get("bytes")), validate=True))
-        except binascii.Error:
+        except ValueError:
             raise ResponseError("a chunk of the stream is no base64", headers=self._headers) from None

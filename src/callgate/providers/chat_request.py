@@ -252,7 +252,7 @@ def _by_url(kind: Literal["image", "file"], url: str, name: str | None) -> Media
     else:
         try:
             binascii.a2b_base64(data[-64:])
-        except binascii.Error:
+        except ValueError:
             raise refuse(f"the data URL of a part of type {kind} is cut short, or no base64") from None
     return Media(kind, media_type or None, data, name=name)
 

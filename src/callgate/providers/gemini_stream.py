@@ -32,7 +32,8 @@ class GeminiStream:
         self._parser = SSEParser()
         self._whole: dict[str, Any] = {}
         self._candidate: dict[str, Any] | None = None
-        self._parts: list[Any] = []
+        self._parts: list[tuple[dict[str, Any], list[str] | None]] = []
+        """Each part, and the pieces of its text: adding text to text takes quadratic time."""
         self._ids: list[str] = []
         self._tail = b""
         is_json = headers.get("content-type", "").startswith("application/json")
@@ -94,7 +95,7 @@ class GeminiStream:
 
     def _take_candidate(self, candidate: dict[str, Any], deltas: list[Delta]) -> None:
         if self._candidate is None:
-            self._candidate = {"content": {"parts": self._parts, "role": "model"}}
+            self._candidate = {}
         self._candidate |= {
             name: value for name, value in candidate.items() if name != "content" and value is not None
         }
@@ -115,27 +116,21 @@ class GeminiStream:
 
     def _add(self, part: dict[str, Any]) -> None:
         """Append a part; text goes to the text before it, unless a signature stands between them."""
-        last = self._parts[-1] if self._parts else {}
-        if (
-            part.keys() in _JUST_TEXT
-            and last.keys() in _JUST_TEXT
-            and type(part["text"]) is str
-            and type(last["text"]) is list
-            and part.get("thought") == last.get("thought")
-        ):
-            last["text"].append(part["text"])
-        elif part.keys() in _JUST_TEXT and type(part["text"]) is str:
-            # A list while it grows: adding text to text takes quadratic time.
-            self._parts.append({**part, "text": [part["text"]]})
-        else:
-            self._parts.append(part)
+        if part.keys() not in _JUST_TEXT or type(part["text"]) is not str:
+            self._parts.append((part, None))
+            return
+        if self._parts:
+            last, pieces = self._parts[-1]
+            if pieces is not None and part.get("thought") == last.get("thought"):
+                pieces.append(part["text"])
+                return
+        self._parts.append((part, [part["text"]]))
 
     def _assembled(self) -> dict[str, Any]:
         if self._candidate is None:
             return dict(self._whole)
         parts = [
-            {**part, "text": "".join(part["text"])} if type(part.get("text")) is list else part
-            for part in self._parts
+            part if pieces is None else {**part, "text": "".join(pieces)} for part, pieces in self._parts
         ]
         candidate = {**self._candidate, "content": {"parts": parts, "role": "model"}}
         return {"candidates": [candidate], **self._whole}
