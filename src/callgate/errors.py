@@ -355,6 +355,6 @@ def error_for_status(status_code: int, message: str, **facts: Any) -> APIClientE
     kind = _BY_STATUS.get(status_code)
     if kind is None:
         kind = ServerError if status_code >= 500 else APIClientError
-        if status_code in _RETRYABLE_STATUS:
-            facts.setdefault("retryable", True)
+        if status_code in _RETRYABLE_STATUS and facts.get("retryable") is None:
+            facts["retryable"] = True
     return kind(message, status_code=status_code, **facts)
