@@ -269,6 +269,19 @@ class TestDeadlines:
 
         run_virtual(main())
 
+    def test_nobody_is_held_past_it_by_a_pause_that_came_while_it_waited(self) -> None:
+        async def main() -> None:
+            limiter = Limiter(requests=Quota(1, 1.0))
+            await limiter.acquire()
+            waiting = start(limiter, deadline=5.0)
+            await settled()
+            limiter.pause_until(60.0)
+            with pytest.raises(DeadlineExceededError, match="passed while it waited"):
+                await waiting
+            assert now() == 5.0
+
+        run_virtual(main())
+
     def test_a_deadline_and_a_cancellation_at_one_moment_end_the_call_once(self) -> None:
         async def main() -> None:
             limiter = Limiter(concurrency=1)

@@ -287,6 +287,21 @@ class TestLoops:
         finally:
             other.close()
 
+    def test_uvloop_whose_handles_of_times_that_are_due_are_no_timers(self) -> None:
+        uvloop = pytest.importorskip("uvloop")
+        limiter = Limiter(concurrency=5, requests=Quota(10, 0.002))
+
+        async def call() -> None:
+            lease = await limiter.acquire()
+            await asyncio.sleep(0)
+            lease.release()
+
+        async def main() -> None:
+            await asyncio.gather(*(call() for _ in range(500)))
+
+        uvloop.run(main())
+        assert (limiter.waiting, limiter.in_flight) == (0, 0)
+
     def test_outside_of_a_loop_there_is_no_lease(self) -> None:
         with pytest.raises(RuntimeError):
             Limiter().try_acquire()

@@ -66,7 +66,8 @@ class Limiter:
         self._paused_until = -math.inf
         self._loop: asyncio.AbstractEventLoop | None = None
         self._time: Callable[[], float] = _before_time
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = math.inf  # kept here: uvloop's handles of times that are due have no `when`
         self._concurrency: int | None = None
         self._slots = math.inf
         self.set_concurrency(concurrency)
@@ -215,14 +216,14 @@ class Limiter:
         return (pause, "paused") if pause > wait else (wait, bottleneck)
 
     def _arm(self, when: float, loop: asyncio.AbstractEventLoop) -> None:
-        timer = self._timer
-        if timer is not None:
-            if timer.when() <= when:
+        if self._timer is not None:
+            if self._timer_at <= when:
                 return  # it looks again then
-            timer.cancel()
+            self._timer.cancel()
             self._timer = None
         if when < math.inf:
             self._timer = loop.call_at(when, self._on_timer)
+            self._timer_at = when
 
     def _on_timer(self) -> None:
         self._timer = None

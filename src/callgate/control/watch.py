@@ -59,13 +59,14 @@ class Watch:
             watch.end(watched)
     """
 
-    __slots__ = ("_dead", "_heap", "_loop", "_timer")
+    __slots__ = ("_dead", "_heap", "_loop", "_timer", "_timer_at")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._heap: list[Watched] = []
         self._dead = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0  # kept here: uvloop's handles of times that are due have no `when`
 
     def begin(self, task: asyncio.Task[object], seconds: float) -> Watched:
         """Watch a task from now on, for so many seconds."""
@@ -104,10 +105,11 @@ class Watch:
             return
         when = self._heap[0].when
         if timer is not None:
-            if timer.when() <= when:
+            if self._timer_at <= when:
                 return
             timer.cancel()
         self._timer = self._loop.call_at(when, self._look)
+        self._timer_at = when
 
     def _look(self) -> None:
         self._timer = None
