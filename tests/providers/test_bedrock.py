@@ -142,6 +142,17 @@ def test_tool_calls_and_their_results() -> None:
     ]
 
 
+def test_long_ids_that_begin_alike_stay_different() -> None:
+    ids = ["x" * 70 + "1", "x" * 70 + "2"]
+    calls = {"role": "assistant", "tool_calls": [call(identity, "f", "{}") for identity in ids]}
+    results = [{"role": "tool", "tool_call_id": identity, "content": "1"} for identity in ids]
+    _, asked, answered = body_of(USER, calls, *results, tools=[TOOL])["messages"]
+    said = [block["toolUse"]["toolUseId"] for block in asked["content"]]
+    assert said == [block["toolResult"]["toolUseId"] for block in answered["content"]]
+    assert len(set(said)) == 2
+    assert max(map(len, said)) == 64
+
+
 def test_pictures_and_files() -> None:
     parts = [
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -32,6 +33,7 @@ ANSWER_TOOL = "callgate_answer"
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 _ANY_OBJECT: Mapping[str, Any] = {"type": "object", "additionalProperties": True}
 _UNFIT_FOR_ID = re.compile(r"[^a-zA-Z0-9_-]")
+_LONGEST_ID = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,4 +208,8 @@ def result_id(message: Mapping[str, Any]) -> str:
 def fit_id(identity: str) -> str:
     """An id of another provider's with nothing in it that this one refuses; a call and its result change
     alike."""
-    return _UNFIT_FOR_ID.sub("_", identity)[:64]
+    fit = _UNFIT_FOR_ID.sub("_", identity)
+    if len(fit) <= _LONGEST_ID:
+        return fit
+    # Two long ids may begin alike, so the rest of them must go on to count.
+    return f"{fit[: _LONGEST_ID - 9]}_{zlib.crc32(identity.encode()):08x}"
