@@ -16,6 +16,7 @@ from callgate.response import Response
 from callgate.transport.auth import StaticAuth
 from callgate.transport.http import HttpTransport, Transport
 from callgate.transport.origin import check_headers
+from callgate.transport.redact import redact, redact_error, secrets_in
 from callgate.transport.sdk import SDKAdapter
 
 __all__ = ["HttpSender", "SdkSender", "Sender"]
@@ -97,19 +98,24 @@ class HttpSender:
             headers = await self._headers_for(calling, wire, method, url)
         if self._closed:
             raise RuntimeError(f"the endpoint {self._name!r} is closed")
-        if wire.stream:
-            return await self._call_streamed(calling, method, url, headers, wire.body)
-        answer = await self._transport.send(method, url, headers, wire.body)
-        if 200 <= answer.status < 300:
-            return self.dialect.decode(answer.body, answer.headers, answer.status)
-        raise self._error(answer.status, answer.body, answer.headers, url)
+        try:
+            if wire.stream:
+                return await self._call_streamed(calling, method, url, headers, wire.body)
+            answer = await self._transport.send(method, url, headers, wire.body)
+            if 200 <= answer.status < 300:
+                return self.dialect.decode(answer.body, answer.headers, answer.status)
+            raise self._error(answer.status, answer.body, answer.headers, url, headers)
+        except APIClientError as error:
+            # Some services quote the key that they refuse.
+            redact_error(error, secrets_in(headers))
+            raise
 
     async def _call_streamed(
         self, calling: Calling, method: str, url: str, headers: Mapping[str, str], body: bytes
     ) -> Response:
         async with self._transport.stream(method, url, headers, body) as answer:
             if not 200 <= answer.status < 300:
-                raise self._error(answer.status, await answer.read(), answer.headers, url)
+                raise self._error(answer.status, await answer.read(), answer.headers, url, headers)
             decoder = self.dialect.stream_decoder(answer.headers)
             async for piece in answer:
                 await _emit(calling, decoder, piece)
@@ -124,7 +130,9 @@ class HttpSender:
             headers.update(proof if proof is not None else await self._auth.headers(method, url, wire.body))
         return headers
 
-    def _error(self, status: int, body: bytes, headers: Mapping[str, str], url: str) -> APIClientError:
+    def _error(
+        self, status: int, body: bytes, headers: Mapping[str, str], url: str, sent: Mapping[str, str]
+    ) -> APIClientError:
         if 300 <= status < 400:
             return ResponseError(
                 f"{url.split('?', 1)[0]} redirects elsewhere; callgate does not follow with a key. Set the"
@@ -133,7 +141,8 @@ class HttpSender:
                 headers=headers,
                 retryable=False,
             )
-        return self.dialect.error(status, body, headers)
+        # Before the dialect cuts a long body short, and a key in two.
+        return self.dialect.error(status, redact(body, secrets_in(sent)), headers)
 
     async def close(self) -> None:
         """Close the transport, if it is its own. Closing twice changes nothing."""
@@ -166,6 +175,7 @@ class SdkSender:
         self.adapter: SDKAdapter = create_sdk_adapter(
             self._provider, key, base_url=config.base_url, allow_http=config.allow_http, **settings
         )
+        self._key = key
         self.dialect = find_dialect(dialect_of_method(self._provider, self._method or ""))
 
     async def call(self, calling: Calling) -> Response:
@@ -192,7 +202,13 @@ class SdkSender:
                     await _emit(calling, decoder, piece)
                 return _finish(decoder, stream.status, stream.headers)
         except SDKError as error:
-            raise _typed(error, dialect) from error
+            # With no key of ours the SDK has found its own.
+            key = self._key or getattr(self.adapter.client, "api_key", None)
+            secrets = [key] if isinstance(key, str) and key else []
+            redact_error(error, secrets)
+            typed = _typed(error, dialect)
+            redact_error(typed, secrets)
+            raise typed from error
 
     async def close(self) -> None:
         """Close the SDK's client."""

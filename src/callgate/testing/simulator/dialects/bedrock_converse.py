@@ -42,7 +42,9 @@ class BedrockConverse(Bedrock):
         more = body.get("additionalModelRequestFields")
         if isinstance(more, dict):
             thinking = more.get("thinking", more.get("reasoning_config"))
-            ask.reasoning = isinstance(thinking, dict) and thinking.get("type") == "enabled"
+            ask.reasoning = isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive")
+        if body.get("outputConfig") is not None:
+            _read_format(body["outputConfig"], ask)
         ask.stream = request.names["method"] == "converse-stream"
         return ask
 
@@ -78,6 +80,27 @@ class BedrockConverse(Bedrock):
             yield Event(event_frame("contentBlockStop", place))
         yield Event(event_frame("messageStop", {"stopReason": _stop_reason(answer)}))
         yield Event(event_frame("metadata", {"usage": _usage(reply), "metrics": {"latencyMs": 1}}))
+
+
+def _read_format(config: Any, ask: Ask) -> None:
+    """The JSON schema of the answer, which Converse takes as a text."""
+    where = "outputConfig.textFormat"
+    require(config, dict, "outputConfig", "an object")
+    form = config.get("textFormat")
+    require(form, dict, where, "an object")
+    if form.get("type") != "json_schema":
+        raise invalid(f"{where}.type: {form.get('type')!r} is not one of [json_schema]")
+    structure = form.get("structure")
+    described = structure.get("jsonSchema") if isinstance(structure, dict) else None
+    require(described, dict, f"{where}.structure.jsonSchema", "an object")
+    text = described.get("schema")
+    require(text, str, f"{where}.structure.jsonSchema.schema", "a string of JSON")
+    try:
+        schema = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise invalid(f"{where}.structure.jsonSchema.schema: no JSON: {error}") from None
+    require(schema, dict, f"{where}.structure.jsonSchema.schema", "an object in JSON")
+    ask.json_schema = schema
 
 
 def _stop_reason(answer: Answer) -> str:

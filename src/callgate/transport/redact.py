@@ -1,0 +1,69 @@
+"""Credentials taken out of errors: some services quote the request, or the key, when they refuse it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from callgate.calling import mask_headers
+
+__all__ = ["redact", "redact_error", "secrets_in"]
+
+_MASK = "***"
+# Nobody's key is shorter, and taking out a shorter text would leave an unreadable message.
+_SHORTEST = 8
+_DEEPEST = 40
+
+
+def secrets_in(headers: Mapping[str, str]) -> list[str]:
+    """The credentials among the headers of a request, without their scheme.
+
+    >>> secrets_in({"authorization": "Bearer sk-12ab34cd", "accept": "*/*"})
+    ['sk-12ab34cd']
+    """
+    masked = mask_headers(headers)
+    values = (value for name, value in headers.items() if masked[name] != value)
+    bare = (value.partition(" ")[2] or value for value in values)
+    return [secret for secret in bare if len(secret) >= _SHORTEST]
+
+
+def redact(value: Any, secrets: Sequence[str], depth: int = 0) -> Any:
+    """The value with every secret replaced by "***", in texts, bytes, and lists and mappings of them.
+
+    >>> redact({"error": ["no such key: sk-12ab34cd"]}, ["sk-12ab34cd"])
+    {'error': ['no such key: ***']}
+    """
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, _MASK)
+    elif isinstance(value, bytes):
+        for secret in secrets:
+            value = value.replace(secret.encode(), _MASK.encode())
+    elif depth < _DEEPEST:
+        if isinstance(value, Mapping):
+            return {name: redact(inner, secrets, depth + 1) for name, inner in value.items()}
+        if isinstance(value, list | tuple):
+            inner_values = [redact(inner, secrets, depth + 1) for inner in value]
+            return tuple(inner_values) if isinstance(value, tuple) else inner_values
+    return value
+
+
+def redact_error(error: BaseException, secrets: Sequence[str]) -> None:
+    """Take the secrets out of an error and of those it came from, whatever they hold as text."""
+    if not secrets:
+        return
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        each.args = redact(each.args, secrets)
+        held: dict[str, Any] = getattr(each, "__dict__", {})
+        for name, value in held.items():
+            if isinstance(value, BaseException):
+                waiting.append(value)
+            else:
+                held[name] = redact(value, secrets)
+        waiting += [each.__cause__, each.__context__]
