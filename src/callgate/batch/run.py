@@ -26,7 +26,7 @@ Ending = Literal["done", "failures", "stopped", "input", "output", "interrupted"
 """How a run ended: all rows answered; some failed; all failing in the same way; a bad row; an output that
 cannot be written; somebody interrupted it."""
 
-_CHECKED_BYTES = 32 * 1024 * 1024
+_CHECKED_BYTES = 16 * 1024 * 1024
 _SYNC_SECONDS = 5.0
 
 
@@ -76,7 +76,7 @@ class BatchRun:
         self._stop_counting = threading.Event()
 
     def check(self) -> None:
-        """Read ahead, so that most bad input is found before the first call: the first 32 MB of a file.
+        """Read ahead, so that most bad input is found before the first call: the first 16 MB of a file.
 
         Raises:
             InputError: naming the file and the line.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -60,10 +62,24 @@ def run_batch(options: RunOptions) -> int:
     _check_places(options)
     settings = _model_settings(options)
     runner = asyncio.Runner(loop_factory=None if uvloop is None else uvloop.new_event_loop)
-    with runner:
+    with _rarer_collections(), runner:
         summary = runner.run(_run(options, source, settings))
     _tell(options, summary)
     return _EXIT_CODES[summary.ending]
+
+
+@contextmanager
+def _rarer_collections() -> Iterator[None]:
+    """Nearly all garbage of a batch goes by its reference counts: looking for cycles at Python's usual pace
+    costs a tenth of the processor time of a row, and finds next to nothing."""
+    usual = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+        gc.unfreeze()
 
 
 # -- from options to parts -------------------------------------------------------------------------------
