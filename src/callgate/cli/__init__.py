@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from callgate.cli.cache import cache_app
+from callgate.cli.report import report
 from callgate.cli.run import run
 from callgate.cli.simulate import simulate
 from callgate.errors import CallgateError
@@ -29,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run)
+app.command()(report)
 app.command()(simulate)
 app.add_typer(cache_app)
 

@@ -1,0 +1,49 @@
+"""`callgate report`, as it is typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from callgate.cli import main
+from tests.batch.test_report import answer, failure, write
+
+
+def test_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = write(tmp_path / "out.jsonl", [answer()])
+    write(tmp_path / "out.jsonl.errors.jsonl", [failure(line=7)])
+    assert main(["report", str(output)]) == 0
+    printed = capsys.readouterr().out
+    assert "1 answered, 1 failed" in printed
+    assert "ServerError" in printed
+    assert "line 7" in printed
+
+
+def test_prints_json_for_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(write(tmp_path / "out.jsonl", [answer()])), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cost_usd"] == 0.5
+
+
+def test_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "report.html"
+    assert main(["report", str(write(tmp_path / "out.jsonl", [answer()])), "--html", str(page)]) == 0
+    assert page.read_text().startswith("<!doctype html>")
+    assert str(page) in capsys.readouterr().out.replace("\n", "")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--html", "x.html"]])
+def test_a_missing_file_is_one_line_and_exit_code_two(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    assert main(["report", str(tmp_path / "none.jsonl"), *options]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_page_that_cannot_be_written_is_exit_code_two(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = write(tmp_path / "out.jsonl", [answer()])
+    assert main(["report", str(output), "--html", str(tmp_path / "no" / "page.html")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
