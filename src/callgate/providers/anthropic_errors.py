@@ -38,6 +38,7 @@ _BY_NAME: Mapping[str, type[APIClientError]] = {
 }
 """The class where there is no status: in a stream, or in a 200."""
 
+_INVALID = ("invalid_request_error", "request_too_large")
 # `error.details.error_code`: limits on money, which no waiting mends.
 _SPENT = frozenset(
     {
@@ -105,7 +106,8 @@ def _kind(
     """The class of the error; None: by the status."""
     if as_text(details.get("error_code")) in _SPENT or status == 402 or name == "billing_error":
         return QuotaExhaustedError
-    if name in ("invalid_request_error", "request_too_large") or (not name and status == 400):
+    # Servers that only speak like it have names of their own, or none.
+    if name in _INVALID or (name not in _BY_NAME and status in (400, 413, None)):
         if _TOO_LONG.search(message):
             return ContextLengthError
         if _NO_CREDIT.search(message):
