@@ -91,7 +91,7 @@ def _read_format(config: Any, ask: Ask) -> None:
     if form.get("type") != "json_schema":
         raise invalid(f"{where}.type: {form.get('type')!r} is not one of [json_schema]")
     structure = form.get("structure")
-    described = structure.get("jsonSchema") if isinstance(structure, dict) else None
+    described: Any = structure.get("jsonSchema") if isinstance(structure, dict) else None
     require(described, dict, f"{where}.structure.jsonSchema", "an object")
     text = described.get("schema")
     require(text, str, f"{where}.structure.jsonSchema.schema", "a string of JSON")
