@@ -222,6 +222,18 @@ class TestDeadlines:
 
         run_virtual(main())
 
+    def test_a_call_without_tokens_waits_for_the_tokens_of_those_before_it(self) -> None:
+        async def main() -> None:
+            limiter = Limiter(tokens=Quota(100, 1.0))
+            tasks = [start(limiter, 100) for _ in range(5)]
+            await settled()
+            with pytest.raises(DeadlineExceededError):
+                await limiter.acquire(0, deadline=3.9)
+            assert (await limiter.acquire(0, deadline=4.1)).granted_at == pytest.approx(4 * 1.004)
+            await asyncio.gather(*tasks)
+
+        run_virtual(main())
+
     def test_what_stands_before_a_retry_is_only_the_other_retries(self) -> None:
         async def main() -> None:
             limiter = Limiter(requests=Quota(10, 1.0))

@@ -76,7 +76,7 @@ class TestCosts:
         window = RateWindow(Quota(1, 1.0), 0.0)
         window.take(1, 0.0)
         assert window.wait(cost, 0.0) == 0.0
-        assert window.eta(5, cost, 0.0) == 0.0
+        assert window.eta(0, cost, 0.0) == 0.0
         window.take(cost, 0.0)
         assert window.used(0.0) == 1
 
@@ -234,7 +234,7 @@ class TestReservations:
         rate=st.integers(1, 50),
         period=st.sampled_from([0.5, 1.0, 10.0, 60.0]),
         capacity=st.one_of(st.none(), st.integers(1, 100)),
-        costs=st.lists(st.integers(1, 50), min_size=1, max_size=60),
+        costs=st.lists(st.integers(0, 50), min_size=1, max_size=60),
     )
     @settings(max_examples=150, deadline=None, derandomize=True)
     def test_the_eta_is_never_later_than_the_admission_turns_out_to_be(

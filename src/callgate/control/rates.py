@@ -94,15 +94,24 @@ class Rates:
 
     def wait(self, tokens: float, now: float) -> tuple[float, Resource]:
         """Seconds until a call fits, and the resource that takes the longer."""
-        first = max((window.wait(1.0, now) for window in self.requests), default=0.0)
-        second = max((window.wait(tokens, now) for window in self.tokens), default=0.0)
-        return (second, "tokens") if second > first else (first, "requests")
+        longest = 0.0
+        resource: Resource = "requests"
+        for window in self.requests:
+            longest = max(longest, window.wait(1.0, now))
+        for window in self.tokens:
+            wait = window.wait(tokens, now)
+            if wait > longest:
+                longest, resource = wait, "tokens"
+        return longest, resource
 
     def eta(self, calls: int, ahead: float, tokens: float, now: float) -> float:
         """A lower bound of the seconds until a call fits behind `calls` others that cost `ahead` tokens."""
-        first = max((window.eta(calls, 1.0, now) for window in self.requests), default=0.0)
-        second = max((window.eta(ahead, tokens, now) for window in self.tokens), default=0.0)
-        return max(first, second)
+        longest = 0.0
+        for window in self.requests:
+            longest = max(longest, window.eta(calls, 1.0, now))
+        for window in self.tokens:
+            longest = max(longest, window.eta(ahead, tokens, now))
+        return longest
 
     def most_tokens(self) -> float:
         """What a call may cost at most; more can never be admitted."""

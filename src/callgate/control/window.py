@@ -190,13 +190,16 @@ class RateWindow:
 
     def eta(self, ahead: float, cost: float, now: float) -> float:
         """A lower bound of the seconds until `cost` fits, with `ahead` units to be admitted before it."""
-        if cost <= 0.0:
-            return 0.0
         self._advance(now)
-        bucket = self._bucket_wait(ahead + min(cost, self._burst))
+        total = ahead + max(cost, 0.0)
+        if total <= self._level and total + self._used <= self._full:
+            return 0.0
+        # Nothing costs nothing, but the last of those ahead may be a large one that leaves a debt.
+        last = min(cost, self._burst) if cost > 0.0 else self._burst - self._ceiling
+        bucket = self._bucket_wait(ahead + last)
         # Whatever comes, each window back from that moment holds at most the ceiling.
-        windows = max(0, math.ceil((ahead + cost) / self._full) - 1)
-        log = self._log_wait(ahead + cost - windows * self._ceiling) + windows * self._span
+        windows = max(0, math.ceil(total / self._full) - 1)
+        log = self._log_wait(total - windows * self._ceiling) + windows * self._span
         return max(bucket, log, 0.0)
 
     def settle(self, slot: Slot | None, charged: float, actual: float, now: float) -> None:
