@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from callgate.testing.clock import DeadlockError, VirtualClock, run_virtual
+    from callgate.testing.memory import MemoryTransport
     from callgate.testing.simulator import (
         Answer,
         Ask,
@@ -33,6 +34,7 @@ __all__ = [
     "Chunk",
     "DeadlockError",
     "Ending",
+    "MemoryTransport",
     "Options",
     "Plan",
     "SimulatedProvider",
@@ -43,13 +45,15 @@ __all__ = [
     "run_virtual",
 ]
 
-_CLOCK = ("DeadlockError", "VirtualClock", "run_virtual")
+_HOMES = dict.fromkeys(("DeadlockError", "VirtualClock", "run_virtual"), "clock") | {
+    "MemoryTransport": "memory"
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{'clock' if name in _CLOCK else 'simulator'}"), name)
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'simulator')}"), name)
 
 
 def __dir__() -> list[str]:
