@@ -92,3 +92,17 @@ def test_a_cancellation_stays_a_cancellation() -> None:
 
     run_virtual(main())
     assert backend.cancelled == 1
+
+
+def test_calls_of_one_service_each_end_at_their_own_deadline() -> None:
+    async def main() -> None:
+        service = deadline_layer()(Scripted(After(100, "late")))
+
+        async def one(deadline: float) -> float:
+            assert isinstance(await ended(service, calling(deadline=deadline)), DeadlineExceededError)
+            return now()
+
+        deadlines = [7.0, 3.0, 11.0]
+        assert list(await asyncio.gather(*map(one, deadlines))) == deadlines
+
+    run_virtual(main())

@@ -365,3 +365,15 @@ class TestPushback:
         pushback = Pushback(random.Random(0), longest=120.0)
         assert pushback.pause(0.0, 120.0) >= 120.0
         assert Pushback(random.Random(0), longest=120.0).pause(0.0, 121.0) <= 1.0
+
+
+def test_the_moment_of_queueing_is_that_of_the_first_time() -> None:
+    async def main() -> None:
+        service = limited(Limiter(concurrency=1), Scripted(After(10, "")))
+        call = calling()
+        call.mark_queued(now())
+        await asyncio.sleep(2)
+        await asyncio.gather(service(calling()), service(call))
+        assert (call.queued_on, call.processed_at, call.called_at) == (0.0, 2.0, 12.0)
+
+    run_virtual(main())
