@@ -95,7 +95,9 @@ def structure_layer(max_asks: int = 3) -> Layer:
 
         async def fitting(calling: Calling, answer_type: type[BaseModel]) -> Response:
             asked = calling.payload
-            for ask in range(1, max_asks + 1):
+            ask = 0
+            while True:
+                ask += 1
                 response = await call(calling)
                 if response.tool_calls:
                     return response
@@ -105,14 +107,13 @@ def structure_layer(max_asks: int = 3) -> Layer:
                     if response.usage is not None and not calling.cached:
                         calling.spent = (calling.spent or Usage()) + response.usage
                     hopeless = calling.delivered or response.finish_reason in ("length", "content_filter")
-                    if ask == max_asks or hopeless:
+                    if ask >= max_asks or hopeless:
                         raise _misfit(calling, answer_type, response, error, ask) from error
                     calling.payload = _asked_again(asked, response, error)
                     calling.wire = None
                     calling.cached = False
                 else:
                     return response
-            raise AssertionError("unreachable: the last ask returns or raises")
 
         return structured
 
