@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from callgate.errors import ResponseError
@@ -35,8 +36,6 @@ FINISH_REASONS: Mapping[str, FinishReason] = {
 }
 """Anthropic's words for why an answer ended -> ours; a word that is not here reads as None."""
 
-_TRANSLATABLE = ("text", "tool_use")
-
 
 def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: int = 200) -> Response:
     """The Response that a `message` object tells.
@@ -57,43 +56,21 @@ def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: i
                 headers=headers,
             )
         content = []
-    texts: list[str] = []
-    thoughts: list[str] = []
-    calls: list[ToolCall] = []
-    answered_by_tool = False
-    translatable = True
-    for block in content:
-        if type(block) is not dict:
-            continue
-        kind = block.get("type")
-        if kind == "text":
-            texts.append(as_text(block.get("text")))
-        elif kind == "tool_use":
-            if block.get("name") == ANSWER_TOOL:
-                answered_by_tool = True
-                texts.append(write_json(block.get("input")).decode())
-            else:
-                arguments, unread = read_arguments(block.get("input"))
-                calls.append(
-                    ToolCall(as_text(block.get("id")), as_text(block.get("name")), arguments, unread)
-                )
-        elif kind == "thinking":
-            thoughts.append(as_text(block.get("thinking")))
-        translatable = translatable and kind in _TRANSLATABLE
+    read = _read_content(content)
     raw_reason = as_text_or_none(data.get("stop_reason"))
     reason = FINISH_REASONS.get(raw_reason) if raw_reason else None
-    if reason == "tool_call" and answered_by_tool and not calls:
+    if reason == "tool_call" and read.is_answered_by_tool and not read.calls:
         reason = "stop"
     usage = data.get("usage")
     metadata: dict[str, Any] = {}
-    if not translatable:
+    if not read.is_translatable:
         metadata[REPLAY] = {"dialect": REPLAY_NAME, "content": content}
     if data.get("stop_sequence"):
         metadata["stop_sequence"] = data["stop_sequence"]
     return Response(
-        text="".join(texts),
-        reasoning="".join(thoughts) or None,
-        tool_calls=calls,
+        text="".join(read.texts),
+        reasoning="".join(read.thoughts) or None,
+        tool_calls=read.calls,
         finish_reason=reason,
         raw_finish_reason=raw_reason,
         usage=read_usage(usage) if type(usage) is dict else None,
@@ -104,6 +81,40 @@ def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: i
         status_code=status_code,
         metadata=metadata,
     )
+
+
+@dataclass(slots=True)
+class _Content:
+    """What the blocks of a message say."""
+
+    texts: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
+    is_answered_by_tool: bool = False
+    is_translatable: bool = True
+    """Whether the one request format can say all of it, so that it need not be kept as it came."""
+
+
+def _read_content(content: list[Any]) -> _Content:
+    read = _Content()
+    for block in content:
+        if type(block) is not dict:
+            continue
+        kind = block.get("type")
+        if kind == "text":
+            read.texts.append(as_text(block.get("text")))
+        elif kind == "tool_use" and block.get("name") == ANSWER_TOOL:
+            read.is_answered_by_tool = True
+            read.texts.append(write_json(block.get("input")).decode())
+        elif kind == "tool_use":
+            arguments, unread = read_arguments(block.get("input"))
+            name = as_text(block.get("name"))
+            read.calls.append(ToolCall(as_text(block.get("id")), name, arguments, unread))
+        else:
+            read.is_translatable = False
+            if kind == "thinking":
+                read.thoughts.append(as_text(block.get("thinking")))
+    return read
 
 
 def read_usage(usage: dict[str, Any]) -> Usage:

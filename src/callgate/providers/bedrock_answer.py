@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from callgate.errors import ResponseError
@@ -55,42 +56,17 @@ def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: i
             response_content=excerpt(write_json(data)),
             headers=headers,
         )
-    texts: list[str] = []
-    thoughts: list[str] = []
-    calls: list[ToolCall] = []
-    answered_by_tool = False
-    translatable = True
     content = as_list(as_dict(message).get("content"))
-    for block in content:
-        if type(block) is not dict:
-            continue
-        if type(block.get("text")) is str:
-            texts.append(block["text"])
-            continue
-        use = block.get("toolUse")
-        if type(use) is dict and use.get("type") is None:
-            if use.get("name") == ANSWER_TOOL:
-                answered_by_tool = True
-                texts.append(write_json(use.get("input")).decode())
-            else:
-                arguments, unread = read_arguments(use.get("input"))
-                identity, name = as_text(use.get("toolUseId")), as_text(use.get("name"))
-                calls.append(ToolCall(identity, name, arguments, unread))
-            continue
-        translatable = False
-        reasoning = as_dict(block.get("reasoningContent")).get("reasoningText")
-        thoughts.append(as_text(as_dict(reasoning).get("text")))
-        cited = as_list(as_dict(block.get("citationsContent")).get("content"))
-        texts += [as_text(as_dict(item).get("text")) for item in cited]
+    read = _read_content(content)
     raw_reason = as_text_or_none(data.get("stopReason"))
     reason = FINISH_REASONS.get(raw_reason) if raw_reason else None
-    if reason == "tool_call" and answered_by_tool and not calls:
+    if reason == "tool_call" and read.is_answered_by_tool and not read.calls:
         reason = "stop"
     usage = data.get("usage")
     return Response(
-        text="".join(texts),
-        reasoning="".join(thoughts) or None,
-        tool_calls=calls,
+        text="".join(read.texts),
+        reasoning="".join(read.thoughts) or None,
+        tool_calls=read.calls,
         finish_reason=reason,
         raw_finish_reason=raw_reason,
         usage=read_usage(usage) if type(usage) is dict else None,
@@ -98,8 +74,48 @@ def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: i
         raw=data,
         headers=headers,
         status_code=status_code,
-        metadata={} if translatable else {REPLAY: {"dialect": REPLAY_NAME, "content": content}},
+        metadata={} if read.is_translatable else {REPLAY: {"dialect": REPLAY_NAME, "content": content}},
     )
+
+
+@dataclass(slots=True)
+class _Content:
+    """What the blocks of a message say."""
+
+    texts: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
+    is_answered_by_tool: bool = False
+    is_translatable: bool = True
+    """Whether the one request format can say all of it, so that it need not be kept as it came."""
+
+
+def _read_content(content: list[Any]) -> _Content:
+    read = _Content()
+    for block in content:
+        if type(block) is not dict:
+            continue
+        use = block.get("toolUse")
+        if type(block.get("text")) is str:
+            read.texts.append(block["text"])
+        elif type(use) is dict and use.get("type") is None:
+            _read_use(use, read)
+        else:
+            read.is_translatable = False
+            reasoning = as_dict(block.get("reasoningContent")).get("reasoningText")
+            read.thoughts.append(as_text(as_dict(reasoning).get("text")))
+            cited = as_list(as_dict(block.get("citationsContent")).get("content"))
+            read.texts += [as_text(as_dict(item).get("text")) for item in cited]
+    return read
+
+
+def _read_use(use: dict[str, Any], read: _Content) -> None:
+    if use.get("name") == ANSWER_TOOL:
+        read.is_answered_by_tool = True
+        read.texts.append(write_json(use.get("input")).decode())
+        return
+    arguments, unread = read_arguments(use.get("input"))
+    read.calls.append(ToolCall(as_text(use.get("toolUseId")), as_text(use.get("name")), arguments, unread))
 
 
 def read_usage(usage: dict[str, Any]) -> Usage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from callgate.errors import ResponseError
@@ -68,34 +69,20 @@ def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: i
             response_content=excerpt(write_json(data)),
             headers=headers,
         )
-    texts: list[str] = []
-    thoughts: list[str] = []
-    calls: list[ToolCall] = []
-    translatable = True
     parts = as_list(as_dict(candidate.get("content")).get("parts"))
-    for part in parts:
-        if type(part) is not dict:
-            continue
-        text = part.get("text")
-        if type(text) is str:
-            (thoughts if part.get("thought") is True else texts).append(text)
-        elif type(part.get("functionCall")) is dict:
-            calls.append(read_call(part["functionCall"], data.get("responseId"), len(calls)))
-        else:
-            translatable = False
-        translatable = translatable and not part.get("thoughtSignature")
+    read = _read_parts(parts, data.get("responseId"))
     raw_reason = as_text_or_none(candidate.get("finishReason"))
     reason = FINISH_REASONS.get(raw_reason) if raw_reason else None
-    if reason == "stop" and calls:
+    if reason == "stop" and read.calls:
         reason = "tool_call"
     if blocked and not candidate:
         reason = "content_filter"
         raw_reason = as_text_or_none(as_dict(data.get("promptFeedback")).get("blockReason"))
     usage = data.get("usageMetadata")
     return Response(
-        text="".join(texts),
-        reasoning="".join(thoughts) or None,
-        tool_calls=calls,
+        text="".join(read.texts),
+        reasoning="".join(read.thoughts) or None,
+        tool_calls=read.calls,
         finish_reason=reason,
         raw_finish_reason=raw_reason,
         usage=read_usage(usage) if type(usage) is dict else None,
@@ -104,8 +91,36 @@ def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: i
         raw=data,
         headers=headers,
         status_code=status_code,
-        metadata={} if translatable else {REPLAY: {"dialect": REPLAY_NAME, "content": parts}},
+        metadata={} if read.is_translatable else {REPLAY: {"dialect": REPLAY_NAME, "content": parts}},
     )
+
+
+@dataclass(slots=True)
+class _Content:
+    """What the parts of a candidate say."""
+
+    texts: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
+    is_translatable: bool = True
+    """Whether the one request format can say all of it, so that it need not be kept as it came."""
+
+
+def _read_parts(parts: list[Any], response_id: Any) -> _Content:
+    read = _Content()
+    for part in parts:
+        if type(part) is not dict:
+            continue
+        text = part.get("text")
+        if type(text) is str:
+            (read.thoughts if part.get("thought") is True else read.texts).append(text)
+        elif type(part.get("functionCall")) is dict:
+            read.calls.append(read_call(part["functionCall"], response_id, len(read.calls)))
+        else:
+            read.is_translatable = False
+        if part.get("thoughtSignature"):
+            read.is_translatable = False
+    return read
 
 
 def is_blocked(data: dict[str, Any]) -> bool:
