@@ -522,6 +522,29 @@ def test_a_retry_after_pauses_every_request_of_the_client() -> None:
     assert transport.sent[1].url.endswith("/first")  # who was sent back stands in front
 
 
+def test_who_was_sent_back_late_stands_before_those_who_came_meanwhile() -> None:
+    class Slow(MemoryTransport):
+        async def send(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+            if url.endswith("/slow") and not any(sent.url == url for sent in self.sent):
+                answer = super().send(method, url, *args, **kwargs)
+                await asyncio.sleep(5)
+                return await answer
+            return await super().send(method, url, *args, **kwargs)
+
+    transport = Slow(reply(429, retry_after="20"), reply(429, retry_after="10"), reply(200, {}))
+
+    async def talk(client: AsyncAPIClient) -> None:
+        slow = asyncio.create_task(client.request("GET", "/slow"))
+        quick = asyncio.create_task(client.request("GET", "/quick"))
+        await asyncio.sleep(1)
+        await asyncio.gather(slow, quick, client.request("GET", "/fresh"))
+
+    with_client(transport, talk, retry_config=RetryConfig(jitter=False))
+    assert [sent.url.rpartition("/")[2] for sent in transport.sent] == [
+        "quick", "slow", "quick", "slow", "fresh",
+    ]  # fmt: skip
+
+
 def test_a_429_with_a_retry_after_uses_up_no_attempt_but_has_an_end() -> None:
     many = [reply(429, retry_after="1")] * 8
     times, outcome = attempts(*many, reply(200, {"ok": 1}), retry=RetryConfig(max_retries=1, jitter=False))
@@ -571,6 +594,18 @@ def test_our_own_mistakes_and_the_callers_open_no_breaker() -> None:
 
     with_client(transport, talk, circuit_breaker=breaker)
     assert breaker.state.value == "closed"
+
+
+# -- elsewhere
+
+
+def test_a_whole_url_may_not_lead_to_plain_http_on_another_machine() -> None:
+    with pytest.raises(ConfigurationError, match="in the clear"):
+        sent_by(url="http://other.example/x")
+    assert (
+        sent_by(settings={"allow_http": True}, url="http://other.example/x").url == "http://other.example/x"
+    )
+    assert sent_by(url="https://other.example/x").url == "https://other.example/x"
 
 
 # -- its life
