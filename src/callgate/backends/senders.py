@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from callgate.calling import Calling
 from callgate.errors import APIClientError, ConfigurationError, ResponseError, SDKError
 from callgate.providers.catalog import find_dialect
 from callgate.providers.dialect import Dialect, StreamDecoder, WireRequest
+from callgate.providers.quota_headers import read_retry_after
 from callgate.providers.sdks import create_sdk_adapter, dialect_of_method
 from callgate.response import Response
 from callgate.transport.auth import StaticAuth
@@ -142,7 +144,7 @@ class HttpSender:
                 retryable=False,
             )
         # Before the dialect cuts a long body short, and a key in two.
-        return self.dialect.error(status, redact(body, secrets_in(sent)), headers)
+        return _dated(self.dialect.error(status, redact(body, secrets_in(sent)), headers), headers)
 
     async def close(self) -> None:
         """Close the transport, if it is its own. Closing twice changes nothing."""
@@ -220,6 +222,14 @@ async def _emit(calling: Calling, decoder: StreamDecoder, piece: bytes) -> None:
         await calling.emit(delta)
 
 
+def _dated(error: APIClientError, headers: Mapping[str, str]) -> APIClientError:
+    """The error, with a Retry-After that is a date read by our clock: a dialect has none, and only most
+    answers say what time it is where they come from."""
+    if error.retry_after is None and "retry-after" in headers:
+        error.retry_after = read_retry_after(headers, time.time())
+    return error
+
+
 def _finish(decoder: StreamDecoder, status: int, headers: Mapping[str, str]) -> Response:
     response = decoder.finish()
     response.status_code = status
@@ -234,7 +244,7 @@ def _typed(error: SDKError, dialect: Dialect) -> Exception:
     status = getattr(answer, "status_code", None)
     if isinstance(status, int):
         headers = {name.lower(): value for name, value in answer.headers.items()}
-        return dialect.error(status, answer.content, headers)
+        return _dated(dialect.error(status, answer.content, headers), headers)
     ours = error.__cause__
     while ours is not None and not isinstance(ours, APIClientError):
         ours = ours.__cause__

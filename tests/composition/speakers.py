@@ -1,0 +1,85 @@
+"""Every dialect as a user would speak it: the provider's name, a model, and what it takes to be let in.
+
+`SPEAKERS` are the columns of the matrix (`test_provider_matrix.py`, docs/providers.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from callgate import iModel
+
+__all__ = ["KEY", "SPEAKERS", "Speaker"]
+
+KEY = "sk-matrix-0123456789"
+_KEYED = {"api_key": KEY}
+_AWS = {"access_key": "AKIDMATRIX", "secret_key": "secret-of-the-matrix", "region": "us-east-1"}
+_GOOGLE = {"api_key": KEY, "project": "matrix", "location": "us-east5"}
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """One column: a dialect, spoken through a provider's name.
+
+    Attributes:
+        title: The column's head.
+        provider, model: As given to `iModel`.
+        versioned: Whether its base URL ends in `/v1`.
+        settings: What lets it in.
+        forced_tool: Whether a schema is asked for by a tool that must be called.
+        told_in_body: Whether a 429 says in its body when to come back.
+        statuses: Statuses of errors that this provider says with another one.
+        names_model: Whether an answer names its model.
+    """
+
+    title: str
+    provider: str
+    model: str
+    versioned: bool = False
+    settings: Mapping[str, Any] = field(default_factory=lambda: _KEYED)
+    forced_tool: bool = False
+    told_in_body: bool = False
+    statuses: Mapping[int, int] = field(default_factory=dict)
+    names_model: bool = True
+
+    def base_url(self, root: str) -> str:
+        return root + "/v1" if self.versioned else root
+
+    def model_at(self, root: str, **settings: Any) -> iModel:
+        """The model at a server, without retries unless told otherwise."""
+        return iModel(
+            provider=self.provider,
+            base_url=self.base_url(root),
+            model=self.model,
+            **{"retry_config": None, **self.settings, **settings},
+        )
+
+
+_CLAUDE_AT_AWS = "anthropic.claude-sonnet-4-5-20250929-v1:0"
+
+SPEAKERS = (
+    Speaker("openai_chat", "openai", "gpt-4o-mini", versioned=True),
+    Speaker("openai_responses", "openai_responses", "gpt-5-mini", versioned=True),
+    Speaker("anthropic", "anthropic", "claude-sonnet-4-5"),
+    Speaker("gemini", "gemini", "gemini-2.5-flash", told_in_body=True, statuses={401: 400, 529: 503}),
+    Speaker(
+        "bedrock",
+        "bedrock",
+        _CLAUDE_AT_AWS,
+        settings=_AWS,
+        statuses={401: 403, 529: 503},
+        names_model=False,
+    ),
+    Speaker("bedrock_invoke", "bedrock_invoke", _CLAUDE_AT_AWS, settings=_AWS, statuses={401: 403, 529: 503}),
+    Speaker(
+        "vertex (OpenAI)",
+        "vertex",
+        "meta/llama-4-maverick-17b-128e-instruct-maas",
+        settings=_GOOGLE,
+        told_in_body=True,
+        statuses={529: 503},
+    ),
+    Speaker("vertex (Claude)", "vertex", "claude-sonnet-4-5@20250929", settings=_GOOGLE, forced_tool=True),
+)
