@@ -30,10 +30,17 @@ from callgate import (
     StreamChunk,
     iModel,
 )
-from callgate.testing import Answer, SimulatedProvider, SimulatedToolCall, Simulator
+from callgate.testing import (
+    Answer,
+    Chunk,
+    MemoryTransport,
+    Plan,
+    SimulatedProvider,
+    SimulatedToolCall,
+    Simulator,
+)
 from callgate.testing.clock import VirtualClock
 from callgate.testing.simulator import Ask, Options
-from tests.composition.in_memory import InMemoryTransport, one_byte_at_a_time, split_at
 from tests.composition.speakers import SPEAKERS, Speaker
 
 TEXT: Final = "Oslo is cold today."
@@ -147,6 +154,24 @@ def failed(
     assert error.status_code == streamed.status_code == speaker.statuses.get(status, status)
     assert message in str(error)
     return error
+
+
+class Watched(SimulatedProvider):
+    """A provider that notes when it is asked, and whose answers come in the pieces one wants."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.arrivals: list[float] = []
+        self.split: Callable[[bytes], list[bytes]] | None = None
+        self.body = b""
+
+    def handle(self, *request: Any) -> Plan:
+        self.arrivals.append(self._clock())
+        plan = super().handle(*request)
+        self.body = plan.body
+        if self.split is not None:
+            plan.chunks = [Chunk(piece) for piece in self.split(self.body)]
+        return plan
 
 
 # -- what is answered ------------------------------------------------------------------------------------
@@ -334,12 +359,12 @@ def status_429(speaker: Speaker) -> None:
 def _waited_after_429(speaker: Speaker, form: str) -> float:
     clock = VirtualClock()
     refusal = Answer(status=429, retry_after=7.5)
-    provider = SimulatedProvider(
+    provider = Watched(
         Options(answers=[refusal, TEXT], retry_after=form),  # type: ignore[arg-type]
         clock=clock.time,
         epoch=time.time(),  # for the dates
     )
-    transport = InMemoryTransport(provider)
+    transport = MemoryTransport(provider)
 
     async def main() -> None:
         retry = RetryConfig(max_retries=2, base_delay=1.0)
@@ -349,7 +374,8 @@ def _waited_after_429(speaker: Speaker, form: str) -> float:
         assert calling.attempts == 2
 
     clock.run(main())
-    return transport.sent[1][0] - transport.sent[0][0]
+    first, second = provider.arrivals
+    return second - first
 
 
 @row("500")
@@ -386,10 +412,8 @@ def every_split(speaker: Speaker) -> None:
     """A word split at every place; with thoughts and a tool call, one byte at a time."""
     rich = Answer("Grüße", [SimulatedToolCall("get_time", {"city": "Tromsø"})], reasoning="Hm.")
     clock = VirtualClock()
-    provider = SimulatedProvider(
-        Options(answers=lambda asked: rich if asked.tools else "Grüße"), clock=clock.time
-    )
-    transport = InMemoryTransport(provider)
+    provider = Watched(Options(answers=lambda asked: rich if asked.tools else "Grüße"), clock=clock.time)
+    transport = MemoryTransport(provider)
 
     async def main() -> None:
         async with speaker.model_at("http://127.0.0.1:9", transport=transport) as model:
@@ -401,11 +425,11 @@ def every_split(speaker: Speaker) -> None:
             expected = _told(whole((await read(model, **request))[0]))
             assert expected[:2] == ("Grüße", "Hm.")
             assert expected[3] == [("get_time", {"city": "Tromsø"})]
-            transport.split = one_byte_at_a_time
+            provider.split = lambda body: [body[at : at + 1] for at in range(len(body))]
             assert _told(whole((await read(model, **request))[0])) == expected
             expected = _told(whole((await read(model, messages=HELLO))[0]))
-            for place in range(1, len(transport.last_body)):
-                transport.split = split_at(place)
+            for place in range(1, len(provider.body)):
+                provider.split = lambda body, place=place: [body[:place], body[place:]]
                 chunks, error = await read(model, messages=HELLO)
                 assert error is None, f"split at {place}"
                 assert _told(whole(chunks)) == expected, f"split at {place}"
