@@ -1,0 +1,102 @@
+"""Every Python block of every guide in `docs/` runs, one after the other, and prints what the guide says.
+
+A block of kind `text` right after a Python block is what that prints; `...` in it stands for anything. Only
+the hosts are rewritten: https://api.example.com is a service on loopback, and the providers' base URLs are a
+simulator. A block that cannot run says so above itself: `<!-- not run: why -->`.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import io
+import re
+import types
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from doctest import ELLIPSIS, OutputChecker
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callgate.testing import Simulator
+from tests.documents.example_service import ExampleService
+from tests.documents.loopback import serving
+
+DOCS = Path(__file__).parents[2] / "docs"
+EXAMPLE = "https://api.example.com"
+_FENCE = re.compile(
+    r"(?P<skip><!-- not run: [^>]+ -->\n+)?"
+    r"^```python\n(?P<code>.*?)^```\n"
+    r"(?:\n*^```text\n(?P<printed>.*?)^```)?",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """A block to run, the line it begins at, and what it is said to print (None: not said)."""
+
+    line: int
+    code: str
+    printed: str | None
+
+
+def snippets(guide: Path) -> list[Snippet]:
+    text = guide.read_text(encoding="utf-8")
+    blocks = list(_FENCE.finditer(text))
+    assert len(blocks) == text.count("```python"), f"{guide.name} has a Python block that is not read here"
+    return [
+        Snippet(text.count("\n", 0, found.start("code")) + 1, found["code"], found["printed"])
+        for found in blocks
+        if not found["skip"]
+    ]
+
+
+GUIDES = [guide for guide in sorted(DOCS.glob("*.md")) if snippets(guide)]
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """An empty directory, a provider, and the example service, whose URL it gives."""
+    monkeypatch.chdir(tmp_path)
+    with Simulator(seed=1) as simulator, serving(ExampleService()) as service:
+        for provider, url in (("OPENAI", simulator.base_url), ("ANTHROPIC", simulator.url)):
+            monkeypatch.setenv(f"{provider}_BASE_URL", url)
+            monkeypatch.setenv(f"{provider}_API_KEY", "sk-example")
+        yield service.url
+
+
+def run_snippet(runner: asyncio.Runner, code: str, where: str, namespace: dict[str, Any]) -> str:
+    """Run it, with `await` at its top level permitted, and give what it prints."""
+    compiled = compile(code, where, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        if compiled.co_flags & inspect.CO_COROUTINE:
+            runner.run(types.FunctionType(compiled, namespace)())
+        else:
+            exec(compiled, namespace)
+    return printed.getvalue()
+
+
+def test_there_is_a_guide_to_run() -> None:
+    assert "client.md" in {guide.name for guide in GUIDES}
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
+def test_a_guide_does_what_it_says(guide: Path, world: str) -> None:
+    namespace: dict[str, Any] = {"__name__": "guide"}
+    with asyncio.Runner() as runner:
+        for snippet in snippets(guide):
+            where = f"{guide.name}:{snippet.line}"
+            # Empty lines in front, so that a traceback names the line of the guide.
+            code = "\n" * (snippet.line - 1) + snippet.code.replace(EXAMPLE, world)
+            printed = run_snippet(runner, code, str(guide), namespace)
+            if snippet.printed is not None:
+                expected = snippet.printed.replace(EXAMPLE, world)
+                assert OutputChecker().check_output(expected, printed, ELLIPSIS), (
+                    f"{where} is said to print\n{expected}\nand prints\n{printed}"
+                )
