@@ -6,8 +6,7 @@ import asyncio
 import math
 from dataclasses import dataclass
 
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from callgate.control.lease import Lease
@@ -176,7 +175,8 @@ class LimiterMachine(RuleBasedStateMachine):
         granted = [call for call in self.calls if call.lease is not None]
         kept = [call for call in granted if call.lease is not None and call.lease.request_charges]
         requests = [Admission(call.granted_at, 1) for call in kept]
-        tokens = [Admission(call.granted_at, call.lease.tokens) for call in granted if call.lease is not None]
+        costly = [call.lease for call in granted if call.lease is not None and call.lease.tokens > 0]
+        tokens = [Admission(lease.granted_at, lease.tokens) for lease in costly]
         assert fullest_window(requests, PERIOD, self.since).amount <= self.request_bound
         assert fullest_window(tokens, PERIOD, self.since).amount <= self.token_bound
 
