@@ -8,8 +8,7 @@ from collections.abc import Callable
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from callgate.batch.finished import Finished, read_output
 from callgate.batch.results import RowResult, encode_result

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 
 import pytest
 
-from callgate.batch.feed import PulledFeed
+from callgate.batch.feed import AsyncFeed, PulledFeed
 from callgate.batch.pool import Pool
 from callgate.batch.rows import Row
 from callgate.calling import Calling
-from tests.batch.conftest import answered, make_row
+from tests.batch.conftest import answered, failed, make_row
 
 
 def rows(count: int) -> PulledFeed:
@@ -61,7 +61,7 @@ def test_every_row_is_called_once() -> None:
     async def main() -> None:
         provider = Provider()
         provider.go.set()
-        pool = Pool(provider, rows(500), has_room=lambda: True, most=7)
+        pool = Pool(provider, rows(500), in_line=lambda: 0, most=7)
         assert sorted(await collect(pool)) == list(range(500))
         assert sorted(provider.begun) == list(range(500))
         assert provider.most == 7
@@ -72,7 +72,7 @@ def test_every_row_is_called_once() -> None:
 
 def test_no_rows_no_calls() -> None:
     async def main() -> None:
-        assert await collect(Pool(Provider(), rows(0), has_room=lambda: True, most=7)) == []
+        assert await collect(Pool(Provider(), rows(0), in_line=lambda: 0, most=7)) == []
 
     asyncio.run(main())
 
@@ -80,7 +80,7 @@ def test_no_rows_no_calls() -> None:
 def test_it_grows_to_what_runs_at_once_and_about_one_that_waits() -> None:
     async def main() -> None:
         provider = Provider(slots=10)
-        pool = Pool(provider, rows(1000), has_room=lambda: provider.in_line == 0, most=500)
+        pool = Pool(provider, rows(1000), in_line=lambda: provider.in_line, most=500)
         task = asyncio.create_task(collect(pool))
         await turns(100)
         assert provider.most == 10
@@ -92,10 +92,82 @@ def test_it_grows_to_what_runs_at_once_and_about_one_that_waits() -> None:
     asyncio.run(main())
 
 
+def test_it_grows_again_when_the_quota_empties_the_line_and_no_row_ends() -> None:
+    async def main() -> None:
+        provider = Provider(slots=10)
+        pool = Pool(provider, rows(1000), in_line=lambda: provider.in_line, most=500)
+        task = asyncio.create_task(collect(pool))
+        await turns(100)
+        for _ in range(30):
+            provider.slots.release()
+        await turns(100)
+        stuck = provider.running
+        while provider.running < 40:  # the slow provider answers none of them meanwhile
+            await asyncio.sleep(0.01)
+        assert stuck < 20
+        provider.go.set()
+        assert len(await task) == 1000
+
+    asyncio.run(main())
+
+
+def test_it_shrinks_when_many_stand_in_line() -> None:
+    async def main() -> None:
+        provider = Provider(slots=10)
+        line = 0
+        pool = Pool(provider, rows(5000), in_line=lambda: line, most=300)
+        task = asyncio.create_task(collect(pool))
+        await turns(400)
+        assert pool.in_flight == 300  # it was told that nobody waits
+        line = 100
+        provider.go.set()
+        while len(provider.begun) < 2000:
+            await asyncio.sleep(0)
+            line = provider.in_line
+        assert pool.in_flight <= 20
+        line = 0
+        assert len(await task) == 5000
+
+    asyncio.run(main())
+
+
+def test_callings_that_were_given_up_are_no_results() -> None:
+    async def call(row: Row) -> Calling:
+        return failed(asyncio.CancelledError()) if row.index % 2 else answered()
+
+    async def main() -> None:
+        pool = Pool(call, rows(10), in_line=lambda: 0, most=1)
+        assert await collect(pool) == [0, 2, 4, 6, 8]
+        assert pool.abandoned == 5
+
+    asyncio.run(main())
+
+
+def test_rows_of_a_slow_pipe_make_no_crowd_of_workers() -> None:
+    async def slow() -> AsyncIterator[list[Row]]:
+        for i in range(200):
+            await asyncio.sleep(0)
+            yield [make_row(i)]
+
+    async def main() -> None:
+        most = 0
+
+        async def call(row: Row) -> Calling:
+            nonlocal most
+            most = max(most, len(asyncio.all_tasks()))
+            return answered()
+
+        pool = Pool(call, AsyncFeed(slow()), in_line=lambda: 0, most=100)
+        assert len(await collect(pool)) == 200
+        assert most < 10
+
+    asyncio.run(main())
+
+
 def test_only_a_few_until_one_succeeds() -> None:
     async def main() -> None:
         provider = Provider()
-        pool = Pool(provider, rows(100), has_room=lambda: True, most=50, at_first=4)
+        pool = Pool(provider, rows(100), in_line=lambda: 0, most=50, at_first=4)
         task = asyncio.create_task(collect(pool))
         await turns(100)
         assert provider.running == 4
@@ -112,7 +184,7 @@ def test_only_a_few_until_one_succeeds() -> None:
 def test_draining_finishes_what_is_in_flight_and_begins_nothing() -> None:
     async def main() -> None:
         provider = Provider()
-        pool = Pool(provider, rows(100), has_room=lambda: True, most=5)
+        pool = Pool(provider, rows(100), in_line=lambda: 0, most=5)
         task = asyncio.create_task(collect(pool))
         await turns()
         pool.drain()
@@ -137,7 +209,7 @@ def test_aborting_cancels_what_is_in_flight_and_delivers_what_has_ended() -> Non
         return answered()
 
     async def main() -> None:
-        pool = Pool(call, rows(100), has_room=lambda: True, most=5)
+        pool = Pool(call, rows(100), in_line=lambda: 0, most=5)
         results = pool.results()
         first = await anext(results)
         await turns()
@@ -153,7 +225,7 @@ def test_leaving_the_loop_cancels_what_is_in_flight() -> None:
     async def main() -> None:
         provider = Provider()
         provider.go.set()
-        pool = Pool(provider, rows(100), has_room=lambda: True, most=5)
+        pool = Pool(provider, rows(100), in_line=lambda: 0, most=5)
         async with aclosing(pool.results()) as results:
             async for _ in results:
                 provider.go.clear()
@@ -169,7 +241,7 @@ def test_workers_wait_for_a_consumer_that_does_not_look() -> None:
     async def main() -> None:
         provider = Provider()
         provider.go.set()
-        pool = Pool(provider, rows(1000), has_room=lambda: True, most=5)
+        pool = Pool(provider, rows(1000), in_line=lambda: 0, most=5)
         async with aclosing(pool.results()) as results:
             await anext(results)
             await turns(500)
@@ -186,7 +258,7 @@ def test_a_call_that_raises_ends_the_run_with_its_error_after_the_results() -> N
         return answered()
 
     async def main() -> None:
-        results = Pool(call, rows(100), has_room=lambda: True, most=1).results()
+        results = Pool(call, rows(100), in_line=lambda: 0, most=1).results()
         assert [(await anext(results)).row.index for _ in range(2)] == [0, 1]
         with pytest.raises(ZeroDivisionError):
             await anext(results)
@@ -205,7 +277,7 @@ def test_the_second_error_does_not_hide_the_first() -> None:
 
     async def main() -> None:
         with pytest.raises(ZeroDivisionError):
-            await collect(Pool(call, rows(2), has_room=lambda: True, most=2))
+            await collect(Pool(call, rows(2), in_line=lambda: 0, most=2))
 
     asyncio.run(main())
 
@@ -223,7 +295,7 @@ def test_memory_and_tasks_do_not_grow_with_the_input() -> None:
 
         provider = Provider()
         provider.go.set()
-        pool = Pool(provider, PulledFeed(endless()), has_room=lambda: True, most=50)
+        pool = Pool(provider, PulledFeed(endless()), in_line=lambda: 0, most=50)
         count = 0
         async for _ in pool.results():
             count += 1

@@ -67,6 +67,21 @@ def test_the_first_signal_finishes_what_is_in_flight(
     assert f"{400 - len(lines)} left" in out
 
 
+def test_rows_that_wait_for_their_quota_are_not_waited_for(
+    folder: Path, simulate: Simulate, spawn: Spawn
+) -> None:
+    arrivals = Arrivals()
+    sim = simulate(answers=arrivals)
+    write_rows("in.jsonl", prompts(400))
+    process = spawn(*command(sim, "--rpm", "2", "--json"))
+    arrivals.wait_for(1)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=30)  # the next row has its turn half a minute later
+    assert process.returncode == 130
+    assert '"answered": 1,' in out
+    assert sim.stats.requests == 1
+
+
 def test_the_second_signal_stops_at_once(folder: Path, simulate: Simulate, spawn: Spawn) -> None:
     arrivals = Arrivals()
     sim = simulate(answers=lambda ask: arrivals(ask), latency=60.0)
@@ -122,9 +137,7 @@ def test_a_killed_run_loses_nothing_and_pays_again_only_for_what_was_in_flight(
     assert sim.stats.requests <= 600 + in_flight
 
 
-def test_rows_of_a_pipe_are_answered_as_they_come(
-    folder: Path, simulate: Simulate, spawn: Spawn
-) -> None:
+def test_rows_of_a_pipe_are_answered_as_they_come(folder: Path, simulate: Simulate, spawn: Spawn) -> None:
     arrivals = Arrivals()
     sim = simulate(answers=arrivals)
     arguments = ["-m", "openai/m", "-o", "-", "--base-url", sim.base_url, "--quiet"]

@@ -6,7 +6,6 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
-    Awaitable,
     Callable,
     Iterable,
     Iterator,
@@ -60,6 +59,7 @@ class Engine:
         self._most = max_inflight_requests or _MOST_WORKERS
         self._pool: Pool | None = None
         self._draining = False
+        self._active: dict[Calling, Row] = {}
 
     async def run(
         self,
@@ -92,11 +92,14 @@ class Engine:
                 on_result(result)
             guard.note(result.calling)
             if guard.verdict is not None:
-                pool.drain()
+                self._send_no_more()
             elif result.ok:
                 pool.open_up()
 
-        pool = Pool(self._call, feed, has_room=self._has_room, most=self._most, at_first=_PROBE, on_end=judge)
+        limiter = self.model.limiter
+        pool = Pool(
+            self._call, feed, in_line=lambda: limiter.waiting, most=self._most, at_first=_PROBE, on_end=judge
+        )
         self._pool = pool
         if self._draining:
             pool.drain()
@@ -112,10 +115,19 @@ class Engine:
             raise feed.error
 
     def drain(self) -> None:
-        """Begin no more rows; `run` ends when those in flight have ended."""
+        """Send no more requests; `run` ends when those on the wire have been answered.
+
+        Rows that wait for their quota, or back off before a retry, are given up: nothing is lost with them.
+        """
         self._draining = True
+        self._send_no_more()
+
+    def _send_no_more(self) -> None:
         if self._pool is not None:
             self._pool.drain()
+        for calling in list(self._active):
+            if not _is_on_wire(calling):
+                calling.cancel()
 
     def abort(self) -> None:
         """Cancel what is in flight; `run` ends with what there is."""
@@ -126,7 +138,12 @@ class Engine:
     @property
     def in_flight(self) -> int:
         """Rows begun and not ended."""
-        return 0 if self._pool is None else self._pool.in_flight
+        return len(self._active)
+
+    @property
+    def on_wire(self) -> int:
+        """Rows whose request is sent and not answered."""
+        return sum(map(_is_on_wire, self._active))
 
     @property
     def abandoned(self) -> int:
@@ -138,11 +155,13 @@ class Engine:
         """Whether it waits for rows that are still to come."""
         return self._pool is not None and self._pool.feed.idle
 
-    def _call(self, row: Row) -> Awaitable[Calling]:
-        return self.model.invoke(request_payload=row.request)
-
-    def _has_room(self) -> bool:
-        return self.model.limiter.waiting == 0
+    async def _call(self, row: Row) -> Calling:
+        calling = await self.model.create_calling(request_payload=row.request)
+        self._active[calling] = row
+        try:
+            return await self.model.invoke(calling)
+        finally:
+            del self._active[calling]
 
     def _feed(self, rows: Feed | Iterable[Record] | AsyncIterable[Record]) -> Feed:
         if isinstance(rows, Feed):
@@ -151,6 +170,10 @@ class Engine:
         if isinstance(rows, AsyncIterable):
             return AsyncFeed(_async_blocks(rows, builder))
         return PulledFeed(_blocks(rows, builder))
+
+
+def _is_on_wire(calling: Calling) -> bool:
+    return calling.attempts > len(calling.failures or ())
 
 
 def _blocks(rows: Iterable[Record], builder: RequestBuilder) -> Iterator[list[Row]]:

@@ -32,6 +32,11 @@ class Feed(ABC):
         self._closed = False
 
     @property
+    def over(self) -> bool:
+        """Whether no more rows are to be had."""
+        return self._closed or (self.exhausted and not self._rows)
+
+    @property
     def idle(self) -> bool:
         """Whether the workers wait for rows that are still to come."""
         return False

@@ -1,8 +1,9 @@
 """As many calls at once as the limiter lets through, and no task more.
 
-Each worker takes a row, calls, hands over the result, takes the next. A worker is added whenever one begins a
-row and nobody stands in the limiter's line: then one more call could be on its way. So the pool grows to what
-quota and concurrency allow, plus about one that waits, however long the input is.
+Each worker takes a row, calls, hands over the result, takes the next. A worker is added when one begins a row
+and nobody stands in the limiter's line: then one more call could be on its way. A worker leaves when it has
+ended a row and several stand in the line. So the pool follows what quota and concurrency allow, plus a few
+that wait, however long the input is.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from callgate.calling import Calling
 
 __all__ = ["Pool"]
 
+_ENOUGH_IN_LINE = 4
+_TEND_SECONDS = 0.05
+
 
 class Pool:
     """Workers over one feed.
@@ -25,7 +29,7 @@ class Pool:
     Args:
         call: Makes the call for a row and returns it when it has ended; does not raise for a failed call.
         feed: The rows.
-        has_room: Whether one call more could be let through now, so that another worker is of use.
+        in_line: How many calls stand in the limiter's line now.
         most: Never more workers than this.
         at_first: Never more than this until `open_up()`: a failure that every row would meet shall show on a
             handful of them.
@@ -34,7 +38,7 @@ class Pool:
 
     Example::
 
-        pool = Pool(call, PulledFeed(source.blocks()), has_room=lambda: limiter.waiting == 0, most=1024)
+        pool = Pool(call, PulledFeed(source.blocks()), in_line=lambda: limiter.waiting, most=1024)
         async for result in pool.results():
             print(result)
     """
@@ -44,7 +48,7 @@ class Pool:
         call: Callable[[Row], Awaitable[Calling]],
         feed: Feed,
         *,
-        has_room: Callable[[], bool],
+        in_line: Callable[[], int],
         most: int,
         at_first: int | None = None,
         on_end: Callable[[RowResult], None] | None = None,
@@ -55,7 +59,7 @@ class Pool:
         self.abandoned = 0
         """Rows begun whose call was cancelled; nothing came of them."""
         self._call = call
-        self._has_room = has_room
+        self._in_line = in_line
         self._on_end = on_end
         self._all = most
         self._most = most if at_first is None else min(most, at_first)
@@ -65,6 +69,7 @@ class Pool:
         self._room = asyncio.Event()
         self._room.set()
         self._crash: BaseException | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def results(self) -> AsyncGenerator[RowResult, None]:
         """The results as they come. To be iterated once; leaving it early cancels what is in flight.
@@ -75,6 +80,7 @@ class Pool:
             BaseException: what a call raised although it should not have, after all results were given.
         """
         self._add_worker()
+        self._tend()
         try:
             while True:
                 while self._ended:
@@ -85,6 +91,8 @@ class Pool:
                 self._news = asyncio.get_running_loop().create_future()
                 await self._news
         finally:
+            if self._timer is not None:
+                self._timer.cancel()
             self.abort()
             if self._workers:
                 await asyncio.gather(*self._workers, return_exceptions=True)
@@ -110,8 +118,15 @@ class Pool:
     # -- the inside --------------------------------------------------------------------------------------
 
     def _grow(self) -> None:
-        if len(self._workers) < self._most and self._has_room():
+        if len(self._workers) < self._most and not self._in_line() and not self.feed.idle:
             self._add_worker()
+
+    def _tend(self) -> None:
+        """Grow also when the line was emptied by the quota and no row has ended since: the limiter tells
+        nobody, and with slow answers it would be long until a worker comes by to see it."""
+        if not self.feed.over:
+            self._grow()
+            self._timer = asyncio.get_running_loop().call_later(_TEND_SECONDS, self._tend)
 
     def _add_worker(self) -> None:
         worker = asyncio.get_running_loop().create_task(self._work())
@@ -130,6 +145,9 @@ class Pool:
                 raise
             finally:
                 self.in_flight -= 1
+            if calling.cancelled:
+                self.abandoned += 1
+                continue
             result = RowResult(row, calling)
             if self._on_end is not None:
                 self._on_end(result)
@@ -138,6 +156,8 @@ class Pool:
             if len(ended) >= self._all:
                 self._room.clear()
                 await self._room.wait()
+            if self._in_line() > _ENOUGH_IN_LINE:
+                return
 
     def _left(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)

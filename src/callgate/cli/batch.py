@@ -198,10 +198,10 @@ class _Interrupts:
             self._display.say("Stopping at once; what has been answered is written.")
             self._batch.abort()
         else:
+            rows = self._batch.engine.on_wire
             self._batch.drain()
-            rows = self._batch.engine.in_flight
             self._display.say(
-                f"Finishing the {rows} rows in flight, beginning no more. Ctrl-C again stops at once."
+                f"Finishing the {rows} rows in flight, sending no more. Ctrl-C again stops at once."
             )
 
 
