@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any
 
 from callgate.backends.api_call import ApiCall, Returned429, api_call_backend
+from callgate.backlog import Backlog
 from callgate.calling import Calling
 from callgate.control.adaptive import AdaptiveConcurrency
 from callgate.control.limiter import Limiter
@@ -93,9 +94,9 @@ class Executor:
         self._live: set[Calling] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._queued: set[Calling] = set()
-        self._backlog: deque[tuple[Calling, Service]] = deque()
+        self._backlog = Backlog()
         self._promised = 0
-        self._wants_room: deque[asyncio.Future[None]] = deque()
+        self._wants_room: deque[asyncio.Future[bool]] = deque()
         self._idle: asyncio.Future[None] | None = None
 
     # -- its life ----------------------------------------------------------------------------------------
@@ -116,8 +117,7 @@ class Executor:
     def open(self) -> None:
         """What `start` does, for those who cannot await; called within a running loop."""
         loop = asyncio.get_running_loop()
-        if self._loop is not None and self._loop is not loop and self._loop.is_closed():
-            self._forget_loop()
+        self._leave_closed_loop()
         if self._state is _State.DRAINING:
             raise RuntimeError("the executor is stopping; start it again when stop() has returned")
         if self._state is _State.RUNNING:
@@ -131,8 +131,11 @@ class Executor:
             limit=limit_layer(self.limiter, loop.time, pushback=self._pushback, dispatched=self.dispatched),
         )
 
-    def _forget_loop(self) -> None:
-        """Its loop was closed before it was stopped: what was left died with that."""
+    def _leave_closed_loop(self) -> None:
+        """Forget a loop that was closed before a stop, and what was left in it: that has died with it."""
+        if self._loop is None or not self._loop.is_closed():
+            return
+        self._loop = None
         self._state = _State.STOPPED
         self._live.clear()
         self._tasks.clear()
@@ -149,6 +152,7 @@ class Executor:
             graceful: True: everything queued and in flight is finished first. False: all of it is cancelled;
                 each such calling ends FAILED with `error_type` "CancelledError" and `cancelled` true.
         """
+        self._leave_closed_loop()
         if self._state is _State.NEW:
             self._state = _State.STOPPED
         if self._state is _State.STOPPED:
@@ -157,25 +161,17 @@ class Executor:
         while self._wants_room:
             waiter = self._wants_room.popleft()
             if not waiter.done():
-                self._promised += 1
-                waiter.set_result(None)  # it looks again and finds that nothing is taken any more
+                waiter.set_result(False)
         if not graceful:
-            self._cancel_all()
+            self._backlog.cancel_all()
+            for calling in list(self._live):
+                calling.cancel()
         while self._live or self._backlog or self._tasks:
             # Never more than one future: whoever ends last sets it.
             if self._idle is None or self._idle.done():
                 self._idle = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._idle)
         self._state = _State.STOPPED
-
-    def _cancel_all(self) -> None:
-        now = asyncio.get_running_loop().time()
-        while self._backlog:
-            calling, _ = self._backlog.popleft()
-            calling.fail(asyncio.CancelledError(), now)
-            self._queued.discard(calling)
-        for calling in list(self._live):
-            calling.cancel()
 
     async def __aenter__(self) -> Executor:
         await self.start()
@@ -216,7 +212,7 @@ class Executor:
             raise TypeError("api_call_coroutine is a function that returns a coroutine, not a coroutine")
         self._check_running()
         self.limiter.check_fits(num_api_tokens_needed)
-        if self._wants_room or len(self._queued) + self._promised >= self.queue_capacity:
+        if self._wants_room or not self._has_room():
             await self._wait_for_room()
         calling = Calling(
             payload,
@@ -227,7 +223,7 @@ class Executor:
             metadata=metadata,
             now=asyncio.get_running_loop().time(),
         )
-        self.enqueue(calling, pipeline(api_call_backend(api_call_coroutine), self._layers))
+        self._queue(calling, pipeline(api_call_backend(api_call_coroutine), self._layers))
         return calling
 
     def enqueue(self, calling: Calling, service: Service) -> None:
@@ -239,12 +235,11 @@ class Executor:
             RuntimeError: when the executor is not running.
         """
         self._check_running()
-        calling.mark_queued(asyncio.get_running_loop().time())
-        self._queued.add(calling)
-        if len(self._queued) > self.queue_capacity or self._backlog:
-            self._backlog.append((calling, service))
+        if self._backlog or not self._has_room():
+            calling.mark_queued(asyncio.get_running_loop().time())
+            self._backlog.add(calling, service)
         else:
-            self._spawn(calling, service)
+            self._queue(calling, service)
 
     def enter(self, calling: Calling) -> None:
         """Register a call that runs in its caller's own task.
@@ -276,9 +271,14 @@ class Executor:
         if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError("the executor runs in another event loop; make one for each loop")
 
-    def _spawn(self, calling: Calling, service: Service) -> None:
+    def _queue(self, calling: Calling, service: Service) -> None:
+        """Take a place in the queue, in a task: it waits in the limiter's line."""
+        loop = asyncio.get_running_loop()
+        if calling.queued_on is None:
+            calling.mark_queued(loop.time())
+        self._queued.add(calling)
         self._live.add(calling)
-        task = asyncio.get_running_loop().create_task(self._run(calling, service))
+        task = loop.create_task(self._run(calling, service))
         calling.bind(task)
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._ended(done, calling))
@@ -304,33 +304,36 @@ class Executor:
         if self._state is _State.DRAINING:
             self._tell_idle()
 
+    def _has_room(self) -> bool:
+        return len(self._queued) + self._promised < self.queue_capacity
+
     async def _wait_for_room(self) -> None:
-        """First come, first served: room is handed to one waiter, who need not race for it."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """First come, first served: room is promised to one waiter, who need not race for it."""
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._wants_room.append(waiter)
         try:
-            await waiter
+            promised = await waiter
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
+            if waiter.done() and not waiter.cancelled() and waiter.result():
                 self._promised -= 1
                 self._make_room()
             raise
+        if not promised:
+            raise RuntimeError("the executor was stopped while this call waited for room in its queue")
         self._promised -= 1
-        self._check_running()
+        if self._state is not _State.RUNNING:
+            self._make_room()  # those in the backlog are still finished
+            self._check_running()
 
     def _make_room(self) -> None:
-        """A place in the queue is free: a calling of the backlog takes it, else whoever waits longest."""
-        while self._backlog:
-            calling, service = self._backlog.popleft()
-            if not calling.done:
-                self._spawn(calling, service)
-                return
-            self._queued.discard(calling)
-        while self._wants_room and len(self._queued) + self._promised < self.queue_capacity:
+        """A place in the queue is free: the backlog takes it, else whoever has waited longest to submit."""
+        while self._has_room() and (waiting := self._backlog.pop()) is not None:
+            self._queue(*waiting)
+        while self._wants_room and self._has_room():
             waiter = self._wants_room.popleft()
             if not waiter.done():
                 self._promised += 1
-                waiter.set_result(None)
+                waiter.set_result(True)
 
     def _tell_idle(self) -> None:
         drained = not (self._live or self._backlog or self._tasks)
