@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import re
 import shlex
@@ -58,6 +59,8 @@ def run_batch(options: RunOptions) -> int:
         InputError: before any call, when a file, a row or an option cannot be used.
         ConfigurationError: before any call, when the provider or a limit cannot work.
     """
+    # What is logged (a price that is not known, say) is in the summary too; it must not break the display.
+    logging.getLogger("callgate").addHandler(logging.NullHandler())
     source = _source(options)
     _check_places(options)
     settings = _model_settings(options)
