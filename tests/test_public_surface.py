@@ -55,7 +55,7 @@ def test_the_public_surface_is_frozen() -> None:
 PUBLIC = """
 APIClientError APIConnectionError APITimeoutError AdaptiveRateLimiter AnthropicAdapter
 AnthropicMessagesEndpoint AsyncAPIClient AuthenticationError BudgetExceededError CallCancelledError
-CallgateError Calling CircuitBreaker CircuitBreakerOpenError ConfigurationError ContentFilterError
+CallgateError Calling CircuitBreaker CircuitBreakerOpenError ClaudeCodeEndpoint MemoryCache SqliteCache CacheStore ConfigurationError ContentFilterError
 ContextLengthError Conversation Cost DeadlineExceededError Endpoint EndpointConfig EndpointRateLimiter
 Engine Executor GeminiEndpoint HeaderFactory HookPhase HookRegistry HttpTransportConfig InputError
 InvalidAnswerError InvalidRequestError Limiter Message NetworkRequestEvent OAIChatEndpoint OpenAIAdapter

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 # For type checkers, which cannot follow the table below; a test keeps both the same.
 if TYPE_CHECKING:
+    from callgate.backends.claude_code import ClaudeCodeEndpoint as ClaudeCodeEndpoint
     from callgate.backends.config import (
         EndpointConfig as EndpointConfig,
         HttpTransportConfig as HttpTransportConfig,
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from callgate.backends.service import ServiceBackend as ServiceBackend
     from callgate.backends.tool import Tool as Tool
     from callgate.batch.engine import Engine as Engine
+    from callgate.cache.memory import MemoryCache as MemoryCache
+    from callgate.cache.sqlite import SqliteCache as SqliteCache
+    from callgate.cache.store import CacheStore as CacheStore
     from callgate.calling import (
         Calling as Calling,
         NetworkRequestEvent as NetworkRequestEvent,
@@ -81,8 +85,8 @@ if TYPE_CHECKING:
     from callgate.network.resilience import circuit_breaker as circuit_breaker, with_retry as with_retry
     from callgate.providers.sdks import (
         AnthropicAdapter as AnthropicAdapter,
-        create_sdk_adapter as create_sdk_adapter,
         OpenAIAdapter as OpenAIAdapter,
+        create_sdk_adapter as create_sdk_adapter,
     )
     from callgate.registry import ServiceRegistry as ServiceRegistry
     from callgate.response import (
@@ -97,6 +101,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES: dict[str, tuple[str, ...]] = {
+    "backends.claude_code": ("ClaudeCodeEndpoint",),
     "backends.config": (
         "EndpointConfig",
         "HttpTransportConfig",
@@ -108,6 +113,9 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "backends.service": ("ServiceBackend",),
     "backends.tool": ("Tool",),
     "batch.engine": ("Engine",),
+    "cache.memory": ("MemoryCache",),
+    "cache.sqlite": ("SqliteCache",),
+    "cache.store": ("CacheStore",),
     "calling": ("Calling", "NetworkRequestEvent", "RequestStatus"),
     "channel": ("StreamChannel",),
     "control.backoff": ("RetryConfig",),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from callgate.backends.endpoint import Endpoint
 from callgate.backends.ready_made import make_endpoint, restore_endpoint
-from callgate.backends.service import ServiceBackend
+from callgate.backends.service import ServiceBackend, as_response
 from callgate.cache.sqlite import SqliteCache
 from callgate.cache.store import CacheStore
 from callgate.calling import Calling
@@ -28,7 +28,7 @@ from callgate.layers.observe import observe_layer
 from callgate.layers.retry import retry_layer
 from callgate.layers.structure import structure_layer
 from callgate.layers.timeout import timeout_layer
-from callgate.pipeline import Layer, Layers, Service
+from callgate.pipeline import Layer, Layers, Service, pipeline
 from callgate.pricing import price
 from callgate.providers.reservation import TokenAccount
 from callgate.response import Cost, Response, Usage
@@ -37,8 +37,8 @@ __all__ = [
     "Limits",
     "Parts",
     "RateLimiter",
-    "make_layers",
     "make_pricer",
+    "make_services",
     "open_cache",
     "read_constructor",
     "restore",
@@ -138,7 +138,7 @@ def _has_limits(limits: Limits) -> bool:
     return limits.limit_requests is not None or limits.limit_tokens is not None
 
 
-def _from_config(config: Mapping[str, Any], settings: dict[str, Any]) -> Endpoint:
+def _from_config(config: Mapping[str, Any], settings: dict[str, Any]) -> ServiceBackend:
     """The config dict of the client guide: base_url, endpoint, api_key, model_name."""
     known = {
         **settings,
@@ -167,17 +167,23 @@ def open_cache(cache: CacheStore | str | Path | None) -> CacheStore | None:
 
 def make_pricer(
     backend: ServiceBackend, prices: Mapping[str, float] | None
-) -> Callable[[Usage, Response | None], Cost | None]:
+) -> Callable[[Usage, Calling], Cost | None]:
     """What turns the usage of a call of this backend into US dollars."""
     host = getattr(backend, "host", None)
     if host is not None and host.embedded:
-        return lambda usage, response: Cost(0.0, 0.0)  # nobody is paid
+        return lambda usage, calling: Cost(0.0, 0.0)  # nobody is paid
     provider = None if host is None else host.price_provider
-    defaults = getattr(backend, "defaults", {})
+    if host is not None and provider is None and prices is None:
+        return lambda usage, response: (
+            None
+        )  # a price found by the model's name alone would be somebody else's
 
-    def cost(usage: Usage, response: Response | None) -> Cost | None:
-        model = (response.model if response is not None else None) or defaults.get("model")
-        return None if model is None else price(provider, model, usage, prices=prices)
+    def cost(usage: Usage, calling: Calling) -> Cost | None:
+        answer, request = calling.answer, calling.payload
+        asked = request.get("model") if isinstance(request, Mapping) else None
+        # Some providers do not name the model in their answers.
+        model = (None if answer is None else answer.model) or asked
+        return price(provider, model, usage, prices=prices) if isinstance(model, str) else None
 
     return cost
 
@@ -185,7 +191,7 @@ def make_pricer(
 _DEFAULT_RETRY = RetryConfig()
 
 
-def make_layers(
+def make_services(
     backend: ServiceBackend,
     executor: Executor,
     clock: Callable[[], float],
@@ -195,10 +201,13 @@ def make_layers(
     hooks: HookRegistry | None,
     rate_limiter: RateLimiter | None,
     cache: CacheStore | None,
-    fallbacks: Sequence[tuple[str, Callable[[Calling], None], Service]],
+    fallbacks: Sequence[Alternative],
     name: str,
-) -> Layers:
-    """The layers of a model. Their order is `pipeline`'s."""
+) -> tuple[Service, Service]:
+    """The backend in its layers, for a model's own callings and for those of a model that it stands in for.
+
+    The second leaves out the once-per-call layers that the other model has put around it already.
+    """
     retry: RetryConfig | None = getattr(backend, "retry_config", _DEFAULT_RETRY)
     breaker = getattr(backend, "circuit_breaker", None)
     pushback = Pushback(rng) if retry is None else Pushback(rng, longest=retry.max_retry_after)
@@ -207,10 +216,10 @@ def make_layers(
     )
     if rate_limiter is not None:
         limit = _both(_passing(rate_limiter), limit)
-    return Layers(
+    layers = Layers(
         observe=observe_layer(clock, hooks),
         deadline=deadline_layer(),
-        fallback=fallback_layer(name, [Alternative(*each) for each in fallbacks]) if fallbacks else None,
+        fallback=fallback_layer(name, fallbacks) if fallbacks else None,
         structure=structure_layer(),
         cache=None if cache is None else cache_layer(cache),
         retry=None if retry is None else retry_layer(retry, clock, rng=rng, budget=RetryBudget(clock=clock)),
@@ -218,6 +227,18 @@ def make_layers(
         breaker=None if breaker is None else breaker_layer(breaker),
         timeout=timeout_layer(getattr(backend, "timeout", None)),
     )
+    answer = backend.call if isinstance(backend, Endpoint) else _answering(backend)
+    inner = replace(layers, observe=None, deadline=None, fallback=None)
+    return pipeline(answer, layers), pipeline(answer, inner)
+
+
+def _answering(backend: ServiceBackend) -> Service:
+    """A backend of whatever kind, whose answer may be any value."""
+
+    async def answer(calling: Calling) -> Response:
+        return as_response(await backend.call(calling))
+
+    return answer
 
 
 def _passing(rate_limiter: RateLimiter) -> Layer:
@@ -242,7 +263,7 @@ def restore(data: Mapping[str, Any]) -> dict[str, Any]:
         ConfigurationError: when it is something else, or the variable of the key is not set.
     """
     written = data.get("backend")
-    if data.get("callgate") != 1 or not isinstance(written, Mapping) or "config" not in written:
+    if data.get("callgate") != 1 or not isinstance(written, Mapping) or "kind" not in written:
         raise ConfigurationError("this is not what iModel.to_dict() writes")
     keywords = {name: value for name, value in data.items() if name not in ("callgate", "backend")}
     return {**keywords, "backend": restore_endpoint(written)}

@@ -168,7 +168,7 @@ class Calling:
         """How many deltas have left; a retry is refused once it is not zero."""
         self.wire: Any = None
         """The encoded request, kept for the next attempt by the backend that made it."""
-        self.pricer: Callable[[Usage, Response | None], Cost | None] | None = None
+        self.pricer: Callable[[Usage, Calling], Cost | None] | None = None
         self.answer_type: Any = None
         """The pydantic model that the answer must satisfy; None: any text will do."""
         self.spent: Usage | None = None
@@ -325,7 +325,7 @@ class Calling:
         usage = self.spent if self.cached else self.usage
         if usage is None:
             return Cost(0.0, 0.0) if self.cached else None
-        return self.pricer(usage, self._response)
+        return self.pricer(usage, self)
 
     @property
     def duration(self) -> float | None:

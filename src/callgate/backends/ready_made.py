@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from callgate.backends.address import host_named
+from callgate.backends.claude_code import ClaudeCodeEndpoint
 from callgate.backends.config import EndpointConfig, ServiceEndpointConfig
 from callgate.backends.embedded_endpoint import EmbeddedEndpoint
 from callgate.backends.endpoint import Endpoint
@@ -30,18 +31,26 @@ _OF_THE_CLOUD = ("region", "location", "project", "access_key", "secret_key", "s
                  "service_account", "api_version")  # fmt: skip
 
 
-def make_endpoint(provider: str | None, endpoint: str, settings: Mapping[str, Any]) -> Endpoint:
+def make_endpoint(
+    provider: str | None, endpoint: str, settings: Mapping[str, Any]
+) -> Endpoint | ClaudeCodeEndpoint:
     """The endpoint of a provider; arguments as for `read_settings`."""
+    if provider is not None:
+        host = host_named(provider, settings.get("base_url"))
+        if host is not None and host.command:
+            return ClaudeCodeEndpoint(**settings)
     made = read_settings(provider, endpoint, settings)
     return _class_for(made["host"])(**made)
 
 
-def restore_endpoint(data: Mapping[str, Any]) -> Endpoint:
+def restore_endpoint(data: Mapping[str, Any]) -> Endpoint | ClaudeCodeEndpoint:
     """An endpoint as its `to_dict` wrote it, with a closed breaker and a client of its own.
 
     Raises:
         ConfigurationError: (a ValueError) when the variable of its key is not set, naming it.
     """
+    if data.get("kind") == "command":
+        return ClaudeCodeEndpoint.from_dict(data)
     config = ServiceEndpointConfig if data.get("kind") == "service" else EndpointConfig
     host = HOSTS.get(data.get("host") or "")
     retry, breaker = data.get("retry_config"), data.get("circuit_breaker")

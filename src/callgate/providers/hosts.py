@@ -80,6 +80,7 @@ class Host:
         requests_period, tokens_period: Seconds that its request and token limits refer to.
         price_provider: Its id at genai-prices, or None when it has no prices there.
         quirks: Deviations from OpenAI's chat dialect.
+        command: Whether it is a command on this machine instead of an address.
         embedded: Whether it runs inside this process and is started with the endpoint.
         aliases: Other names it is found by.
 
@@ -104,6 +105,7 @@ class Host:
     tokens_period: float = MINUTE
     price_provider: str | None = None
     quirks: ChatQuirks = field(default_factory=ChatQuirks)
+    command: bool = False
     embedded: bool = False
     aliases: tuple[str, ...] = ()
 
@@ -315,6 +317,7 @@ _ALL = (
     Host(
         provider="claude_code",
         name="claude_code_cli",
+        command=True,
         dialect="claude_code",
         auth="none",
         api_key_required=False,
