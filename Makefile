@@ -10,9 +10,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 CONSTRAINTS := constraints.txt
+CLAUDE_CODE := @anthropic-ai/claude-code@2.1.330
 SOURCES := pyproject.toml $(CONSTRAINTS)
 
-.PHONY: demo test lint types check-imports bench clean help
+.PHONY: help demo test lint types check-imports bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -35,6 +36,16 @@ $(VENV)/.dev: $(VENV)/.demo $(SOURCES)
 	@$(PIP) install -c $(CONSTRAINTS) -e '.[local,aws,gcp,openai,anthropic,parquet,zstd,otel]' -r requirements-dev.txt
 	@touch $@
 
+# The real Claude Code command, for the tests of its endpoint; without npm they are skipped and say so.
+.tools/.claude-code: Makefile
+	@mkdir -p .tools
+	@if command -v npm >/dev/null; then \
+	  echo "installing $(CLAUDE_CODE) into .tools ..."; \
+	  npm install --silent --no-save --no-package-lock --no-audit --no-fund --prefix .tools $(CLAUDE_CODE) \
+	  && node .tools/node_modules/@anthropic-ai/claude-code/install.cjs; \
+	fi
+	@touch $@
+
 demo: $(VENV)/.demo
 	@mkdir -p out
 	@$(BIN)/callgate run examples/prompts.jsonl -m local/smollm2 -o out/demo.jsonl \
@@ -53,11 +64,11 @@ types: $(VENV)/.dev
 check-imports: $(VENV)/.dev
 	@$(BIN)/lint-imports
 
-test: lint types check-imports
-	@$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report= $(PYTEST_ARGS)
+test: lint types check-imports .tools/.claude-code
+	@PATH="$(CURDIR)/.tools/node_modules/.bin:$$PATH" $(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report= $(PYTEST_ARGS)
 
 bench: $(VENV)/.dev
 	@$(BIN)/python bench/run.py
 
 clean:
-	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+	rm -rf $(VENV) .tools out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
