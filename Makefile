@@ -42,7 +42,8 @@ $(VENV)/.dev: $(VENV)/.demo $(SOURCES)
 	@if command -v npm >/dev/null; then \
 	  echo "installing $(CLAUDE_CODE) into .tools ..."; \
 	  npm install --silent --no-save --no-package-lock --no-audit --no-fund --prefix .tools $(CLAUDE_CODE) \
-	  && node .tools/node_modules/@anthropic-ai/claude-code/install.cjs; \
+	  && node .tools/node_modules/@anthropic-ai/claude-code/install.cjs \
+	  || echo "that failed; the tests of the real command are skipped"; \
 	fi
 	@touch $@
 
