@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,14 +20,13 @@ from pydantic import BaseModel
 from callgate.assembly import (
     Limits,
     RateLimiter,
-    make_layers,
     make_pricer,
+    make_services,
     open_cache,
     read_constructor,
     restore,
 )
-from callgate.backends.endpoint import Endpoint
-from callgate.backends.service import ServiceBackend, as_response
+from callgate.backends.service import ServiceBackend
 from callgate.cache.store import CacheStore
 from callgate.calling import Calling
 from callgate.channel import StreamChannel, read_stream
@@ -36,28 +34,18 @@ from callgate.control.limiter import Limiter
 from callgate.errors import CallCancelledError
 from callgate.executor import Executor
 from callgate.hooks import HookPhase, HookRegistry
-from callgate.layers.structure import answer_format
-from callgate.pipeline import Layers, Service, pipeline
-from callgate.portal import Portal
+from callgate.layers.fallback import Alternative
+from callgate.making import CallingMaker, set_times
+from callgate.pipeline import Service
+from callgate.portal import SyncTwins
 from callgate.providers.reservation import TokenAccount
 from callgate.response import Response, StreamChunk
 from callgate.tool_loop import ToolRun, run_tools
 
 __all__ = ["iModel"]
 
-# What `invoke` takes besides the times and the request itself.
-_FACTS = (
-    "request_payload",
-    "num_api_tokens_needed",
-    "http_path",
-    "http_method",
-    "sdk_method_name",
-    "metadata",
-    "response_model",
-)
 
-
-class iModel:
+class iModel(SyncTwins):
     """A service behind limits, retry, breaker, cache and hooks.
 
     One constructor, three shapes::
@@ -133,14 +121,12 @@ class iModel:
         self._cache = open_cache(cache)
         self._owns_cache = self._cache is not None and self._cache is not cache
         self._prices = dict(prices) if prices else None
-        self._pricer = make_pricer(self.backend, self._prices)
-        self._defaults: dict[str, Any] = parts.defaults
+        self._maker = CallingMaker(self.backend, parts.defaults, make_pricer(self.backend, self._prices))
         self._rng = random.Random()
         self._account = TokenAccount(getattr(self.backend, "host", None))
         self._service: Service | None = None
         self._inner: Service | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._portal: Portal | None = None
         self._closed = False
 
     # -- calls -------------------------------------------------------------------------------------------
@@ -180,7 +166,7 @@ class iModel:
             `calling.response`, which raises it.
         """
         if calling is None:
-            calling = self._make(
+            calling = self._maker.make(
                 request,
                 request_payload,
                 num_api_tokens_needed,
@@ -192,7 +178,7 @@ class iModel:
             )
             if self.hooks is not None:
                 await self.hooks.run(HookPhase.PreEventCreate, calling)
-        self._set_times(calling, timeout, poll_timeout)
+        set_times(calling, timeout, poll_timeout)
         await self._run(calling)
         return calling
 
@@ -204,7 +190,7 @@ class iModel:
         Raises:
             RuntimeError: without a running loop, or when the executor is not running.
         """
-        calling = self._from_keywords(request)
+        calling = self._maker.from_keywords(request)
         service = self._ready()
         if self.hooks is not None and self.hooks.has(HookPhase.PreEventCreate):
             service = self._with_creation_hooks(service)
@@ -216,7 +202,7 @@ class iModel:
 
         Takes the keywords of `invoke`; `timeout` is that of one attempt, in seconds.
         """
-        calling = self._from_keywords({**request, "timeout": timeout})
+        calling = self._maker.from_keywords({**request, "timeout": timeout})
         if self.hooks is not None:
             await self.hooks.run(HookPhase.PreEventCreate, calling)
         return calling
@@ -254,7 +240,7 @@ class iModel:
         Raises:
             APIClientError: (or what else ended it) after what came before it has been delivered.
         """
-        calling = self._from_keywords(request)
+        calling = self._maker.from_keywords(request)
         # Closed by name: leaving this generator early must not leave the inner one to the collector.
         async with aclosing(read_stream(calling, self._started)) as chunks:
             async for chunk in chunks:
@@ -262,7 +248,7 @@ class iModel:
 
     async def invoke_stream_with_channel(self, **request: Any) -> StreamChannel:
         """One streamed answer for many readers. Takes the keywords of `invoke`."""
-        return StreamChannel(self._from_keywords(request), self._started)
+        return StreamChannel(self._maker.from_keywords(request), self._started)
 
     async def run_tools(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], max_rounds: int = 8, **request: Any
@@ -273,81 +259,7 @@ class iModel:
         """
         return await run_tools(self.invoke, messages, tools, max_rounds=max_rounds, **request)
 
-    # -- sync twins --------------------------------------------------------------------------------------
-
-    def invoke_sync(self, **request: Any) -> Calling:
-        """`invoke` for scripts and notebooks: runs on a loop in a background thread."""
-        return self._own_portal().run(self.invoke(**request))
-
-    def stream_sync(self, **request: Any) -> Iterator[StreamChunk]:
-        """`invoke_stream` for scripts and notebooks."""
-        return self._own_portal().iterate(self.invoke_stream(**request))
-
-    def close_sync(self) -> None:
-        """`close` for those who only used the sync twins; ends the background thread."""
-        portal, self._portal = self._portal, None
-        if portal is not None:
-            portal.run(self.close())
-            portal.stop()
-
-    def _own_portal(self) -> Portal:
-        if self._portal is None:
-            self._portal = Portal(name=f"callgate-{self.name}")
-        return self._portal
-
     # -- the inside --------------------------------------------------------------------------------------
-
-    def _from_keywords(self, request: dict[str, Any]) -> Calling:
-        """A calling from the keywords of `invoke`, as one mapping."""
-        timeout, poll_timeout = request.pop("timeout", None), request.pop("poll_timeout", None)
-        request.pop("poll_interval", None)
-        facts = {fact: request.pop(fact) for fact in _FACTS if fact in request}
-        calling = self._make(request, **facts)
-        self._set_times(calling, timeout, poll_timeout)
-        return calling
-
-    def _make(
-        self,
-        request: dict[str, Any],
-        request_payload: Mapping[str, Any] | None = None,
-        num_api_tokens_needed: float = 0,
-        http_path: str | None = None,
-        http_method: str | None = None,
-        sdk_method_name: str | None = None,
-        metadata: dict[str, Any] | None = None,
-        response_model: type[BaseModel] | None = None,
-    ) -> Calling:
-        if request_payload is not None:
-            request = {**request_payload, **request}
-        calling = Calling(
-            {**self._defaults, **request} if self._defaults else request,
-            backend=self.backend,
-            method=http_method,
-            num_api_tokens_needed=num_api_tokens_needed,
-            metadata=metadata,
-            http_path=http_path,
-            sdk_method_name=sdk_method_name,
-            now=(self._loop or asyncio.get_running_loop()).time(),
-        )
-        calling.request = request
-        calling.pricer = self._pricer
-        if response_model is not None:
-            self._ask_for_structure(calling, response_model)
-        return calling
-
-    @staticmethod
-    def _ask_for_structure(calling: Calling, response_model: type[BaseModel]) -> None:
-        calling.answer_type = response_model
-        asked = {"response_format": answer_format(response_model)}
-        calling.payload = {**asked, **calling.payload}
-        calling.request = {**asked, **calling.request}
-
-    @staticmethod
-    def _set_times(calling: Calling, timeout: float | None, poll_timeout: float | None) -> None:
-        if timeout is not None:
-            calling.timeout = timeout
-        if poll_timeout is not None:
-            calling.deadline = asyncio.get_running_loop().time() + poll_timeout
 
     async def _run(self, calling: Calling) -> None:
         """Send it through the pipeline in this task; what comes of it stands on the calling."""
@@ -385,45 +297,28 @@ class iModel:
             if self._loop is not None and not self._loop.is_closed() and self._owns_executor:
                 raise RuntimeError(f"the model {self.name!r} is in use on another event loop")
             self._loop = loop
-            layers = self._layers(loop.time)
-            answer = self.backend.call if isinstance(self.backend, Endpoint) else self._answer
-            self._service = pipeline(answer, layers)
-            # What stands in for another model leaves the once-per-call layers outside these to that one.
-            self._inner = pipeline(answer, replace(layers, observe=None, deadline=None, fallback=None))
+            self._service, self._inner = make_services(
+                self.backend,
+                self.executor,
+                loop.time,
+                rng=self._rng,
+                hooks=self.hooks,
+                account=self._account,
+                rate_limiter=self._rate_limiter,
+                cache=self._cache,
+                fallbacks=[other.as_alternative() for other in self.fallbacks],
+                name=self.name,
+            )
         if self._owns_executor and not self.executor.is_running:
             self.executor.open()
         assert self._service is not None
         return self._service
 
-    async def _answer(self, calling: Calling) -> Response:
-        return as_response(await self.backend.call(calling))
+    def as_alternative(self) -> Alternative:
+        """What another model needs to let this one answer in its place."""
+        return Alternative(self.name, self._maker.turn, self._inner_service)
 
-    def _layers(self, clock: Callable[[], float]) -> Layers:
-        return make_layers(
-            self.backend,
-            self.executor,
-            clock,
-            rng=self._rng,
-            hooks=self.hooks,
-            account=self._account,
-            rate_limiter=self._rate_limiter,
-            cache=self._cache,
-            fallbacks=[(other.name, other.turn, other.inner_service) for other in self.fallbacks],
-            name=self.name,
-        )
-
-    def turn(self, calling: Calling) -> None:
-        """Turn another model's calling to this one: its own backend, defaults and prices."""
-        request = dict(calling.request)
-        if "model" in self._defaults:
-            request.pop("model", None)
-        calling.payload = {**self._defaults, **request}
-        calling.backend = self.backend
-        calling.wire = None
-        calling.pricer = self._pricer
-        calling.http_method = calling.http_path = None
-
-    async def inner_service(self, calling: Calling) -> Response:
+    async def _inner_service(self, calling: Calling) -> Response:
         """This model's answer to a calling that another model owns."""
         self._ready()
         assert self._inner is not None

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-__all__ = ["Portal"]
+from callgate.calling import Calling
+from callgate.response import StreamChunk
+
+__all__ = ["Portal", "SyncTwins"]
 
 _T = TypeVar("_T")
 _END = object()
@@ -73,3 +76,50 @@ class Portal:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
+
+
+class _Asynchronous(Protocol):
+    """What has twins: a name, and the calls that are to be waited for."""
+
+    name: str
+    _portal: Portal | None
+
+    def invoke(self, **request: Any) -> Coroutine[Any, Any, Calling]: ...
+
+    def invoke_stream(self, **request: Any) -> AsyncIterator[StreamChunk]: ...
+
+    def close(self) -> Coroutine[Any, Any, None]: ...
+
+
+class SyncTwins:
+    """The calls of a model for scripts and notebooks, run on one loop in a background thread.
+
+    Example::
+
+        model = iModel(provider="openai", model="gpt-4o-mini")
+        print(model.invoke_sync(messages=[{"role": "user", "content": "Hello!"}]).response.text)
+        model.close_sync()
+    """
+
+    _portal: Portal | None = None
+
+    def invoke_sync(self: _Asynchronous, **request: Any) -> Calling:
+        """`invoke`, waited for."""
+        return _portal_of(self).run(self.invoke(**request))
+
+    def stream_sync(self: _Asynchronous, **request: Any) -> Iterator[StreamChunk]:
+        """`invoke_stream`, chunk by chunk; leaving the loop early cancels the call."""
+        return _portal_of(self).iterate(self.invoke_stream(**request))
+
+    def close_sync(self: _Asynchronous) -> None:
+        """`close` for those who only used the sync twins; ends the background thread."""
+        portal, self._portal = self._portal, None
+        if portal is not None:
+            portal.run(self.close())
+            portal.stop()
+
+
+def _portal_of(model: _Asynchronous) -> Portal:
+    if model._portal is None:
+        model._portal = Portal(name=f"callgate-{model.name}")
+    return model._portal
