@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from callgate.calling import Calling
-from callgate.errors import APIClientError
+from callgate.errors import APIClientError, SDKError
 from callgate.pipeline import Layer, Service
 from callgate.response import Response
 
 __all__ = ["Alternative", "fallback_layer"]
+
+# Anything else is a bug, of ours or of a backend of the user's own, and hiding it helps nobody.
+_FAILURES = (APIClientError, SDKError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,10 @@ def fallback_layer(name: str, alternatives: Sequence[Alternative]) -> Layer:
 
     def wrap(call: Service) -> Service:
         async def with_fallbacks(calling: Calling) -> Response:
+            last: Exception
             try:
                 response = await call(calling)
-            except APIClientError as error:
+            except _FAILURES as error:
                 last = error
             else:
                 calling.completed_by = name
@@ -48,7 +52,7 @@ def fallback_layer(name: str, alternatives: Sequence[Alternative]) -> Layer:
                 alternative.turn(calling)
                 try:
                     response = await alternative.service(calling)
-                except APIClientError as error:
+                except _FAILURES as error:
                     error.add_note(f"before it: {type(last).__name__}: {last}")
                     last = error
                 else:
