@@ -127,6 +127,16 @@ def test_an_errors_file_that_cannot_be_written_shows_at_once(output: str) -> Non
     Journal(output).close()
 
 
+def test_a_disk_that_refuses_is_told_at_the_end(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    journal = Journal(output)
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(InputError, match="cannot be brought to the disk: Input/output error$"):
+        journal.close()
+
+
 def test_closing_twice_is_closing_once(output: str) -> None:
     journal = Journal(output)
     journal.close()

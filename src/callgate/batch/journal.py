@@ -100,7 +100,11 @@ class Journal:
         file.flush()
 
     def sync(self) -> None:
-        """Bring what was written to the disk. May take long: call it in a thread."""
+        """Bring what was written to the disk. May take long: call it in a thread.
+
+        Raises:
+            InputError: when the disk refuses.
+        """
         self._answers.sync()
         self._failures.sync()
 
@@ -117,16 +121,17 @@ class Journal:
         for file in files:
             try:
                 file.flush()  # room may have been made since
+                file.sync()
             except InputError as caught:
                 error = caught
-            file.sync()
         lost = sum(len(file.pending) for file in files)
         if self._failures is not self._answers and self._failures.size == 0:
             os.unlink(self.errors)
         for file in files:
             file.close()
         if error is not None:
-            raise InputError(f"{error}; {lost} results are lost and will be asked for again") from error
+            what = f"; {lost} results are lost and will be asked for again" if lost else ""
+            raise InputError(f"{error}{what}") from error
 
     async def __aenter__(self) -> Journal:
         return self
@@ -206,7 +211,11 @@ class _LineFile:
 
     def sync(self) -> None:
         if self.regular and not self.closed:
-            os.fsync(self.fd)
+            try:
+                os.fsync(self.fd)
+            except OSError as error:
+                wrong = f"cannot be brought to the disk: {error.strerror}"
+                raise InputError(wrong, source=self.name) from None
 
     def close(self) -> None:
         if not self.closed:

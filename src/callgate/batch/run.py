@@ -95,7 +95,7 @@ class BatchRun:
         try:
             await self._call_all(journal)
             ending = "failures" if self.tally.failed else "done"
-            if self._interrupted:
+            if self._interrupted and self.progress().left != 0:
                 ending = "interrupted"
         except BatchStoppedError as error:
             # A limit that no row fits is a wrong setting, not a failure of the provider.
@@ -194,7 +194,7 @@ async def _keep_synced(journal: Journal) -> None:
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(_SYNC_SECONDS)
-        with suppress(OSError):  # written it is; that the disk refuses shows at the next write
+        with suppress(InputError):  # written it is; that the disk refuses is told at the end
             await loop.run_in_executor(None, journal.sync)
 
 

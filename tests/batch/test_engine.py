@@ -1,0 +1,214 @@
+"""Rows in, results out as they come, whatever rows are given as and however the run ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from callgate.batch.engine import Engine, Record
+from callgate.batch.guard import FailureGuard
+from callgate.batch.results import RowResult
+from callgate.batch.rows import Row
+from callgate.errors import AuthenticationError, BatchStoppedError, InputError
+from callgate.messages import Conversation
+from callgate.model import iModel
+from callgate.testing import Simulator
+from tests.batch.conftest import make_row
+
+
+def model(sim: Simulator, **options: Any) -> iModel:
+    usual = {"provider": "openai", "model": "gpt-4o-mini", "api_key": "sk-x", "base_url": sim.base_url}
+    return iModel(**{**usual, **options})
+
+
+def test_rows_in_every_form() -> None:
+    async def main() -> None:
+        conversation = Conversation.with_initial_message("Short.", "user", "third")
+        given: list[Record] = [
+            "first",
+            {"prompt": "second", "topic": "x"},
+            conversation,
+            {"messages": [{"role": "user", "content": "fourth"}]},
+            make_row(4, "fifth"),
+        ]
+        async with Simulator(echo=True) as sim, model(sim) as m:
+            results = {result.row.index: result async for result in Engine(m).run(given)}
+        assert [results[i].text for i in range(5)] == ["first", "second", "third", "fourth", "fifth"]
+        assert results[1].row.columns == {"prompt": "second", "topic": "x"}
+        assert all(result.ok for result in results.values())
+
+    asyncio.run(main())
+
+
+def test_an_async_iterable_of_rows() -> None:
+    async def rows() -> AsyncIterator[str]:
+        for i in range(20):
+            await asyncio.sleep(0)
+            yield f"row {i}"
+
+    async def main() -> None:
+        async with Simulator(echo=True) as sim, model(sim) as m:
+            texts = {result.text async for result in Engine(m).run(rows())}
+        assert texts == {f"row {i}" for i in range(20)}
+
+    asyncio.run(main())
+
+
+def test_an_iterable_is_not_read_before_its_rows_are_needed() -> None:
+    taken = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield f"row {taken}"
+
+    async def main() -> None:
+        async with Simulator() as sim, model(sim, limit_concurrency=3) as m:
+            async with aclosing(Engine(m).run(endless())) as results:
+                await anext(results)
+                assert taken <= 12
+            assert sim.stats.running == 0
+
+    asyncio.run(main())
+
+
+def test_failed_rows_are_results_too() -> None:
+    async def main() -> None:
+        async with Simulator(answers=[422]) as sim, model(sim) as m:
+            results = [result async for result in Engine(m).run(["a", "b", "c"])]
+        assert sorted(result.ok for result in results) == [False, True, True]
+
+    asyncio.run(main())
+
+
+def test_a_bad_row_ends_the_run_after_the_results_before_it() -> None:
+    async def main() -> None:
+        async with Simulator(echo=True) as sim, model(sim) as m:
+            texts: list[str | None] = []
+            with pytest.raises(InputError, match="rows:3: the row has no prompt"):
+                async for result in Engine(m).run(["a", "b", {"x": 1}, "d"]):
+                    texts.append(result.text)
+            assert sorted(map(str, texts)) == ["a", "b"]
+
+    asyncio.run(main())
+
+
+def test_what_every_row_meets_stops_the_run_with_its_error() -> None:
+    async def main() -> None:
+        async with Simulator(keys=["other"]) as sim, model(sim) as m:
+            count = 0
+            with pytest.raises(BatchStoppedError, match="3 rows failed in the same way") as caught:
+                async for _ in Engine(m).run(f"row {i}" for i in range(100)):
+                    count += 1
+            assert isinstance(caught.value.error, AuthenticationError)
+            assert caught.value.count == 3
+            assert count == sim.stats.requests <= 6
+
+    asyncio.run(main())
+
+
+def test_the_measure_of_when_to_stop_can_be_given() -> None:
+    async def main() -> None:
+        async with Simulator(keys=["other"]) as sim, model(sim) as m:
+            with pytest.raises(BatchStoppedError):
+                async for _ in Engine(m).run(
+                    (f"row {i}" for i in range(100)), guard=FailureGuard(hopeless=9)
+                ):
+                    pass
+            assert 9 <= sim.stats.requests <= 12
+
+    asyncio.run(main())
+
+
+def test_at_most_so_many_rows_in_flight() -> None:
+    async def main() -> None:
+        async with Simulator(latency=0.005) as sim, model(sim, limit_concurrency=None) as m:
+            engine = Engine(m, max_inflight_requests=7)
+            assert len([result async for result in engine.run(f"row {i}" for i in range(60))]) == 60
+            assert sim.stats.most_running == 7
+
+    asyncio.run(main())
+
+
+def test_draining_answers_what_is_on_the_wire_and_gives_up_what_waits() -> None:
+    async def main() -> None:
+        async with Simulator(latency=0.05) as sim, model(sim, limit_concurrency=4) as m:
+            engine = Engine(m)
+            results: list[RowResult] = []
+            async for result in engine.run(f"row {i}" for i in range(500)):
+                results.append(result)
+                if len(results) == 8:
+                    assert engine.in_flight >= engine.on_wire
+                    engine.drain()
+            assert all(result.ok for result in results)
+            assert len(results) == sim.stats.requests < 20
+            assert engine.in_flight == engine.on_wire == 0
+            # Drained before it began: nothing is called at all.
+            assert [result async for result in engine.run(["a"])] == []
+
+    asyncio.run(main())
+
+
+def test_aborting_gives_what_there_is() -> None:
+    async def main() -> None:
+        async with Simulator(answers=["quick"], latency=0.0) as sim, model(sim, limit_concurrency=4) as m:
+            engine = Engine(m)
+            assert (engine.abandoned, engine.idle) == (0, False)
+            results = []
+            async for result in engine.run(f"row {i}" for i in range(5000)):
+                results.append(result)
+                if len(results) == 10:
+                    engine.abort()
+            assert 10 <= len(results) < 5000
+            assert engine.in_flight == 0
+            assert sim.stats.requests < 5000
+
+    asyncio.run(main())
+
+
+def test_what_a_watcher_raises_ends_the_run() -> None:
+    def refuse(result: RowResult) -> None:
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        async with Simulator() as sim, model(sim) as m:
+            with pytest.raises(ZeroDivisionError):
+                async for _ in Engine(m).run(["a", "b"], on_result=refuse):
+                    pass
+
+    asyncio.run(main())
+
+
+def test_each_result_is_told_before_another_row_takes_its_place() -> None:
+    begun: list[int] = []
+    told: list[int] = []
+
+    def rows() -> Iterator[Row]:
+        for i in range(30):
+            begun.append(i)
+            assert len(begun) <= len(told) + 2  # two workers: what was begun is told, or in flight
+            yield make_row(i)
+
+    async def main() -> None:
+        async with Simulator() as sim, model(sim, limit_concurrency=2) as m:
+            engine = Engine(m, max_inflight_requests=2)
+            async for _ in engine.run(rows(), on_result=lambda result: told.append(result.row.index)):
+                pass
+        assert sorted(told) == list(range(30))
+
+    asyncio.run(main())
+
+
+def test_a_provider_by_name() -> None:
+    async def main() -> None:
+        async with Simulator(echo=True) as sim:
+            engine = Engine("openai", model="gpt-4o-mini", api_key="sk-x", base_url=sim.base_url)
+            async with engine.model:
+                assert [result.text async for result in engine.run(["hello"])] == ["hello"]
+
+    asyncio.run(main())

@@ -1,0 +1,154 @@
+"""One run of a file: what is checked, counted, skipped, and how its progress is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from callgate.batch.engine import Engine
+from callgate.batch.journal import Journal
+from callgate.batch.run import BatchRun, Summary
+from callgate.batch.sources import Source
+from callgate.errors import InputError
+from callgate.model import iModel
+from callgate.testing import Simulator
+
+
+def write_prompts(path: Path, count: int) -> str:
+    path.write_bytes(b"".join(orjson.dumps({"prompt": f"p{i}"}) + b"\n" for i in range(count)))
+    return str(path)
+
+
+def run(
+    source: str,
+    output: str,
+    *,
+    check: bool = True,
+    watch: Callable[[BatchRun], None] | None = None,
+    **options: Any,
+) -> tuple[Summary, Simulator]:
+    async def main() -> tuple[Summary, Simulator]:
+        async with Simulator(**options) as sim:
+            settings: dict[str, Any] = {"model": "gpt-4o-mini", "api_key": "sk-x", "base_url": sim.base_url}
+            async with iModel(provider="openai", **settings) as model:
+                batch = BatchRun(Engine(model), Source(source))
+                if check:
+                    batch.check()
+                async with Journal(output) as journal:
+                    if watch is not None:
+                        watch(batch)
+                    return await batch.run(journal), sim
+
+    return asyncio.run(main())
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> str:
+    return str(tmp_path / "out.jsonl")
+
+
+def test_all_rows_answered(tmp_path: Path, output: str) -> None:
+    summary, _ = run(write_prompts(tmp_path / "in.jsonl", 20), output)
+    assert (summary.ending, summary.message, summary.abandoned) == ("done", None, 0)
+    assert (summary.progress.total, summary.progress.finished, summary.progress.left) == (20, 20, 0)
+
+
+def test_rows_are_counted_on_the_way_when_the_check_ended_before_them(tmp_path: Path, output: str) -> None:
+    summary, _ = run(write_prompts(tmp_path / "in.jsonl", 200), output, check=False)
+    assert (summary.progress.total, summary.progress.left) == (200, 0)
+
+
+def test_progress_while_it_runs(tmp_path: Path, output: str) -> None:
+    seen = []
+
+    def watch(batch: BatchRun) -> None:
+        first = batch.progress()
+        assert (first.rows_per_second, first.eta, first.projected_cost) == (0.0, None, None)
+        loop = asyncio.get_running_loop()
+
+        def look() -> None:
+            progress = batch.progress()
+            if progress.left and progress.tally.done:
+                assert progress.total == 300
+                assert progress.rows_per_second > 0
+                assert progress.eta is not None
+                assert progress.eta > 0
+                assert progress.projected_cost is not None
+                assert progress.projected_cost > progress.tally.cost > 0
+                seen.append(progress.holding_back)
+            loop.call_later(0.02, look)
+
+        look()
+
+    run(write_prompts(tmp_path / "in.jsonl", 300), output, watch=watch, latency=0.01)
+    assert seen
+    assert set(seen) <= {"the provider is slow", "concurrency", "nothing"} | {
+        f"concurrency, {n} at once" for n in range(2000)
+    }
+
+
+def test_interrupting_before_anything_is_sent(tmp_path: Path, output: str) -> None:
+    summary, sim = run(write_prompts(tmp_path / "in.jsonl", 20), output, watch=lambda batch: batch.drain())
+    assert (summary.ending, summary.progress.tally.ended, summary.progress.left) == ("interrupted", 0, 20)
+    assert sim.stats.requests == 0
+    summary, sim = run(write_prompts(tmp_path / "in.jsonl", 20), output, watch=lambda batch: batch.abort())
+    assert (summary.ending, sim.stats.requests) == ("interrupted", 0)
+
+
+def test_a_signal_that_comes_when_all_is_done_interrupts_nothing(tmp_path: Path, output: str) -> None:
+    def watch(batch: BatchRun) -> None:
+        async def drain_late() -> None:
+            while batch.tally.done < 20:
+                await asyncio.sleep(0)
+            batch.drain()
+
+        watch.task = asyncio.get_running_loop().create_task(drain_late())  # type: ignore[attr-defined]
+
+    summary, _ = run(write_prompts(tmp_path / "in.jsonl", 20), output, watch=watch)
+    assert summary.ending == "done"
+
+
+def test_an_output_that_cannot_be_written_any_more_ends_the_run(
+    tmp_path: Path, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+    room = 5
+
+    def write(fd: int, data: Any) -> int:
+        nonlocal room
+        room -= 1
+        if room < 0 and len(data) > 200:
+            raise OSError(28, "No space left on device")
+        return real(fd, data)
+
+    monkeypatch.setattr(os, "write", write)
+    source = write_prompts(tmp_path / "in.jsonl", 200)
+    with pytest.raises(InputError, match="results are lost"):  # told when the journal is closed
+        run(source, output, latency=0.002)
+    monkeypatch.undo()
+    assert len(Path(output).read_bytes().splitlines()) == 5
+    summary, _ = run(source, output)
+    assert (summary.ending, summary.progress.skipped, summary.progress.tally.done) == ("done", 5, 195)
+
+
+def test_syncing_goes_on_while_it_runs(tmp_path: Path, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("callgate.batch.run._SYNC_SECONDS", 0.001)
+    synced = 0
+
+    def sync(fd: int) -> None:
+        nonlocal synced
+        synced += 1
+        if synced == 2:
+            raise OSError(5, "a disk that will not")
+
+    monkeypatch.setattr(os, "fsync", sync)
+    # The second is refused; the run goes on all the same.
+    summary, _ = run(write_prompts(tmp_path / "in.jsonl", 50), output, latency=0.02)
+    assert summary.ending == "done"
+    assert synced > 2
