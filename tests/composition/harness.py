@@ -1,0 +1,59 @@
+"""A model over a backend that does as it is told, on the virtual clock, and a look at what is left over."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from callgate.control.backoff import RetryConfig
+from callgate.control.breaker import CircuitBreaker
+from callgate.model import iModel
+from tests.layers.services import Scripted, now
+
+__all__ = ["PLAIN", "backend_of", "breaker", "model_of", "nothing_is_left", "timers", "used"]
+
+# Waits of exactly 1, 2, 4 ... seconds.
+PLAIN = RetryConfig(jitter=False)
+
+
+def backend_of(*steps: Any, retry: RetryConfig | None = PLAIN, **attributes: Any) -> Any:
+    """A backend with these steps; `retry`, `circuit_breaker`, `timeout` as a user's own backend has them."""
+    backend: Any = Scripted(*steps)
+    backend.retry_config = retry
+    for name, value in attributes.items():
+        setattr(backend, name, value)
+    return backend
+
+
+def breaker(**settings: Any) -> CircuitBreaker:
+    """A circuit breaker on the loop's clock."""
+    return CircuitBreaker(clock=now, **settings)
+
+
+def model_of(*steps: Any, model: dict[str, Any] | None = None, **backend: Any) -> tuple[iModel, Any]:
+    """A model and its backend. `model` has the constructor's keywords for the model."""
+    made = backend_of(*steps, **backend)
+    return iModel(backend=made, **{"limit_concurrency": None, **(model or {})}), made
+
+
+def used(model: iModel, resource: str = "tokens") -> float:
+    """Tokens (or requests) that the model's limiter has charged in the window that ends now."""
+    rate = getattr(model.limiter.snapshot(), resource)
+    assert rate is not None
+    used: float = rate.used
+    return used
+
+
+def timers() -> int:
+    """Timers that are set in the running loop."""
+    loop: Any = asyncio.get_running_loop()
+    return sum(not timer.cancelled() for timer in loop._scheduled)
+
+
+async def nothing_is_left(model: iModel, *, idle: float = 3600.0) -> None:
+    """Fail when a permit, a place in line or a task is left, or a timer that is set again and again."""
+    await asyncio.sleep(0)
+    assert (model.limiter.in_flight, model.limiter.waiting) == (0, 0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await asyncio.sleep(idle)
+    assert timers() == 0

@@ -1,0 +1,165 @@
+"""Retry stands outside the limiter: every attempt pays, and backing off holds nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from callgate.control.backoff import RetryConfig
+from callgate.errors import APIConnectionError, RateLimitError, RetryAfterTooLongError, ServerError
+from callgate.response import Response, Usage
+from callgate.testing.clock import run_virtual
+from tests.composition.harness import model_of, nothing_is_left, used
+from tests.layers.services import After, now
+
+DOWN = ServerError("down", status_code=500)
+
+
+def slow_down(retry_after: float | None = None) -> RateLimitError:
+    return RateLimitError("slow down", status_code=429, retry_after=retry_after)
+
+
+def test_every_attempt_pays_requests_and_tokens() -> None:
+    model, backend = model_of(DOWN, DOWN, "fine", model={"limit_requests": 100, "limit_tokens": 1000})
+
+    async def main() -> None:
+        calling = await model.invoke(prompt="x", num_api_tokens_needed=10)
+        assert calling.response.text == "fine"
+        assert calling.attempts == 3
+        assert (used(model, "requests"), used(model, "tokens")) == (3, 30)
+        await nothing_is_left(model)
+
+    run_virtual(main())
+    assert backend.at == [0.0, 1.0, 3.0]
+
+
+def test_an_attempt_that_surely_was_not_sent_is_given_back() -> None:
+    refused = APIConnectionError("connection refused", surely_unsent=True)
+    model, _ = model_of(refused, "fine", model={"limit_requests": 100, "limit_tokens": 1000})
+
+    async def main() -> None:
+        await model.invoke(prompt="x", num_api_tokens_needed=10)
+        assert (used(model, "requests"), used(model, "tokens")) == (1, 10)
+
+    run_virtual(main())
+
+
+def test_only_the_attempt_that_answered_is_settled_with_the_actual() -> None:
+    answer = Response(text="fine", usage=Usage(3, 4))
+    model, _ = model_of(DOWN, answer, model={"limit_tokens": 1000})
+
+    async def main() -> None:
+        await model.invoke(prompt="x", num_api_tokens_needed=10)
+        assert used(model) == 10 + 7
+
+    run_virtual(main())
+
+
+def test_backing_off_holds_no_permit() -> None:
+    model, backend = model_of(DOWN, "another", "again", model={"limit_concurrency": 1})
+
+    async def main() -> None:
+        failing = asyncio.ensure_future(model.invoke(prompt="fails once"))
+        await asyncio.sleep(0.5)
+        assert model.limiter.in_flight == 0
+        assert (await model.invoke(prompt="meanwhile")).response.text == "another"
+        assert now() == 0.5
+        assert (await failing).response.text == "again"
+
+    run_virtual(main())
+    assert backend.at == [0.0, 0.5, 1.0]
+
+
+def test_a_retry_joins_the_line_before_fresh_calls_and_waits_its_turn() -> None:
+    model, backend = model_of(DOWN, After(10, "x"), model={"limit_concurrency": 1})
+
+    async def main() -> None:
+        failing: Any = model.submit(prompt="fails once")
+        others = [model.submit(prompt=str(n)) for n in range(3)]
+        await asyncio.gather(*map(ended, [failing, *others]))
+
+    run_virtual(main())
+    # The first of the others is on its way when the retry comes back at 1 s.
+    assert [payload["prompt"] for payload in backend.payloads] == [
+        "fails once",
+        "0",
+        "fails once",
+        "1",
+        "2",
+    ]
+
+
+async def ended(calling: Any) -> None:
+    await calling
+
+
+def test_a_429_pauses_the_whole_line_and_uses_up_no_attempts() -> None:
+    steps = [slow_down(20.0), slow_down(20.0), slow_down(20.0), "fine"]
+    model, backend = model_of(*steps, retry=RetryConfig(max_retries=0, jitter=False))
+
+    async def main() -> None:
+        first = asyncio.ensure_future(model.invoke(prompt="first"))
+        await asyncio.sleep(1)
+        second = asyncio.ensure_future(model.invoke(prompt="second"))
+        assert (await first).response.text == "fine"
+        assert (await second).response.text == "fine"
+
+    run_virtual(main())
+    assert backend.at[0] == 0.0
+    assert all(at >= 20.0 for at in backend.at[1:])
+
+
+def test_a_crowd_that_meets_429s_comes_back_when_told_and_all_are_answered() -> None:
+    pushed_back = [After(1, slow_down(10.0))] * 5
+    model, backend = model_of(*pushed_back, "fine", model={"limit_concurrency": 5})
+
+    async def main() -> None:
+        callings = await asyncio.gather(*(model.invoke(prompt=str(n)) for n in range(20)))
+        assert [calling.response.text for calling in callings] == ["fine"] * 20
+        assert sum(calling.attempts for calling in callings) == 25
+        await nothing_is_left(model)
+
+    run_virtual(main())
+    assert backend.at[:5] == [0.0] * 5
+    assert all(11.0 <= at <= 12.0 for at in backend.at[5:])
+
+
+def test_who_is_told_to_come_back_too_late_ends_at_once_and_holds_up_nobody() -> None:
+    model, backend = model_of(slow_down(36000.0), "fine")
+
+    async def main() -> None:
+        told = await model.invoke(prompt="first")
+        assert isinstance(told.error, RetryAfterTooLongError)
+        assert told.attempts == 1
+        assert now() == 0.0
+        assert (await model.invoke(prompt="second")).response.text == "fine"
+        assert now() <= 1.0
+        await nothing_is_left(model)
+
+    run_virtual(main())
+    assert len(backend.at) == 2
+
+
+def test_a_429_keeps_its_charge_so_that_the_line_is_not_admitted_for_it_again() -> None:
+    model, _ = model_of(slow_down(5.0), "fine", model={"limit_tokens": 1000})
+
+    async def main() -> None:
+        await model.invoke(prompt="x", num_api_tokens_needed=10)
+        assert used(model) == 20
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("calls", [1, 200])
+def test_retries_of_an_outage_are_bounded_for_the_whole_model(calls: int) -> None:
+    """Each alone is tried four times; all together get a retry for every fifth call, and 100 for free."""
+    model, backend = model_of(DOWN)
+
+    async def main() -> None:
+        callings = await asyncio.gather(*(model.invoke(prompt=str(n)) for n in range(calls)))
+        assert all(calling.error is not None for calling in callings)
+
+    run_virtual(main())
+    assert len(backend.at) <= min(4 * calls, calls + 0.2 * calls + 100)
