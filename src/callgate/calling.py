@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -44,10 +45,9 @@ class RequestStatus(str, Enum):  # noqa: UP042  (the documents print and compare
 
 
 _PENDING, _QUEUED, _PROCESSING, _CALLING, _COMPLETED, _FAILED = RequestStatus
-_SECRET_HEADERS = frozenset(
-    {"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "set-cookie",
-     "x-amz-security-token"}
-)  # fmt: skip
+# Gateways have names of their own for theirs: `helicone-auth`, `ocp-apim-subscription-key`. A header more that
+# is masked harms nobody.
+_SECRET_HEADER = re.compile(r"auth|cookie|credential|key|password|secret|token", re.IGNORECASE)
 _numbers = itertools.count(1)
 _run_id = os.urandom(4).hex()
 _wall_offset: float = time.time() - time.monotonic()
@@ -55,7 +55,7 @@ _wall_offset: float = time.time() - time.monotonic()
 
 def mask_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     """The headers with every value that is a credential replaced by "***"."""
-    return {k: "***" if k.lower() in _SECRET_HEADERS else v for k, v in (headers or {}).items()}
+    return {k: "***" if _SECRET_HEADER.search(k) else v for k, v in (headers or {}).items()}
 
 
 @dataclass(frozen=True, slots=True)
