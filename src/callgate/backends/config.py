@@ -38,9 +38,10 @@ __all__ = [
 
 AuthType = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "none"]
 
-# Singular at the end: `api_key` and `auth_token` are secrets, `max_tokens` is none.
+# Singular at the end: `api_key` and `auth_token` are secrets, `max_tokens` is none. A service account is
+# either an object or the JSON text of one, and holds a key.
 _SECRET_NAME = re.compile(
-    r"(^|[_-])(key|secret|token|password|credentials?|auth|authorization)$", re.IGNORECASE
+    r"(^|[_-])(key|secret|token|password|credentials?|auth|authorization|service_account)$", re.IGNORECASE
 )
 
 
@@ -98,8 +99,19 @@ class _Config(BaseModel):
         return read_key(self.api_key_env or self.api_key, environ, what=f"endpoint {name!r}")
 
 
-def _without_secrets(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if not _SECRET_NAME.search(name)}
+def _without_secrets(settings: Mapping[str, Any], *, deep: bool = False) -> dict[str, Any]:
+    """The settings without those whose names tell of a secret.
+
+    Args:
+        settings: By name.
+        deep: Look into mappings too. Not into what is asked of a model: a schema may well have a property
+            of such a name.
+    """
+    return {
+        name: _without_secrets(value, deep=True) if deep and isinstance(value, Mapping) else value
+        for name, value in settings.items()
+        if not _SECRET_NAME.search(str(name))
+    }
 
 
 class HttpTransportConfig(BaseModel):
@@ -180,6 +192,10 @@ class ServiceEndpointConfig(_Config):
 
     @field_serializer("client_constructor_kwargs")
     def _plain_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return _without_secrets(settings, deep=True)
+
+    @field_serializer("default_request_kwargs")
+    def _plain_requests(self, settings: dict[str, Any]) -> dict[str, Any]:
         return _without_secrets(settings)
 
 
@@ -250,8 +266,12 @@ class EndpointConfig(_Config):
             raise ValueError(f"endpoint {self.endpoint!r} needs params for {', '.join(missing)}")
         return self
 
-    @field_serializer("kwargs", "client_kwargs")
+    @field_serializer("client_kwargs")
     def _plain_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return _without_secrets(settings, deep=True)
+
+    @field_serializer("kwargs")
+    def _plain_requests(self, settings: dict[str, Any]) -> dict[str, Any]:
         return _without_secrets(settings)
 
     @property
