@@ -16,6 +16,7 @@ PROMISED = [
     "structure",
     "cache",
     "retry",
+    "hedge",
     "limit",
     "breaker",
     "timeout",

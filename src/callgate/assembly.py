@@ -16,6 +16,7 @@ from callgate.cache.store import CacheStore
 from callgate.calling import Calling
 from callgate.control.adaptive import AdaptiveConcurrency
 from callgate.control.backoff import RetryBudget, RetryConfig
+from callgate.control.hedging import HedgePolicy
 from callgate.errors import ConfigurationError
 from callgate.executor import Executor
 from callgate.hooks import HookRegistry
@@ -23,6 +24,7 @@ from callgate.layers.breaker import breaker_layer
 from callgate.layers.cache import cache_layer
 from callgate.layers.deadline import deadline_layer
 from callgate.layers.fallback import Alternative, fallback_layer
+from callgate.layers.hedge import Hedge
 from callgate.layers.limit import Pushback, limit_layer
 from callgate.layers.observe import observe_layer
 from callgate.layers.retry import retry_layer
@@ -41,6 +43,7 @@ __all__ = [
     "make_services",
     "open_cache",
     "read_constructor",
+    "read_hedge",
     "restore",
 ]
 
@@ -165,6 +168,22 @@ def open_cache(cache: CacheStore | str | Path | None) -> CacheStore | None:
     return cache
 
 
+def read_hedge(hedge: HedgePolicy | Mapping[str, Any] | float | None) -> HedgePolicy | None:
+    """A policy from what the constructor takes: a share, a policy, or one as `to_dict` wrote it.
+
+    Raises:
+        ConfigurationError: when a value is out of its range.
+    """
+    if hedge is None or isinstance(hedge, HedgePolicy):
+        return hedge
+    if not isinstance(hedge, Mapping):
+        return HedgePolicy(share=hedge)
+    try:
+        return HedgePolicy(**hedge)
+    except TypeError as error:
+        raise ConfigurationError(f"not the settings of a HedgePolicy: {error}") from error
+
+
 def make_pricer(
     backend: ServiceBackend, prices: Mapping[str, float] | None
 ) -> Callable[[Usage, Calling], Cost | None]:
@@ -203,6 +222,7 @@ def make_services(
     cache: CacheStore | None,
     fallbacks: Sequence[Alternative],
     name: str,
+    hedging: HedgePolicy | None = None,
 ) -> tuple[Service, Service]:
     """The backend in its layers, for a model's own callings and for those of a model that it stands in for.
 
@@ -211,9 +231,10 @@ def make_services(
     retry: RetryConfig | None = getattr(backend, "retry_config", _DEFAULT_RETRY)
     breaker = getattr(backend, "circuit_breaker", None)
     pushback = Pushback(rng) if retry is None else Pushback(rng, longest=retry.max_retry_after)
-    limit = limit_layer(
-        executor.limiter, clock, account=account, pushback=pushback, dispatched=executor.dispatched
-    )
+    budget = RetryBudget(clock=clock)
+    hedge = None if hedging is None else Hedge(hedging, clock, budget=budget)
+    dispatched = executor.dispatched if hedge is None else _each(executor.dispatched, hedge.sent)
+    limit = limit_layer(executor.limiter, clock, account=account, pushback=pushback, dispatched=dispatched)
     if rate_limiter is not None:
         limit = _both(_passing(rate_limiter), limit)
     layers = Layers(
@@ -222,7 +243,8 @@ def make_services(
         fallback=fallback_layer(name, fallbacks) if fallbacks else None,
         structure=structure_layer(),
         cache=None if cache is None else cache_layer(cache),
-        retry=None if retry is None else retry_layer(retry, clock, rng=rng, budget=RetryBudget(clock=clock)),
+        retry=None if retry is None else retry_layer(retry, clock, rng=rng, budget=budget),
+        hedge=hedge,
         limit=limit,
         breaker=None if breaker is None else breaker_layer(breaker),
         timeout=timeout_layer(getattr(backend, "timeout", None)),
@@ -250,6 +272,14 @@ def _passing(rate_limiter: RateLimiter) -> Layer:
         return passed
 
     return wrap
+
+
+def _each(*told: Callable[[Calling], None]) -> Callable[[Calling], None]:
+    def tell(calling: Calling) -> None:
+        for each in told:
+            each(calling)
+
+    return tell
 
 
 def _both(outer: Layer, inner: Layer) -> Layer:

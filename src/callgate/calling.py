@@ -10,6 +10,7 @@ loop's clock, the id as a number, logs not at all.
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import os
 import re
@@ -106,6 +107,7 @@ class Calling:
         "ended_at",
         "endpoint_url",
         "failures",
+        "hedges",
         "http_method",
         "http_path",
         "made_at",
@@ -159,7 +161,9 @@ class Calling:
         self.sdk_method_name = sdk_method_name
         self.status = _PENDING
         self.attempts = 0
-        """How often it went on the wire."""
+        """How often it went on the wire, second attempts included."""
+        self.hedges = 0
+        """How many of the attempts were second ones beside one that took long; a loser's cost is unknown."""
         self.failures: list[Failure] | None = None
         self.cached = False
         self.sink: Callable[[Delta], Awaitable[None]] | None = None
@@ -237,6 +241,12 @@ class Calling:
         if self.failures is None:
             self.failures = []
         self.failures.append(Failure(now, error))
+
+    def twin(self) -> Calling:
+        """The same call once more, to be attempted beside this one; nobody awaits it, and it has no task."""
+        twin = copy.copy(self)
+        twin.task = twin._waiters = twin.failures = None
+        return twin
 
     async def emit(self, delta: Delta) -> None:
         """Pass one piece of a stream to whoever reads it; waits while that reader is full."""

@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,12 +25,14 @@ from callgate.assembly import (
     make_services,
     open_cache,
     read_constructor,
+    read_hedge,
     restore,
 )
 from callgate.backends.service import ServiceBackend
 from callgate.cache.store import CacheStore
 from callgate.calling import Calling
 from callgate.channel import StreamChannel, read_stream
+from callgate.control.hedging import HedgePolicy
 from callgate.control.limiter import Limiter
 from callgate.errors import CallCancelledError
 from callgate.executor import Executor
@@ -67,6 +70,8 @@ class iModel(SyncTwins):
         limit_concurrency: Calls at once; "auto" finds it (AIMD), None does not limit.
         cache: A store or the path of one; hits pay nothing, identical calls in flight share one request.
         fallbacks: Other models that answer, in this order, when this one cannot.
+        hedge: The slowest share of the attempts, such as 0.05, each of which gets a second attempt beside it;
+            the first answer wins. Or a `HedgePolicy`. Only for calls that may be made twice.
         prices: US dollars per million tokens, {"input": ..., "output": ...}, where the price is not known.
         name, tags: For the registry; the backend's own by default.
         settings: `api_key`, `base_url`, `timeout`, `retry_config` (None: no retry), `circuit_breaker`,
@@ -98,6 +103,7 @@ class iModel(SyncTwins):
         limit_concurrency: int | str | None = "auto",
         cache: CacheStore | str | Path | None = None,
         fallbacks: Sequence[iModel] = (),
+        hedge: float | HedgePolicy | Mapping[str, Any] | None = None,
         prices: Mapping[str, float] | None = None,
         name: str | None = None,
         tags: Sequence[str] | None = None,
@@ -118,6 +124,7 @@ class iModel(SyncTwins):
         self.hooks: HookRegistry | None = hook_registry
         self.fallbacks = tuple(fallbacks)
         self._rate_limiter = rate_limiter
+        self._hedging = read_hedge(hedge)
         self._cache = open_cache(cache)
         self._owns_cache = self._cache is not None and self._cache is not cache
         self._prices = dict(prices) if prices else None
@@ -308,6 +315,7 @@ class iModel(SyncTwins):
                 cache=self._cache,
                 fallbacks=[other.as_alternative() for other in self.fallbacks],
                 name=self.name,
+                hedging=self._hedging,
             )
         if self._owns_executor and not self.executor.is_running:
             self.executor.open()
@@ -361,6 +369,7 @@ class iModel(SyncTwins):
             "backend": write(),
             **self._limits.to_dict(),
             "prices": self._prices,
+            "hedge": None if self._hedging is None else asdict(self._hedging),
         }
 
     @classmethod

@@ -36,6 +36,8 @@ class Layers:
 
     Once per attempt:
 
+    - hedge: inside of retry, because both attempts belong to one try; outside of limit, because the second
+      one waits and pays like any.
     - limit: reserves the estimate, settles the actual; refuses at once what cannot be admitted in time.
     - breaker: decides at dispatch, so that a queued crowd does not pass it before it opens.
     - timeout: waiting in the queue is not the provider being slow.
@@ -47,6 +49,7 @@ class Layers:
     structure: Layer | None = None
     cache: Layer | None = None
     retry: Layer | None = None
+    hedge: Layer | None = None
     limit: Layer | None = None
     breaker: Layer | None = None
     timeout: Layer | None = None
@@ -64,6 +67,7 @@ def pipeline(backend: Service, layers: Layers) -> Service:
         layers.timeout,
         layers.breaker,
         layers.limit,
+        layers.hedge,
         layers.retry,
         layers.cache,
         layers.structure,

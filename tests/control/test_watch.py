@@ -143,3 +143,23 @@ def test_an_earlier_end_moves_the_timer() -> None:
         return [await early, await late]
 
     assert run_virtual(scenario()) == ["too late", "too late"]
+
+
+def test_a_reminder_calls_at_its_moment_unless_it_is_ended_before() -> None:
+    async def scenario() -> list[float]:
+        loop = asyncio.get_running_loop()
+        watch = Watch(loop)
+        called: list[float] = []
+        task = asyncio.create_task(bounded(watch, 60.0, 4.0))
+        for seconds in (5.0, 1.0, 3.0):
+            watch.remind(loop.time() + seconds, lambda: called.append(loop.time()))
+        ended = watch.remind(loop.time() + 2.0, lambda: called.append(-1.0))
+        watch.end(ended)
+        assert await task == "in time"
+        passed = watch.remind(loop.time() + 0.5, lambda: None)
+        await asyncio.sleep(1.5)
+        watch.end(passed)  # after its time: nothing is left to do
+        assert len(watch) == 0
+        return called
+
+    assert run_virtual(scenario()) == [1.0, 3.0, 5.0]

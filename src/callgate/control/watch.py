@@ -7,12 +7,32 @@ watched costs one entry in a heap, and the loop sees a single timer, that of the
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
-__all__ = ["Watch", "Watched"]
+__all__ = ["Reminder", "Watch", "Watched"]
 
 # Below this many dead entries nobody tidies up; above it, when they are more than the living.
 _FEW = 64
+
+
+class Reminder:
+    """A function and when it is to be called (loop's clock, seconds)."""
+
+    __slots__ = ("_call", "ended", "when")
+
+    def __init__(self, when: float, call: Callable[[], object]) -> None:
+        self.when = when
+        self.ended = False
+        self._call = call
+
+    def __lt__(self, other: Reminder | Watched) -> bool:
+        return self.when < other.when
+
+    def expire(self) -> None:
+        """Its time has come."""
+        self.ended = True
+        self._call()
 
 
 class Watched:
@@ -29,8 +49,14 @@ class Watched:
         # Cancellations that are not ours, so that ours can be told from them later.
         self._cancelling = task.cancelling()
 
-    def __lt__(self, other: Watched) -> bool:
+    def __lt__(self, other: Reminder | Watched) -> bool:
         return self.when < other.when
+
+    def expire(self) -> None:
+        """Its time is up: cancel the task."""
+        # Counted as ended here, so that `end` does not look for it in the heap.
+        self.ended = self.expired = True
+        self.task.cancel()
 
     def was_it(self) -> bool:
         """Whether a `CancelledError` that just came is the watch's doing, and nobody else's.
@@ -63,7 +89,7 @@ class Watch:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._heap: list[Watched] = []
+        self._heap: list[Reminder | Watched] = []
         self._dead = 0
         self._timer: asyncio.Handle | None = None
         self._timer_at = 0.0  # kept here: uvloop's handles of times that are due have no `when`
@@ -81,11 +107,20 @@ class Watch:
             self._arm()
         return watched
 
-    def end(self, watched: Watched) -> None:
+    def remind(self, when: float, call: Callable[[], object]) -> Reminder:
+        """Call a function at a moment of the loop's clock, unless it is ended before."""
+        reminder = Reminder(when, call)
+        heappush(self._heap, reminder)
+        if self._heap[0] is reminder:
+            self._arm()
+        return reminder
+
+    def end(self, watched: Reminder | Watched) -> None:
         """Watch it no more. Its entry is dropped when its time comes, or when there are many such."""
         if watched.ended:
             # What was awaited may have answered our cancellation with a result, or with another error.
-            watched.was_it()
+            if isinstance(watched, Watched):
+                watched.was_it()
             return
         watched.ended = True
         self._dead += 1
@@ -120,9 +155,7 @@ class Watch:
             if watched.ended:
                 self._dead -= 1
             else:
-                # Counted as ended here, so that `end` does not look for it in the heap.
-                watched.ended = watched.expired = True
-                watched.task.cancel()
+                watched.expire()
         self._arm()
 
     def __len__(self) -> int:

@@ -1,0 +1,115 @@
+"""Which attempts are stragglers, and how many of them may be sent a second time. No I/O."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from callgate.errors import ConfigurationError
+
+__all__ = ["HedgePolicy", "Stragglers"]
+
+# A service that always takes the same time has no stragglers: only what is clearly later counts as one.
+CLEARLY_LATER: Final = 1.01
+# What a quiet time may save up, so that it is not spent in one storm.
+MOST_SAVED: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class HedgePolicy:
+    """When an attempt that takes long gets a second one beside it.
+
+    Args:
+        share: The slowest share of the attempts, above 0 and at most 0.5: an attempt that takes longer than
+            the others (0.05: than 95 % of those seen) is sent once more. It bounds the price too: never more
+            than this share of the attempts is sent twice.
+        min_samples: Answers that must have been seen before; a quantile of a handful says nothing.
+        window: How many of the latest answers the quantile is taken of.
+
+    Raises:
+        ConfigurationError: A value out of its range.
+
+    >>> HedgePolicy(share=0.02).quantile
+    0.98
+    """
+
+    share: float = 0.05
+    min_samples: int = 50
+    window: int = 1000
+
+    def __post_init__(self) -> None:
+        share = self.share
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0.0 < share <= 0.5:
+            raise ConfigurationError(
+                f"hedge is the share of attempts sent twice, above 0 and at most 0.5, not {share!r}"
+            )
+        if self.min_samples < 2 or self.window < self.min_samples:
+            raise ConfigurationError(
+                f"hedging needs a window of at least min_samples answers, and 2 of these at least, not"
+                f" min_samples={self.min_samples!r} and window={self.window!r}"
+            )
+
+    @property
+    def quantile(self) -> float:
+        """The quantile of the times at which a second attempt is sent."""
+        return 1.0 - self.share
+
+
+class Stragglers:
+    """Knows how long attempts usually take, and keeps the account of second attempts.
+
+    Memory is bounded by the policy's window; an answer costs about a microsecond.
+
+    Args:
+        policy: The quantile, and how much may be spent.
+
+    >>> stragglers = Stragglers(HedgePolicy(share=0.1, min_samples=10))
+    >>> for tenths in range(1, 11):
+    ...     stragglers.begin()
+    ...     stragglers.note(tenths / 10)
+    >>> stragglers.patience, stragglers.spend(), stragglers.spend()
+    (0.909, True, False)
+    """
+
+    __slots__ = ("_allowance", "_latest", "_policy", "_sorted")
+
+    def __init__(self, policy: HedgePolicy) -> None:
+        self._policy = policy
+        self._allowance = 0.0
+        self._latest: deque[float] = deque()
+        self._sorted: list[float] = []
+
+    def begin(self) -> None:
+        """An attempt begins: it pays in its share of a second one."""
+        self._allowance = min(self._allowance + self._policy.share, MOST_SAVED)
+
+    def spend(self) -> bool:
+        """Ask for a second attempt; False: the share is used up."""
+        if self._allowance < 1.0 - 1e-9:
+            return False
+        self._allowance -= 1.0
+        return True
+
+    def note(self, seconds: float) -> None:
+        """An attempt took so long, or at least so long where it was given up for its second one."""
+        latest, ordered = self._latest, self._sorted
+        latest.append(seconds)
+        insort(ordered, seconds)
+        if len(latest) > self._policy.window:
+            del ordered[bisect_left(ordered, latest.popleft())]
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds after which an attempt is a straggler; None while too few have been seen."""
+        known = len(self._sorted)
+        if known < self._policy.min_samples:
+            return None
+        return self._sorted[math.ceil(self._policy.quantile * known - 1e-9) - 1] * CLEARLY_LATER
+
+    @property
+    def usual(self) -> float:
+        """The median of the times, in seconds; 0.0 before the first."""
+        return self._sorted[len(self._sorted) // 2] if self._sorted else 0.0

@@ -1,0 +1,78 @@
+"""Which attempts count as stragglers, and how many second attempts there may be."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from callgate.control.hedging import HedgePolicy, Stragglers
+from callgate.errors import ConfigurationError
+
+
+def after(times: list[float], **policy: Any) -> Stragglers:
+    stragglers = Stragglers(HedgePolicy(**policy))
+    for seconds in times:
+        stragglers.begin()
+        stragglers.note(seconds)
+    return stragglers
+
+
+def test_nothing_is_late_before_enough_has_been_seen() -> None:
+    assert after([], min_samples=3).patience is None
+    assert after([1.0] * 2, min_samples=3).patience is None
+    assert after([1.0] * 3, min_samples=3).patience is not None
+    assert Stragglers(HedgePolicy()).usual == 0.0
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.2, 0.5])
+def test_the_promised_share_of_what_was_seen_is_later(share: float) -> None:
+    rng = random.Random(3)
+    times = [rng.lognormvariate(0.0, 1.0) for _ in range(1000)]
+    stragglers = after(times, share=share)
+    assert stragglers.patience is not None
+    late = sum(seconds > stragglers.patience / 1.01 for seconds in times)
+    assert late == round(share * 1000)
+
+
+def test_equal_times_make_no_stragglers() -> None:
+    stragglers = after([2.0] * 100)
+    assert stragglers.patience is not None
+    assert stragglers.patience > 2.0
+    assert stragglers.usual == 2.0
+
+
+def test_what_was_seen_long_ago_is_forgotten() -> None:
+    stragglers = after([100.0] * 50 + [1.0] * 20, min_samples=10, window=20)
+    assert stragglers.patience == pytest.approx(1.01)
+
+
+def test_never_more_than_the_share_is_sent_twice() -> None:
+    stragglers = Stragglers(HedgePolicy(share=0.05))
+    spent = 0
+    for begun in range(1, 1001):
+        stragglers.begin()
+        spent += stragglers.spend()
+        assert spent <= 0.05 * begun + 1e-6
+    assert spent == 50
+
+
+def test_a_quiet_time_saves_up_no_storm() -> None:
+    stragglers = after([1.0] * 10_000)
+    spent = 0
+    while stragglers.spend():
+        spent += 1
+    assert spent == 20
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 0.6, float("nan"), True, "0.05", None])
+def test_a_share_that_cannot_be_is_refused(share: Any) -> None:
+    with pytest.raises(ConfigurationError, match="hedge is the share"):
+        HedgePolicy(share=share)
+
+
+@pytest.mark.parametrize("policy", [{"min_samples": 1}, {"min_samples": 100, "window": 99}])
+def test_a_window_too_small_to_tell_is_refused(policy: dict[str, int]) -> None:
+    with pytest.raises(ConfigurationError, match="window"):
+        HedgePolicy(**policy)

@@ -1,0 +1,453 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from callgate.calling import Calling
+from callgate.control.backoff import RetryBudget
+from callgate.control.breaker import CircuitBreaker
+from callgate.control.hedging import HedgePolicy
+from callgate.control.limiter import Limiter
+from callgate.control.quota import Quota
+from callgate.errors import APITimeoutError, DeadlineExceededError, ServerError
+from callgate.layers.breaker import breaker_layer
+from callgate.layers.deadline import deadline_layer
+from callgate.layers.hedge import Hedge
+from callgate.layers.limit import Pushback, limit_layer
+from callgate.layers.timeout import timeout_layer
+from callgate.pipeline import Layers, Service, pipeline
+from callgate.response import Response, Usage
+from callgate.testing.clock import run_virtual
+from tests.layers.services import After, Scripted, Streamed, calling, ended, now
+
+USUAL = After(1.0, "usual")
+SLOW = After(100.0, "slow")
+DOWN = ServerError("down", status_code=500)
+
+
+class House:
+    """A hedged service that has seen ten answers of one second each, and the parts around it."""
+
+    def __init__(
+        self,
+        *steps: Any,
+        limiter: Limiter | None = None,
+        budget: RetryBudget | None = None,
+        timeout: float | None = None,
+        **policy: Any,
+    ) -> None:
+        self.backend = Scripted(*[USUAL] * 10, *steps)
+        self.limiter = limiter or Limiter()
+        self.hedge = Hedge(HedgePolicy(**{"share": 0.5, "min_samples": 10, **policy}), now, budget=budget)
+        self.breaker = CircuitBreaker(clock=now)
+        layers = Layers(
+            deadline=deadline_layer(),
+            hedge=self.hedge,
+            limit=limit_layer(
+                self.limiter, now, pushback=Pushback(random.Random(0)), dispatched=self.hedge.sent
+            ),
+            breaker=breaker_layer(self.breaker),
+            timeout=timeout_layer(timeout),
+        )
+        self.service: Service = pipeline(self.backend, layers)
+
+    async def warm(self) -> float:
+        """Let the ten usual answers pass; gives the time."""
+        for _ in range(10):
+            await self.service(calling())
+        return now()
+
+    def nothing_is_left(self) -> None:
+        assert (self.limiter.in_flight, self.limiter.waiting) == (0, 0)
+        assert self.backend.running == 0
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert not self.hedge._races
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    run_virtual(main())
+
+
+def test_the_second_attempt_of_a_straggler_wins_and_the_first_is_cancelled() -> None:
+    async def main() -> None:
+        house = House(SLOW, USUAL)
+        begun = await house.warm()
+        call = calling()
+        assert (await house.service(call)).text == "usual"
+        assert now() - begun == pytest.approx(2.01)  # patience, then the second one's second
+        assert (call.attempts, call.hedges) == (2, 1)
+        assert house.backend.cancelled == 1
+        assert call.failures is None
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_what_takes_the_usual_time_is_sent_once() -> None:
+    async def main() -> None:
+        house = House(USUAL)
+        await house.warm()
+        call = calling()
+        await house.service(call)
+        assert (call.attempts, call.hedges) == (1, 0)
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_the_first_attempt_may_still_win() -> None:
+    async def main() -> None:
+        house = House(After(1.5, "first"), SLOW)
+        begun = await house.warm()
+        call = calling()
+        assert (await house.service(call)).text == "first"
+        assert now() - begun == 1.5
+        assert (call.attempts, call.hedges) == (2, 1)
+        assert house.backend.cancelled == 1
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_nothing_is_sent_twice_before_enough_is_known() -> None:
+    async def main() -> None:
+        house = House(SLOW, min_samples=11)
+        await house.warm()
+        call = calling()
+        await house.service(call)
+        assert call.hedges == 0
+
+    run(main)
+
+
+def test_a_stream_is_never_sent_twice() -> None:
+    async def sink(_: object) -> None:
+        pass
+
+    async def main() -> None:
+        house = House(After(50.0, Streamed(("a", "b"), "ab")))
+        await house.warm()
+        call = calling()
+        call.sink = sink
+        assert (await house.service(call)).text == "ab"
+        assert call.attempts == 1
+
+    run(main)
+
+
+# --- what it may cost -----------------------------------------------------------------------------------
+
+
+def test_the_second_attempt_pays_the_limiter_and_the_loser_keeps_its_charge() -> None:
+    async def main() -> None:
+        limiter = Limiter(tokens=Quota(1000, 86400.0), requests=Quota(100, 86400.0))
+        house = House(SLOW, USUAL, limiter=limiter)
+        await house.warm()
+        await house.service(calling(num_api_tokens_needed=40))
+        seen = limiter.snapshot()
+        assert seen.tokens is not None
+        assert seen.requests is not None
+        assert (seen.tokens.used, seen.requests.used) == (80, 12)
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_without_quota_left_the_second_attempt_waits_in_line_and_is_never_sent() -> None:
+    async def main() -> None:
+        house = House(After(30.0, "first"), limiter=Limiter(requests=Quota(11, 86400.0)))
+        await house.warm()
+        call = calling()
+        task = asyncio.ensure_future(house.service(call))
+        await asyncio.sleep(10.0)
+        assert house.limiter.waiting == 1
+        assert (await task).text == "first"
+        assert (call.attempts, call.hedges) == (1, 0)
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_an_empty_retry_budget_allows_none() -> None:
+    async def main() -> None:
+        house = House(After(30.0, "first"), budget=RetryBudget(0.0, 0.0, now))
+        await house.warm()
+        call = calling()
+        assert (await house.service(call)).text == "first"
+        assert call.attempts == 1
+
+    run(main)
+
+
+def test_a_second_attempt_is_taken_from_the_retry_budget() -> None:
+    async def main() -> None:
+        budget = RetryBudget(0.0, 0.1, now)  # one in ten seconds
+        house = House(SLOW, USUAL, budget=budget)
+        await house.warm()
+        await house.service(calling())
+        assert budget.balance == 0.0
+
+    run(main)
+
+
+def test_when_all_is_slow_only_the_share_is_sent_twice() -> None:
+    async def main() -> None:
+        house = House(SLOW, share=0.1)
+        await house.warm()
+        calls = [calling() for _ in range(90)]
+        await asyncio.gather(*(house.service(call) for call in calls))
+        assert sum(call.hedges for call in calls) == 10
+        house.nothing_is_left()
+
+    run(main)
+
+
+# --- failures -------------------------------------------------------------------------------------------
+
+
+def test_a_second_attempt_that_fails_leaves_the_first_one_to_answer() -> None:
+    async def main() -> None:
+        house = House(After(30.0, "first"), After(1.0, DOWN))
+        await house.warm()
+        call = calling()
+        assert (await house.service(call)).text == "first"
+        assert [failure.error for failure in call.failures or ()] == [DOWN]
+        assert (call.attempts, call.hedges) == (2, 1)
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_a_first_attempt_that_fails_leaves_the_second_one_to_answer() -> None:
+    async def main() -> None:
+        house = House(After(2.0, DOWN), After(10.0, "second"))
+        begun = await house.warm()
+        call = calling()
+        assert (await house.service(call)).text == "second"
+        assert now() - begun == pytest.approx(11.01)
+        assert [failure.error for failure in call.failures or ()] == [DOWN]
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_when_both_fail_the_first_error_stands_and_the_other_is_kept() -> None:
+    async def main() -> None:
+        other = ServerError("down, too", status_code=503)
+        for steps in ((After(2.0, DOWN), After(10.0, other)), (After(20.0, DOWN), After(1.0, other))):
+            house = House(*steps)
+            await house.warm()
+            call = calling()
+            assert await ended(house.service, call) is DOWN
+            assert [failure.error for failure in call.failures or ()] == [other]
+            house.nothing_is_left()
+
+    run(main)
+
+
+def test_a_failure_before_anybody_lost_patience_is_raised_at_once() -> None:
+    async def main() -> None:
+        house = House(After(0.5, DOWN))
+        begun = await house.warm()
+        call = calling()
+        assert await ended(house.service, call) is DOWN
+        assert now() - begun == 0.5
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_a_second_attempt_that_was_refused_is_no_failure() -> None:
+    async def main() -> None:
+        house = House(SLOW, limiter=Limiter(requests=Quota(11, 86400.0)))
+        begun = await house.warm()
+        call = calling(deadline=begun + 200.0)
+        assert (await house.service(call)).text == "slow"
+        assert (call.failures, call.attempts) == (None, 1)
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_each_attempt_has_a_timeout_of_its_own() -> None:
+    async def main() -> None:
+        house = House(SLOW, After(4.0, "second"), timeout=5.0)
+        begun = await house.warm()
+        call = calling()
+        assert (await house.service(call)).text == "second"
+        assert now() - begun == pytest.approx(5.01)  # the first was cut off at 5.0
+        assert [type(failure.error) for failure in call.failures or ()] == [APITimeoutError]
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_a_loser_says_nothing_about_the_service() -> None:
+    async def main() -> None:
+        house = House(SLOW, USUAL)
+        await house.warm()
+        await house.service(calling())
+        assert house.breaker.metrics["failure_count"] == 0
+
+    run(main)
+
+
+def test_when_both_answer_in_one_moment_the_other_answer_is_counted_as_spent() -> None:
+    answer = Response(text="second", usage=Usage(3, 4))
+
+    class Stubborn(Scripted):
+        """Answers its second attempt however much it is cancelled."""
+
+        async def _do(self, step: Any, call: Calling) -> Response:
+            try:
+                return await super()._do(step, call)
+            except asyncio.CancelledError:
+                return answer
+
+    async def main() -> None:
+        house = House()
+        backend = Stubborn(*[USUAL] * 10, After(1.5, "first"), SLOW)
+        house.service = house.hedge(limit_layer_of(house, backend))
+        await house.warm()
+        call = calling()
+        assert (await house.service(call)).text == "first"
+        assert call.spent == answer.usage
+
+    run(main)
+
+
+def test_a_first_attempt_that_will_not_be_cancelled_leaves_no_cancellation_behind() -> None:
+    class Stubborn(Scripted):
+        async def _do(self, step: Any, call: Calling) -> Response:
+            try:
+                return await super()._do(step, call)
+            except asyncio.CancelledError:
+                return Response(text="stubborn")
+
+    async def main() -> None:
+        house = House()
+        house.service = house.hedge(limit_layer_of(house, Stubborn(*[USUAL] * 10, SLOW, USUAL)))
+        await house.warm()
+        call = calling()
+        assert (await house.service(call)).text == "stubborn"
+        assert call.spent is None  # the winner did not say what it used
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+
+    run(main)
+
+
+def limit_layer_of(house: House, backend: Service) -> Service:
+    layer = limit_layer(house.limiter, now, pushback=Pushback(random.Random(0)), dispatched=house.hedge.sent)
+    return layer(backend)
+
+
+# --- time and cancellation ------------------------------------------------------------------------------
+
+
+def test_no_second_attempt_when_the_usual_time_would_pass_the_deadline() -> None:
+    async def main() -> None:
+        house = House(SLOW, USUAL)
+        begun = await house.warm()
+        call = calling(deadline=begun + 2.0)
+        assert isinstance(await ended(house.service, call), DeadlineExceededError)
+        assert now() - begun == 2.0
+        assert call.attempts == 1
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_the_deadline_ends_both() -> None:
+    async def main() -> None:
+        house = House(SLOW, SLOW)
+        begun = await house.warm()
+        call = calling(deadline=begun + 10.0)
+        assert isinstance(await ended(house.service, call), DeadlineExceededError)
+        assert (call.attempts, house.backend.cancelled) == (2, 2)
+        house.nothing_is_left()
+
+    run(main)
+
+
+@pytest.mark.parametrize("moment", [0.5, 1.5, 2.0, 5.0])
+def test_who_cancels_the_call_cancels_both(moment: float) -> None:
+    async def main() -> None:
+        # From 2.0 on the first has failed and the second one's answer is waited for.
+        house = House(After(2.0, DOWN), SLOW)
+        await house.warm()
+        task = asyncio.ensure_future(house.service(calling()))
+        await asyncio.sleep(moment)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_who_cancels_in_the_moment_of_the_victory_is_heard() -> None:
+    async def main() -> None:
+        house = House(SLOW, USUAL)
+        await house.warm()
+        task = asyncio.ensure_future(house.service(calling()))
+        asyncio.get_running_loop().call_later(2.01, task.cancel)
+        await asyncio.wait([task])
+        assert task.cancelled()
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_a_second_attempt_that_somebody_cancels_does_not_end_the_call() -> None:
+    async def main() -> None:
+        for steps in ((After(30.0, "first"), SLOW), (After(3.0, DOWN), SLOW)):
+            house = House(*steps)
+            await house.warm()
+            task = asyncio.ensure_future(ended(house.service, calling()))
+            await asyncio.sleep(2.0)
+            (race,) = house.hedge._races.values()
+            assert race.second is not None
+            race.second.cancel()
+            outcome = await task
+            assert outcome is DOWN or isinstance(outcome, Response)
+            house.nothing_is_left()
+
+    run(main)
+
+
+def test_what_was_given_up_stays_a_straggler_in_the_books() -> None:
+    async def main() -> None:
+        # Otherwise the quick second answers would make ever more of the usual ones look late.
+        house = House(*[SLOW, USUAL] * 20, share=0.5)
+        await house.warm()
+        for _ in range(5):
+            await house.service(calling())
+        assert house.hedge.stragglers.patience == pytest.approx(1.01)
+        for _ in range(15):
+            await house.service(calling())
+        assert house.hedge.stragglers.patience is not None
+        assert house.hedge.stragglers.patience > 2.0
+
+    run(main)
+
+
+def test_time_that_nobody_measures_makes_no_stragglers() -> None:
+    async def main() -> None:
+        # No limit layer tells when an attempt goes on the wire.
+        hedge = Hedge(HedgePolicy(min_samples=2), now)
+        backend = Scripted(USUAL, USUAL, SLOW)
+        for _ in range(3):
+            await hedge(backend)(calling())
+        assert hedge.stragglers.patience is None
+        assert len(backend.at) == 3
+
+    run(main)
