@@ -1,181 +1,169 @@
-"""Another model answers when the first cannot: whole models, over real connections."""
+"""Fallback stands inside the deadline and outside retry: the next answers once the first has given up."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
-from callgate import (
-    AuthenticationError,
-    Calling,
-    CircuitBreaker,
-    HookPhase,
-    HookRegistry,
-    RetryConfig,
-    ServerError,
-    iModel,
-)
-from callgate.testing import Answer, Simulator
+from callgate.errors import CircuitBreakerOpenError, DeadlineExceededError, InvalidRequestError, ServerError
+from callgate.model import iModel
+from callgate.testing.clock import run_virtual
+from tests.composition.harness import backend_of, breaker, nothing_is_left, used
+from tests.layers.services import After, Streamed, now
 
-HELLO = {"messages": [{"role": "user", "content": "Hello!"}]}
-QUICK = RetryConfig(max_retries=1, base_delay=0.001)
+DOWN = ServerError("down", status_code=500)
 
 
-class Planet(BaseModel):
-    name: str
+def chain(*models: iModel) -> iModel:
+    """The first of the models, with the others behind it in their order."""
+    first, *others = models
+    first.fallbacks = tuple(others)
+    return first
 
 
-def claude(sim: Simulator, **settings: Any) -> iModel:
-    return iModel(provider="anthropic", base_url=sim.url, api_key="k", model="claude-sonnet-4-5", **settings)
+def named(name: str, *steps: Any, model: dict[str, Any] | None = None, **settings: Any) -> iModel:
+    backend = backend_of(*steps, **settings)
+    backend.name = name
+    return iModel(backend=backend, **{"limit_concurrency": None, **(model or {})})
 
 
-def gpt(sim: Simulator, **settings: Any) -> iModel:
-    return iModel(provider="openai", base_url=sim.base_url, api_key="k", model="gpt-4o-mini", **settings)
-
-
-def between(
-    scenario: Callable[[Simulator, Simulator], Coroutine[Any, Any, None]], first: Any, second: Any
-) -> None:
-    """Run a scenario with two simulators: what the first and the second provider answer."""
-
+def test_the_next_answers_after_the_first_has_used_up_its_retries() -> None:
     async def main() -> None:
-        async with Simulator(answers=lambda _: first) as one, Simulator(answers=lambda _: second) as two:
-            await scenario(one, two)
+        first, second = named("first", DOWN), named("second", "from second")
+        calling = await chain(first, second).invoke(prompt="x")
+        assert calling.response.text == "from second"
+        assert calling.completed_by == "second"
+        assert calling.attempts == 5
+        assert now() == 7.0
+        await nothing_is_left(first)
 
-    asyncio.run(main())
-
-
-def test_the_calling_tells_who_answered_and_what_it_cost() -> None:
-    async def scenario(one: Simulator, two: Simulator) -> None:
-        async with gpt(two) as other, claude(one, fallbacks=[other], retry_config=None) as model:
-            calling = await model.invoke(temperature=0.5, **HELLO)
-        assert calling.response.text == "from the second"
-        assert calling.completed_by == "openai_chat"
-        assert calling.response.model == "gpt-4o-mini", "each asks for its own model"
-        assert calling.cost is not None
-        assert calling.cost.output < 1e-5, "by the prices of the one who answered"
-
-    between(scenario, 500, "from the second")
+    run_virtual(main())
 
 
-def test_the_first_answers_while_it_can() -> None:
-    async def scenario(one: Simulator, two: Simulator) -> None:
-        async with gpt(two) as other, claude(one, fallbacks=[other]) as model:
-            calling = await model.invoke(**HELLO)
-        assert (calling.response.text, calling.completed_by) == ("from the first", "anthropic_messages")
-        assert two.stats.requests == 0
-
-    between(scenario, "from the first", "from the second")
-
-
-def test_it_is_tried_again_before_another_is_asked() -> None:
-    async def scenario(one: Simulator, two: Simulator) -> None:
-        async with gpt(two) as other, claude(one, fallbacks=[other], retry_config=QUICK) as model:
-            calling = await model.invoke(**HELLO)
-        assert calling.response.text == "from the second"
-        assert (one.stats.requests, two.stats.requests, calling.attempts) == (2, 1, 3)
-
-    between(scenario, 500, "from the second")
-
-
-def test_what_fails_for_good_is_not_tried_again_but_asked_of_another() -> None:
-    async def scenario(one: Simulator, two: Simulator) -> None:
-        async with gpt(two) as other, claude(one, fallbacks=[other], retry_config=QUICK) as model:
-            calling = await model.invoke(**HELLO)
-        assert calling.completed_by == "openai_chat"
-        assert one.stats.requests == 1
-
-    between(scenario, 401, "from the second")
-
-
-def test_an_open_breaker_sends_the_call_on_at_once() -> None:
-    async def scenario(one: Simulator, two: Simulator) -> None:
-        breaker = CircuitBreaker(failure_threshold=1, recovery_time=600)
-        async with gpt(two) as other:
-            async with claude(one, fallbacks=[other], retry_config=None, circuit_breaker=breaker) as model:
-                callings = [await model.invoke(**HELLO) for _ in range(3)]
-        assert [calling.completed_by for calling in callings] == ["openai_chat"] * 3
-        assert one.stats.requests == 1, "the breaker let nothing through after the first failure"
-
-    between(scenario, 500, "from the second")
-
-
-def test_a_quota_beyond_the_deadline_sends_the_call_on_without_waiting() -> None:
-    async def scenario(one: Simulator, two: Simulator) -> None:
-        async with gpt(two) as other, claude(one, fallbacks=[other], limit_requests=1) as model:
-            loop = asyncio.get_running_loop()
-            first = await model.invoke(poll_timeout=30, **HELLO)
-            before = loop.time()
-            second = await model.invoke(poll_timeout=30, **HELLO)
-            assert loop.time() - before < 30
-        assert (first.completed_by, second.completed_by) == ("anthropic_messages", "openai_chat")
-        assert (one.stats.requests, two.stats.requests) == (1, 1)
-
-    between(scenario, "from the first", "from the second")
-
-
-def test_a_stream_falls_back_until_its_first_piece_has_left() -> None:
-    async def scenario(one: Simulator, two: Simulator) -> None:
-        async with gpt(two) as other, claude(one, fallbacks=[other], retry_config=None) as model:
-            chunks = [chunk async for chunk in model.invoke_stream(**HELLO)]
-            assert "".join(map(str, chunks)) == "from the second"
-            with pytest.raises(ServerError):
-                async for _ in claude(two, fallbacks=[other], retry_config=None).invoke_stream(**HELLO):
-                    pass
-
+def test_the_first_that_can_answers_and_the_rest_are_not_asked() -> None:
     async def main() -> None:
-        broken = Answer("Once upon a time there was", fault="stream_error")
-        answers = iter(["from the second", broken])
-        async with Simulator(answers=[500]) as one, Simulator(answers=lambda _: next(answers)) as two:
-            await scenario(one, two)
+        second, third = named("second", "from second"), named("third", "from third")
+        calling = await chain(named("first", InvalidRequestError("400")), second, third).invoke(prompt="x")
+        assert calling.completed_by == "second"
+        assert third.backend.at == []  # type: ignore[attr-defined]
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
-def test_when_nobody_can_the_last_error_ends_the_call_and_tells_of_the_others() -> None:
-    async def scenario(one: Simulator, two: Simulator) -> None:
-        async with gpt(two, retry_config=None) as other:
-            async with claude(one, fallbacks=[other], retry_config=None) as model:
-                calling = await model.invoke(**HELLO)
-        assert isinstance(calling.error, AuthenticationError)
-        assert "ServerError" in "".join(calling.error.__notes__)
+def test_who_answers_without_any_fallback_is_told_as_well() -> None:
+    async def main() -> None:
+        calling = await chain(named("first", "fine"), named("second", "x")).invoke(prompt="x")
+        assert calling.completed_by == "first"
+
+    run_virtual(main())
+
+
+def test_when_all_fail_the_last_error_is_the_calls_and_knows_of_the_others() -> None:
+    async def main() -> None:
+        last = InvalidRequestError("the second will not")
+        calling = await chain(
+            named("first", InvalidRequestError("the first will not")), named("2", last)
+        ).invoke(prompt="x")
+        assert calling.error is last
+        assert any("the first will not" in note for note in last.__notes__)
         assert calling.completed_by is None
 
-    between(scenario, 500, 401)
+    run_virtual(main())
 
 
-def test_hooks_see_one_call_whoever_answers_it() -> None:
-    async def scenario(one: Simulator, two: Simulator) -> None:
-        seen: list[tuple[str, str | None]] = []
+def test_an_open_breaker_passes_the_call_on_at_once() -> None:
+    async def main() -> None:
+        first = named("first", DOWN, retry=None, circuit_breaker=breaker(failure_threshold=1))
+        model = chain(first, named("second", "from second"))
+        await model.invoke(prompt="trips it")
+        calling = await model.invoke(prompt="x")
+        assert calling.completed_by == "second"
+        assert [type(failure.error) for failure in calling.failures or ()] in ([], [CircuitBreakerOpenError])
+        assert now() == 0.0
+        assert len(first.backend.at) == 1  # type: ignore[attr-defined]
 
-        def note(event: Calling, phase: HookPhase) -> None:
-            seen.append((phase.name, event.completed_by))
-
-        hooks = HookRegistry(dict.fromkeys(HookPhase, note))
-        async with gpt(two) as other:
-            async with claude(one, fallbacks=[other], retry_config=None, hook_registry=hooks) as model:
-                await model.invoke(**HELLO)
-        assert seen == [
-            ("PreEventCreate", None),
-            ("PreInvocation", None),
-            ("PostInvocation", "openai_chat"),
-        ]
-
-    between(scenario, 500, "from the second")
+    run_virtual(main())
 
 
-def test_a_structured_answer_falls_back_too_and_every_token_is_counted() -> None:
-    async def scenario(one: Simulator, two: Simulator) -> None:
-        async with gpt(two) as other, claude(one, fallbacks=[other], retry_config=None) as model:
-            calling = await model.invoke(response_model=Planet, **HELLO)
-        assert calling.response.parsed == Planet(name="Mars")
-        assert calling.completed_by == "openai_chat"
-        assert (one.stats.requests, two.stats.requests) == (3, 1)
-        assert calling.usage is not None
-        assert calling.usage.output_tokens == 3 * 4 + 2
+def test_a_quota_that_lies_beyond_the_deadline_passes_the_call_on() -> None:
+    async def main() -> None:
+        first = named("first", "from first", model={"limit_requests": 1})
+        second = named("second", "from second", model={"limit_requests": 600})
+        model = chain(first, second)
+        answers = [(await model.invoke(prompt="x", poll_timeout=10.0)).completed_by for _ in range(3)]
+        assert answers == ["first", "second", "second"]
+        assert now() == 0.0
+        assert used(second, "requests") == 2
 
-    between(scenario, "no JSON at all", '{"name":"Mars"}')
+    run_virtual(main())
+
+
+def test_each_model_pays_its_own_limiter() -> None:
+    async def main() -> None:
+        first = named("first", InvalidRequestError("400"), model={"limit_tokens": 1000})
+        second = named("second", "fine", model={"limit_tokens": 1000})
+        await chain(first, second).invoke(prompt="x", num_api_tokens_needed=10)
+        assert (used(first), used(second)) == (10, 10)
+
+    run_virtual(main())
+
+
+def test_all_of_them_together_have_the_one_deadline() -> None:
+    async def main() -> None:
+        first, second = (
+            named("first", After(20, InvalidRequestError("400"))),
+            named("second", After(20, "late")),
+        )
+        calling = await chain(first, second).invoke(prompt="x", poll_timeout=30.0)
+        assert isinstance(calling.error, DeadlineExceededError)
+        assert now() == 30.0
+        await nothing_is_left(first)
+        assert second.limiter.in_flight == 0
+
+    run_virtual(main())
+
+
+def test_a_stream_passes_on_before_its_first_piece_and_not_after() -> None:
+    async def main() -> None:
+        untouched = chain(named("first", DOWN, retry=None), named("second", Streamed(("Once",), "Once")))
+        assert [chunk.content async for chunk in untouched.invoke_stream(prompt="x")] == ["Once", ""]
+        begun = chain(named("first", Streamed(("Once",), DOWN)), named("second", "x"))
+        stream = begun.invoke_stream(prompt="x")
+        assert (await anext(stream)).content == "Once"
+        with pytest.raises(ServerError) as raised:
+            await anext(stream)
+        assert raised.value is DOWN
+
+    run_virtual(main())
+
+
+def test_cancelling_while_the_second_is_asked_leaves_nothing_in_either() -> None:
+    async def main() -> None:
+        first, second = named("first", InvalidRequestError("400")), named("second", After(3600, "never"))
+        calling = chain(first, second).submit(prompt="x")
+        await asyncio.sleep(1)
+        assert second.limiter.in_flight == 1
+        calling.cancel()
+        await calling
+        assert calling.cancelled
+        assert second.limiter.in_flight == 0
+        await nothing_is_left(first)
+
+    run_virtual(main())
+
+
+def test_while_the_second_is_asked_the_first_ones_queue_has_room_again() -> None:
+    async def main() -> None:
+        first = named("first", "fine", model={"limit_requests": 1, "queue_capacity": 1})
+        second = named("second", After(50, "slowly"))
+        model = chain(first, second)
+        await model.invoke(prompt="spends the quota")
+        passed_on = [model.submit(prompt=str(n), poll_timeout=55.0) for n in range(2)]
+        await asyncio.sleep(1)
+        assert len(second.backend.at) == 2  # type: ignore[attr-defined]
+        for calling in passed_on:
+            await calling
+
+    run_virtual(main())
