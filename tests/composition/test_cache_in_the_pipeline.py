@@ -1,0 +1,94 @@
+"""The cache stands outside retry and the limiter: a hit pays nothing and waits for nobody."""
+
+from __future__ import annotations
+
+import asyncio
+
+from callgate.cache.memory import MemoryCache
+from callgate.control.breaker import CircuitState
+from callgate.errors import ServerError
+from callgate.testing.clock import run_virtual
+from tests.composition.harness import breaker, model_of, nothing_is_left, used
+from tests.layers.services import After, now
+
+DOWN = ServerError("down", status_code=500)
+
+
+def test_a_hit_pays_nothing_and_is_answered_while_the_line_is_full() -> None:
+    model, backend = model_of(
+        "kept",
+        After(100, "slow"),
+        model={"cache": MemoryCache(), "limit_concurrency": 1, "limit_requests": 100, "limit_tokens": 1000},
+    )
+
+    async def main() -> None:
+        await model.invoke(prompt="known", num_api_tokens_needed=10)
+        running = asyncio.ensure_future(model.invoke(prompt="new", num_api_tokens_needed=10))
+        await asyncio.sleep(1)
+        hit = await model.invoke(prompt="known", num_api_tokens_needed=10)
+        assert (hit.cached, hit.response.text, hit.attempts) == (True, "kept", 0)
+        assert now() == 1.0
+        assert (used(model, "requests"), used(model, "tokens")) == (2, 20)
+        await running
+        await nothing_is_left(model)
+
+    run_virtual(main())
+    assert len(backend.at) == 2
+
+
+def test_identical_calls_in_flight_share_one_request_and_its_retries() -> None:
+    model, backend = model_of(
+        After(1, DOWN), After(1, "shared"), model={"cache": MemoryCache(), "limit_requests": 100}
+    )
+
+    async def main() -> None:
+        callings = await asyncio.gather(*(model.invoke(prompt="the same") for _ in range(10)))
+        assert {calling.response.text for calling in callings} == {"shared"}
+        assert sum(calling.attempts for calling in callings) == 2
+        assert sum(calling.cached for calling in callings) == 9
+        assert used(model, "requests") == 2
+        await nothing_is_left(model)
+
+    run_virtual(main())
+    assert len(backend.at) == 2
+
+
+def test_a_failure_is_not_kept() -> None:
+    model, backend = model_of(DOWN, "well again", retry=None, model={"cache": MemoryCache()})
+
+    async def main() -> None:
+        assert (await model.invoke(prompt="x")).error is DOWN
+        again = await model.invoke(prompt="x")
+        assert (again.cached, again.response.text) == (False, "well again")
+
+    run_virtual(main())
+    assert len(backend.at) == 2
+
+
+def test_a_hit_is_given_although_the_breaker_is_open() -> None:
+    opened = breaker(failure_threshold=1)
+    model, _ = model_of("kept", DOWN, retry=None, circuit_breaker=opened, model={"cache": MemoryCache()})
+
+    async def main() -> None:
+        await model.invoke(prompt="known")
+        await model.invoke(prompt="trips it")
+        assert opened.state is CircuitState.OPEN
+        assert (await model.invoke(prompt="known")).response.text == "kept"
+
+    run_virtual(main())
+
+
+def test_who_waits_for_a_shared_answer_keeps_his_own_deadline() -> None:
+    model, backend = model_of(After(100, "late"), model={"cache": MemoryCache()})
+
+    async def main() -> None:
+        leading = asyncio.ensure_future(model.invoke(prompt="the same"))
+        await asyncio.sleep(1)
+        impatient = await model.invoke(prompt="the same", poll_timeout=9.0)
+        assert impatient.error_type == "DeadlineExceededError"
+        assert now() == 10.0
+        assert (await leading).response.text == "late"
+        await nothing_is_left(model)
+
+    run_virtual(main())
+    assert len(backend.at) == 1
