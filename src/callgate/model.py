@@ -74,8 +74,9 @@ class iModel(SyncTwins):
             the first answer wins. Or a `HedgePolicy`. Only for calls that may be made twice.
         prices: US dollars per million tokens, {"input": ..., "output": ...}, where the price is not known.
         name, tags: For the registry; the backend's own by default.
-        settings: `api_key`, `base_url`, `timeout`, `retry_config` (None: no retry), `circuit_breaker`,
-            `headers`, `transport`, ...; everything else (`model`, `temperature`) is sent with every request.
+        settings: `api_key`, `base_url`, `timeout`, `read_timeout` (seconds of silence that end an attempt),
+            `retry_config` (None: no retry), `circuit_breaker`, `headers`, `transport`, ...; everything else
+            (`model`, `temperature`) is sent with every request.
 
     Raises:
         ConfigurationError: (a ValueError) when the provider is unknown or a setting cannot work.

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from callgate.backends.config import SdkTransportConfig, ServiceEndpointConfig
+from callgate.calling import Calling
+from callgate.control.backoff import RetryConfig
 from callgate.control.hedging import HedgePolicy
-from callgate.errors import ConfigurationError
+from callgate.errors import APITimeoutError, ConfigurationError
 from callgate.model import iModel
-from callgate.testing import Options, SimulatedProvider, VirtualClock
+from callgate.testing import Options, SimulatedProvider, Simulator, VirtualClock
 from callgate.testing.memory import MemoryTransport
 from callgate.testing.simulator.stats import Stats
 
@@ -81,3 +84,63 @@ def test_hedging_is_written_down_and_read_again(monkeypatch: pytest.MonkeyPatch)
     written = model.to_dict()
     assert written["hedge"] == {"share": 0.02, "min_samples": 50, "window": 200}
     assert iModel.from_dict(written).to_dict() == written
+
+
+# --- silence --------------------------------------------------------------------------------------------
+
+HELLO = [{"role": "user", "content": "Hello!"}]
+
+
+def after_a_stall(**settings: Any) -> tuple[Calling, Stats]:
+    """One call to a provider that falls silent in the middle of its answers, once or for ever."""
+
+    async def main() -> tuple[Calling, Stats]:
+        async with (
+            Simulator(faults={"stall": 1.0}, stall_seconds=600.0) as sim,
+            iModel(
+                provider="openai",
+                model="gpt-4o-mini",
+                base_url=sim.base_url,
+                api_key="sk-test",
+                **settings,
+            ) as model,
+        ):
+            return await model.invoke(messages=HELLO), sim.stats
+
+    return asyncio.run(main())
+
+
+def test_silence_in_the_middle_of_an_answer_ends_the_attempt_and_is_retried() -> None:
+    retry = RetryConfig(max_retries=2, base_delay=0.01)
+    calling, stats = after_a_stall(read_timeout=0.05, retry_config=retry)
+    assert isinstance(calling.error, APITimeoutError)
+    assert calling.error.retryable
+    assert not calling.error.surely_unsent
+    assert calling.attempts == stats.requests == 3
+
+
+def test_a_stream_that_falls_silent_is_told_as_a_timeout_too() -> None:
+    async def main() -> int:
+        async with (
+            Simulator(faults={"stall": 1.0}, stall_seconds=600.0) as sim,
+            iModel(
+                provider="openai", model="m", base_url=sim.base_url, api_key="sk-test", read_timeout=0.05
+            ) as model,
+        ):
+            heard = 0
+            with pytest.raises(APITimeoutError):
+                async for _ in model.invoke_stream(messages=HELLO):
+                    heard += 1
+            assert sim.stats.requests == 1  # a piece has been delivered: not tried again
+            return heard
+
+    assert asyncio.run(main())
+
+
+def test_who_brings_a_transport_sets_its_timeouts_there() -> None:
+    provider = SimulatedProvider(Options(), clock=VirtualClock().time)
+    with pytest.raises(ConfigurationError, match="set read_timeout on that"):
+        iModel(provider="openai", api_key="k", transport=MemoryTransport(provider), read_timeout=5.0)
+    sdk = SdkTransportConfig(sdk_provider_name="openai")
+    with pytest.raises(ValueError, match="client_constructor_kwargs"):
+        ServiceEndpointConfig(name="sdk", transport_type="sdk", sdk_config=sdk, read_timeout=5.0)

@@ -155,6 +155,7 @@ class ServiceEndpointConfig(_Config):
         api_key: A key, or the name of the environment variable that holds it.
         base_url: Where it is; https, or http on this machine (elsewhere with `allow_http`).
         timeout: Seconds one attempt may take.
+        read_timeout: Seconds without a single byte after which an attempt is given up; None: no limit.
         default_headers: Sent with every request.
         client_constructor_kwargs: For the HTTP transport or the SDK's client.
         http_config, sdk_config: What only one of the two transports needs.
@@ -173,6 +174,7 @@ class ServiceEndpointConfig(_Config):
     transport_type: Literal["http", "sdk"]
     base_url: str | None = None
     timeout: float = Field(default=60.0, gt=0)
+    read_timeout: float | None = Field(default=None, gt=0)
     client_constructor_kwargs: dict[str, Any] = Field(default_factory=dict, repr=False)
     http_config: HttpTransportConfig | None = None
     sdk_config: SdkTransportConfig | None = None
@@ -186,6 +188,8 @@ class ServiceEndpointConfig(_Config):
             raise ValueError("an endpoint with transport_type 'http' needs a base_url")
         if self.transport_type == "sdk" and self.sdk_config is None:
             raise ValueError("an endpoint with transport_type 'sdk' needs an sdk_config")
+        if self.transport_type == "sdk" and self.read_timeout is not None:
+            raise ValueError("an SDK reads by itself; give it its timeouts in client_constructor_kwargs")
         if self.transport_type == "http" and self.http_config is None:
             self.http_config = HttpTransportConfig()
         return self
@@ -213,6 +217,9 @@ class EndpointConfig(_Config):
         content_type, auth_type, default_headers: The headers of every request.
         api_key: A key, or the name of the environment variable that holds it.
         timeout: Seconds one attempt may take.
+        read_timeout: Seconds without a single byte after which an attempt is given up; None: no limit. The
+            wait for the first byte counts too, and an answer that is not streamed is silent while the model
+            writes it.
         max_retries: How often a call that failed in passing is tried again.
         request_options: A pydantic model that every request must satisfy.
         client_kwargs: For the HTTP transport.
@@ -236,6 +243,7 @@ class EndpointConfig(_Config):
     content_type: str = "application/json"
     auth_type: AuthType = "bearer"
     timeout: float = Field(default=300, gt=0)
+    read_timeout: float | None = Field(default=None, gt=0)
     max_retries: int = Field(default=3, ge=0)
     request_options: type[BaseModel] | None = Field(default=None, exclude=True)
     kwargs: dict[str, Any] = Field(default_factory=dict)

@@ -15,13 +15,14 @@ from callgate.backends.senders import HttpSender, SdkSender
 from callgate.calling import Calling
 from callgate.control.backoff import RetryConfig
 from callgate.control.breaker import CircuitBreaker
+from callgate.errors import ConfigurationError
 from callgate.network.client import AsyncAPIClient
 from callgate.providers.catalog import dialect_of, find_dialect
 from callgate.providers.dialect import Dialect
 from callgate.providers.hosts import HOSTS, Host
 from callgate.providers.plain_json import PlainJson
 from callgate.response import Response
-from callgate.transport.http import Transport
+from callgate.transport.http import HttpTransport, Transport
 
 __all__ = ["Endpoint"]
 
@@ -100,7 +101,15 @@ class Endpoint:
         address = self._find_address(config)
         self.key_variable = address.key_variable
         headers = {"content-type": content_type, **config.default_headers}
-        return HttpSender(self.name, dialect, address, path, headers, transport)
+        if transport is None:
+            transport, owned = HttpTransport(read_timeout=config.read_timeout), True
+        elif config.read_timeout is None:
+            owned = False
+        else:
+            raise ConfigurationError(
+                f"the endpoint {self.name!r} has a transport of its own; set read_timeout on that"
+            )
+        return HttpSender(self.name, dialect, address, path, headers, transport, owns_transport=owned)
 
     def _find_address(self, config: EndpointConfig | ServiceEndpointConfig) -> Address:
         return find_address(config, self.host, os.environ)

@@ -24,8 +24,9 @@ __all__ = [
 ]
 
 # Settings of the endpoint itself; everything else is a default of every request.
-_OF_THE_CONFIG = ("api_key", "api_key_env", "base_url", "timeout", "default_headers", "method", "allow_http",
-                  "content_type", "auth_type", "params", "oai_compatible")  # fmt: skip
+_OF_THE_CONFIG = ("api_key", "api_key_env", "base_url", "timeout", "read_timeout", "default_headers",
+                  "method", "allow_http", "content_type", "auth_type", "params",
+                  "oai_compatible")  # fmt: skip
 _OF_THE_ENDPOINT = ("circuit_breaker", "retry_config", "transport")
 _OF_THE_CLOUD = ("region", "location", "project", "access_key", "secret_key", "session_token", "profile",
                  "service_account", "api_version")  # fmt: skip

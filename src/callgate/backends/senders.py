@@ -16,7 +16,7 @@ from callgate.providers.quota_headers import read_retry_after
 from callgate.providers.sdks import create_sdk_adapter, dialect_of_method
 from callgate.response import Response
 from callgate.transport.auth import StaticAuth
-from callgate.transport.http import HttpTransport, Transport
+from callgate.transport.http import Transport
 from callgate.transport.origin import check_headers
 from callgate.transport.redact import redact, redact_error, secrets_in
 from callgate.transport.sdk import SDKAdapter
@@ -50,7 +50,8 @@ class HttpSender:
         address: Where, and who asks.
         path: Instead of the dialect's own.
         headers: Sent with every call.
-        transport: What carries the bytes; None: one of its own.
+        transport: What carries the bytes.
+        owns_transport: Whether closing this closes that.
 
     Raises:
         ConfigurationError: when a header cannot be sent.
@@ -63,7 +64,9 @@ class HttpSender:
         address: Address,
         path: str | None,
         headers: Mapping[str, str],
-        transport: Transport | None = None,
+        transport: Transport,
+        *,
+        owns_transport: bool,
     ) -> None:
         self.dialect = dialect
         self.base_url = address.base_url
@@ -74,8 +77,8 @@ class HttpSender:
         self._signs = fixed is None
         self.headers = {**(fixed or {}), **headers}
         check_headers(self.headers)
-        self._owns_transport = transport is None
-        self._transport: Transport = HttpTransport() if transport is None else transport
+        self._owns_transport = owns_transport
+        self._transport = transport
         self._closed = False
 
     async def call(self, calling: Calling) -> Response:
