@@ -54,6 +54,16 @@ class Service:
         return self.adaptive.limit
 
 
+def rounds(adaptive: AdaptiveConcurrency, now: float, latencies: list[float]) -> float:
+    """Rounds whose calls all begin and end together, one after the other."""
+    for latency in latencies:
+        now += latency
+        limit = adaptive.limit
+        for _ in range(max(limit, 10)):
+            adaptive.on_success(now, latency, limit)
+    return now
+
+
 class TestGrowth:
     def test_doubles_after_each_clean_round_until_the_first_push_back(self) -> None:
         service = Service(AdaptiveConcurrency(start=20))
@@ -121,6 +131,16 @@ class TestPushBack:
             adaptive.on_success(2.5, 1.0, 10)
         assert adaptive.limit == 8
 
+    def test_one_ends_the_trial_of_the_highest_limit(self) -> None:
+        adaptive = AdaptiveConcurrency(start=100)
+        adaptive.on_push_back(0.0)
+        now = rounds(adaptive, 0.0, [1.0] * (35 + 9))  # to 110, and nine clean ones up there
+        adaptive.on_push_back(now, sent_at=-1.0)
+        now = rounds(adaptive, now, [1.0] * 10)
+        assert adaptive.limit == 110
+        rounds(adaptive, now, [1.0])
+        assert adaptive.limit == 111
+
     def test_finds_the_capacity_of_a_service_that_says_429(self) -> None:
         rng = random.Random(0)
         service = Service(AdaptiveConcurrency(), lambda at_once: rng.uniform(0.5, 2.0), capacity=130)
@@ -145,11 +165,14 @@ class TestServersThatNeverSay429:
         assert service.run(60.0) == 640
 
     def test_one_slow_round_is_no_reason(self) -> None:
-        service = Service(AdaptiveConcurrency(start=20))
-        service.latency = lambda at_once: 2.5 if 1.5 < service.now < 2.5 else 1.0
-        assert service.run(2.5) == 80
-        assert service.run(0.5) == 80  # that round was slow
-        assert service.run(0.5) == 160
+        adaptive = AdaptiveConcurrency(start=20)
+        limits, now = [], 0.0
+        for latency in (1.0, 2.5, 1.0, 2.5, 1.0):
+            now = rounds(adaptive, now, [latency])
+            limits.append(adaptive.limit)
+        assert limits == [40, 40, 80, 80, 160]
+        rounds(adaptive, now, [2.5, 2.5])
+        assert adaptive.limit == 80
 
     @pytest.mark.parametrize(("first_byte", "expected"), [(0.1, 160), (0.9, 20)])
     def test_longer_answers_with_as_quick_first_bytes_are_no_reason(

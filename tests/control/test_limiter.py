@@ -294,13 +294,19 @@ class TestDeadlines:
 
         run_virtual(main())
 
-    def test_a_deadline_and_a_cancellation_at_one_moment_end_the_call_once(self) -> None:
+    @pytest.mark.parametrize("first", ["deadline", "cancellation"])
+    def test_a_deadline_and_a_cancellation_at_one_moment_end_the_call_once(self, first: str) -> None:
         async def main() -> None:
             limiter = Limiter(concurrency=1)
             await limiter.acquire()
+            loop = asyncio.get_running_loop()
+            if first == "cancellation":
+                loop.call_at(3.0, lambda: waiting.cancel())
             waiting = start(limiter, deadline=3.0)
             other = start(limiter, deadline=3.0)
-            asyncio.get_running_loop().call_at(3.0, waiting.cancel)
+            await settled()
+            if first == "deadline":
+                loop.call_at(3.0, waiting.cancel)
             await asyncio.wait([waiting, other])
             assert waiting.cancelled()
             assert isinstance(other.exception(), DeadlineExceededError)
@@ -450,8 +456,9 @@ class TestHead:
 
     def test_a_callback_may_cancel_its_own_call(self) -> None:
         async def main() -> None:
-            limiter = Limiter(concurrency=1)
-            lease = await limiter.acquire()
+            limiter = Limiter(requests=Quota(2, 1.0))
+            await limiter.acquire()
+            await limiter.acquire()
             tasks: list[asyncio.Task[Lease]] = [start(limiter)]
 
             def give_up(_: float) -> None:
@@ -459,10 +466,9 @@ class TestHead:
 
             tasks.append(start(limiter, on_head=give_up))
             tasks.append(start(limiter))
-            await settled()
-            lease.release()
-            (await tasks[0]).release()
-            assert (await tasks[2]).order == 3
+            leases = [await tasks[0], await tasks[2]]
+            assert [lease.order for lease in leases] == [3, 4]
+            assert [lease.granted_at for lease in leases] == [pytest.approx(1.004)] * 2
             assert tasks[1].cancelled()
 
         run_virtual(main())

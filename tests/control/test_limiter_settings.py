@@ -133,6 +133,7 @@ class TestByTheProvider:
             limiter = Limiter(requests=Quota(100, 60.0))
             limiter.learn(QuotaNews("requests", limit=6_000, period=60.0))
             assert requests(limiter) == RateSnapshot(Quota(100, 60.0), False, pytest.approx(100 / 12), 0.0)
+            assert len(limiter._rates.requests) == 1  # whoever keeps the one keeps the other
             limiter.learn(QuotaNews("requests", limit=60, period=60.0))
             assert (requests(limiter).quota, requests(limiter).learned) == (Quota(60, 60.0), True)
             limiter.set_quota("requests", Quota(30, 60.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 
 from callgate.control.line import Line, Waiter
 from callgate.testing.clock import run_virtual
@@ -59,6 +60,23 @@ def test_the_earliest_deadline_of_those_who_still_wait() -> None:
         assert line.next_deadline() == 9.0
         line.leave(late)
         assert line.next_deadline() == math.inf
+
+    run_virtual(main())
+
+
+def test_deadlines_stay_in_order_when_the_line_is_tidied_up() -> None:
+    async def main() -> None:
+        rng = random.Random(0)
+        line = Line()
+        members = [waiter(deadline=rng.random()) for _ in range(2000)]
+        for member in members:
+            line.join(member)
+        rng.shuffle(members)
+        while members:
+            line.leave(members.pop())
+            earliest = min((member.deadline or 0.0 for member in members[::-1]), default=math.inf)
+            if len(members) % 50 == 0:
+                assert line.next_deadline() == earliest
 
     run_virtual(main())
 

@@ -146,6 +146,12 @@ class TestSettling:
         window.settle(slot, 30, 30, 0.2)
         assert window.charged == 30
 
+    def test_what_comes_back_never_overfills_the_bucket(self) -> None:
+        window = RateWindow(Quota(600, 60.0), 0.0)
+        _, slot, *_ = window.take(40, 0.0)
+        window.settle(slot, 40, 0, 10.0)
+        assert window.level(10.0) == 50
+
     def test_a_debt_in_the_log_lasts_one_window(self) -> None:
         window = RateWindow(Quota(100, 1.0), 0.0)
         _, slot, *_ = window.take(10, 0.0)
@@ -199,6 +205,14 @@ class TestNews:
         assert window.wait(40, 0.0) == 2.0
         assert window.level(1.0) == pytest.approx(9.96, rel=0.01)
         assert window.level(2.0) == 50
+
+    def test_it_comes_back_once(self) -> None:
+        window = RateWindow(Quota(100, 10.0), 0.0)
+        window.tighten(10, 1.0, 0.0)
+        assert window.level(1.0) == 50
+        window.take(30, 1.0)
+        window.tighten(15, 1.0, 1.0)
+        assert window.level(2.0) == pytest.approx(15 + 5 + 9.96, rel=0.01)
 
     @pytest.mark.parametrize("reset_after", [None, math.nan, -1.0, math.inf])
     def test_without_a_reset_the_refill_brings_it_back(self, reset_after: float | None) -> None:

@@ -273,7 +273,6 @@ class RateWindow:
         idle = self._level >= self._burst
         self._set(quota)
         self._level = self._burst if idle else min(self._level, self._burst)
-        self._tail = None  # the step may be another one now
         self._turn(self._at)
 
     def _advance(self, now: float) -> None:
