@@ -300,6 +300,8 @@ class TestDeadlines:
             limiter = Limiter(concurrency=1)
             await limiter.acquire()
             loop = asyncio.get_running_loop()
+            told: list[dict[str, Any]] = []
+            loop.set_exception_handler(lambda _, context: told.append(context))
             if first == "cancellation":
                 loop.call_at(3.0, lambda: waiting.cancel())
             waiting = start(limiter, deadline=3.0)
@@ -312,6 +314,7 @@ class TestDeadlines:
             assert isinstance(other.exception(), DeadlineExceededError)
             assert limiter.waiting == 0
             gc.collect()  # an exception that nobody fetched would be told of now
+            assert told == []
 
         run_virtual(main())
 
