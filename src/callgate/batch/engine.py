@@ -9,10 +9,15 @@ from collections.abc import (
     Callable,
     Iterable,
     Iterator,
+    Mapping,
 )
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+from callgate.backends.service import ServiceBackend
+from callgate.batch.completions import Completion, schedule, total_cost
 from callgate.batch.feed import AsyncFeed, Feed, PulledFeed
 from callgate.batch.guard import FailureGuard
 from callgate.batch.pool import Pool
@@ -20,7 +25,7 @@ from callgate.batch.requests import RequestBuilder
 from callgate.batch.results import RowResult
 from callgate.batch.rows import Row, content_key
 from callgate.calling import Calling
-from callgate.errors import BatchStoppedError
+from callgate.errors import BatchStoppedError, ConfigurationError
 from callgate.messages import Conversation
 from callgate.model import iModel
 
@@ -37,10 +42,13 @@ class Engine:
     """Runs batches of rows against one model.
 
     Args:
-        provider: A model, or a provider's name.
-        max_inflight_requests: Rows in flight at most, waiting for their quota included; None: as many as the
-            model's limiter lets through, at most 1,024.
-        settings: With a provider's name, the keywords of `iModel`.
+        provider: A model; or a provider object (any backend) or a provider's name, for which the engine makes
+            a model of its own in each run.
+        serialization_path: The folder of the cache of a model of its own; None: no cache. A given model has
+            its own setting.
+        max_inflight_requests: Rows in flight at most; None: as many as the model's limiter lets through, at
+            most 1,024.
+        settings: Further keywords of `iModel`, for a model of its own.
 
     Raises:
         ConfigurationError: as `iModel` does.
@@ -50,13 +58,32 @@ class Engine:
         async with iModel(provider="openai", model="gpt-4o-mini", limit_requests=500) as model:
             async for result in Engine(model).run(["How big is the moon?", "How big is the sun?"]):
                 print(result.row.index, result.text or result.error)
+
+        engine = Engine(providers.OpenAICompatibleApiProvider(key, base_url, model_id="gpt-4o-mini"))
+        completions = asyncio.run(engine.schedule_completions(conversations, 0.3, "example"))
+        print(engine.get_cost_from_completions(completions))
     """
 
     def __init__(
-        self, provider: iModel | str, max_inflight_requests: int | None = None, **settings: Any
+        self,
+        provider: iModel | ServiceBackend | str,
+        serialization_path: str | Path | None = "cache",
+        max_inflight_requests: int | None = 32,
+        **settings: Any,
     ) -> None:
-        self.model = provider if isinstance(provider, iModel) else iModel(provider=provider, **settings)
+        if max_inflight_requests is not None and max_inflight_requests < 1:
+            raise ConfigurationError(f"max_inflight_requests must be at least 1, not {max_inflight_requests}")
+        self._make: Callable[[], iModel] | None = None
+        if isinstance(provider, iModel):
+            if settings:
+                raise ConfigurationError(f"a model takes no further settings ({', '.join(sorted(settings))})")
+            self.model = provider
+        else:
+            which: dict[str, Any] = {"provider" if isinstance(provider, str) else "backend": provider}
+            self._make = partial(iModel, **which, cache=serialization_path, **settings)
+            self.model = self._make()
         self._most = max_inflight_requests or _MOST_WORKERS
+        self._used = False
         self._pool: Pool | None = None
         self._draining = False
         self._active: dict[Calling, Row] = {}
@@ -67,6 +94,7 @@ class Engine:
         *,
         guard: FailureGuard | None = None,
         on_result: Callable[[RowResult], None] | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> AsyncGenerator[RowResult, None]:
         """Call for every row; the results come in the order in which the calls end.
 
@@ -79,12 +107,12 @@ class Engine:
             on_result: Called with each result at once, before another row is begun in its place: who writes
                 it down here can be killed at any moment and has lost no more than what was in flight. What
                 it raises ends the run.
+            metadata: Kept on every calling.
 
         Raises:
             BatchStoppedError: after the results so far, when all rows fail in the same way.
             InputError: (or what else the rows raise) after the results of the rows before it.
         """
-        feed = self._feed(rows)
         guard = guard or FailureGuard()
 
         def judge(result: RowResult) -> None:
@@ -96,23 +124,56 @@ class Engine:
             elif result.ok:
                 pool.open_up()
 
-        limiter = self.model.limiter
-        pool = Pool(
-            self._call, feed, in_line=lambda: limiter.waiting, most=self._most, at_first=_PROBE, on_end=judge
-        )
-        self._pool = pool
-        if self._draining:
-            pool.drain()
-        try:
-            async with aclosing(pool.results()) as results:
-                async for result in results:
-                    yield result
-        finally:
-            feed.close()
+        async with self._ready_model() as model:
+            feed = self._feed(rows)
+            self._pool = pool = Pool(
+                partial(self._call, model, metadata),
+                feed,
+                in_line=lambda: model.limiter.waiting,
+                most=self._most,
+                at_first=_PROBE,
+                on_end=judge,
+            )
+            if self._draining:
+                pool.drain()
+            try:
+                async with aclosing(pool.results()) as results:
+                    async for result in results:
+                        yield result
+            finally:
+                feed.close()
         if guard.verdict is not None:
             raise BatchStoppedError(str(guard.verdict), error=guard.verdict.error, count=guard.verdict.count)
         if feed.error is not None:
             raise feed.error
+
+    async def schedule_completions(
+        self,
+        conversations: Iterable[Conversation],
+        temperature: float | None = None,
+        task_name: str | None = None,
+    ) -> list[Completion]:
+        """Answer every conversation, and return all of them in the order in which they were given.
+
+        Args:
+            conversations: What is asked.
+            temperature: For every request; None: the provider's own.
+            task_name: Kept in the metadata of every calling.
+
+        Returns:
+            For each conversation `{"response": the provider's own JSON, "request_hash": ...}`. One that was
+            not answered has `"response": None` and says why in `"error"`; none of them raises.
+        """
+        return await schedule(self, conversations, temperature, task_name)
+
+    def get_cost_from_completions(self, completions: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
+        """What the answers of `schedule_completions` cost when they are paid for, cached ones too.
+
+        Returns:
+            `input_tokens, output_tokens, total_tokens` and, in US dollars, `input_cost, output_cost,
+            total_tokens_cost`; the costs are None when the price of an answer is not known.
+        """
+        return total_cost(self.model.backend, completions)
 
     def drain(self) -> None:
         """Send no more requests; `run` ends when those on the wire have been answered.
@@ -155,11 +216,25 @@ class Engine:
         """Whether it waits for rows that are still to come."""
         return self._pool is not None and self._pool.feed.idle
 
-    async def _call(self, row: Row) -> Calling:
-        calling = await self.model.create_calling(request_payload=row.request)
+    @asynccontextmanager
+    async def _ready_model(self) -> AsyncGenerator[iModel, None]:
+        """The model that was given, or one of its own that is closed with the run: the next run may be on
+        another event loop."""
+        if self._make is None:
+            yield self.model
+            return
+        if self._used:
+            self.model = self._make()
+        self._used = True
+        async with self.model as model:
+            yield model
+
+    async def _call(self, model: iModel, metadata: Mapping[str, Any] | None, row: Row) -> Calling:
+        kept = None if metadata is None else dict(metadata)
+        calling = await model.create_calling(request_payload=row.request, metadata=kept)
         self._active[calling] = row
         try:
-            return await self.model.invoke(calling)
+            return await model.invoke(calling)
         finally:
             del self._active[calling]
 

@@ -164,7 +164,7 @@ def _key(variable: str) -> str:
 async def _run(options: RunOptions, source: Source, settings: dict[str, Any]) -> Summary:
     async with iModel(**settings) as model:
         # Only now: a wrong setting or a bad row must not touch the output of an earlier run.
-        batch = BatchRun(Engine(model), source)
+        batch = BatchRun(Engine(model, max_inflight_requests=None), source)
         batch.check()
         summary: Summary | None = None
         try:

@@ -1,0 +1,122 @@
+"""The batch document's two functions: conversations in, answers out in their order, and what these cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import aclosing
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+
+import orjson
+
+from callgate.batch.rows import Row, content_key
+from callgate.calling import Calling
+from callgate.errors import APIClientError, BatchStoppedError
+from callgate.layers.cache import key_of
+from callgate.messages import Conversation
+from callgate.pricing import price
+from callgate.response import Cost, Usage
+
+if TYPE_CHECKING:
+    from callgate.batch.engine import Engine
+
+__all__ = ["Completion", "schedule", "total_cost"]
+
+
+class Completion(TypedDict):
+    """One conversation's answer.
+
+    `response` is the provider's own JSON, or None when there is no answer; `error` then says why.
+    `request_hash` is the same for the same request to the same model, wherever and whenever it is made.
+    """
+
+    response: Any
+    request_hash: str
+    error: NotRequired[str]
+
+
+async def schedule(
+    engine: Engine,
+    conversations: Iterable[Conversation],
+    temperature: float | None,
+    task_name: str | None,
+) -> list[Completion]:
+    """What `Engine.schedule_completions` does."""
+    settings = {} if temperature is None else {"temperature": temperature}
+    requests = [{"messages": conversation.to_messages(), **settings} for conversation in conversations]
+    completions: dict[int, Completion] = {}
+    rows = (Row(i, i + 1, None, content_key(request), request) for i, request in enumerate(requests))
+    metadata = None if task_name is None else {"task_name": task_name}
+    why = "not called: the engine was stopped before"
+    try:
+        async with aclosing(engine.run(rows, metadata=metadata)) as results:
+            async for result in results:
+                completions[result.row.index] = _completion(result.calling)
+    except BatchStoppedError as error:
+        why = f"not called: {error}"
+    for index, request in enumerate(requests):
+        if index not in completions:
+            calling = await engine.model.create_calling(request_payload=request)
+            completions[index] = {"response": None, "request_hash": _hash(calling), "error": why}
+    return [completions[index] for index in range(len(requests))]
+
+
+def _completion(calling: Calling) -> Completion:
+    answer = calling.answer
+    if answer is not None:
+        return {"response": answer.raw, "request_hash": _hash(calling)}
+    return {"response": None, "request_hash": _hash(calling), "error": calling.error_message or "failed"}
+
+
+def _hash(calling: Calling) -> str:
+    key = key_of(calling)
+    canonical = repr(calling.payload).encode() if key is None else key.request
+    return sha256(canonical).hexdigest()
+
+
+def total_cost(backend: Any, completions: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
+    """What `Engine.get_cost_from_completions` does, by the dialect and the prices of a backend."""
+    usage, cost = Usage(), Cost(0.0, 0.0)
+    known = True
+    for completion in completions:
+        if completion["response"] is None:
+            continue
+        answer = _read(backend, completion["response"])
+        if answer is None:
+            known = False
+            continue
+        one, model = answer
+        usage += one
+        paid = price(_price_provider(backend), model, one) if model is not None else None
+        if paid is None:
+            known = False
+        else:
+            cost += paid
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "input_cost": cost.input if known else None,
+        "output_cost": cost.output if known else None,
+        "total_tokens_cost": cost.total if known else None,
+    }
+
+
+def _read(backend: Any, raw: Any) -> tuple[Usage, str | None] | None:
+    """The usage and the model of an answer, read again from the provider's own JSON."""
+    dialect = getattr(backend, "dialect", None)
+    if dialect is None:
+        return None
+    try:
+        answer = dialect.decode(orjson.dumps(raw), {})
+    except (APIClientError, TypeError):
+        return None
+    if answer.usage is None:
+        return None
+    # Some providers do not name the model in their answers.
+    return answer.usage, answer.model or getattr(backend, "defaults", {}).get("model")
+
+
+def _price_provider(backend: Any) -> str | None:
+    host = getattr(backend, "host", None)
+    return None if host is None else host.price_provider
