@@ -1,86 +1,307 @@
-"""A key appears nowhere: not in a repr, an error, a log, a traceback, a serialised model."""
+"""A key appears nowhere: not in a repr, an error, a log, a traceback, a cache, a journal, a written model."""
+
+from __future__ import annotations
 
 import asyncio
 import json
 import logging
+import os
+import subprocess
+import sys
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from callgate import Calling, iModel
-from callgate.backends.config import EndpointConfig, ServiceEndpointConfig
+from callgate import (
+    APIClientError,
+    Calling,
+    CircuitBreaker,
+    Endpoint,
+    HookPhase,
+    HookRegistry,
+    SdkTransportConfig,
+    ServiceEndpointConfig,
+    iModel,
+)
+from callgate.backends.config import EndpointConfig
+from callgate.providers.hosts import HOSTS
 from callgate.testing import Simulator
+from tests.composition.speakers import SPEAKERS, Speaker
+from tests.documents.loopback import Request, serving
 
 CANARY = "sk-canary-9f3b7c51"
+HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
+KEYED = [speaker for speaker in SPEAKERS if "api_key" in speaker.settings]
+title = {"ids": lambda value: getattr(value, "title", None)}
 
-# provider, model, whether the base URL ends in /v1, further settings
-PROVIDERS = [
-    ("openai", "gpt-4o-mini", True),
-    ("openai_responses", "gpt-4o-mini", True),
-    ("groq", "llama-3.3-70b-versatile", True),
-    ("anthropic", "claude-sonnet-4-5", False),
-    ("gemini", "gemini-2.5-flash", False),
-]
+
+def canary_settings(speaker: Speaker) -> dict[str, Any]:
+    """What lets the speaker in, with the canary in every place of a secret."""
+    if "api_key" in speaker.settings:
+        return {"api_key": SecretStr(CANARY)}
+    return {"access_key": "AKIDCANARY", "secret_key": CANARY, "session_token": CANARY + "-token"}
 
 
 def everything_said_of(calling: Calling, model: iModel) -> str:
     """All that a person could look at."""
     said = [repr(calling), repr(model), repr(model.backend), str(calling.headers), str(calling.logs)]
-    said += [
-        str(calling.error),
-        repr(calling.error),
-        str(calling.error_details),
-        str(calling.response_headers),
-    ]
+    said += [str(calling.response_headers), str(calling.response_body), str(calling.error_details)]
     said += [str(calling.endpoint_url), json.dumps(model.to_dict()), repr(calling.execution)]
-    if calling.error is not None:
-        said += traceback.format_exception(calling.error)
-        said += [repr(vars(calling.error))]
+    for failure in [calling.error, *(each.error for each in calling.failures or ())]:
+        if failure is not None:
+            said += [str(failure), repr(failure), repr(vars(failure)), *traceback.format_exception(failure)]
     return "\n".join(said)
 
 
-@pytest.mark.parametrize(("provider", "name", "versioned"), PROVIDERS)
+async def made(model: iModel, **request: Any) -> str:
+    """One plain and one streamed call, and all that is said of them."""
+    calling = await model.invoke(**request)
+    streamed = await model.invoke_stream_with_channel(**request)
+    with suppress(APIClientError):
+        await streamed.response()
+    said = everything_said_of(calling, model) + everything_said_of(streamed.calling, model)
+    return said + repr(streamed)
+
+
+# -- calls -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("speaker", SPEAKERS, **title)
 @pytest.mark.parametrize(
     "fault", [{}, {"keys": ["another"]}, {"faults": {"500": 1.0}}], ids=["ok", "401", "500"]
 )
 def test_a_key_is_never_shown(
-    provider: str, name: str, versioned: bool, fault: dict[str, object], caplog: pytest.LogCaptureFixture
+    speaker: Speaker, fault: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
 
     async def scenario() -> str:
         async with Simulator(**fault) as sim:
-            root = sim.base_url.removesuffix("/v1")
-            base_url = root + "/v1" if versioned else root
-            async with iModel(
-                provider=provider, base_url=base_url, model=name, api_key=SecretStr(CANARY), retry_config=None
-            ) as model:
-                calling = await model.invoke(messages=[{"role": "user", "content": "Hello"}], max_tokens=5)
-                assert calling.done
-                assert (calling.error is None) == (not fault)
-                return everything_said_of(calling, model)
+            async with speaker.model_at(sim.url, **canary_settings(speaker)) as model:
+                return await made(model, **HELLO)
 
     assert CANARY not in asyncio.run(scenario())
     assert CANARY not in caplog.text
 
 
-def test_a_model_is_written_down_without_its_key_and_restored_from_the_variable(
-    monkeypatch: pytest.MonkeyPatch,
+def quoted(request: Request) -> str:
+    """The credential as it came."""
+    names = ("authorization", "x-api-key", "x-goog-api-key", "api-key", "x-amz-security-token")
+    return " ".join(request.headers[name] for name in names if name in request.headers)
+
+
+def as_error(request: Request) -> Any:
+    said = f"Incorrect API key provided: {quoted(request)}."
+    error = {"message": said, "type": "invalid_request_error", "code": "invalid_api_key"}
+    return 401, {"X-Debug": quoted(request)}, {"type": "error", "message": said, "error": error}
+
+
+def as_text(request: Request) -> Any:
+    return 403, {}, f"<html>forbidden: {quoted(request)}</html>"
+
+
+def at_the_cut(request: Request) -> Any:
+    """A message so long that it is cut short within the key."""
+    said = "x" * (995 - len(quoted(request)) + len(CANARY)) + quoted(request)
+    return 500, {}, {"message": said, "error": {"message": said, "type": "server_error"}}
+
+
+def as_answer(request: Request) -> Any:
+    """A status of 200, and an error all the same."""
+    return 200, {}, {"error": {"message": f"no such key: {quoted(request)}", "code": 401, "type": "e"}}
+
+
+def as_event(request: Request) -> Any:
+    event = {"type": "error", "error": {"message": f"no such key: {quoted(request)}", "type": "e"}}
+    data = f"event: error\ndata: {json.dumps(event)}\n\n"
+    return 200, {"Content-Type": "text/event-stream"}, data.encode()
+
+
+@pytest.mark.parametrize("speaker", SPEAKERS, **title)
+@pytest.mark.parametrize("quoting", [as_error, as_text, at_the_cut, as_answer, as_event])
+def test_a_key_that_the_provider_quotes_is_taken_out(
+    speaker: Speaker, quoting: Callable[[Request], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("TEST_PROVIDER_KEY", CANARY)
+    caplog.set_level(logging.DEBUG)
+
+    async def scenario(url: str) -> str:
+        async with speaker.model_at(url, **canary_settings(speaker)) as model:
+            return await made(model, **HELLO)
+
+    with serving(quoting) as service:
+        said = asyncio.run(scenario(service.url))
+        assert any(CANARY in quoted(request) for request in service.requests), "it has been there"
+    assert CANARY[:12] not in said
+    assert CANARY[:12] not in caplog.text
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_a_key_that_comes_back_through_an_official_sdk_is_taken_out(
+    provider: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    method = {"openai": "chat.completions.create", "anthropic": "messages.create"}[provider]
+
+    async def scenario(url: str) -> str:
+        config = ServiceEndpointConfig(
+            name="sdk",
+            transport_type="sdk",
+            api_key=SecretStr(CANARY),
+            base_url=url,
+            sdk_config=SdkTransportConfig(sdk_provider_name=provider, default_sdk_method_name=method),
+        )
+        async with Endpoint(config, retry_config=None) as endpoint, iModel(backend=endpoint) as model:
+            calling = await model.invoke(model="m", **HELLO)
+            assert calling.error is not None
+            return everything_said_of(calling, model)
+
+    # Without a header that quotes it: the SDKs log those themselves.
+    with serving(lambda request: (401, {}, as_error(request)[2])) as service:
+        said = asyncio.run(scenario(service.url))
+        assert CANARY in quoted(service.requests[0])
+    assert CANARY not in said
+    assert CANARY not in caplog.text
+
+
+def test_hooks_see_no_key() -> None:
+    said: list[str] = []
+
+    def note(event: Calling, **_: Any) -> None:
+        said.append(f"{event!r} {event.headers} {event.payload} {event.execution} {event.error_details}")
+
+    async def scenario(url: str) -> None:
+        hooks = HookRegistry(dict.fromkeys(HookPhase, note))
+        speaker = KEYED[0]
+        async with speaker.model_at(url, api_key=SecretStr(CANARY), hook_registry=hooks) as model:
+            await model.invoke(**HELLO)
+
+    with serving(as_error) as service:
+        asyncio.run(scenario(service.url))
+    assert len(said) == 3
+    assert CANARY not in "".join(said)
+
+
+# -- files -----------------------------------------------------------------------------------------------
+
+
+def test_a_batch_leaves_no_key_in_its_files_or_on_the_terminal(tmp_path: Path) -> None:
+    """Answers, errors, journal, cache: every byte of them."""
+
+    def half_refused(request: Request) -> Any:
+        if "row 1" in request.json["messages"][0]["content"]:
+            return 400, {}, as_error(request)[2]
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Yes."}}
+        return 200, {}, {"id": "1", "object": "chat.completion", "model": "m", "choices": [choice]}
+
+    rows = [{"custom_id": str(number), "prompt": f"row {number}"} for number in range(12)]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with serving(half_refused) as service:
+        command = ["run", "in.jsonl", "-m", "openai/m", "-o", "out.jsonl", "--cache", "cache"]
+        ended = subprocess.run(
+            [sys.executable, "-m", "callgate", *command, "--base-url", service.url + "/v1"],
+            cwd=tmp_path,
+            env={**os.environ, "OPENAI_API_KEY": CANARY},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert ended.returncode == 1, ended.stderr
+        assert CANARY in quoted(service.requests[0])
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(b"Yes." in path.read_bytes() for path in written)
+    assert any(b"Incorrect API key" in path.read_bytes() for path in written)
+    for path in written:
+        assert CANARY.encode() not in path.read_bytes(), path.name
+    assert CANARY not in ended.stdout + ended.stderr
+
+
+def test_a_cache_holds_no_key(tmp_path: Path) -> None:
+    async def scenario() -> str:
+        async with Simulator() as sim:
+            speaker = KEYED[0]
+            async with speaker.model_at(sim.url, api_key=SecretStr(CANARY), cache=tmp_path / "c") as model:
+                first, second = await model.invoke(**HELLO), await model.invoke(**HELLO)
+                assert (first.cached, second.cached) == (False, True)
+                return everything_said_of(second, model)
+
+    assert CANARY not in asyncio.run(scenario())
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files
+    assert not any(CANARY.encode() in path.read_bytes() for path in files)
+
+
+# -- models written down ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the clouds want to know besides a key."""
+    for variable, value in {
+        "AWS_REGION": "us-east-1",
+        "AZURE_OPENAI_ENDPOINT": "https://resource.openai.azure.com",
+        "GOOGLE_CLOUD_PROJECT": "project",
+        "GOOGLE_CLOUD_LOCATION": "us-east5",
+        "TEST_PROVIDER_KEY": CANARY,
+    }.items():
+        monkeypatch.setenv(variable, value)
+
+
+@pytest.mark.parametrize("provider", [host.provider for host in HOSTS.values() if not host.embedded])
+@pytest.mark.usefixtures("places")
+def test_a_model_of_every_provider_is_written_down_without_its_key_and_restored(provider: str) -> None:
     model = iModel(
-        provider="anthropic", api_key="TEST_PROVIDER_KEY", model="claude-sonnet-4-5", limit_requests=50
+        provider=provider,
+        api_key="TEST_PROVIDER_KEY",
+        model="m",
+        temperature=0.5,
+        limit_requests=50,
+        circuit_breaker=CircuitBreaker(failure_threshold=7),
+        name="mine",
     )
     written = json.dumps(model.to_dict())
     assert CANARY not in written
     assert "TEST_PROVIDER_KEY" in written
     restored = iModel.from_dict(json.loads(written))
     assert restored.id != model.id
-    assert restored.to_dict() == model.to_dict()
+    assert (restored.name, restored.tags) == ("mine", model.tags)
+    assert restored.to_dict() == model.to_dict() == json.loads(written)
+    assert restored.backend.circuit_breaker.failure_threshold == 7
+    assert CANARY not in repr(restored) + repr(restored.backend)
+
+
+@pytest.mark.parametrize("provider", ["openai", "gemini", "groq", "anthropic", "vertex", "claude_code"])
+@pytest.mark.usefixtures("places")
+def test_a_missing_variable_is_named(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = iModel(provider=provider, api_key="TEST_PROVIDER_KEY", model="m").to_dict()
     monkeypatch.delenv("TEST_PROVIDER_KEY")
     with pytest.raises(ValueError, match="TEST_PROVIDER_KEY"):
-        iModel.from_dict(json.loads(written))
+        iModel.from_dict(written)
+
+
+@pytest.mark.parametrize("speaker", SPEAKERS, **title)
+def test_a_restored_model_works(speaker: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_PROVIDER_KEY", CANARY)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDCANARY")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
+    # AWS keys have no name of a variable: the usual ones are read again.
+    named = {"api_key": "TEST_PROVIDER_KEY"}
+    settings = named if speaker in KEYED else {"access_key": None, "secret_key": None}
+
+    async def scenario() -> None:
+        async with Simulator(keys=[CANARY, "AKIDCANARY"], answers=["one", "two"]) as sim:
+            async with speaker.model_at(sim.url, **settings, max_tokens=50) as model:
+                assert (await model.invoke(**HELLO)).response.text == "one"
+                written = json.dumps(model.to_dict())
+            assert CANARY not in written
+            async with iModel.from_dict(json.loads(written)) as restored:
+                assert (await restored.invoke(**HELLO)).response.text == "two"
+
+    asyncio.run(scenario())
 
 
 def test_a_raw_key_is_cleared_when_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +311,33 @@ def test_a_raw_key_is_cleared_when_written_down(monkeypatch: pytest.MonkeyPatch)
     assert CANARY not in json.dumps(written)
     with pytest.raises(ValueError, match="ANTHROPIC_API_KEY"):
         iModel.from_dict(written)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"provider": "bedrock", "access_key": "AKID", "secret_key": CANARY, "session_token": CANARY},
+        {"provider": "openai", "api_key": "k", "headers": {"Helicone-Auth": CANARY, "Cookie": CANARY}},
+        {"provider": "openai", "api_key": "k", "headers": {"Ocp-Apim-Subscription-Key": CANARY}},
+    ],
+)
+@pytest.mark.usefixtures("places")
+def test_no_other_secret_is_written_down_or_shown(settings: dict[str, Any]) -> None:
+    model = iModel(model="m", **settings)
+    assert CANARY not in json.dumps(model.to_dict())
+    assert CANARY not in repr(model) + repr(model.backend) + repr(model.backend.config)
+
+
+def test_a_service_account_is_not_written_down() -> None:
+    config = EndpointConfig(
+        name="v",
+        provider="vertex",
+        endpoint="x",
+        client_kwargs={"location": "us-east5", "service_account": {"private_key": CANARY}},
+    )
+    assert CANARY not in config.model_dump_json()
+    assert CANARY not in repr(config)
+    assert "us-east5" in config.model_dump_json()
 
 
 @pytest.mark.parametrize(

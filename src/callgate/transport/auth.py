@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from callgate.errors import APIConnectionError, AuthenticationError, ConfigurationError
 from callgate.transport.keys import Secret, read_key
 from callgate.transport.origin import check_headers
+from callgate.transport.redact import SIGNING_UNLOGGED
 
 __all__ = ["Auth", "GoogleAuth", "HeaderFactory", "SigV4Auth", "StaticAuth"]
 
@@ -227,7 +228,8 @@ class SigV4Auth:
             credentials = self._credentials
         request = self._botocore.awsrequest.AWSRequest(method, url, data=body or b"")
         frozen = credentials.get_frozen_credentials()
-        self._botocore.auth.SigV4Auth(frozen, self.service, self.region).add_auth(request)
+        with SIGNING_UNLOGGED:
+            self._botocore.auth.SigV4Auth(frozen, self.service, self.region).add_auth(request)
         return dict(request.headers.items())
 
     def _renew(self) -> None:

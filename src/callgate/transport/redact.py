@@ -1,13 +1,16 @@
-"""Credentials taken out of errors: some services quote the request, or the key, when they refuse it."""
+"""Credentials kept out of errors and logs: some services quote the key that they refuse, botocore logs what
+it signs."""
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from callgate.calling import mask_headers
 
-__all__ = ["redact", "redact_error", "secrets_in"]
+__all__ = ["SIGNING_UNLOGGED", "redact", "redact_error", "secrets_in"]
 
 _MASK = "***"
 # Nobody's key is shorter, and taking out a shorter text would leave an unreadable message.
@@ -67,3 +70,22 @@ def redact_error(error: BaseException, secrets: Sequence[str]) -> None:
             else:
                 held[name] = redact(value, secrets)
         waiting += [each.__cause__, each.__context__]
+
+
+class _Unlogged(threading.local):
+    """A context in which botocore does not log the request that it signs, session token included."""
+
+    on = False
+
+    def __enter__(self) -> None:
+        self.on = True
+
+    def __exit__(self, *_: object) -> None:
+        self.on = False
+
+    def lets_pass(self, record: logging.LogRecord) -> bool:
+        return not self.on
+
+
+SIGNING_UNLOGGED = _Unlogged()
+logging.getLogger("botocore.auth").addFilter(SIGNING_UNLOGGED.lets_pass)
