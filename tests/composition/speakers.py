@@ -5,9 +5,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import pytest
 
 from callgate import iModel
 
@@ -32,6 +38,8 @@ class Speaker:
         told_in_body: Whether a 429 says in its body when to come back.
         statuses: Statuses of errors that this provider says with another one.
         names_model: Whether an answer names its model.
+        command: Whether it is a command, which has to be installed.
+        apart: Rows of the matrix that are not for it, and what stands in their place in docs/providers.md.
     """
 
     title: str
@@ -43,18 +51,37 @@ class Speaker:
     told_in_body: bool = False
     statuses: Mapping[int, int] = field(default_factory=dict)
     names_model: bool = True
+    command: bool = False
+    apart: Mapping[str, str] = field(default_factory=dict)
 
     def base_url(self, root: str) -> str:
         return root + "/v1" if self.versioned else root
 
     def model_at(self, root: str, **settings: Any) -> iModel:
         """The model at a server, without retries unless told otherwise."""
+        if self.command:
+            settings = {**_command_settings(), **settings}
         return iModel(
             provider=self.provider,
             base_url=self.base_url(root),
             model=self.model,
             **{"retry_config": None, **self.settings, **settings},
         )
+
+
+def _command_settings() -> dict[str, Any]:
+    """Claude Code in a home of its own, which ends with the process; skips the test where it is not installed."""
+    command = os.environ.get("CALLGATE_CLAUDE") or shutil.which("claude")
+    if command is None:
+        pytest.skip("Claude Code is not installed: npm install -g @anthropic-ai/claude-code")
+    home = _home().name
+    variables = {"HOME": home, "ANTHROPIC_API_KEY": "dummy", "CLAUDE_CODE_MAX_RETRIES": "0"}
+    return {"command": command, "args": ["--tools="], "cwd": home, "env": variables}
+
+
+@cache
+def _home() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="claude-home-")
 
 
 _CLAUDE_AT_AWS = "anthropic.claude-sonnet-4-5-20250929-v1:0"
@@ -82,4 +109,18 @@ SPEAKERS = (
         statuses={529: 503},
     ),
     Speaker("vertex (Claude)", "vertex", "claude-sonnet-4-5@20250929", settings=_GOOGLE, forced_tool=True),
+    Speaker(
+        "claude_code",
+        "claude_code",
+        "claude-sonnet-4-5",
+        settings={},
+        command=True,
+        apart={
+            **dict.fromkeys(("tool call", "tool result", "parallel tools"), "its own"),
+            "length stop": "an error",
+            "Retry-After, each form": "its own",
+            "error in mid-stream": "its own",
+            "every split of the bytes": "✓ recorded",
+        },
+    ),
 )

@@ -9,6 +9,7 @@ from typing import Any
 from callgate.errors import (
     APIClientError,
     AuthenticationError,
+    ContentFilterError,
     ContextLengthError,
     InvalidRequestError,
     OverloadedError,
@@ -50,6 +51,7 @@ _BY_NAME: Mapping[str, type[APIClientError]] = {
 _TOO_LONG = re.compile(r"prompt is too long", re.IGNORECASE)
 _SPENT = re.compile(r"credit balance is too low|usage limit reached|hit your .*limit", re.IGNORECASE)
 _NO_SESSION = re.compile(r"no conversation found", re.IGNORECASE)
+_WITHHELD = re.compile(r"violates? our Usage Policy", re.IGNORECASE)
 _WRONG_USAGE = re.compile(r"unknown option|argument .* is invalid|must be provided", re.IGNORECASE)
 
 
@@ -260,6 +262,8 @@ def _kind(name: str, status: int | None, message: str) -> type[APIClientError] |
         return QuotaExhaustedError
     if _NO_SESSION.search(message):
         return ResourceNotFoundError
+    if _WITHHELD.search(message):
+        return ContentFilterError
     if status is not None:
         return None
     return _BY_NAME.get(name, APIClientError)

@@ -1,0 +1,128 @@
+"""docs/providers.md, written from the hosts table and the matrix of tests::
+
+python -m tests.composition.providers_page
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from callgate.providers.hosts import DAY, HOSTS, Host
+from tests.composition.speakers import SPEAKERS
+from tests.composition.test_provider_matrix import ROWS
+
+__all__ = ["PAGE", "render"]
+
+PAGE = Path(__file__).parents[2] / "docs" / "providers.md"
+_NOTHING = "–"
+
+_INTRODUCTION = """\
+# Providers
+
+<!-- Written by `python -m tests.composition.providers_page`; a test fails when it is not current. -->
+
+`iModel(provider="groq")` finds everything in this table. Switching the provider means changing that string
+(and the model's name); an unknown name is a `ValueError` that lists these, unless `base_url=` says where to go.
+
+The key comes from `api_key=` (a name in capitals is an environment variable, a `SecretStr` is the key), else
+from the variable in the table. The address comes from `base_url=`, else from its variable, else from the
+provider's usual place. Servers on this machine need no key.
+"""
+
+_READING = """\
+- *Reserves*: what a call holds against tokens per minute when it begins. `input + max_tokens`: all that it could
+  write. `input + output`: an estimate of what it will write, from what this model has written so far. Either is
+  corrected when the answer tells the real usage.
+- *Quota headers*: the family that tightens your limits by what the provider says remains; see
+  `callgate.providers.quota_headers`.
+"""
+
+_MATRIX = """\
+## What every dialect does
+
+Each ✓ is a test that runs through `iModel` against the simulated provider
+(`tests/composition/test_provider_matrix.py`): plain and streamed, as far as both exist.
+"""
+
+_NOTES = """\
+[^cli]: Claude Code is a command; its cells are the real one against the simulator, and need it installed. It
+    calls tools of its own and takes none of yours. It waits and retries by itself, a few times, before and
+    within a stream. An answer that reaches `max_tokens` is an error of its own. The splits are of its recorded
+    lines (`tests/providers/test_claude_code.py`).
+
+Answers that must fit a JSON schema are held to it by the provider where it can: OpenAI and most that speak like
+it, Gemini, Claude 4.5 and later at Anthropic and at Bedrock. Older Claudes, and Claude at Vertex (where an
+organisation must permit structured outputs first), answer as the input of a tool they must call. DeepSeek and
+the older models at Groq are asked for JSON and told the schema in the prompt. Whatever the way, `response_model=`
+validates the answer and asks again when it does not fit.
+"""
+
+
+def render() -> str:
+    """The whole page."""
+    return "\n".join([_INTRODUCTION, _hosts(), "", _READING, _MATRIX, _matrix(), "", _NOTES])
+
+
+def _hosts() -> str:
+    head = ("provider", "also", "dialect", "key", "base URL from", "auth", "quota headers", "reserves")
+    return _table(head, [_row(host) for host in HOSTS.values()])
+
+
+def _row(host: Host) -> tuple[str, ...]:
+    if host.embedded:
+        return (
+            _code(host.provider),
+            _NOTHING,
+            _code(host.dialect),
+            "none",
+            "in this process",
+            *[_NOTHING] * 3,
+        )
+    if host.command:
+        key = "its login, or " + _code("ANTHROPIC_API_KEY")
+        where = "a command; " + _code("ANTHROPIC_BASE_URL")
+        return (_code(host.provider), _also(host), _code(host.dialect), key, where, *[_NOTHING] * 3)
+    keys = [name for name in (host.api_key_env, *host.other_api_key_envs) if name]
+    key = (
+        " or ".join(map(_code, keys)) if keys else {"sigv4": "AWS's own", "google": "Google's own"}[host.auth]
+    )
+    if not host.api_key_required:
+        key += " (optional)"
+    counted = "input + max_tokens" if host.reservation == "max_tokens" else "input + output"
+    headers = _NOTHING if host.quota_headers == "none" else host.quota_headers
+    if host.requests_period == DAY:
+        headers += " (requests by the day)"
+    base_url = f"{_code(host.base_url_env or '')}, else {host.base_url or 'no default'}"
+    return (
+        _code(host.provider),
+        _also(host),
+        _code(host.dialect),
+        key,
+        base_url,
+        {"sigv4": "AWS signature", "google": "Google token"}.get(host.auth, host.auth),
+        headers,
+        counted,
+    )
+
+
+def _also(host: Host) -> str:
+    names = [name for name in (host.name, *host.aliases) if name != host.provider]
+    return ", ".join(map(_code, names)) or _NOTHING
+
+
+def _matrix() -> str:
+    head = ("", *(speaker.title + ("[^cli]" if speaker.command else "") for speaker in SPEAKERS))
+    return _table(head, [(title, *(speaker.apart.get(title, "✓") for speaker in SPEAKERS)) for title in ROWS])
+
+
+def _code(text: str) -> str:
+    return f"`{text}`"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")

@@ -1,0 +1,13 @@
+"""docs/providers.md says what the hosts table and the matrix say."""
+
+from callgate.providers.hosts import HOSTS
+from tests.composition.providers_page import PAGE, render
+
+
+def test_the_page_is_current() -> None:
+    assert PAGE.read_text(encoding="utf-8") == render(), "run: python -m tests.composition.providers_page"
+
+
+def test_every_provider_is_on_it() -> None:
+    page = render()
+    assert all(f"| `{provider}` |" in page for provider in HOSTS)
