@@ -22,7 +22,8 @@ _INTRODUCTION = """\
 <!-- Written by `python -m tests.composition.providers_page`; a test fails when it is not current. -->
 
 `iModel(provider="groq")` finds everything in this table. Switching the provider means changing that string
-(and the model's name); an unknown name is a `ValueError` that lists these, unless `base_url=` says where to go.
+(and the model's name). An unknown name is a `ValueError` that lists these, unless `base_url=` says where to
+go.
 
 The key comes from `api_key=` (a name in capitals is an environment variable, a `SecretStr` is the key), else
 from the variable in the table. The address comes from `base_url=`, else from its variable, else from the
@@ -30,9 +31,9 @@ provider's usual place. Servers on this machine need no key.
 """
 
 _READING = """\
-- *Reserves*: what a call holds against tokens per minute when it begins. `input + max_tokens`: all that it could
-  write. `input + output`: an estimate of what it will write, from what this model has written so far. Either is
-  corrected when the answer tells the real usage.
+- *Reserves*: what a call holds against tokens per minute when it begins. `input + max_tokens`: all that it
+  could write. `input + output`: an estimate of what it will write, from what this model has written so far.
+  Either is corrected when the answer tells the real usage.
 - *Quota headers*: the family that tightens your limits by what the provider says remains; see
   `callgate.providers.quota_headers`.
 """
@@ -47,14 +48,14 @@ Each ✓ is a test that runs through `iModel` against the simulated provider
 _NOTES = """\
 [^cli]: Claude Code is a command; its cells are the real one against the simulator, and need it installed. It
     calls tools of its own and takes none of yours. It waits and retries by itself, a few times, before and
-    within a stream. An answer that reaches `max_tokens` is an error of its own. The splits are of its recorded
-    lines (`tests/providers/test_claude_code.py`).
+    within a stream. An answer that reaches `max_tokens` is an error of its own. The splits are of its
+    recorded lines (`tests/providers/test_claude_code.py`).
 
-Answers that must fit a JSON schema are held to it by the provider where it can: OpenAI and most that speak like
-it, Gemini, Claude 4.5 and later at Anthropic and at Bedrock. Older Claudes, and Claude at Vertex (where an
-organisation must permit structured outputs first), answer as the input of a tool they must call. DeepSeek and
-the older models at Groq are asked for JSON and told the schema in the prompt. Whatever the way, `response_model=`
-validates the answer and asks again when it does not fit.
+Answers that must fit a JSON schema are held to it by the provider where it can: OpenAI and most that speak
+like it, Gemini, Claude 4.5 and later at Anthropic and at Bedrock. Older Claudes, and Claude at Vertex (where
+an organisation must permit structured outputs first), answer as the input of a tool they must call. DeepSeek
+and the older models at Groq are asked for JSON and told the schema in the prompt. Whatever the way,
+`response_model=` validates the answer and asks again when it does not fit.
 """
 
 

@@ -70,7 +70,7 @@ class Speaker:
 
 
 def _command_settings() -> dict[str, Any]:
-    """Claude Code in a home of its own, which ends with the process; skips the test where it is not installed."""
+    """Claude Code in a home of its own that ends with the process; where it is not installed, a skip."""
     command = os.environ.get("CALLGATE_CLAUDE") or shutil.which("claude")
     if command is None:
         pytest.skip("Claude Code is not installed: npm install -g @anthropic-ai/claude-code")
