@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 
 from callgate.control.adaptive import AdaptiveConcurrency
+from callgate.control.alarm import Alarm
 from callgate.control.lease import Lease
 from callgate.control.line import Line, Waiter, announce
 from callgate.control.quota import Quota, QuotaNews, Resource
@@ -66,8 +67,7 @@ class Limiter:
         self._paused_until = -math.inf
         self._loop: asyncio.AbstractEventLoop | None = None
         self._time: Callable[[], float] = _before_time
-        self._timer: asyncio.Handle | None = None
-        self._timer_at = math.inf  # kept here: uvloop's handles of times that are due have no `when`
+        self._alarm = Alarm(self._on_timer)
         self._concurrency: int | None = None
         self._slots = math.inf
         self.set_concurrency(concurrency)
@@ -132,7 +132,7 @@ class Limiter:
         if self._line.head() is waiter:
             self._pump(now)
         elif deadline is not None:
-            self._arm(deadline, loop)
+            self._alarm.ring_by(loop, deadline)
         try:
             return await waiter.future
         except asyncio.CancelledError:
@@ -148,6 +148,19 @@ class Limiter:
         too_small = self._too_small(tokens)
         if too_small is not None:
             raise too_small
+
+    def expected_wait(self, tokens: float = 1.0) -> float:
+        """Seconds that a call coming now would wait at least; 0.0: it would be admitted at once.
+
+        Where calls at once are the bottleneck, it is reckoned as if a call took a second: good enough to
+        compare one limiter with another. Costs less than a microsecond while nobody waits.
+        """
+        now = self._time()
+        crowded = self._in_flight >= self._slots
+        if self._line.live or crowded or now < self._paused_until or not self._rates.fits(tokens, now):
+            wait = max(0.0, self._predict(tokens, False, now))
+            return max(wait, (self._line.live + 1) / self._slots) if crowded else wait
+        return 0.0
 
     def _refuse_hopeless(self, tokens: float, front: bool, deadline: float | None, now: float) -> None:
         if not tokens >= 0.0:
@@ -193,7 +206,7 @@ class Limiter:
                 continue  # which may have cancelled it
             if self._in_flight >= self._slots:
                 # Whoever releases looks again; only the deadlines in the line need the timer.
-                self._arm(line.next_deadline(), head.future.get_loop())
+                self._alarm.ring_by(head.future.get_loop(), line.next_deadline())
                 return
             wait, _ = self._wait_of(head, now)
             if wait <= 0.0:
@@ -203,11 +216,9 @@ class Limiter:
                 line.leave(head)
                 head.future.set_exception(too_small)
             else:
-                self._arm(min(now + wait, line.next_deadline()), head.future.get_loop())
+                self._alarm.ring_by(head.future.get_loop(), min(now + wait, line.next_deadline()))
                 return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.silence()
 
     def _wait_of(self, head: Waiter, now: float) -> tuple[float, Bottleneck | None]:
         """How long the head waits for its quota, and what for."""
@@ -215,18 +226,7 @@ class Limiter:
         pause = self._paused_until - now
         return (pause, "paused") if pause > wait else (wait, bottleneck)
 
-    def _arm(self, when: float, loop: asyncio.AbstractEventLoop) -> None:
-        if self._timer is not None:
-            if self._timer_at <= when:
-                return  # it looks again then
-            self._timer.cancel()
-            self._timer = None
-        if when < math.inf:
-            self._timer = loop.call_at(when, self._on_timer)
-            self._timer_at = when
-
     def _on_timer(self) -> None:
-        self._timer = None
         now = self._time()
         while (waiter := self._line.overdue(now)) is not None:
             self._line.leave(waiter)
@@ -348,7 +348,8 @@ class Limiter:
         if loop.time() < self._time():  # another clock
             self._rates = self._rates.restarted(loop.time())
             self._paused_until = -math.inf
-        self._loop, self._time, self._timer = loop, loop.time, None
+        self._loop, self._time = loop, loop.time
+        self._alarm.forget()
         self._line = Line()  # whoever waited has died with the former loop
 
     # -- what there is to see
