@@ -94,6 +94,18 @@ def test_another_failure_between_starts_the_count_anew() -> None:
     assert guard.verdict is None
 
 
+def test_too_many_failures_of_whatever_kind() -> None:
+    guard = FailureGuard(most=3)
+    kinds = (ServerError("a"), ContentFilterError("b"), ContextLengthError("c"), ServerError("d"))
+    for error in kinds:
+        assert guard.verdict is None
+        guard.note(answered())
+        guard.note(failed(error))
+    assert guard.verdict is not None
+    assert guard.verdict.count == 4
+    assert str(guard.verdict) == "more than 3 rows failed, the last with: d"
+
+
 def test_the_first_verdict_stands() -> None:
     guard = FailureGuard(hopeless=1)
     guard.note(failed(AuthenticationError("first")))

@@ -59,6 +59,7 @@ def test_a_failed_row_tells_the_provider_s_answer_and_what_it_means() -> None:
         "message": "400: no such parameter (request req_1)",
         "type": "InvalidRequestError",
         "retryable": False,
+        "refused": False,
     }
     assert "text" not in line
 

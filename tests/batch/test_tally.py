@@ -7,7 +7,13 @@ import pytest
 from callgate.batch.results import RowResult
 from callgate.batch.tally import Tally
 from callgate.calling import Calling
-from callgate.errors import InvalidRequestError, RateLimitError, ServerError
+from callgate.errors import (
+    ContentFilterError,
+    ContextLengthError,
+    InvalidRequestError,
+    RateLimitError,
+    ServerError,
+)
 from callgate.response import Cost, Response, Usage
 from tests.batch.conftest import answered, failed, make_row
 
@@ -55,6 +61,13 @@ def test_what_a_failed_row_has_spent_is_counted() -> None:
     calling.spent = Usage(10, 20)
     tally = noted(calling)
     assert (tally.tokens, tally.cost, tally.failed) == (30, 0.75, 1)
+
+
+def test_rows_that_the_provider_refused_are_told_from_those_that_failed() -> None:
+    tally = noted(
+        failed(ContentFilterError("no")), failed(ContextLengthError("long")), failed(ServerError("x"))
+    )
+    assert (tally.failed, tally.refused) == (3, 2)
 
 
 def test_failures_are_grouped_by_what_is_the_same_in_them() -> None:

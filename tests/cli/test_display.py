@@ -41,6 +41,7 @@ def progress(**facts: Any) -> Progress:
         "holding_back": "waiting for requests per minute",
         "eta": 408.0,
         "projected_cost": 2.77,
+        "longest": [("r17", 42.0), ("line 9", 11.0), ("r3", 1.0)],
     }
     return Progress(**{**usual, **facts})
 
@@ -69,6 +70,7 @@ def test_everything_there_is_to_know(show: Callable[[Progress], str]) -> None:
         "$0.50 of about $2.77",
         "6m48s",
         "waiting for requests per minute",
+        "waited for longest: r17 (42s), line 9 (11s)",
     ):
         assert figure in text
 
@@ -80,6 +82,7 @@ def test_what_is_not_known_is_not_invented(show: Callable[[Progress], str]) -> N
     assert "105/?" in text
     assert "cost unknown" in text
     assert "left ?" in text
+    assert "waited for" not in shown(progress(longest=[("r3", 1.0)]))
 
 
 def test_it_fits_a_terminal() -> None:
@@ -87,7 +90,7 @@ def test_it_fits_a_terminal() -> None:
     console.print(render(progress()))
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6
     assert max(map(len, lines)) <= 80
 
 

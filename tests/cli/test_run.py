@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from callgate.testing import Simulator
+from callgate.testing import Answer, Simulator
 from tests.cli.conftest import KEY, Ended, prompts, read_lines, write_rows
 
 Run = Callable[..., Ended]
@@ -294,6 +294,40 @@ def test_a_key_revoked_in_mid_run_stops_it_and_keeps_what_was_answered(
     assert facts["answered"] == 100
     assert facts["failed"] < 50
     assert "since the last answer" in facts["message"]
+
+
+def test_too_many_failures_stop_the_run(folder: Path, simulate: Simulate, callgate: Run) -> None:
+    sim = simulate(answers=lambda ask: 422 if int(ask.text.split()[2]) % 2 else None)
+    write_rows("in.jsonl", prompts(500))
+    ended = callgate("run", "in.jsonl", *against(sim), "--max-failures", "10", "--concurrency", "2")
+    assert ended.code == 1
+    assert "more than 10 rows failed, the last with: 422" in ended.err
+    assert sim.stats.requests < 40
+
+
+def test_refused_rows_are_told_from_failed_ones(folder: Path, simulate: Simulate, callgate: Run) -> None:
+    sim = simulate(context_tokens=2000)
+    write_rows("in.jsonl", [*prompts(3), {"custom_id": "long", "prompt": "word " * 5000}])
+    facts = orjson.loads(callgate("run", "in.jsonl", *against(sim), "--json").out)
+    assert (facts["answered"], facts["failed"], facts["refused"]) == (3, 1, 1)
+    assert read_lines("out.jsonl.errors.jsonl")[0]["error"]["refused"] is True
+    assert "1 of them refused" in callgate("run", "in.jsonl", *against(sim)).out
+
+
+def test_the_slowest_are_asked_twice(folder: Path, simulate: Simulate, callgate: Run) -> None:
+    slow = {f"What is {i} plus {i}?" for i in (150, 200, 290)}
+
+    def answer(ask: Any) -> Answer | None:
+        return Answer("late", fault="slow") if ask.text in slow and ask.attempt == 1 else None
+
+    sim = simulate(answers=answer, latency=0.01, slow_seconds=20.0)
+    write_rows("in.jsonl", prompts(300))
+    ended = callgate("run", "in.jsonl", *against(sim), "--hedge", "0.1", "--json")
+    assert ended.code == 0
+    facts = orjson.loads(ended.out)
+    # The late answers, had they been waited for, would have come after twenty seconds.
+    assert not [line for line in read_lines("out.jsonl") if line["text"] == "late"]
+    assert 303 <= sim.stats.requests <= 330
 
 
 def test_limits_that_no_row_fits_are_wrong_input(folder: Path, simulate: Simulate, callgate: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -206,6 +207,12 @@ class Engine:
         """Rows whose request is sent and not answered."""
         return sum(map(_is_on_wire, self._active))
 
+    def longest(self, count: int) -> list[tuple[Row, float]]:
+        """The rows that have been in flight for longest, with their seconds: who keeps the end waiting."""
+        oldest = sorted(self._active, key=_made_at)[:count]
+        now = asyncio.get_running_loop().time() if oldest else 0.0
+        return [(self._active[calling], now - calling.made_at) for calling in oldest]
+
     @property
     def abandoned(self) -> int:
         """Rows whose calls were cancelled."""
@@ -245,6 +252,10 @@ class Engine:
         if isinstance(rows, AsyncIterable):
             return AsyncFeed(_async_blocks(rows, builder))
         return PulledFeed(_blocks(rows, builder))
+
+
+def _made_at(calling: Calling) -> float:
+    return calling.made_at
 
 
 def _is_on_wire(calling: Calling) -> bool:

@@ -1,8 +1,12 @@
-"""Stops a batch whose rows all fail in the same way, after a handful of calls instead of a million."""
+"""Stops a batch whose rows all fail in the same way, after a handful of calls instead of a million.
+
+And tells the rows that the provider refused for what they are from those that failed.
+"""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from callgate.calling import Calling
 from callgate.errors import (
@@ -18,7 +22,7 @@ from callgate.errors import (
     RetryAfterTooLongError,
 )
 
-__all__ = ["FailureGuard", "SameFailure", "fingerprint"]
+__all__ = ["FailureGuard", "Verdict", "fingerprint", "is_refusal"]
 
 # Nothing about the row can be the cause of these: another row would meet them too.
 _EVERY_ROW = (
@@ -28,6 +32,15 @@ _EVERY_ROW = (
 # And these are about the row alone.
 _THIS_ROW = (ContentFilterError, ContextLengthError)
 _CHANGING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+(\.\d+)?|\b(req|chatcmpl|msg|call)[-_]\w+", re.I)
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Whether the provider refused the row itself: its content, or its length. It would do so again.
+
+    >>> is_refusal(ContextLengthError("too long")), is_refusal(TimeoutError())
+    (True, False)
+    """
+    return isinstance(error, _THIS_ROW)
 
 
 def fingerprint(error: BaseException) -> str:
@@ -41,27 +54,22 @@ def fingerprint(error: BaseException) -> str:
     return f"{type(error).__name__}|{status}|{code}|{_CHANGING.sub('#', text)[:200]}"
 
 
-class SameFailure:
-    """The failure that stopped a batch.
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why a batch was stopped.
 
     Attributes:
-        error: One of the equal errors.
-        count: How many rows in a row ended in it.
-        ever_succeeded: Whether any call of the batch succeeded before.
+        error: The last error; one of the equal ones when the failures were the same.
+        count: How many rows failed.
+        message: All of it in words.
     """
 
-    __slots__ = ("count", "error", "ever_succeeded")
-
-    def __init__(self, error: BaseException, count: int, ever_succeeded: bool) -> None:
-        self.error = error
-        self.count = count
-        self.ever_succeeded = ever_succeeded
+    error: BaseException
+    count: int
+    message: str
 
     def __str__(self) -> str:
-        since = "since the last answer" if self.ever_succeeded else "and none was answered"
-        rows = "row" if self.count == 1 else "rows"
-        text = str(self.error) or type(self.error).__name__
-        return f"{self.count} {rows} failed in the same way {since}: {text}"
+        return self.message
 
 
 class FailureGuard:
@@ -72,6 +80,8 @@ class FailureGuard:
             model, nothing listening).
         others: How many of any other kind do. Rows that the provider refuses for themselves (content filter,
             too long) never count.
+        most: How many failures in all, of whatever kind and with answers between them, are too many; None:
+            any number is borne.
 
     >>> guard = FailureGuard(hopeless=2)
     >>> for _ in range(2):
@@ -82,11 +92,13 @@ class FailureGuard:
     '2 rows failed in the same way and none was answered: 401: no such key'
     """
 
-    def __init__(self, *, hopeless: int = 3, others: int = 20) -> None:
-        self.verdict: SameFailure | None = None
+    def __init__(self, *, hopeless: int = 3, others: int = 20, most: int | None = None) -> None:
+        self.verdict: Verdict | None = None
         """What stops the batch, once something does."""
         self._hopeless = hopeless
         self._others = others
+        self._most = most
+        self._failed = 0
         self._last: str | None = None
         self._count = 0
         self._succeeded = False
@@ -99,13 +111,24 @@ class FailureGuard:
             if not calling.cached:
                 self._succeeded, self._last, self._count = True, None, 0
             return
-        if isinstance(error, _THIS_ROW) or calling.cancelled or self.verdict is not None:
+        if calling.cancelled or self.verdict is not None:
+            return
+        self._failed += 1
+        if self._most is not None and self._failed > self._most:
+            told = f"more than {self._most} rows failed, the last with: {error or type(error).__name__}"
+            self.verdict = Verdict(error, self._failed, told)
+            return
+        if isinstance(error, _THIS_ROW):
             return
         mark = fingerprint(error)
         self._count = self._count + 1 if mark == self._last else 1
         self._last = mark
         if self._count >= (self._hopeless if _meets_every_row(error) else self._others):
-            self.verdict = SameFailure(error, self._count, self._succeeded)
+            since = "since the last answer" if self._succeeded else "and none was answered"
+            rows = "row" if self._count == 1 else "rows"
+            text = str(error) or type(error).__name__
+            told = f"{self._count} {rows} failed in the same way {since}: {text}"
+            self.verdict = Verdict(error, self._count, told)
 
 
 def _meets_every_row(error: BaseException) -> bool:

@@ -30,6 +30,7 @@ class Progress:
         holding_back: What it waits for most, in words.
         eta: Seconds until the end at this speed, or None.
         projected_cost: US dollars for all rows, or None when it cannot be told.
+        longest: The rows that have been in flight for longest, by name, with their seconds.
     """
 
     total: int | None
@@ -44,6 +45,7 @@ class Progress:
     holding_back: str
     eta: float | None
     projected_cost: float | None
+    longest: list[tuple[str, float]]
 
     @property
     def finished(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import orjson
 
+from callgate.batch.guard import is_refusal
 from callgate.batch.rows import Row
 from callgate.calling import Calling
 from callgate.errors import APIClientError
@@ -63,6 +64,11 @@ class RowResult:
         return None if answer is None else answer.text
 
     @property
+    def refused(self) -> bool:
+        """Whether the provider refused the row for its content or its length: it would do so again."""
+        return is_refusal(self.calling.error)
+
+    @property
     def error(self) -> BaseException | None:
         """What ended the row, or None when there is an answer."""
         return self.calling.error
@@ -107,7 +113,7 @@ def encode_result(result: RowResult) -> bytes:
             "response": _error_response(calling.error),
             # Before the error, not at the end: a failed row must not look finished to a quick reader.
             "key": f"{row.key:016x}",
-            "error": _error(calling),
+            "error": _error(result),
         }
     # Without a start on the wire it was answered from the cache, or refused before it went out.
     line["latency_s"] = round(ended - (calling.called_at or calling.made_at), 6)
@@ -130,13 +136,14 @@ def _free_name(name: str, columns: dict[str, Any]) -> str:
     return free
 
 
-def _error(calling: Calling) -> dict[str, Any]:
-    error = calling.error
+def _error(result: RowResult) -> dict[str, Any]:
+    calling, error = result.calling, result.error
     return {
         "code": getattr(error, "code", None) or calling.error_type,
         "message": calling.error_message,
         "type": calling.error_type,
         "retryable": isinstance(error, APIClientError) and error.retryable,
+        "refused": result.refused,
     }
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 from callgate.batch.engine import Engine
 from callgate.batch.feed import Feed, PulledFeed, ThreadFeed
 from callgate.batch.finished import Finished
+from callgate.batch.guard import FailureGuard
 from callgate.batch.journal import Journal
 from callgate.batch.meter import Meter, Progress, holding_back
 from callgate.batch.results import RowResult
@@ -28,6 +29,7 @@ cannot be written; somebody interrupted it."""
 
 _CHECKED_BYTES = 16 * 1024 * 1024
 _SYNC_SECONDS = 5.0
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class BatchRun:
     Args:
         engine: What calls.
         source: Where the rows come from.
+        guard: When to stop because rows fail; None: the usual measure.
 
     Example::
 
@@ -63,13 +66,14 @@ class BatchRun:
         print(summary.ending, summary.progress.tally.done)
     """
 
-    def __init__(self, engine: Engine, source: Source) -> None:
+    def __init__(self, engine: Engine, source: Source, *, guard: FailureGuard | None = None) -> None:
         self.engine = engine
         self.source = source
         self.tally = Tally()
         self.total: int | None = None
         self.skipped = 0
         self.draining = False
+        self._guard = guard
         self._interrupted = False
         self._began: float | None = None
         self._meter: Meter | None = None
@@ -151,6 +155,7 @@ class BatchRun:
             holding_back=meter.reason,
             eta=left / speed if left is not None and speed > 0 else None,
             projected_cost=projected,
+            longest=[(_name(row), seconds) for row, seconds in self.engine.longest(_NAMED)],
         )
 
     # -- the inside --------------------------------------------------------------------------------------
@@ -165,7 +170,8 @@ class BatchRun:
                 raise _OutputError(str(error)) from error
             tally.note(result)
 
-        async with aclosing(self.engine.run(self._feed(journal.finished), on_result=record)) as results:
+        feed = self._feed(journal.finished)
+        async with aclosing(self.engine.run(feed, guard=self._guard, on_result=record)) as results:
             async for _ in results:
                 pass
         if self.total is None and not self._interrupted:
@@ -196,6 +202,10 @@ async def _keep_synced(journal: Journal) -> None:
         await asyncio.sleep(_SYNC_SECONDS)
         with suppress(InputError):  # written it is; that the disk refuses is told at the end
             await loop.run_in_executor(None, journal.sync)
+
+
+def _name(row: Row) -> str:
+    return f"line {row.line}" if row.custom_id is None else row.custom_id
 
 
 class _OutputError(Exception):

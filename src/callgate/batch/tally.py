@@ -50,6 +50,7 @@ class Tally:
     Attributes:
         done: Rows answered in this run.
         failed: Rows that ended in an error.
+        refused: Of these, rows that the provider refused for themselves: their content, or their length.
         cached: Of those answered, how many from the cache.
         calls: Attempts that went on the wire.
         retries: Of these, how many were repetitions.
@@ -66,6 +67,7 @@ class Tally:
 
     done: int = 0
     failed: int = 0
+    refused: int = 0
     cached: int = 0
     calls: int = 0
     retries: int = 0
@@ -117,6 +119,7 @@ class Tally:
 
     def _note_failure(self, result: RowResult) -> None:
         self.failed += 1
+        self.refused += result.refused
         calling = result.calling
         error = calling.error
         assert error is not None

@@ -20,6 +20,7 @@ import typer
 
 from callgate.batch.engine import Engine
 from callgate.batch.files import STDIN
+from callgate.batch.guard import FailureGuard
 from callgate.batch.journal import STDOUT, Journal, errors_path
 from callgate.batch.run import BatchRun, Ending, Summary
 from callgate.batch.sources import Source
@@ -136,6 +137,7 @@ def _model_settings(options: RunOptions) -> dict[str, Any]:
         "limit_tokens": options.tpm,
         "limit_concurrency": options.concurrency or "auto",
         "cache": options.cache,
+        "hedge": options.hedge,
     }
     if model is not None:
         settings["model"] = model
@@ -164,7 +166,8 @@ def _key(variable: str) -> str:
 async def _run(options: RunOptions, source: Source, settings: dict[str, Any]) -> Summary:
     async with iModel(**settings) as model:
         # Only now: a wrong setting or a bad row must not touch the output of an earlier run.
-        batch = BatchRun(Engine(model, max_inflight_requests=None), source)
+        guard = FailureGuard(most=options.max_failures)
+        batch = BatchRun(Engine(model, max_inflight_requests=None), source, guard=guard)
         batch.check()
         summary: Summary | None = None
         try:
@@ -238,7 +241,8 @@ def _tell(options: RunOptions, summary: Summary) -> None:
     elif summary.ending == "failures":
         say(f"The failed rows: {errors_path(options.output)}. To try them again: {command}")
     else:
-        say(f"The answers: {options.output}. To read them: jq -r .text {shlex.quote(options.output)}")
+        name = shlex.quote(options.output)
+        say(f"The answers: {options.output}. What next: callgate report {name}, or jq -r .text {name}")
 
 
 def _command_to_continue() -> str:

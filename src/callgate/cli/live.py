@@ -24,6 +24,7 @@ __all__ = ["Display", "open_display", "plain_line", "render"]
 _LIVE_SECONDS = 0.25
 _PLAIN_SECONDS = 10.0
 _BAR = 30
+_LATE_SECONDS = 10.0
 
 
 class Display:
@@ -122,12 +123,20 @@ def _parts(progress: Progress) -> list[tuple[str, str]]:
     ]
 
 
+def _waited_for(progress: Progress) -> str:
+    """The rows that keep the others waiting, when there are such."""
+    late = [f"{name} ({duration(seconds)})" for name, seconds in progress.longest if seconds >= _LATE_SECONDS]
+    return f"waited for longest: {', '.join(late)}" if late else ""
+
+
 def plain_line(progress: Progress) -> str:
     """The state in one line, for logs."""
     figures = dict(_parts(progress))
     rows = figures.pop("rows")
     rest = ", ".join(f"{name} {figure}" for name, figure in figures.items())
-    return f"{duration(progress.seconds)} {rows} rows, {rest}; held back by: {progress.holding_back}"
+    line = f"{duration(progress.seconds)} {rows} rows, {rest}; held back by: {progress.holding_back}"
+    late = _waited_for(progress)
+    return f"{line}; {late}" if late else line
 
 
 def render(progress: Progress) -> Table:
@@ -162,4 +171,7 @@ def render(progress: Progress) -> Table:
     whole.add_row(head)
     whole.add_row(body)
     whole.add_row(Text.assemble(("held back by ", "dim"), (progress.holding_back, "cyan")))
+    late = _waited_for(progress)
+    if late:
+        whole.add_row(Text(late, style="dim"))
     return whole

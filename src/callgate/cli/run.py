@@ -33,6 +33,8 @@ class RunOptions:
     parameters: dict[str, Any] = field(default_factory=dict)
     timeout: float | None = None
     retries: int | None = None
+    hedge: float | None = None
+    max_failures: int | None = None
     base_url: str | None = None
     api_key_env: str | None = None
     cache: str | None = None
@@ -93,6 +95,21 @@ def run(
     retries: Annotated[
         int | None, _option("--retries", "Further attempts after the first.", _PROVIDER, min=0, metavar="N")
     ] = None,
+    hedge: Annotated[
+        float | None,
+        _option(
+            "--hedge",
+            "Ask the slowest share twice and take the first answer: --hedge 0.05",
+            _PROVIDER,
+            metavar="SHARE",
+        ),
+    ] = None,
+    max_failures: Annotated[
+        int | None,
+        _option(
+            "--max-failures", "Stop when more rows than this failed.", _PROVIDER, min=0, metavar="N"
+        ),
+    ] = None,
     base_url: Annotated[
         str | None, _option("--base-url", "Instead of the provider's own.", _PROVIDER, metavar="URL")
     ] = None,
@@ -144,6 +161,8 @@ def run(
         parameters=read_parameters(max_tokens, temperature, param or []),
         timeout=_positive("--timeout", timeout),
         retries=retries,
+        hedge=hedge,
+        max_failures=max_failures,
         base_url=base_url,
         api_key_env=api_key_env,
         cache=None if no_cache else cache,

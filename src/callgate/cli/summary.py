@@ -32,6 +32,7 @@ def summary_to_dict(summary: Summary, output: str) -> dict[str, Any]:
         "answered_before": progress.skipped,
         "answered": tally.done,
         "failed": tally.failed,
+        "refused": tally.refused,
         "left": progress.left,
         "abandoned": summary.abandoned,
         "cached": tally.cached,
@@ -71,6 +72,8 @@ def print_summary(summary: Summary, output: str) -> None:
 
 def _lines(facts: dict[str, Any], summary: Summary) -> list[tuple[str, str]]:
     rows = f"{facts['answered']:,} answered, {facts['failed']:,} failed"
+    if facts["refused"]:
+        rows += f" ({facts['refused']:,} of them refused by the provider for what they are)"
     if facts["answered_before"]:
         rows += f", {facts['answered_before']:,} were answered before"
     if facts["left"]:
