@@ -7,6 +7,7 @@ from collections import deque
 from heapq import heappop, heappush
 
 from callgate.calling import Calling
+from callgate.control.alarm import Alarm
 from callgate.errors import DeadlineExceededError
 from callgate.pipeline import Service
 
@@ -26,13 +27,13 @@ class Backlog:
         waiting = backlog.pop()  # (calling, service), or None
     """
 
-    __slots__ = ("_deadlines", "_entries", "_joined", "_timer")
+    __slots__ = ("_alarm", "_deadlines", "_entries", "_joined")
 
     def __init__(self) -> None:
         self._entries: deque[tuple[Calling, Service]] = deque()
         self._deadlines: list[tuple[float, int, Calling]] = []
         self._joined = 0  # equal deadlines keep their order
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._end_overdue)
 
     def __bool__(self) -> bool:
         entries = self._entries
@@ -62,21 +63,13 @@ class Backlog:
         """Forget everybody."""
         self._entries.clear()
         self._deadlines.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.silence()
 
     def _arm(self) -> None:
         """Set the one timer to the earliest deadline."""
-        when = self._deadlines[0][0]
-        if self._timer is not None:
-            if self._timer.when() <= when:
-                return  # it looks again then
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(when, self._end_overdue)
+        self._alarm.ring_by(asyncio.get_running_loop(), self._deadlines[0][0])
 
     def _end_overdue(self) -> None:
-        self._timer = None
         now = asyncio.get_running_loop().time()
         deadlines = self._deadlines
         while deadlines:

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
+from callgate.control.alarm import Alarm
+
 __all__ = ["Reminder", "Watch", "Watched"]
 
 # Below this many dead entries nobody tidies up; above it, when they are more than the living.
@@ -85,14 +87,13 @@ class Watch:
             watch.end(watched)
     """
 
-    __slots__ = ("_dead", "_heap", "_loop", "_timer", "_timer_at")
+    __slots__ = ("_alarm", "_dead", "_heap", "_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._heap: list[Reminder | Watched] = []
         self._dead = 0
-        self._timer: asyncio.Handle | None = None
-        self._timer_at = 0.0  # kept here: uvloop's handles of times that are due have no `when`
+        self._alarm = Alarm(self._look)
 
     def begin(self, task: asyncio.Task[object], seconds: float) -> Watched:
         """Watch a task from now on, for so many seconds."""
@@ -131,23 +132,13 @@ class Watch:
             self._arm()
 
     def _arm(self) -> None:
-        """Set the one timer to the earliest end; an earlier one that stands already looks for itself."""
-        timer = self._timer
-        if not self._heap:
-            if timer is not None:
-                timer.cancel()
-                self._timer = None
-            return
-        when = self._heap[0].when
-        if timer is not None:
-            if self._timer_at <= when:
-                return
-            timer.cancel()
-        self._timer = self._loop.call_at(when, self._look)
-        self._timer_at = when
+        """Set the one timer to the earliest end."""
+        if self._heap:
+            self._alarm.ring_by(self._loop, self._heap[0].when)
+        else:
+            self._alarm.silence()
 
     def _look(self) -> None:
-        self._timer = None
         now = self._loop.time()
         heap = self._heap
         while heap and (heap[0].ended or heap[0].when <= now):

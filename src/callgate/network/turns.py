@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from operator import attrgetter
 
+from callgate.control.alarm import Alarm
 from callgate.control.quota import Quota
 from callgate.control.window import Charge, RateWindow
 from callgate.errors import ConfigurationError, QuotaTooSmallError
@@ -69,13 +70,13 @@ class Turns:
     """
 
     __slots__ = (
+        "_alarm",
         "_level",
         "_line",
         "_loop",
         "_number",
         "_plan",
         "_quota",
-        "_timer",
         "_told",
         "_waiting",
         "_window",
@@ -91,7 +92,7 @@ class Turns:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._window: RateWindow | None = None
         self._plan: RateWindow | None = None  # the window after all turns in the line; None: not worked out
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._on_timer)
 
     @property
     def quota(self) -> Quota:
@@ -237,7 +238,8 @@ class Turns:
             if self._loop is not None and not self._loop.is_closed():
                 raise RuntimeError("this rate limiter belongs to another event loop: make one for each")
             before = self._loop
-            self._loop, self._timer = loop, None
+            self._loop = loop
+            self._alarm.forget()
             # Whoever waited has died with the former loop.
             self._line.clear()
             self._told.clear()
@@ -285,20 +287,14 @@ class Turns:
             head.future.set_result(window.take(head.cost, now))
         if told:
             self._arm(told[0].at)
-        elif self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        else:
+            self._alarm.silence()
 
     def _arm(self, when: float) -> None:
-        if self._timer is not None:
-            if self._timer.when() <= when:
-                return  # it looks again then
-            self._timer.cancel()
         assert self._loop is not None
-        self._timer = self._loop.call_at(when, self._on_timer)
+        self._alarm.ring_by(self._loop, when)
 
     def _on_timer(self) -> None:
-        self._timer = None
         assert self._loop is not None
         self._pump(self._loop.time())
 
