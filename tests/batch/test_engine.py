@@ -207,7 +207,7 @@ def test_each_result_is_told_before_another_row_takes_its_place() -> None:
 def test_a_provider_by_name() -> None:
     async def main() -> None:
         async with Simulator(echo=True) as sim:
-            engine = Engine("openai", model="gpt-4o-mini", api_key="sk-x", base_url=sim.base_url)
+            engine = Engine("openai", None, model="gpt-4o-mini", api_key="sk-x", base_url=sim.base_url)
             async with engine.model:
                 assert [result.text async for result in engine.run(["hello"])] == ["hello"]
 
