@@ -53,11 +53,10 @@ def round_of(number: int, rows: int, kills: int, rng: random.Random, folder: Pat
             torn += output.exists() and not output.read_bytes().endswith(b"\n") and output.stat().st_size > 0
         answered = Counter(orjson.loads(line)["line"] for line in output.read_bytes().splitlines())
         again = sim.stats.requests - rows
-        lost, twice = (
-            set(range(1, rows + 1)) - set(answered),
-            [n for n, count in answered.items() if count > 1],
-        )
-    found = f"round {number}: {killed} kills, {torn} torn lines, {again} paid again, {len(lost)} lost, {len(twice)} twice"
+    lost, twice = rows - len(answered), sum(count > 1 for count in answered.values())
+    found = (
+        f"round {number}: {killed} kills, {torn} torn lines, {again} paid again, {lost} lost, {twice} twice"
+    )
     if code or lost or twice or again > killed * CONCURRENCY:
         raise SystemExit(f"{found}; exit code {code}: BROKEN")
     return found
