@@ -11,8 +11,7 @@ from typing import Any
 import genai_prices
 import pytest
 from genai_prices import data_snapshot, types
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from callgate.errors import ConfigurationError
 from callgate.pricing import price

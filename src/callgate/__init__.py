@@ -28,11 +28,7 @@ if TYPE_CHECKING:
     from callgate.cache.memory import MemoryCache as MemoryCache
     from callgate.cache.sqlite import SqliteCache as SqliteCache
     from callgate.cache.store import CacheStore as CacheStore
-    from callgate.calling import (
-        Calling as Calling,
-        NetworkRequestEvent as NetworkRequestEvent,
-        RequestStatus as RequestStatus,
-    )
+    from callgate.calling import Calling as Calling, NetworkRequestEvent as NetworkRequestEvent
     from callgate.channel import StreamChannel as StreamChannel
     from callgate.control.backoff import RetryConfig as RetryConfig
     from callgate.control.breaker import CircuitBreaker as CircuitBreaker
@@ -70,6 +66,7 @@ if TYPE_CHECKING:
     )
     from callgate.executor import Executor as Executor
     from callgate.hooks import HookPhase as HookPhase, HookRegistry as HookRegistry
+    from callgate.lifecycle import RequestStatus as RequestStatus
     from callgate.messages import Conversation as Conversation, Message as Message
     from callgate.model import iModel as iModel
     from callgate.network.client import AsyncAPIClient as AsyncAPIClient
@@ -116,7 +113,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "cache.memory": ("MemoryCache",),
     "cache.sqlite": ("SqliteCache",),
     "cache.store": ("CacheStore",),
-    "calling": ("Calling", "NetworkRequestEvent", "RequestStatus"),
+    "calling": ("Calling", "NetworkRequestEvent"),
     "channel": ("StreamChannel",),
     "control.backoff": ("RetryConfig",),
     "control.breaker": ("CircuitBreaker",),
@@ -154,6 +151,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     ),
     "executor": ("Executor",),
     "hooks": ("HookPhase", "HookRegistry"),
+    "lifecycle": ("RequestStatus",),
     "messages": ("Conversation", "Message"),
     "model": ("iModel",),
     "network.client": ("AsyncAPIClient",),

@@ -13,68 +13,25 @@ import asyncio
 import copy
 import itertools
 import os
-import re
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
 from operator import itemgetter
 from typing import Any
 
 from callgate.errors import APIClientError, CallCancelledError, SDKError
-from callgate.headers import Headers
+from callgate.headers import Headers, mask_headers
+from callgate.lifecycle import Execution, Failure, RequestStatus
 from callgate.response import Cost, Delta, Response, Usage
 
 __all__ = ["Calling", "Execution", "Failure", "NetworkRequestEvent", "RequestStatus", "mask_headers"]
 
 
-class RequestStatus(str, Enum):  # noqa: UP042  (the documents print and compare it as a str Enum)
-    """Where a call stands. COMPLETED and FAILED are ends; each call reaches exactly one of them, once."""
-
-    PENDING = "pending"
-    """Made, not yet asked for."""
-    QUEUED = "queued"
-    """In line; others stand before it."""
-    PROCESSING = "processing"
-    """Next in line: it waits for its own quota."""
-    CALLING = "calling"
-    """On the wire."""
-    COMPLETED = "completed"
-    FAILED = "failed"
-
-
 _PENDING, _QUEUED, _PROCESSING, _CALLING, _COMPLETED, _FAILED = RequestStatus
-# Gateways have names of their own for theirs: `helicone-auth`, `ocp-apim-subscription-key`. A header more that
-# is masked harms nobody.
-_SECRET_HEADER = re.compile(r"auth|cookie|credential|key|password|secret|token", re.IGNORECASE)
 _numbers = itertools.count(1)
 _run_id = os.urandom(4).hex()
 _wall_offset: float = time.time() - time.monotonic()
-
-
-def mask_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """The headers with every value that is a credential replaced by "***"."""
-    return {k: "***" if _SECRET_HEADER.search(k) else v for k, v in (headers or {}).items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One attempt that failed: when (loop's clock, seconds) and with what."""
-
-    at: float
-    error: BaseException
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """The outcome as the services document names it: status, duration in seconds, response, error."""
-
-    status: RequestStatus
-    duration: float | None
-    response: Response | None
-    error: BaseException | None
 
 
 class Calling:

@@ -1,11 +1,16 @@
-"""Headers of an answer, found by their names in any case."""
+"""Headers: found by their names in any case, and shown without the credentials in them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar, overload
 
-__all__ = ["Headers"]
+__all__ = ["Headers", "mask_headers"]
+
+# Gateways have names of their own for theirs: `helicone-auth`, `ocp-apim-subscription-key`. One header more
+# that is masked harms nobody.
+_SECRET_HEADER = re.compile(r"auth|cookie|credential|key|password|secret|token", re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -38,3 +43,8 @@ class Headers(dict[str, str]):
     def get(self, name: str, default: Any = None, /) -> Any:
         """The header's value, or `default`."""
         return super().get(name.lower(), default)
+
+
+def mask_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """The headers with every value that is a credential replaced by "***"."""
+    return {k: "***" if _SECRET_HEADER.search(k) else v for k, v in (headers or {}).items()}

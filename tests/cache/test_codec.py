@@ -7,8 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from callgate.cache.codec import decode_response, encode_response
 from callgate.response import Response, ToolCall, Usage

@@ -6,8 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from callgate.messages import Conversation
 from callgate.providers.request_size import CHARACTERS_PER_MESSAGE, MEDIA_CHARACTERS, count_characters

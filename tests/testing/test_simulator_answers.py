@@ -6,8 +6,7 @@ import random
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from callgate.testing.simulator.answers import Answer, Answers, Ask, SimulatedToolCall, ToolSpec, count_tokens
 from callgate.testing.simulator.dialects.base import pieces

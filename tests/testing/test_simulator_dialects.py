@@ -9,8 +9,7 @@ import zlib
 
 import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from callgate.testing.simulator import Answer, Options, SimulatedProvider, SimulatedToolCall
 

@@ -6,8 +6,7 @@ from email.utils import parsedate_to_datetime
 
 import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from callgate.testing.simulator import Answer, Ending, Options, SimulatedProvider
 

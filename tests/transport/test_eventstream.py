@@ -7,8 +7,7 @@ import zlib
 
 import pytest
 from botocore.eventstream import EventStreamBuffer
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from callgate.errors import APIClientError, ResponseError, ResponseTooLargeError
 from callgate.transport.eventstream import EventStreamParser, Frame, encode_frame

@@ -23,8 +23,8 @@ from pydantic import (
     model_validator,
 )
 
-from callgate.calling import mask_headers
 from callgate.errors import ConfigurationError
+from callgate.headers import mask_headers
 from callgate.transport.keys import key_variable, read_key
 from callgate.transport.origin import check_base_url, check_headers
 

@@ -11,11 +11,11 @@ from typing import Any, Final, Self
 
 import orjson
 
-from callgate.calling import mask_headers
 from callgate.control.backoff import RetryConfig
 from callgate.control.breaker import CircuitBreaker
 from callgate.control.limiter import Limiter
 from callgate.errors import APIClientError, ConfigurationError, error_for_status
+from callgate.headers import mask_headers
 from callgate.network.answers import Answer, Headers, read_answer
 from callgate.network.encoding import Content, Files, Params, Prepared, join_url, lower_names, prepare
 from callgate.network.redirects import MAX_REDIRECTS, REDIRECTS, redirected, without_credentials

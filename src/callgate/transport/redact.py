@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from callgate.calling import mask_headers
+from callgate.headers import mask_headers
 
 __all__ = ["SIGNING_UNLOGGED", "redact", "redact_error", "secrets_in"]
 
