@@ -14,6 +14,8 @@ __all__ = ["Portal", "SyncTwins"]
 
 _T = TypeVar("_T")
 _END = object()
+# Two threads may make their first calls at the same moment.
+_making = threading.Lock()
 
 
 class Portal:
@@ -120,6 +122,7 @@ class SyncTwins:
 
 
 def _portal_of(model: _Asynchronous) -> Portal:
-    if model._portal is None:
-        model._portal = Portal(name=f"callgate-{model.name}")
-    return model._portal
+    with _making:
+        if model._portal is None:
+            model._portal = Portal(name=f"callgate-{model.name}")
+        return model._portal

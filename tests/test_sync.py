@@ -1,0 +1,175 @@
+"""The sync twins: the same calls for scripts and notebooks."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from callgate import Calling, ServerError, iModel
+from callgate.response import Delta, Response
+from callgate.testing import Answer, Simulator
+
+HELLO = {"messages": [{"role": "user", "content": "Hello!"}]}
+
+
+class Counting:
+    """A backend that streams numbers until it is cancelled, or up to a limit."""
+
+    name = "counting"
+
+    def __init__(self, limit: int = 3) -> None:
+        self.limit = limit
+        self.cancelled = threading.Event()
+
+    async def call(self, calling: Calling) -> Response:
+        try:
+            for number in range(self.limit):
+                await calling.emit(Delta(text=str(number)))
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        return Response(text="".join(map(str, range(self.limit))))
+
+
+def our_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("callgate")]
+
+
+def test_a_script_calls_and_streams_without_a_loop_of_its_own() -> None:
+    with Simulator(answers=["Hello.", "One two."]) as sim:
+        model = iModel(provider="openai", base_url=sim.base_url, api_key="k", model="m")
+        assert model.invoke_sync(**HELLO).response.text == "Hello."
+        chunks = list(model.stream_sync(**HELLO))
+        model.close_sync()
+    assert "".join(map(str, chunks)) == "One two."
+    assert chunks[-1].response is not None
+    assert our_threads() == []
+
+
+def test_it_works_where_a_loop_is_running_as_in_a_notebook() -> None:
+    async def cell() -> tuple[str, str]:
+        model = iModel(backend=Counting())
+        try:
+            called = model.invoke_sync().response.text
+            return called, "".join(map(str, model.stream_sync()))
+        finally:
+            model.close_sync()
+
+    assert asyncio.run(cell()) == ("012", "012")
+
+
+def test_the_same_model_goes_on_call_after_call() -> None:
+    model = iModel(backend=Counting())
+    threads = set()
+    for _ in range(5):
+        assert model.invoke_sync().response.text == "012"
+        threads.add(tuple(our_threads()))
+    model.close_sync()
+    assert len(threads) == 1, "on one thread"
+
+
+def test_many_threads_share_one_model() -> None:
+    model = iModel(backend=Counting())
+    model.invoke_sync()
+    texts: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: texts.append(model.invoke_sync().response.text)) for _ in "12345"
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(our_threads()) == 1
+    model.close_sync()
+    assert texts == ["012"] * 5
+
+
+def test_a_failed_call_is_not_raised_before_it_is_read_and_a_failed_stream_is() -> None:
+    with Simulator(answers=lambda _: Answer(status=500)) as sim:
+        model = iModel(provider="openai", base_url=sim.base_url, api_key="k", model="m", retry_config=None)
+        calling = model.invoke_sync(**HELLO)
+        with pytest.raises(ServerError):
+            _ = calling.response
+        with pytest.raises(ServerError):
+            list(model.stream_sync(**HELLO))
+        model.close_sync()
+
+
+def test_leaving_a_stream_early_cancels_the_call() -> None:
+    backend = Counting(limit=10**9)
+    model = iModel(backend=backend)
+    stream = model.stream_sync()
+    assert str(next(stream)) == "0"
+    stream.close()  # as leaving the loop does
+    assert backend.cancelled.wait(10)
+    model.close_sync()
+
+
+def test_closing_twice_or_unused_changes_nothing() -> None:
+    model = iModel(backend=Counting())
+    model.close_sync()
+    model.invoke_sync()
+    model.close_sync()
+    model.close_sync()
+    with pytest.raises(RuntimeError, match="closed"):
+        model.invoke_sync()
+    model.close_sync()
+    assert our_threads() == []
+
+
+def test_a_sync_call_inside_its_own_loop_is_refused_not_waited_for_ever() -> None:
+    model = iModel(backend=Counting())
+
+    async def inside() -> Calling:
+        return model.invoke_sync()
+
+    model.invoke_sync()
+    assert model._portal is not None
+    with pytest.raises(RuntimeError, match="use the async one"):
+        model._portal.run(inside())
+    model.close_sync()
+
+
+def test_a_script_that_forgets_to_close_still_ends() -> None:
+    script = """
+from callgate import Tool, iModel
+print(iModel(backend=Tool(lambda: 42, tool_schema={"name": "f"})).invoke_sync().response.data)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout.strip()) == (0, "42"), ended.stderr
+
+
+def test_ctrl_c_cancels_what_is_waited_for() -> None:
+    script = """
+import asyncio
+from callgate import iModel
+
+class Forever:
+    name = "forever"
+
+    async def call(self, calling):
+        print("begun", flush=True)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            print("cancelled", flush=True)
+
+model = iModel(backend=Forever())
+try:
+    model.invoke_sync()
+except KeyboardInterrupt:
+    model.close_sync()
+    print("interrupted")
+"""
+    program = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    with program:
+        assert program.stdout.readline() == "begun\n"
+        program.send_signal(signal.SIGINT)
+        assert program.communicate(timeout=60)[0] == "cancelled\ninterrupted\n"
