@@ -220,7 +220,7 @@ def test_who_is_told_to_come_back_too_late_ends_at_once_with_all_facts() -> None
     told = RateLimitError(
         "tomorrow", status_code=429, retry_after=86400.0, response_content={"a": 1}, headers={"b": "2"}
     )
-    backend = Scripted(told)
+    backend = Scripted(told, "never reached")
 
     async def main() -> None:
         call = calling()
@@ -248,7 +248,7 @@ def test_exactly_the_longest_wait_is_still_obeyed() -> None:
 
 def test_the_time_spent_on_429s_is_bounded() -> None:
     pushed_back = RateLimitError("429")
-    backend = Scripted(After(50, pushed_back))
+    backend = Scripted(*[After(50, pushed_back)] * 30, "never reached")
 
     async def main() -> None:
         assert await ended(persistent(backend, max_quota_wait=600.0), calling()) is pushed_back

@@ -73,7 +73,7 @@ def test_an_answer_that_fits_is_parsed_whatever_stands_around_it(text: str) -> N
 
 
 def test_an_answer_that_does_not_fit_is_asked_again_with_what_is_wrong() -> None:
-    outcome, call, backend = answered(MISFITS, FITS)
+    outcome, _, backend = answered(MISFITS, FITS)
     assert outcome.parsed == Planet(name="Mars", moons=2)
     assert backend.payloads[0] == ASKED
     again = backend.payloads[1]
@@ -84,7 +84,21 @@ def test_an_answer_that_does_not_fit_is_asked_again_with_what_is_wrong() -> None
     assert complaint["role"] == "user"
     assert "- name: " in complaint["content"]
     assert "- moons: " in complaint["content"]
-    assert call.wire is None
+
+
+def test_the_encoded_question_is_not_sent_again_for_the_next_ask() -> None:
+    wires = []
+
+    async def encoding(call: Calling) -> Response:
+        wires.append(call.wire)
+        call.wire = b"encoded"
+        return Response(text=FITS if len(wires) == 2 else MISFITS)
+
+    async def main() -> None:
+        await structure_layer()(encoding)(asking())
+
+    run_virtual(main())
+    assert wires == [None, None]
 
 
 def test_each_new_ask_starts_from_the_question_and_shows_the_latest_answer_only() -> None:
