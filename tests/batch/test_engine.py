@@ -135,6 +135,20 @@ def test_at_most_so_many_rows_in_flight() -> None:
     asyncio.run(main())
 
 
+def test_slow_answers_do_not_keep_the_quota_from_being_used() -> None:
+    async def main() -> None:
+        settings = {"limit_concurrency": None, "limit_requests": 6000}
+        async with Simulator(latency=1.5) as sim, model(sim, **settings) as m:
+            wide = Engine(m, max_inflight_requests=None)
+            first = [result async for result in Engine(m).run(["warm up"])]
+            assert first[0].ok
+            results = [result async for result in wide.run(f"row {i}" for i in range(80))]
+            assert len(results) == 80
+            assert sim.stats.most_running >= 60
+
+    asyncio.run(main())
+
+
 def test_draining_answers_what_is_on_the_wire_and_gives_up_what_waits() -> None:
     async def main() -> None:
         async with Simulator(latency=0.05) as sim, model(sim, limit_concurrency=4) as m:

@@ -314,6 +314,17 @@ def test_refused_rows_are_told_from_failed_ones(folder: Path, simulate: Simulate
     assert "1 of them refused" in callgate("run", "in.jsonl", *against(sim)).out
 
 
+def test_silence_ends_an_attempt(folder: Path, simulate: Simulate, callgate: Run) -> None:
+    def answer(ask: Any) -> Answer | None:
+        return Answer("never " * 50, fault="stall") if ask.attempt == 1 else None
+
+    sim = simulate(answers=answer, stall_seconds=60.0)
+    write_rows("in.jsonl", prompts(2))
+    ended = callgate("run", "in.jsonl", *against(sim), "--no-bytes-timeout", "0.2", "--json")
+    assert ended.code == 0
+    assert orjson.loads(ended.out)["retries"] == 2
+
+
 def test_the_slowest_are_asked_twice(folder: Path, simulate: Simulate, callgate: Run) -> None:
     slow = {f"What is {i} plus {i}?" for i in (120, 150, 180)}
 

@@ -25,6 +25,7 @@ from callgate.batch.pool import Pool
 from callgate.batch.requests import RequestBuilder
 from callgate.batch.results import RowResult
 from callgate.batch.rows import Row, content_key
+from callgate.caller import Caller
 from callgate.calling import Calling
 from callgate.errors import BatchStoppedError, ConfigurationError
 from callgate.messages import Conversation
@@ -67,18 +68,18 @@ class Engine:
 
     def __init__(
         self,
-        provider: iModel | ServiceBackend | str,
+        provider: Caller | ServiceBackend | str,
         serialization_path: str | Path | None = "cache",
         max_inflight_requests: int | None = 32,
         **settings: Any,
     ) -> None:
         if max_inflight_requests is not None and max_inflight_requests < 1:
             raise ConfigurationError(f"max_inflight_requests must be at least 1, not {max_inflight_requests}")
-        self._make: Callable[[], iModel] | None = None
-        if isinstance(provider, iModel):
+        self._make: Callable[[], Caller] | None = None
+        if isinstance(provider, Caller):
             if settings:
                 raise ConfigurationError(f"a model takes no further settings ({', '.join(sorted(settings))})")
-            self.model = provider
+            self.model: Caller = provider
         else:
             which: dict[str, Any] = {"provider" if isinstance(provider, str) else "backend": provider}
             self._make = partial(iModel, **which, cache=serialization_path, **settings)
@@ -88,6 +89,7 @@ class Engine:
         self._pool: Pool | None = None
         self._draining = False
         self._active: dict[Calling, Row] = {}
+        self.model.executor.tell_dispatched(self._let_through)
 
     async def run(
         self,
@@ -174,7 +176,7 @@ class Engine:
             `input_tokens, output_tokens, total_tokens` and, in US dollars, `input_cost, output_cost,
             total_tokens_cost`; the costs are None when the price of an answer is not known.
         """
-        return total_cost(self.model.backend, completions)
+        return total_cost(getattr(self.model, "backend", None), completions)
 
     def drain(self) -> None:
         """Send no more requests; `run` ends when those on the wire have been answered.
@@ -224,7 +226,7 @@ class Engine:
         return self._pool is not None and self._pool.feed.idle
 
     @asynccontextmanager
-    async def _ready_model(self) -> AsyncGenerator[iModel, None]:
+    async def _ready_model(self) -> AsyncGenerator[Caller, None]:
         """The model that was given, or one of its own that is closed with the run: the next run may be on
         another event loop."""
         if self._make is None:
@@ -232,11 +234,16 @@ class Engine:
             return
         if self._used:
             self.model = self._make()
+            self.model.executor.tell_dispatched(self._let_through)
         self._used = True
         async with self.model as model:
             yield model
 
-    async def _call(self, model: iModel, metadata: Mapping[str, Any] | None, row: Row) -> Calling:
+    def _let_through(self, _: Calling) -> None:
+        if self._pool is not None:
+            self._pool.nudge()
+
+    async def _call(self, model: Caller, metadata: Mapping[str, Any] | None, row: Row) -> Calling:
         kept = None if metadata is None else dict(metadata)
         calling = await model.create_calling(request_payload=row.request, metadata=kept)
         self._active[calling] = row

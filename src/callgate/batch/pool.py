@@ -1,9 +1,9 @@
 """As many calls at once as the limiter lets through, and no task more.
 
-Each worker takes a row, calls, hands over the result, takes the next. A worker is added when one begins a row
-and nobody stands in the limiter's line: then one more call could be on its way. A worker leaves when it has
-ended a row and several stand in the line. So the pool follows what quota and concurrency allow, plus a few
-that wait, however long the input is.
+Each worker takes a row, calls, hands over the result, takes the next. A worker is added when a row is begun
+or a call is let through, and nobody stands in the limiter's line: then one more call could be on its way. A
+worker leaves when it has ended a row and several stand in the line. So the pool follows what quota and
+concurrency allow, plus a few that wait, however long the input is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from callgate.calling import Calling
 __all__ = ["Pool"]
 
 _ENOUGH_IN_LINE = 4
-_TEND_SECONDS = 0.05
 
 
 class Pool:
@@ -69,7 +68,6 @@ class Pool:
         self._room = asyncio.Event()
         self._room.set()
         self._crash: BaseException | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     async def results(self) -> AsyncGenerator[RowResult, None]:
         """The results as they come. To be iterated once; leaving it early cancels what is in flight.
@@ -80,7 +78,6 @@ class Pool:
             BaseException: what a call raised although it should not have, after all results were given.
         """
         self._add_worker()
-        self._tend()
         try:
             while True:
                 while self._ended:
@@ -91,13 +88,16 @@ class Pool:
                 self._news = asyncio.get_running_loop().create_future()
                 await self._news
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
             self.abort()
             if self._workers:
                 await asyncio.gather(*self._workers, return_exceptions=True)
         if self._crash is not None:
             raise self._crash
+
+    def nudge(self) -> None:
+        """A call was let through: one more may be of use, though no row has ended."""
+        if self._workers and not self.feed.over:
+            self._grow()
 
     def open_up(self) -> None:
         """Calls succeed: let the pool grow to its full size."""
@@ -120,13 +120,6 @@ class Pool:
     def _grow(self) -> None:
         if len(self._workers) < self._most and not self._in_line() and not self.feed.idle:
             self._add_worker()
-
-    def _tend(self) -> None:
-        """Grow also when the line was emptied by the quota and no row has ended since: the limiter tells
-        nobody, and with slow answers it would be long until a worker comes by to see it."""
-        if not self.feed.over:
-            self._grow()
-            self._timer = asyncio.get_running_loop().call_later(_TEND_SECONDS, self._tend)
 
     def _add_worker(self) -> None:
         worker = asyncio.get_running_loop().create_task(self._work())

@@ -145,6 +145,8 @@ def _model_settings(options: RunOptions) -> dict[str, Any]:
         settings["base_url"] = options.base_url
     if options.timeout is not None:
         settings["timeout"] = options.timeout
+    if options.no_bytes_timeout is not None:
+        settings["read_timeout"] = options.no_bytes_timeout
     if options.retries is not None:
         settings["retry_config"] = RetryConfig(max_retries=options.retries) if options.retries else None
     if options.api_key_env is not None:

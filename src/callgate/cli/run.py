@@ -32,6 +32,7 @@ class RunOptions:
     concurrency: int | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     timeout: float | None = None
+    no_bytes_timeout: float | None = None
     retries: int | None = None
     hedge: float | None = None
     max_failures: int | None = None
@@ -92,6 +93,10 @@ def run(
     timeout: Annotated[
         float | None, _option("--timeout", "Seconds one attempt may take.", _PROVIDER, metavar="S")
     ] = None,
+    no_bytes_timeout: Annotated[
+        float | None,
+        _option("--no-bytes-timeout", "Seconds of silence that end an attempt.", _PROVIDER, metavar="S"),
+    ] = None,
     retries: Annotated[
         int | None, _option("--retries", "Further attempts after the first.", _PROVIDER, min=0, metavar="N")
     ] = None,
@@ -106,9 +111,7 @@ def run(
     ] = None,
     max_failures: Annotated[
         int | None,
-        _option(
-            "--max-failures", "Stop when more rows than this failed.", _PROVIDER, min=0, metavar="N"
-        ),
+        _option("--max-failures", "Stop when more rows than this failed.", _PROVIDER, min=0, metavar="N"),
     ] = None,
     base_url: Annotated[
         str | None, _option("--base-url", "Instead of the provider's own.", _PROVIDER, metavar="URL")
@@ -160,6 +163,7 @@ def run(
         concurrency=concurrency,
         parameters=read_parameters(max_tokens, temperature, param or []),
         timeout=_positive("--timeout", timeout),
+        no_bytes_timeout=_positive("--no-bytes-timeout", no_bytes_timeout),
         retries=retries,
         hedge=hedge,
         max_failures=max_failures,
