@@ -78,6 +78,7 @@ class Calling:
         "sdk_method_name",
         "sink",
         "spent",
+        "spent_cost",
         "status",
         "task",
         "timeout",
@@ -134,6 +135,8 @@ class Calling:
         """The pydantic model that the answer must satisfy; None: any text will do."""
         self.spent: Usage | None = None
         """Tokens of answers that were paid but not returned (they did not fit the schema)."""
+        self.spent_cost: Cost | None = None
+        """What those cost, by the prices of whoever gave them; None when that is not known."""
         self.completed_by: str | None = None
         """The name of the backend that answered, when a fallback did."""
         self.made_at = _now() if now is None else now
@@ -204,6 +207,16 @@ class Calling:
         twin = copy.copy(self)
         twin.task = twin._waiters = twin.failures = None
         return twin
+
+    def spend(self, usage: Usage) -> None:
+        """Count the tokens of an answer that was paid but not returned, at the prices of whoever gave it."""
+        cost = None if self.pricer is None else self.pricer(usage, self)
+        if self.spent is None:
+            self.spent, self.spent_cost = usage, cost
+        else:
+            self.spent += usage
+            before = self.spent_cost
+            self.spent_cost = None if before is None or cost is None else before + cost
 
     async def emit(self, delta: Delta) -> None:
         """Pass one piece of a stream to whoever reads it; waits while that reader is full."""
@@ -289,10 +302,15 @@ class Calling:
         """What it cost in US dollars; an answer from the cache costs 0; None when the price is not known."""
         if self.pricer is None:
             return None
-        usage = self.spent if self.cached else self.usage
+        if self.cached:
+            return self.spent_cost if self.spent is not None else Cost(0.0, 0.0)
+        usage = None if self._response is None else self._response.usage
         if usage is None:
-            return Cost(0.0, 0.0) if self.cached else None
-        return self.pricer(usage, self)
+            return self.spent_cost
+        own = self.pricer(usage, self)
+        if self.spent is None or own is None:
+            return own
+        return None if self.spent_cost is None else self.spent_cost + own
 
     @property
     def duration(self) -> float | None:

@@ -58,7 +58,7 @@ def test_429s_are_counted_by_attempt_also_when_the_row_was_answered() -> None:
 
 def test_what_a_failed_row_has_spent_is_counted() -> None:
     calling = priced(failed(ServerError("boom")))
-    calling.spent = Usage(10, 20)
+    calling.spend(Usage(10, 20))
     tally = noted(calling)
     assert (tally.tokens, tally.cost, tally.failed) == (30, 0.75, 1)
 

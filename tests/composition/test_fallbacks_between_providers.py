@@ -177,5 +177,8 @@ def test_a_structured_answer_falls_back_too_and_every_token_is_counted() -> None
         assert (one.stats.requests, two.stats.requests) == (3, 1)
         assert calling.usage is not None
         assert calling.usage.output_tokens == 3 * 4 + 2
+        # Each by its own prices: what the first one answered in vain costs 25 times what the second one does.
+        assert calling.cost is not None
+        assert calling.cost.output == pytest.approx(3 * 4 * 15e-6 + 2 * 0.6e-6)
 
     between(scenario, "no JSON at all", '{"name":"Mars"}')

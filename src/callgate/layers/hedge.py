@@ -17,7 +17,7 @@ from callgate.control.hedging import HedgePolicy, Stragglers
 from callgate.control.watch import Reminder, Watch, Watched
 from callgate.errors import RefusedError
 from callgate.pipeline import Service
-from callgate.response import Response, Usage
+from callgate.response import Response
 
 __all__ = ["Hedge"]
 
@@ -201,4 +201,4 @@ class _Race:
             # Both have answered: what the loser used is known, and has been paid.
             usage = second.result().usage
             if usage is not None:
-                self.calling.spent = (self.calling.spent or Usage()) + usage
+                self.calling.spend(usage)

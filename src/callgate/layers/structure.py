@@ -14,7 +14,7 @@ from callgate.calling import Calling
 from callgate.errors import ConfigurationError, InvalidAnswerError
 from callgate.pipeline import Layer, Service
 from callgate.providers.strict_schema import strict_schema
-from callgate.response import Response, Usage
+from callgate.response import Response
 
 __all__ = ["answer_format", "find_json", "structure_layer"]
 
@@ -105,7 +105,7 @@ def structure_layer(max_asks: int = 3) -> Layer:
                     response.parsed = _validated(response.text, answer_type)
                 except ValidationError as error:
                     if response.usage is not None and not calling.cached:
-                        calling.spent = (calling.spent or Usage()) + response.usage
+                        calling.spend(response.usage)
                     hopeless = calling.delivered or response.finish_reason in ("length", "content_filter")
                     if ask >= max_asks or hopeless:
                         raise _misfit(calling, answer_type, response, error, ask) from error
