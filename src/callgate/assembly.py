@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from callgate.backends.endpoint import Endpoint
 from callgate.backends.ready_made import make_endpoint, restore_endpoint
@@ -21,7 +22,7 @@ from callgate.errors import ConfigurationError
 from callgate.executor import Executor
 from callgate.hooks import HookRegistry
 from callgate.layers.breaker import breaker_layer
-from callgate.layers.cache import cache_layer
+from callgate.layers.cache import Flight, cache_layer
 from callgate.layers.deadline import deadline_layer
 from callgate.layers.fallback import Alternative, fallback_layer
 from callgate.layers.hedge import Hedge
@@ -208,6 +209,15 @@ def make_pricer(
 
 
 _DEFAULT_RETRY = RetryConfig()
+_flights: WeakKeyDictionary[CacheStore, dict[bytes, Flight]] = WeakKeyDictionary()
+
+
+def _flights_of(store: CacheStore) -> dict[bytes, Flight]:
+    """The requests on their way for all who keep their answers in one store, so that no two ask the same."""
+    try:
+        return _flights.setdefault(store, {})
+    except TypeError:  # a store of a user's own that cannot be referred to weakly
+        return {}
 
 
 def make_services(
@@ -242,7 +252,7 @@ def make_services(
         deadline=deadline_layer(),
         fallback=fallback_layer(name, fallbacks) if fallbacks else None,
         structure=structure_layer(),
-        cache=None if cache is None else cache_layer(cache),
+        cache=None if cache is None else cache_layer(cache, flights=_flights_of(cache)),
         retry=None if retry is None else retry_layer(retry, clock, rng=rng, budget=budget),
         hedge=hedge,
         limit=limit,

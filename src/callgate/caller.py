@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -282,11 +282,11 @@ class Caller(SyncTwins, ABC):
         if self._owns_executor:
             self.executor.limiter.close(error)
 
-    async def _inner_service(self, calling: Calling) -> Response:
+    def _inner_service(self, calling: Calling) -> Awaitable[Response]:
         """This model's answer to a calling that another model owns."""
         self._ready()
         assert self._inner is not None
-        return await self._inner(calling)
+        return self._inner(calling)
 
     def _with_creation_hooks(self, service: Service) -> Service:
         hooks = self.hooks

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -98,6 +98,7 @@ class Executor:
         self._promised = 0
         self._wants_room: deque[asyncio.Future[bool]] = deque()
         self._idle: asyncio.Future[None] | None = None
+        self._told_dispatched: tuple[Callable[[Calling], None], ...] = ()
 
     # -- its life ----------------------------------------------------------------------------------------
 
@@ -262,6 +263,12 @@ class Executor:
         if self._queued and calling in self._queued:
             self._queued.discard(calling)
             self._make_room()
+        for tell in self._told_dispatched:
+            tell(calling)
+
+    def tell_dispatched(self, tell: Callable[[Calling], None]) -> None:
+        """Pass on whatever leaves the line here, to an executor whose callings wait in this one's."""
+        self._told_dispatched += (tell,)
 
     def _check_running(self) -> None:
         if self._state is not _State.RUNNING:

@@ -33,7 +33,7 @@ class MemoryCache:
     '4'
     """
 
-    __slots__ = ("_clock", "_entries", "_max_entries", "_ttl")
+    __slots__ = ("__weakref__", "_clock", "_entries", "_max_entries", "_ttl")
 
     def __init__(
         self,
