@@ -129,11 +129,12 @@ def test_a_loop_that_was_closed_without_a_stop_is_left_behind() -> None:
 
 
 def test_stopping_after_its_loop_was_closed_returns_at_once() -> None:
-    executor = free()
+    executor = free(queue_capacity=1)
 
     async def abandoned() -> None:
         await executor.start()
-        await executor.submit_task(answering(seconds=3600))
+        for _ in range(3):
+            executor.enqueue(calling(), line_of(executor, Scripted(After(3600, ""))))
 
     clock = VirtualClock()
     clock.run(abandoned())
@@ -180,6 +181,21 @@ def test_a_stop_that_is_cancelled_can_be_taken_up_again() -> None:
         assert not event.done
         await executor.stop()
         assert event.done
+        assert now() == 10
+
+    run_virtual(main())
+
+
+def test_a_stop_that_is_cancelled_does_not_end_another_that_waits_for_the_same() -> None:
+    async def main() -> None:
+        executor = free()
+        await executor.start()
+        await executor.submit_task(answering(seconds=10))
+        impatient, patient = (asyncio.ensure_future(executor.stop()) for _ in range(2))
+        await asyncio.sleep(1)
+        impatient.cancel()
+        await patient
+        assert impatient.cancelled()
         assert now() == 10
 
     run_virtual(main())
@@ -290,6 +306,26 @@ def test_a_call_cancelled_before_its_task_ran_at_all_ends_cancelled() -> None:
 
     run_virtual(main())
     assert backend.at == []
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_call_that_never_stood_in_the_limiters_line_gives_its_place_back(cancelled: bool) -> None:
+    """Because it was cancelled before it began, or because a cache answered it."""
+
+    async def from_cache(call: Calling) -> Response:
+        call.complete(Response(text="kept"), now())
+        return Response(text="kept")
+
+    async def main() -> None:
+        async with free(queue_capacity=1) as executor:
+            call = calling()
+            executor.enqueue(call, from_cache)
+            if cancelled:
+                call.cancel()
+            await (await executor.submit_task(answering()))
+            assert call.cancelled is cancelled
+
+    run_virtual(main())
 
 
 def test_the_deadline_holds_behind_a_full_queue_too() -> None:

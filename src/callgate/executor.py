@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from enum import Enum
 from typing import Any
 
@@ -167,7 +168,7 @@ class Executor:
             self._backlog.cancel_all()
             for calling in list(self._live):
                 calling.cancel()
-        while self._live or self._backlog or self._tasks:
+        while self._live or self._backlog:
             # Never more than one future: whoever ends last sets it.
             if self._idle is None or self._idle.done():
                 self._idle = asyncio.get_running_loop().create_future()
@@ -213,7 +214,7 @@ class Executor:
             raise TypeError("api_call_coroutine is a function that returns a coroutine, not a coroutine")
         self._check_running()
         self.limiter.check_fits(num_api_tokens_needed)
-        if self._wants_room or not self._has_room():
+        if not self._has_room():
             await self._wait_for_room()
         calling = Calling(
             payload,
@@ -236,7 +237,7 @@ class Executor:
             RuntimeError: when the executor is not running.
         """
         self._check_running()
-        if self._backlog or not self._has_room():
+        if not self._has_room():
             calling.mark_queued(asyncio.get_running_loop().time())
             self._backlog.add(calling, service)
         else:
@@ -291,13 +292,9 @@ class Executor:
         task.add_done_callback(lambda done: self._ended(done, calling))
 
     async def _run(self, calling: Calling, service: Service) -> None:
-        try:
+        # The calling holds what it raises; whoever awaits the calling reads it there.
+        with suppress(Exception):
             await service(calling)
-        except asyncio.CancelledError:
-            if not calling.cancel_requested:
-                raise
-        except Exception:  # noqa: S110  the calling holds it; whoever awaits the calling reads it there
-            pass
 
     def _ended(self, task: asyncio.Task[Any], calling: Calling) -> None:
         self._tasks.discard(task)
@@ -333,7 +330,10 @@ class Executor:
             self._check_running()
 
     def _make_room(self) -> None:
-        """A place in the queue is free: the backlog takes it, else whoever has waited longest to submit."""
+        """A place in the queue is free: the backlog takes it, else whoever has waited longest to submit.
+
+        Called whenever one becomes free, so that nobody waits while there is room.
+        """
         while self._has_room() and (waiting := self._backlog.pop()) is not None:
             self._queue(*waiting)
         while self._wants_room and self._has_room():
@@ -343,7 +343,7 @@ class Executor:
                 waiter.set_result(True)
 
     def _tell_idle(self) -> None:
-        drained = not (self._live or self._backlog or self._tasks)
+        drained = not (self._live or self._backlog)
         if drained and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
