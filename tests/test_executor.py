@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
@@ -234,6 +235,25 @@ def test_the_repr_shows_where_it_stands() -> None:
 
 
 # --- callings that are enqueued -------------------------------------------------------------------------
+
+
+def test_an_error_belongs_to_the_calling_and_is_not_logged_as_one_that_nobody_has_seen() -> None:
+    unseen: list[Any] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
+        async with free() as executor:
+            call = calling()
+            executor.enqueue(call, line_of(executor, Scripted(KeyError("k"))))
+            await call
+            await executor.submit_task(raising)
+        gc.collect()
+
+    async def raising() -> None:
+        raise KeyError
+
+    run_virtual(main())
+    assert unseen == []
 
 
 def test_enqueueing_never_waits_and_keeps_the_order_behind_a_full_queue() -> None:
