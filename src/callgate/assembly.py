@@ -67,19 +67,32 @@ class Limits:
     limit_tokens: float | None
     limit_concurrency: int | str | None
 
-    def to_executor(self, *, adaptive: bool) -> Executor:
-        """An executor with these limits; `adaptive`: whether "auto" concurrency means finding it."""
-        concurrency = self.limit_concurrency
-        if isinstance(concurrency, str) and concurrency != "auto":
-            raise ConfigurationError(f'limit_concurrency is a number, "auto" or None, not {concurrency!r}')
+    def to_executor(self, backend: ServiceBackend) -> Executor:
+        """An executor with these limits.
+
+        Concurrency "auto" is what the backend says of itself; an endpoint that says nothing has it found
+        out, and anything else has none.
+
+        Raises:
+            ConfigurationError: when `limit_concurrency` is something else.
+        """
+        concurrency, adaptive = self.limit_concurrency, None
+        if concurrency == "auto":
+            concurrency = getattr(backend, "concurrency", None)
+            if concurrency is None and isinstance(backend, Endpoint):
+                adaptive = AdaptiveConcurrency()
+        if not (concurrency is None or type(concurrency) is int):
+            raise ConfigurationError(
+                f'limit_concurrency is a whole number, "auto" or None, not {concurrency!r}'
+            )
         return Executor(
             queue_capacity=self.queue_capacity,
-            concurrency_limit=concurrency if isinstance(concurrency, int) else None,
+            concurrency_limit=concurrency,
             requests_rate=self.limit_requests,
             requests_period=self.capacity_refresh_time,
             api_tokens_rate=self.limit_tokens,
             api_tokens_period=self.capacity_refresh_time,
-            adaptive=AdaptiveConcurrency() if adaptive and concurrency == "auto" else None,
+            adaptive=adaptive,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -134,7 +147,7 @@ def read_constructor(
         raise ConfigurationError("give an executor or limit_requests/limit_tokens, not both")
     owns_executor = executor is None
     if executor is None:
-        executor = limits.to_executor(adaptive=isinstance(made, Endpoint))
+        executor = limits.to_executor(made)
     return Parts(made, owned, executor, owns_executor, dict(getattr(made, "defaults", {})))
 
 

@@ -52,6 +52,9 @@ class ClaudeCodeEndpoint:
             again = await model.invoke(prompt="And its licence?", session_id=session)
     """
 
+    concurrency = 4
+    """Runs at once, unless the user says otherwise: each is a process of a few hundred megabytes."""
+
     def __init__(
         self,
         *,

@@ -16,7 +16,7 @@ class ServiceBackend(Protocol):
     """Anything with a `name` and a `call` that can be awaited. No base class is needed.
 
     Optional, and used when present: `async close()`, `tags` (a set of str), `circuit_breaker`,
-    `retry_config`.
+    `retry_config`, `timeout` (seconds), `concurrency` (calls at once, unless the user says otherwise).
 
     Example::
 

@@ -1,0 +1,41 @@
+"""How many calls a model makes at once when nobody says, and when somebody does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from callgate import ConfigurationError, Tool, iModel
+from callgate.backends.claude_code import ClaudeCodeEndpoint
+
+
+class Own:
+    """A backend that says how much it bears."""
+
+    name = "own"
+    concurrency = 3
+
+    async def call(self, calling: Any) -> str:
+        return "done"
+
+
+def at_once(**settings: Any) -> int | None:
+    return iModel(**settings).limiter.snapshot().concurrency
+
+
+def test_an_endpoint_has_it_found_out() -> None:
+    assert at_once(provider="openai", api_key="k") == 20, "where finding out begins"
+
+
+@pytest.mark.parametrize(("backend", "bears"), [(ClaudeCodeEndpoint(), 4), (Own(), 3), (Tool(len), None)])
+def test_a_backend_may_say_how_much_it_bears(backend: Any, bears: int | None) -> None:
+    assert at_once(backend=backend) == bears
+    assert at_once(backend=backend, limit_concurrency=7) == 7
+    assert at_once(backend=backend, limit_concurrency=None) is None
+
+
+@pytest.mark.parametrize("wrong", ["automatic", 2.5, True, 0, -1])
+def test_anything_else_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="concurrency"):
+        iModel(provider="openai", api_key="k", limit_concurrency=wrong)
