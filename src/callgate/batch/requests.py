@@ -8,7 +8,8 @@ A record is one JSON object or one line of a table. There are four kinds:
 - with a template, any record that has the template's columns
 
 Beside these, the names in `PARAMETERS` are parameters of the request (but not with a template: there every
-column is data), and everything else travels along to the output.
+column is data), `image` and `images` are put into the message (see `images`; not with a template that names
+them), and everything else travels along to the output.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, NoReturn
 
 import orjson
 
+from callgate.batch.images import COLUMNS as IMAGES, Illustrator
 from callgate.batch.rows import Row, content_key, custom_id_key
 from callgate.batch.template import Template
 from callgate.errors import InputError
@@ -58,6 +60,7 @@ class RequestBuilder:
         needs_model: Whether a row without any model is an error.
         table: Whether the values of numeric parameters are texts, as in CSV.
         source: The input's name, for errors.
+        folder: What the paths of images are relative to.
 
     Example::
 
@@ -66,7 +69,9 @@ class RequestBuilder:
         print(row.request["messages"])
     """
 
-    __slots__ = ("_model", "_needs_model", "_parameters", "_source", "_system", "_table", "_template")
+    __slots__ = (
+        "_illustrator", "_model", "_needs_model", "_parameters", "_source", "_system", "_table", "_template",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -78,6 +83,7 @@ class RequestBuilder:
         needs_model: bool = False,
         table: bool = False,
         source: str = "input",
+        folder: str = "",
     ) -> None:
         self._template = template
         self._system = system
@@ -86,6 +92,7 @@ class RequestBuilder:
         self._needs_model = needs_model and model is None and "model" not in self._parameters
         self._table = table
         self._source = source
+        self._illustrator = Illustrator(folder, source)
 
     def build(self, record: Any, index: int, line: int) -> Row:
         """The row that a record stands for.
@@ -114,6 +121,8 @@ class RequestBuilder:
             request, content, columns = self._from_messages(record, line)
         else:
             request, content, columns = self._from_prompt(record, line)
+        if "image" in record or "images" in record:
+            request, content = self._illustrated(request, content, record, line)
         if self._model is not None:
             request["model"] = self._model
         elif self._needs_model and not request.get("model"):
@@ -205,6 +214,16 @@ class RequestBuilder:
         del request["prompt"]
         request["messages"] = self._messages(prompt, system or self._system)
         return request, content, columns
+
+    def _illustrated(
+        self, request: dict[str, Any], content: dict[str, Any], record: dict[str, Any], line: int
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """With the row's images, which are part of what it asks. A batch line has all it asks in its body."""
+        if "body" in record and self._template is None:
+            return request, content
+        named = () if self._template is None else self._template.columns
+        pictures = {name: record[name] for name in IMAGES if record.get(name) and name not in named}
+        return self._illustrator.illustrate(request, pictures, line), {**content, **pictures}
 
     # -- parts -------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NoReturn, cast
@@ -36,7 +37,7 @@ class Source:
             `.tsv`, `.parquet`) and the compression (`.gz`, `.zst`); standard input is JSONL when its first
             character is "{", else CSV.
         limit: At most so many rows.
-        options: What `RequestBuilder` takes, without `source` and `table`.
+        options: What `RequestBuilder` takes, without `source`, `table` and `folder`.
 
     Raises:
         InputError: when it does not exist or is a directory.
@@ -136,7 +137,8 @@ class Source:
                 yield from self._read_table(stream)
 
     def _builder(self, *, table: bool) -> RequestBuilder:
-        return RequestBuilder(source=self.name, table=table, **self._options)
+        folder = "" if self.path == STDIN else os.path.dirname(self.path)
+        return RequestBuilder(source=self.name, table=table, folder=folder, **self._options)
 
     def _read_json(self, stream: BinaryIO) -> Iterator[list[Row]]:
         build = self._builder(table=False).build

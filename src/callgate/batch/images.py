@@ -1,0 +1,215 @@
+"""Images in rows: a path, an address or a data URL beside the prompt becomes a part of the message.
+
+A file is looked for when its row is read, so that a missing one shows before the first call; it is read only
+when its row is called, in a thread, so that memory holds the images of the rows in flight and no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import stat
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import orjson
+
+from callgate.errors import InputError
+
+__all__ = ["COLUMNS", "Illustrated", "Illustrator", "ImageFile", "image_type", "load_images"]
+
+COLUMNS = ("image", "images")
+"""The columns of a row that hold images: one, or a list of them."""
+
+MOST_BYTES = 20 * 1024 * 1024
+"""The largest image file that is sent. No provider takes larger ones."""
+
+_SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+)
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"mif1", b"msf1"})
+
+
+def image_type(start: bytes) -> str | None:
+    """The media type that the first bytes of a file tell, whatever its name says; None: no image we know.
+
+    >>> image_type(b"GIF89a..."), image_type(b"<svg>")
+    ('image/gif', None)
+    """
+    for signature, kind in _SIGNATURES:
+        if start.startswith(signature):
+            return kind
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "image/webp"
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS:
+        return "image/heic"
+    return None
+
+
+class ImageFile(str):
+    """The path of an image, where its data URL will be once the row is called."""
+
+
+class Illustrated(dict[str, Any]):
+    """A request that names image files; `load` makes it one that can be sent.
+
+    Attributes:
+        source, line: Where its row stands, for errors.
+    """
+
+    __slots__ = ("line", "source")
+
+    def __init__(self, request: Mapping[str, Any], source: str, line: int) -> None:
+        super().__init__(request)
+        self.source = source
+        self.line = line
+
+    async def load(self) -> dict[str, Any]:
+        """A copy in which each file is a data URL; the files are read in a thread, one after another.
+
+        Raises:
+            InputError: naming the row and the file, when one cannot be read or is no image.
+        """
+        messages = [await self._loaded(message) for message in self["messages"]]
+        return {**self, "messages": messages}
+
+    async def _loaded(self, message: dict[str, Any]) -> dict[str, Any]:
+        content = message["content"]
+        if type(content) is not list:
+            return message
+        return {**message, "content": [await self._loaded_part(part) for part in content]}
+
+    async def _loaded_part(self, part: Any) -> Any:
+        image = part.get("image_url") if isinstance(part, dict) else None
+        path = image.get("url") if isinstance(image, dict) else None
+        if not isinstance(path, ImageFile):
+            return part
+        try:
+            return _part(await asyncio.to_thread(_read, path))
+        except (OSError, ValueError) as error:
+            wrong = f"image {str(path)!r}: {_why(error)}"
+            raise InputError(wrong, source=self.source, line=self.line) from None
+
+
+async def load_images(request: dict[str, Any]) -> dict[str, Any]:
+    """The request as it is sent; most have no image files, and come back as they are.
+
+    Raises:
+        InputError: naming the row and the file, when one cannot be read or is no image.
+    """
+    return await request.load() if isinstance(request, Illustrated) else request
+
+
+class Illustrator:
+    """Puts the images of rows into their requests.
+
+    Args:
+        folder: What relative paths are relative to: the folder of the input.
+        source: The input's name, for errors.
+
+    Example::
+
+        illustrator = Illustrator("photos", source="photos/rows.jsonl")
+        request = illustrator.illustrate(request, {"prompt": "What is this?", "image": "cat.png"}, line=1)
+        ready = await load_images(request)
+    """
+
+    __slots__ = ("_folder", "_source")
+
+    def __init__(self, folder: str, source: str) -> None:
+        self._folder = folder
+        self._source = source
+
+    def illustrate(self, request: dict[str, Any], record: Mapping[str, Any], line: int) -> dict[str, Any]:
+        """The request with the record's images behind the text of its last user message.
+
+        Args:
+            request: With `messages`; it is not changed.
+            record: The row: `image` and `images` hold paths, http(s) addresses or data URLs.
+            line: Where the row stands.
+
+        Raises:
+            InputError: naming the row, when an image is not there or none that could be sent.
+        """
+        given: list[Any] = []
+        for name in COLUMNS:
+            if record.get(name):
+                given += self._listed(name, record[name], line)
+        if not given:
+            return request
+        parts = [_part(self._place(image, line)) for image in given]
+        messages = list(request["messages"])
+        users = [index for index, message in enumerate(messages) if message["role"] == "user"]
+        if not users:
+            self._refuse("has an image, but no message of the user to put it in", line)
+        message = messages[users[-1]]
+        content = message.get("content") or []
+        text = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+        messages[users[-1]] = {**message, "content": text + parts}
+        return Illustrated({**request, "messages": messages}, self._source, line)
+
+    def _listed(self, name: str, value: Any, line: int) -> list[Any]:
+        """The images of one column; a table holds a list as JSON."""
+        if isinstance(value, str) and value.lstrip().startswith("["):
+            try:
+                value = orjson.loads(value)
+            except orjson.JSONDecodeError as error:
+                self._refuse(f"{name} is no list: {error.msg}", line)
+        return value if isinstance(value, list) else [value]
+
+    def _place(self, image: Any, line: int) -> str:
+        """The address of one image; a file's path stays one until its row is called."""
+        if not isinstance(image, str) or not image.strip():
+            self._refuse("an image is a path, an https address or a data URL, and not empty", line)
+        place: str = image.strip()
+        scheme = place[:12].lower()
+        if scheme.startswith(("http://", "https://")):
+            return place
+        if scheme.startswith("data:"):
+            if scheme.startswith("data:image/") and ";base64," in place[:100]:
+                return place
+            self._refuse("a data URL of an image begins with data:image/TYPE;base64,", line)
+        if "://" in place[:20]:
+            self._refuse(f"image {place!r}: only http and https addresses can be sent", line)
+        path = os.path.join(self._folder, place)
+        try:
+            _check(os.stat(path))
+        except (OSError, ValueError) as error:
+            hint = "" if path == place else f" (looked for {path})"
+            self._refuse(f"image {place[:200]!r}: {_why(error)}{hint}", line)
+        return ImageFile(path)
+
+    def _refuse(self, what: str, line: int) -> NoReturn:
+        raise InputError(what, source=self._source, line=line) from None
+
+
+def _part(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _check(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("is no file")
+    if found.st_size > MOST_BYTES:
+        raise ValueError(f"has {found.st_size:,} bytes, and more than {MOST_BYTES:,} are not sent")
+
+
+def _read(path: str) -> str:
+    """The data URL of an image file."""
+    with open(path, "rb") as file:
+        _check(os.fstat(file.fileno()))
+        content = file.read()
+    kind = image_type(content[:16])
+    if kind is None:
+        raise ValueError("is no PNG, JPEG, GIF, WebP or HEIC image, whatever its name says")
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
