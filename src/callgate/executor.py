@@ -105,8 +105,8 @@ class Executor:
 
     @property
     def is_running(self) -> bool:
-        """Whether it takes new calls."""
-        return self._state is _State.RUNNING
+        """Whether it takes new calls. It does not when the loop it was started in is closed."""
+        return self._state is _State.RUNNING and self._loop is not None and not self._loop.is_closed()
 
     async def start(self) -> None:
         """Take calls from now on. Starting twice changes nothing; after a stop it starts again.
@@ -301,6 +301,9 @@ class Executor:
         if not calling.done:
             # Cancelled before its first step: no layer has seen it.
             calling.fail(asyncio.CancelledError(), task.get_loop().time())
+        if task.cancelling() and not calling.cancel_requested:
+            # Cancelled from outside: the loop is being shut down, and will not run what is begun now.
+            self._backlog.cancel_all()
         self._live.discard(calling)
         if calling in self._queued:
             self._queued.discard(calling)

@@ -96,7 +96,8 @@ def limit_layer(
         clock: The loop's clock, in seconds.
         account: What a call costs; None: only what the calling itself says.
         pushback: How long the line pauses after a 429; one for each limiter and provider.
-        dispatched: Told of each calling that leaves the line, admitted or refused.
+        dispatched: Told of each calling that leaves the line, admitted or refused; not of one that is
+            cancelled there, which is over altogether.
 
     Raises (in the service):
         DeadlineExceededError: when it cannot be admitted before its deadline.
@@ -137,7 +138,7 @@ def limit_layer(
             return await limiter.acquire(
                 tokens, front=calling.attempts > 0, deadline=calling.deadline, on_head=next_in_line
             )
-        except BaseException:
+        except Exception:
             if dispatched is not None:
                 dispatched(calling)
             raise
