@@ -14,12 +14,13 @@ from typing import Any, Protocol, Self
 
 from pydantic import BaseModel
 
-from callgate.calling import Calling
+from callgate.calling import Calling, RequestStatus
 from callgate.channel import StreamChannel, read_stream
 from callgate.control.snapshot import Bottleneck, LimiterSnapshot
 from callgate.errors import CallCancelledError
 from callgate.executor import Executor
 from callgate.hooks import HookPhase, HookRegistry
+from callgate.layers.answer_schema import AnswerSchema
 from callgate.layers.fallback import Alternative
 from callgate.making import CallingMaker, set_times
 from callgate.pipeline import Service
@@ -115,6 +116,7 @@ class Caller(SyncTwins, ABC):
         poll_timeout: float | None = None,
         poll_interval: float | None = None,
         response_model: type[BaseModel] | None = None,
+        response_schema: Mapping[str, Any] | AnswerSchema | None = None,
         **request: Any,
     ) -> Calling:
         """Make one call and return when it has ended, well or not.
@@ -129,6 +131,8 @@ class Caller(SyncTwins, ABC):
             poll_timeout: Seconds the whole call may take, queueing and retries included.
             poll_interval: Accepted for the documents' sake; nothing polls.
             response_model: A pydantic model the answer must satisfy; see `calling.response.parsed`.
+            response_schema: A JSON schema the answer must satisfy, instead of a model; `parsed` is then plain
+                JSON data.
             request: The request in the one format: `messages`, `temperature`, `tools`, ...
 
         Returns:
@@ -145,9 +149,10 @@ class Caller(SyncTwins, ABC):
                 sdk_method_name,
                 metadata,
                 response_model,
+                response_schema,
             )
             if self.hooks is not None:
-                await self.hooks.run(HookPhase.PreEventCreate, calling)
+                await self._announce(calling)
         set_times(calling, timeout, poll_timeout)
         await self._run(calling)
         return calling
@@ -174,7 +179,7 @@ class Caller(SyncTwins, ABC):
         """
         calling = self._maker.from_keywords({**request, "timeout": timeout})
         if self.hooks is not None:
-            await self.hooks.run(HookPhase.PreEventCreate, calling)
+            await self._announce(calling)
         return calling
 
     async def acompletion(
@@ -233,7 +238,8 @@ class Caller(SyncTwins, ABC):
 
     async def _run(self, calling: Calling) -> None:
         """Send it through the pipeline in this task; what comes of it stands on the calling."""
-        if calling.done:
+        if calling.task is not None or calling.status is not RequestStatus.PENDING:
+            await calling  # somebody has invoked or submitted it already, or it has ended
             return
         service = self._service
         if service is None or self._loop is not asyncio.get_running_loop():
@@ -256,7 +262,20 @@ class Caller(SyncTwins, ABC):
     def _started(self, calling: Calling) -> asyncio.Task[None]:
         """The task in which a stream runs; it holds no error, the calling does."""
         self._ready()
-        return asyncio.get_running_loop().create_task(self._run(calling))
+        return asyncio.get_running_loop().create_task(self._run_announced(calling))
+
+    async def _run_announced(self, calling: Calling) -> None:
+        if self.hooks is not None:
+            await self._announce(calling)
+        await self._run(calling)
+
+    async def _announce(self, calling: Calling) -> None:
+        """Tell the hooks that it has been made; one that raises fails the call, and nothing is sent."""
+        assert self.hooks is not None
+        try:
+            await self.hooks.run(HookPhase.PreEventCreate, calling)
+        except Exception as error:
+            calling.fail(error, asyncio.get_running_loop().time())
 
     def _ready(self) -> Service:
         """The pipeline, made when the first call shows which loop it runs on."""
@@ -289,16 +308,9 @@ class Caller(SyncTwins, ABC):
         return self._inner(calling)
 
     def _with_creation_hooks(self, service: Service) -> Service:
-        hooks = self.hooks
-        assert hooks is not None
-
         async def created(calling: Calling) -> Response:
-            try:
-                await hooks.run(HookPhase.PreEventCreate, calling)
-            except Exception as error:
-                calling.fail(error, asyncio.get_running_loop().time())
-                raise
-            return await service(calling)
+            await self._announce(calling)
+            return calling.response if calling.done else await service(calling)
 
         return created
 

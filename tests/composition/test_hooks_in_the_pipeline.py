@@ -168,3 +168,47 @@ def test_a_hook_sees_the_answer_that_its_caller_gets() -> None:
         assert seen == [calling.response]
 
     run_virtual(main())
+
+
+def test_a_stream_is_seen_to_be_made_as_well() -> None:
+    hooks, seen = watching()
+    model, _ = model_of(Streamed(("Once",), "Once"), model={"hook_registry": hooks})
+
+    async def main() -> None:
+        async for _ in model.invoke_stream(prompt="x"):
+            pass
+        channel = await model.invoke_stream_with_channel(prompt="x")
+        async for _ in channel:
+            pass
+
+    run_virtual(main())
+    assert seen == (BEGUN + ANSWERED) * 2
+
+
+@pytest.mark.parametrize("way", ["invoke", "submit", "create_calling", "stream"])
+def test_a_hook_that_refuses_the_making_of_a_call_fails_it_and_nothing_is_sent(way: str) -> None:
+    refusal = PermissionError("not on Sundays")
+
+    def refuse(event: Calling, **_: Any) -> None:
+        raise refusal
+
+    hooks = HookRegistry({HookPhase.PreEventCreate: refuse})
+    model, backend = model_of("fine", model={"hook_registry": hooks})
+
+    async def main() -> None:
+        if way == "stream":
+            with pytest.raises(PermissionError) as raised:
+                await anext(model.invoke_stream(prompt="x"))
+            assert raised.value is refusal
+            return
+        if way == "invoke":
+            calling = await model.invoke(prompt="x")
+        elif way == "submit":
+            calling = await model.submit(prompt="x")
+        else:
+            calling = await model.invoke(await model.create_calling(prompt="x"))
+        assert calling.error is refusal
+        assert calling.status.value == "failed"
+
+    run_virtual(main())
+    assert backend.at == []
