@@ -633,8 +633,8 @@ def test_a_closed_client_refuses_and_closes_only_what_is_its_own() -> None:
 def test_settings_that_are_none_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="colour"):
         AsyncAPIClient(HOST, colour="red")
-    with pytest.raises(ConfigurationError, match="http2"):
-        AsyncAPIClient(HOST, client=MemoryTransport(), http2=True)
+    with pytest.raises(ConfigurationError, match="verify"):
+        AsyncAPIClient(HOST, client=MemoryTransport(), verify=False)
 
 
 def test_one_client_serves_one_loop_after_the_other() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -26,6 +27,7 @@ KEEP_OPEN = object()
 """Say no more, until the client goes away."""
 
 Step = bytes | float | object
+"""Bytes to send, seconds to wait, or one of the above."""
 
 
 def answer(body: bytes = b"", status: int = 200, **headers: str) -> bytes:
@@ -86,6 +88,8 @@ class WireServer:
             if isinstance(step, bytes):
                 writer.write(step)
                 await writer.drain()
+            elif isinstance(step, float):
+                await asyncio.sleep(step)
             elif step is KEEP_OPEN:
                 await reader.read(1)
                 return False
@@ -101,7 +105,9 @@ class WireServer:
 
 
 @asynccontextmanager
-async def wire_server(answers: Mapping[str, Step | list[Step]]) -> AsyncIterator[WireServer]:
+async def wire_server(
+    answers: Mapping[str, Step | list[Step]], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[WireServer]:
     """A `WireServer` on a free port of 127.0.0.1, in the running loop."""
     wire = WireServer(answers)
     tasks: set[asyncio.Task[None]] = set()
@@ -111,8 +117,8 @@ async def wire_server(answers: Mapping[str, Step | list[Step]]) -> AsyncIterator
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    wire.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
+    wire.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield wire
     finally:

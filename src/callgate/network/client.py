@@ -67,7 +67,7 @@ class AsyncAPIClient:
         params, cookies, follow_redirects: Of every request.
         allow_http: Permit plain HTTP to another machine.
         rng: Where the jitter of retries comes from.
-        client_kwargs: For the `HttpTransport` of its own: `verify`, `http2`, `max_response_bytes`, ...
+        client_kwargs: For the `HttpTransport` of its own: `verify`, `max_response_bytes`, `read_timeout`, ...
 
     Raises:
         ConfigurationError: (a ValueError) an argument that cannot work.

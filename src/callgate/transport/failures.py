@@ -1,60 +1,58 @@
-"""What went wrong below us, in our own words: pyreqwest's errors as callgate's."""
+"""What goes wrong below us, in our own words: these name the host, and never a path, a query or a header."""
 
 from __future__ import annotations
 
-from pyreqwest.exceptions import (
-    BuilderError,
-    ClientClosedError,
-    DetailedPyreqwestError,
-    NetworkError,
-    PyreqwestError,
-    RequestTimeoutError,
-)
+import ssl
 
 from callgate.errors import (
-    APIClientError,
     APIConnectionError,
     APITimeoutError,
-    ConfigurationError,
     ResponseError,
     ResponseTooLargeError,
 )
-from callgate.transport.origin import origin_of
 
-__all__ = ["too_large", "translate"]
-
-# pyreqwest tells the phase of a failure only by the messages of its causes: the class ConnectError covers a
-# refused connection and one that was reset after the request had been sent, and a total timeout raises
-# ConnectTimeoutError whatever it interrupted.
-_WHILE_CONNECTING = "client error (Connect)"
-_CONNECTION_BROKE = "error reading a body from connection"
+__all__ = ["broken", "no_connection", "shut", "too_large", "too_late", "unreadable"]
 
 
-def translate(error: PyreqwestError, url: str) -> APIClientError | ConfigurationError:
-    """Our error for one of pyreqwest's, without what could be a secret in it."""
-    details = error.details if isinstance(error, DetailedPyreqwestError) else None
-    causes = [cause["message"] for cause in (details and details["causes"]) or ()]
-    where, why = origin_of(url), causes[-1] if causes else error.message
-    # The first cause may quote the URL; the innermost one is the system's or the parser's own words.
-    why = error.message if "url (" in why else why
-    unsent = _WHILE_CONNECTING in causes
-    if isinstance(error, BuilderError):
-        return ConfigurationError(f"the request to {where} cannot be sent: {why}")
-    if isinstance(error, RequestTimeoutError):
-        what = "no connection" if unsent else "no complete answer"
-        return APITimeoutError(f"{what} from {where} in time", surely_unsent=unsent)
-    if unsent:
-        return APIConnectionError(f"cannot connect to {where}: {why}", surely_unsent=True)
-    if isinstance(error, ClientClosedError):
-        return APIConnectionError(f"the transport was closed before {where} answered", retryable=False)
-    if not isinstance(error, NetworkError) and _CONNECTION_BROKE not in causes:
-        return ResponseError(f"{where} sent what cannot be read: {why}")
-    return APIConnectionError(f"the connection to {where} broke: {why}")
+def no_connection(origin: str, error: OSError) -> APIConnectionError:
+    """Nothing was sent: refused, no such host, no TLS."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = f"its certificate is not trusted ({error.verify_message})"
+        return APIConnectionError(f"cannot connect to {origin}: {why}", retryable=False, surely_unsent=True)
+    why = error.strerror or str(error) or type(error).__name__
+    return APIConnectionError(f"cannot connect to {origin}: {why}", surely_unsent=True)
 
 
-def too_large(limit: int, url: str) -> ResponseTooLargeError:
+def broken(origin: str, error: Exception | None, *, begun: bool) -> APIConnectionError:
+    """The connection ended in the middle; what was sent may have been received."""
+    why = (
+        (getattr(error, "strerror", None) or str(error)) if error is not None else "closed by the other side"
+    )
+    when = "in the middle of its answer" if begun else "before its answer"
+    return APIConnectionError(f"the connection to {origin} broke {when}: {why}")
+
+
+def shut(origin: str, *, sent: bool = True) -> APIConnectionError:
+    """The transport was closed by its owner, who wants no retry."""
+    return APIConnectionError(
+        f"the transport was closed before {origin} answered", retryable=False, surely_unsent=not sent
+    )
+
+
+def too_late(origin: str, seconds: float, *, connected: bool) -> APITimeoutError:
+    """A limit on time has passed."""
+    what = "no complete answer" if connected else "no connection"
+    return APITimeoutError(f"{what} from {origin} within {seconds:g} s", surely_unsent=not connected)
+
+
+def unreadable(origin: str, why: str) -> ResponseError:
+    """What came is not HTTP, or not what its headers say."""
+    return ResponseError(f"{origin} sent what cannot be read: {why[:200]}")
+
+
+def too_large(limit: int, origin: str) -> ResponseTooLargeError:
     """The decoded answer has passed the cap of `limit` bytes."""
     return ResponseTooLargeError(
-        f"the answer of {origin_of(url)} is larger than {limit:,} bytes once decoded; "
+        f"the answer of {origin} is larger than {limit:,} bytes once decoded; "
         "raise max_response_bytes if that is expected"
     )

@@ -1,29 +1,27 @@
 """HTTP: bytes in, bytes out. No retry, no redirect, no JSON, no status turned into an error.
 
 `Transport` is all that the rest of callgate knows of HTTP, so tests can put an in-memory one in its place.
-`HttpTransport` is the real one, over pyreqwest. Every failure leaves here as one of callgate's own errors,
-which name the host and never the path, the query or a header: any of these may hold a credential.
+`HttpTransport` is the real one: HTTP/1.1 on the event loop itself. Every failure leaves here as one of
+callgate's own errors, which name the host and never the path, the query or a header: any of these may hold a
+credential.
 """
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import PyreqwestError
-from pyreqwest.http import HeaderMap
-from pyreqwest.request import StreamRequest
-from pyreqwest.response import ResponseBodyReader
-
 from callgate.errors import ConfigurationError
-from callgate.transport.failures import too_large, translate
+from callgate.transport.call import Call, Limits
 from callgate.transport.origin import check_base_url, check_headers, origin_of
+from callgate.transport.pool import Pool, Proxies
 
 __all__ = [
     "HttpAnswer",
@@ -117,13 +115,10 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """HTTP/1.1 (or 2) over a connection pool. Follows no redirect, keeps no cookie, raises for no status.
+    """HTTP/1.1 over kept connections. Follows no redirect, keeps no cookie, raises for no status.
 
-    It may be used from several event loops and threads; the connections are made when first needed.
-
-    A call that is cancelled while its body arrives closes its connection. One that is cancelled before the
-    answer has begun is no longer waited for, but pyreqwest keeps its connection until the server answers or
-    `timeout` ends: so give a `timeout`.
+    It may be used from several event loops and threads; each loop has connections of its own, opened when
+    first needed. A call that is cancelled closes its connection at once, wherever it stands.
 
     Args:
         connect_timeout: Seconds for name, TCP and TLS together.
@@ -131,7 +126,6 @@ class HttpTransport:
         max_response_bytes: Cap on one answer, counted after decompression.
         verify: Check certificates against the system's authorities; False: do not check; a path: trust the
             authorities in that PEM file too.
-        http2: Offer HTTP/2. HTTP/1.1 costs less CPU for small answers.
         trust_env: Use the proxies that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name.
 
     Raises:
@@ -151,12 +145,13 @@ class HttpTransport:
     """
 
     __slots__ = (
-        "_builder_settings",
-        "_client",
         "_closed",
-        "connect_timeout",
-        "max_response_bytes",
-        "read_timeout",
+        "_loop",
+        "_make_tls",
+        "_pool",
+        "_pools",
+        "_proxies",
+        "limits",
     )
 
     def __init__(
@@ -166,14 +161,14 @@ class HttpTransport:
         read_timeout: float | None = None,
         max_response_bytes: int = 64 * 1024 * 1024,
         verify: bool | str | Path = True,
-        http2: bool = False,
         trust_env: bool = True,
     ) -> None:
-        self.connect_timeout = connect_timeout
-        self.read_timeout = read_timeout
-        self.max_response_bytes = max_response_bytes
-        self._builder_settings = (verify, http2, trust_env)
-        self._client: Client | None = None
+        self.limits = Limits(connect_timeout, read_timeout, max_response_bytes)
+        self._make_tls = functools.partial(_tls_context, verify if isinstance(verify, bool) else str(verify))
+        self._proxies = (Proxies() or None) if trust_env else None
+        self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pool: Pool | None = None
         self._closed = False
 
     async def send(
@@ -191,23 +186,20 @@ class HttpTransport:
             method, url, headers, body: The request as it goes over the wire.
             timeout: Seconds for the whole exchange.
         """
-        request = self._request(method, url, headers, body, timeout, None)
+        pool = self.pool_of(asyncio.get_running_loop())
+        call = Call(pool, self.limits, method, url, headers, body, timeout)
         try:
-            # Read as a stream although all of it is wanted: only so can the cap stop a bomb as it inflates.
-            async with request as response:
-                read = response.body_reader.read_chunk
-                cap = self.max_response_bytes
-                pieces = []
-                while (chunk := await read()) is not None:
-                    pieces.append(chunk.to_bytes())
-                    cap -= len(chunk)
-                    if cap < 0:
-                        raise too_large(self.max_response_bytes, url)
-                return HttpAnswer(response.status, _headers_of(response.headers), b"".join(pieces))
-        except PyreqwestError as caught:
-            failure = translate(caught, url)
-        # Outside the handler, so that the error does not carry pyreqwest's own, which holds the whole URL.
-        raise failure
+            exchange = await call.run()
+            if exchange.error is not None:
+                raise exchange.error
+        except BaseException:
+            call.give_up()
+            raise
+        call.end()
+        pieces = exchange.pieces
+        return HttpAnswer(
+            exchange.status, exchange.headers, pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        )
 
     def stream(
         self,
@@ -219,146 +211,120 @@ class HttpTransport:
         timeout: float | None = None,
     ) -> AbstractAsyncContextManager[HttpStream]:
         """The answer as it comes, piece by piece; arguments as for `send`."""
-        return _OpenStream(
-            self._request(method, url, headers, body, timeout, 0), url, self.max_response_bytes
-        )
+        pool = self.pool_of(asyncio.get_running_loop())
+        return _OpenStream(Call(pool, self.limits, method, url, headers, body, timeout, streaming=True))
 
     async def close(self) -> None:
         """Close every connection; calls in flight end with APIConnectionError. Idempotent."""
         self._closed = True
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        here = asyncio.get_running_loop()
+        for loop, pool in list(self._pools.items()):
+            if loop is here:
+                await pool.close()
+            elif not loop.is_closed():
+                loop.call_soon_threadsafe(pool.close_now)
 
-    def _request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        timeout: float | None,
-        buffer: int | None,
-    ) -> StreamRequest:
-        client = self._client or self._open()
-        try:
-            builder = client.request(method, url).headers(headers)
-            if body is not None:
-                builder = builder.body_bytes(body)
-            if timeout is not None:
-                builder = builder.timeout(timedelta(seconds=timeout))
-            if buffer is not None:
-                builder = builder.streamed_read_buffer_limit(buffer)
-            return builder.build_streamed()
-        except (ValueError, TypeError) as caught:
-            # ValueErrors of pyreqwest quote the header value, so only the harmless ones are passed on.
-            reason = str(caught) if "header" not in str(caught) else "a header cannot be sent"
-        check_headers(headers)
-        raise ConfigurationError(f"{method} to {origin_of(url)}: {reason}")
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed."""
+        return self._closed
 
-    def _open(self) -> Client:
+    def pool_of(self, loop: asyncio.AbstractEventLoop) -> Pool:
+        """The connections of a loop.
+
+        Raises:
+            RuntimeError: it has been closed.
+        """
+        if loop is self._loop and self._pool is not None and not self._closed:
+            return self._pool
         if self._closed:
             raise RuntimeError("this transport has been closed")
-        verify, http2, trust_env = self._builder_settings
-        builder = (
-            ClientBuilder()
-            .error_for_status(False)
-            # A redirect would carry `x-api-key` along to another host; who wants to follow does so above.
-            .follow_redirects(False)
-            .referer(False)
-            .user_agent("callgate")
-            .http2(http2)
-            .connect_timeout(timedelta(seconds=self.connect_timeout))
-        )
-        if self.read_timeout is not None:
-            builder = builder.read_timeout(timedelta(seconds=self.read_timeout))
-        if not trust_env:
-            builder = builder.no_proxy()
-        if verify is False:
-            builder = builder.danger_accept_invalid_certs(True)
-        elif verify is not True:
-            try:
-                builder = builder.add_root_certificate_pem(Path(verify).read_bytes())
-            except (OSError, ValueError, PyreqwestError) as error:
-                raise ConfigurationError(f"verify={str(verify)!r} is no readable PEM file: {error}") from None
-        self._client = builder.build()
-        return self._client
+        pool = self._pools.get(loop)
+        if pool is None:
+            pool = self._pools[loop] = Pool(loop, self._make_tls, self._proxies, self._forget)
+        self._loop, self._pool = loop, pool
+        return pool
+
+    def _forget(self, pool: Pool) -> None:
+        if self._pools.get(pool.loop) is pool:
+            del self._pools[pool.loop]
+        if self._pool is pool:
+            self._loop = self._pool = None
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "idle" if self._client is None else "open"
-        return f"<HttpTransport {state} max_response_bytes={self.max_response_bytes}>"
+        connections = sum(pool.open for pool in self._pools.values())
+        state = "closed" if self._closed else f"{connections} connections"
+        return f"<HttpTransport {state} max_response_bytes={self.limits.max_response_bytes}>"
 
 
 class _OpenStream:
     """One streamed answer: the context manager and the `HttpStream` in one object."""
 
-    __slots__ = ("_left", "_limit", "_read", "_request", "_url", "headers", "status")
+    __slots__ = ("_call", "_closed")
 
-    def __init__(self, request: StreamRequest, url: str, limit: int) -> None:
-        self._request = request
-        self._url = url
-        self._limit = self._left = limit
-        self._read: ResponseBodyReader | None = None
-        self.status = 0
-        self.headers: dict[str, str] = {}
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._closed = False
+
+    @property
+    def status(self) -> int:
+        return self._call.exchange.status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return self._call.exchange.headers
 
     async def __aenter__(self) -> Self:
         try:
-            response = await self._request.__aenter__()
-        except PyreqwestError as caught:
-            failure = translate(caught, self._url)
-        else:
-            self.status = response.status
-            self.headers = _headers_of(response.headers)
-            self._read = response.body_reader
-            return self
-        raise failure
+            exchange = await self._call.run()
+            if exchange.error is not None and exchange.status == 0:
+                raise exchange.error
+        except BaseException:
+            self._call.give_up()
+            raise
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._read = None
-        await self._request.__aexit__(kind, error, trace)
+        self._closed = True
+        self._call.give_up()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._read is None:
+        if self._closed:
             raise RuntimeError("this stream has been closed; iterate it inside its `async with`")
-        try:
-            chunk = await self._read.read_chunk()
-        except PyreqwestError as caught:
-            failure = translate(caught, self._url)
-        else:
-            if chunk is None:
+        exchange = self._call.exchange
+        while True:
+            if exchange.pieces:
+                piece = exchange.pieces.popleft()
+                exchange.buffered -= len(piece)
+                self._call.read_on()
+                return piece
+            if exchange.error is not None:
+                raise exchange.error
+            if exchange.complete:
                 raise StopAsyncIteration
-            self._left -= len(chunk)
-            if self._left < 0:
-                raise too_large(self._limit, self._url)
-            return chunk.to_bytes()
-        raise failure
+            await self._call.wait(exchange)
 
     async def read(self) -> bytes:
         return b"".join([piece async for piece in self])
 
 
-def _headers_of(headers: HeaderMap) -> dict[str, str]:
-    try:
-        found = headers.dict_multi_value()
-    except ValueError:
-        found = _readable_headers(headers)
-    for name, value in found.items():
-        if type(value) is not str:
-            found[name] = ", ".join(value)
-    return found  # type: ignore[return-value]  # the lists have just been joined
-
-
-def _readable_headers(headers: HeaderMap) -> dict[str, str | list[str]]:
-    """Without those that are not text: pyreqwest cannot give these, and refuses the whole map for one."""
-    readable: dict[str, str | list[str]] = {}
-    for name in headers:
+@functools.lru_cache(maxsize=16)
+def _tls_context(verify: bool | str) -> ssl.SSLContext:
+    """Reading the authorities takes 20 ms, so it is done once for each setting."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    if verify is False:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif verify is not True:
         try:
-            readable[name] = headers.getall(name)
-        except ValueError:
-            continue
-    return readable
+            context.load_verify_locations(verify)
+        except (OSError, ssl.SSLError) as error:
+            why = error.strerror or str(error)
+            raise ConfigurationError(f"verify={verify!r} is no readable PEM file: {why}") from None
+    return context

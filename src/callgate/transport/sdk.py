@@ -28,7 +28,7 @@ from callgate.transport.origin import check_base_url
 
 __all__ = ["SDKAdapter", "SDKStream"]
 
-# The connection's own headers: pyreqwest sets what it needs.
+# The connection's own matters: the transport sets what it needs, and unpacks only what it can.
 _HOP_BY_HOP = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
 
 

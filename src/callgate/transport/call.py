@@ -1,0 +1,179 @@
+"""One request on its way: its connection, and the limits on its time."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from callgate.transport.connection import Connection, Exchange
+from callgate.transport.failures import shut, too_late
+from callgate.transport.pool import Pool
+from callgate.transport.request_head import read_target, request_head
+
+__all__ = ["Call", "Limits"]
+
+# Bodies up to this are sent in one piece with the head: one system call, one packet on the way.
+_JOINED_BYTES: Final = 64 * 1024
+# Doing these twice is doing them once.
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What every call of a transport keeps to; seconds and bytes, None: no limit."""
+
+    connect_timeout: float
+    read_timeout: float | None
+    max_response_bytes: int
+
+
+class Call:
+    """One request on its way: its connection, and the limits on its time."""
+
+    __slots__ = (
+        "_body",
+        "_connection",
+        "_deadline",
+        "_headers",
+        "_limits",
+        "_method",
+        "_pool",
+        "_reused",
+        "_target",
+        "_timeout",
+        "_timer",
+        "exchange",
+    )
+
+    def __init__(
+        self,
+        pool: Pool,
+        limits: Limits,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        timeout: float | None,
+        *,
+        streaming: bool = False,
+    ) -> None:
+        self._pool = pool
+        self._limits = limits
+        self._method = method
+        self._target = target = read_target(url)
+        self._headers = headers
+        self._body = body
+        self._timeout = timeout
+        self._deadline = None if timeout is None else pool.clock() + timeout
+        self._connection: Connection | None = None
+        self._reused = False
+        self._timer: asyncio.TimerHandle | None = None
+        self.exchange = Exchange(method, target.origin, limits.max_response_bytes, streaming=streaming)
+
+    async def run(self) -> Exchange:
+        """Send it, and wait for the answer: all of it, or its head when it is a stream.
+
+        What came of it, good or bad, is in the exchange.
+        """
+        exchange = await self._begin(self._pool.idle_connection(self._target))
+        while True:
+            while not (exchange.complete or exchange.error or (exchange.streaming and exchange.status)):
+                await self.wait(exchange)
+            if not (exchange.unanswered and self._reused and self._method in _IDEMPOTENT):
+                return exchange
+            # The server closed the connection while it was idle, and the news crossed our request.
+            self.exchange = Exchange(
+                self._method, exchange.origin, exchange.limit, streaming=exchange.streaming
+            )
+            exchange = await self._begin(None)
+
+    async def wait(self, exchange: Exchange) -> None:
+        """Until something has come, or the end."""
+        exchange.waiter = waiter = self._pool.loop.create_future()
+        try:
+            await waiter
+        finally:
+            exchange.waiter = None
+
+    async def _begin(self, connection: Connection | None) -> Exchange:
+        head = request_head(
+            self._method, self._target, self._headers, self._body, proxied=self._pool.proxied(self._target)
+        )
+        self._reused = connection is not None
+        if connection is None:
+            connection = await self._connect()
+        self._connection = connection
+        body = self._body
+        if body is None:
+            connection.begin(self.exchange, head)
+        elif len(body) <= _JOINED_BYTES:
+            connection.begin(self.exchange, head + body)
+        else:
+            connection.begin(self.exchange, head, body)
+        if self._timer is None:
+            self._set_timer()
+        return self.exchange
+
+    async def _connect(self) -> Connection:
+        pool, seconds = self._pool, self._limits.connect_timeout
+        if self._deadline is not None:
+            seconds = max(0.0, min(seconds, self._deadline - pool.clock()))
+        connection = await pool.connect(self._target, seconds)
+        if pool.closed:
+            connection.abort()
+            raise shut(self.exchange.origin, sent=False)
+        return connection
+
+    def end(self) -> None:
+        """It is over; its connection has gone back or been closed already."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._connection = None
+
+    def give_up(self) -> None:
+        """Nobody wants the rest."""
+        connection = self._connection
+        self.end()
+        if connection is not None:
+            connection.abandon(self.exchange)
+
+    def read_on(self) -> None:
+        """Who reads has caught up."""
+        if self._connection is not None:
+            self._connection.resume(self.exchange)
+
+    def _set_timer(self) -> None:
+        if self._deadline is not None or self._limits.read_timeout is not None:
+            self.exchange.last_byte = self._pool.clock()
+            self._timer = self._pool.loop.call_at(self._next_limit()[0], self._on_time)
+
+    def _on_time(self) -> None:
+        """A limit may have passed, or bytes have come meanwhile and moved it."""
+        self._timer = None
+        exchange = self.exchange
+        if exchange.complete or exchange.error is not None:
+            return
+        due, seconds = self._next_limit()
+        if self._pool.clock() < due:
+            self._timer = self._pool.loop.call_at(due, self._on_time)
+            return
+        exchange.fail(too_late(exchange.origin, seconds, connected=True))
+        if self._connection is not None:
+            self._connection.abandon(exchange)
+
+    def _next_limit(self) -> tuple[float, float]:
+        """When the next limit passes unless something comes, and how many seconds it allows."""
+        due, seconds = math.inf, math.inf
+        read_timeout = self._limits.read_timeout
+        if read_timeout is not None:
+            exchange = self.exchange
+            # While the other side is made to wait for a slow reader, its silence is our doing.
+            heard = self._pool.clock() if exchange.streaming and exchange.pieces else exchange.last_byte
+            due, seconds = heard + read_timeout, read_timeout
+        if self._deadline is not None and self._timeout is not None and self._deadline < due:
+            due, seconds = self._deadline, self._timeout
+        return due, seconds

@@ -1,0 +1,311 @@
+"""One HTTP/1.1 connection, and one exchange on it at a time.
+
+The parser (llhttp, by httptools) calls back into the connection, in the event loop itself: no thread and no
+task stands between the socket and who waits. An exchange that is given up closes its connection at once: the
+other side then stops working for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import httptools
+
+from callgate.errors import APIClientError, APIConnectionError, ResponseError
+from callgate.transport.content_coding import Inflater, make_inflater
+from callgate.transport.failures import broken, shut, too_large, unreadable
+
+__all__ = ["Connection", "Exchange"]
+
+_MOST_HEAD_BYTES: Final = 256 * 1024
+# More than this unread in a stream, and the other side is made to wait.
+_HIGH_WATER: Final = 256 * 1024
+_LOW_WATER: Final = 64 * 1024
+_POLL: Final = getattr(select, "poll", None)  # Windows has none
+_BODILESS: Final = frozenset({204, 304})
+
+
+class Exchange:
+    """What has come of one answer so far."""
+
+    __slots__ = (
+        "buffered",
+        "complete",
+        "error",
+        "headers",
+        "inflater",
+        "last_byte",
+        "left",
+        "limit",
+        "method",
+        "origin",
+        "pieces",
+        "status",
+        "streaming",
+        "unanswered",
+        "waiter",
+    )
+
+    def __init__(self, method: str, origin: str, limit: int, *, streaming: bool) -> None:
+        self.method = method
+        self.origin = origin
+        """As errors show it."""
+        self.limit = self.left = limit
+        self.streaming = streaming
+        self.status = 0
+        """0 until the head has come."""
+        self.headers: dict[str, str] = {}
+        self.pieces: deque[bytes] = deque()
+        self.buffered = 0
+        self.inflater: Inflater | None = None
+        self.complete = False
+        self.unanswered = False
+        """The connection was lost before a single byte of the answer."""
+        self.error: APIClientError | None = None
+        self.last_byte = 0.0
+        """In seconds of the loop's clock; kept for streams and for who wants to know."""
+        self.waiter: asyncio.Future[None] | None = None
+
+    def wake(self) -> None:
+        """Let who waits look again."""
+        waiter = self.waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def fail(self, error: APIClientError) -> None:
+        """End badly; the first error stays."""
+        if self.error is None and not self.complete:
+            self.error = error
+        self.wake()
+
+
+class Connection(asyncio.Protocol):
+    """One connection to one origin.
+
+    Args:
+        key: Whom it leads to; exchanges with the same key may follow one another on it.
+        released: Called with it when it is free for another exchange.
+        lost: Called with it when it is closed.
+        clock: The loop's.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_exchange",
+        "_head_bytes",
+        "_headers",
+        "_lost",
+        "_parser",
+        "_paused",
+        "_released",
+        "_spoilt",
+        "_transport",
+        "_until_close",
+        "idle_since",
+        "key",
+    )
+
+    def __init__(
+        self,
+        key: tuple[bool, str, int],
+        released: Callable[[Connection], None],
+        lost: Callable[[Connection], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.key = key
+        self._released = released
+        self._lost = lost
+        self._clock = clock
+        self._transport: Any = None
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._exchange: Exchange | None = None
+        self._headers: dict[str, str] = {}
+        self._head_bytes = 0
+        self._until_close = False
+        self._paused = False
+        self._spoilt = False  # it must not serve another exchange
+        self.idle_since = 0.0
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can take an exchange."""
+        return not self._spoilt and self._exchange is None and not self._transport.is_closing()
+
+    def has_news(self) -> bool:
+        """Whether the other side has said something that the loop has not read yet: that it is closing."""
+        if _POLL is None:
+            return False
+        poll = _POLL()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def begin(self, exchange: Exchange, *request: bytes) -> None:
+        """Send a request; its answer goes into `exchange`."""
+        self._exchange = exchange
+        self._head_bytes = 0
+        for part in request:
+            self._transport.write(part)
+
+    def resume(self, exchange: Exchange) -> None:
+        """Who reads the stream has caught up, as far as it has."""
+        if self._paused and exchange is self._exchange and exchange.buffered <= _LOW_WATER:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def abandon(self, exchange: Exchange) -> None:
+        """Close at once if this exchange is still under way here."""
+        if exchange is self._exchange:
+            self._exchange = None
+            self.abort()
+
+    def shut(self) -> None:
+        """Close at once, because the whole transport is being closed."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.fail(shut(exchange.origin))
+        self.abort()
+
+    def abort(self) -> None:
+        """Close at once; nobody waits for what else may come."""
+        self._spoilt = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- what the event loop tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None:  # nobody has asked
+            self.abort()
+            return
+        exchange.last_byte = self._clock()
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            exchange.fail(unreadable(exchange.origin, "an upgrade that was not asked for"))
+        except httptools.HttpParserError as error:
+            exchange.fail(unreadable(exchange.origin, str(error)))
+        if exchange.status == 0:
+            self._head_bytes += len(data)
+            if self._head_bytes > _MOST_HEAD_BYTES:
+                exchange.fail(unreadable(exchange.origin, "headers without end"))
+        if exchange.error is not None:
+            self._exchange = None
+            self.abort()
+        elif exchange.streaming and not exchange.complete:
+            if exchange.buffered > _HIGH_WATER and not self._paused:
+                self._paused = True
+                self._transport.pause_reading()
+            exchange.wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._spoilt = True
+        exchange = self._exchange
+        if exchange is not None:
+            if self._until_close and exc is None:
+                self._finish(exchange)
+            else:
+                exchange.unanswered = exchange.error is None and self._head_bytes == 0 and not exchange.status
+                exchange.fail(broken(exchange.origin, exc, begun=exchange.status != 0))
+                self._exchange = None
+        self._lost(self)
+
+    # -- what the parser tells
+
+    def on_message_begin(self) -> None:
+        if self._exchange is None or self._exchange.complete:
+            self._spoilt = True  # an answer to no request
+        self._headers = {}
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
+        headers = self._headers
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+
+    def on_headers_complete(self) -> None:
+        exchange = self._exchange
+        status = self._parser.get_status_code()
+        if exchange is None or status < 200 or exchange.complete:
+            return  # 100, 103: news before the answer
+        headers = self._headers
+        length, coding = headers.get("content-length"), headers.get("content-encoding")
+        self._until_close = length is None and "chunked" not in headers.get("transfer-encoding", "").lower()
+        if coding is not None:
+            try:
+                exchange.inflater = make_inflater(coding)
+            except ValueError as error:
+                self._fail(unreadable(exchange.origin, str(error)))
+                return
+            if exchange.inflater is not None:
+                del headers["content-encoding"]
+                headers.pop("content-length", None)
+        elif length is not None and exchange.method != "HEAD" and _number(length) > exchange.limit:
+            self._fail(too_large(exchange.limit, exchange.origin))
+            return
+        exchange.headers = headers
+        exchange.status = status
+        if exchange.method == "HEAD":
+            # The parser cannot know, and would wait for the body that the headers describe.
+            self._spoilt = True
+            self._finish(exchange)
+
+    def on_body(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None or exchange.error is not None or exchange.complete:
+            return
+        if exchange.inflater is not None:
+            try:
+                data = exchange.inflater.feed(data, exchange.left)
+            except ValueError as error:
+                self._fail(unreadable(exchange.origin, str(error)))
+                return
+        size = len(data)
+        exchange.left -= size
+        if exchange.left < 0:
+            self._fail(too_large(exchange.limit, exchange.origin))
+            return
+        exchange.pieces.append(data)
+        exchange.buffered += size
+
+    def on_message_complete(self) -> None:
+        exchange = self._exchange
+        if exchange is None or exchange.status == 0 or exchange.error is not None:
+            return
+        if not self._parser.should_keep_alive():
+            self._spoilt = True
+        self._finish(exchange)
+
+    def _finish(self, exchange: Exchange) -> None:
+        if exchange.inflater is not None and exchange.method != "HEAD" and exchange.status not in _BODILESS:
+            try:
+                exchange.inflater.finish()
+            except ValueError as error:
+                self._fail(unreadable(exchange.origin, str(error)))
+                return
+        self._exchange = None
+        self._until_close = False
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        exchange.complete = True
+        exchange.wake()
+        if self._spoilt:
+            self._transport.abort()
+        else:
+            self._released(self)
+
+    def _fail(self, error: ResponseError | APIConnectionError) -> None:
+        if self._exchange is not None:
+            self._exchange.fail(error)
+
+
+def _number(text: str) -> int:
+    """A Content-Length; 0 when it is none, which the parser then complains of itself."""
+    return int(text) if text.isdecimal() and len(text) < 20 else 0

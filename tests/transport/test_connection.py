@@ -1,0 +1,328 @@
+"""One connection, fed by hand: answers in pieces of every size, and what must not follow an answer."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import zlib
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from callgate.errors import APIClientError, APIConnectionError, ResponseError, ResponseTooLargeError
+from callgate.transport.connection import Connection, Exchange
+
+HELLO = b"hello, world"
+
+
+class Socket:
+    """Stands where the event loop's transport stands."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+        self.closed = False
+        self.reading = True
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+
+class Line:
+    """A connection, its socket, and who was told that it is free or lost."""
+
+    def __init__(self) -> None:
+        self.socket = Socket()
+        self.released = 0
+        self.lost = 0
+        self.connection = Connection((False, "h", 80), self._release, self._lose, lambda: 7.0)
+        self.connection.connection_made(self.socket)  # type: ignore[arg-type]
+
+    def _release(self, _: Connection) -> None:
+        self.released += 1
+
+    def _lose(self, _: Connection) -> None:
+        self.lost += 1
+
+    def begin(self, method: str = "GET", limit: int = 1 << 20, streaming: bool = False) -> Exchange:
+        exchange = Exchange(method, "http://h:80", limit, streaming=streaming)
+        self.connection.begin(exchange, b"request")
+        return exchange
+
+    def feed(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            if not self.socket.closed:
+                self.connection.data_received(piece)
+
+    def end(self, error: Exception | None = None) -> None:
+        self.connection.connection_lost(error)
+
+
+def body_of(exchange: Exchange) -> bytes:
+    assert exchange.complete, exchange.error
+    return b"".join(exchange.pieces)
+
+
+def packed(body: bytes, coding: str) -> bytes:
+    head = f"HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def chunked(*chunks: bytes, trailer: bytes = b"") -> bytes:
+    lines = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + lines + b"0\r\n" + trailer + b"\r\n"
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
+
+
+WHOLE: dict[str, bytes] = {
+    "length": b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n" + HELLO,
+    "chunked": chunked(b"hello", b", ", b"world"),
+    "chunked with a trailer": chunked(HELLO, trailer=b"x-checksum: 1\r\n"),
+    "gzip": packed(gzip.compress(HELLO), "gzip"),
+    "gzip in two members": packed(gzip.compress(HELLO[:5]) + gzip.compress(HELLO[5:]), "gzip"),
+    "deflate": packed(zlib.compress(HELLO), "deflate"),
+    "bare deflate": packed(raw_deflate(HELLO), "deflate"),
+    "identity": packed(HELLO, "identity"),
+    "news before it": b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+    b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n" + HELLO,
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_an_answer_is_the_same_in_pieces_of_every_size(kind: str, size: int) -> None:
+    line, raw = Line(), WHOLE[kind]
+    for _ in range(3):  # and the connection serves the next request
+        exchange = line.begin()
+        line.feed(*(raw[at : at + size] for at in range(0, len(raw), size)))
+        assert body_of(exchange) == HELLO
+        assert exchange.status == 200
+        assert "link" not in exchange.headers
+        assert line.connection.usable
+    assert line.released == 3
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    body=st.binary(max_size=300),
+    form=st.sampled_from(["length", "chunked", "gzip", "deflate"]),
+    seed=st.integers(0, 2**32),
+)
+def test_any_body_in_any_form_comes_out_as_it_went_in(body: bytes, form: str, seed: int) -> None:
+    rng = random.Random(seed)
+    if form == "length":
+        raw = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    elif form == "chunked":
+        cuts = sorted(rng.randint(0, len(body)) for _ in range(4))
+        pieces = [body[a:b] for a, b in zip([0, *cuts], [*cuts, len(body)], strict=True)]
+        raw = chunked(*(piece for piece in pieces if piece))
+    else:
+        raw = packed(gzip.compress(body) if form == "gzip" else zlib.compress(body), form)
+    line = Line()
+    exchange = line.begin()
+    at = 0
+    while at < len(raw):
+        step = rng.randint(1, 40)
+        line.feed(raw[at : at + step])
+        at += step
+    assert body_of(exchange) == body
+
+
+def test_names_of_headers_are_lower_case_and_repeated_ones_joined() -> None:
+    line = Line()
+    exchange = line.begin()
+    line.feed(
+        b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nX-A:  b \r\nset-cookie: b=2\r\ncontent-length: 0\r\n\r\n"
+    )
+    assert exchange.headers == {"set-cookie": "a=1, b=2", "x-a": "b", "content-length": "0"}
+
+
+def test_an_unpacked_answer_does_not_claim_to_be_packed() -> None:
+    line = Line()
+    exchange = line.begin()
+    line.feed(WHOLE["gzip"])
+    assert exchange.headers == {}
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_without_a_body_ends_with_its_head(status: int) -> None:
+    line = Line()
+    exchange = line.begin()
+    line.feed(b"HTTP/1.1 %d -\r\ncontent-encoding: gzip\r\n\r\n" % status)
+    assert body_of(exchange) == b""
+    assert line.connection.usable
+
+
+def test_the_answer_to_a_head_request_has_none_whatever_its_headers_say() -> None:
+    line = Line()
+    exchange = line.begin("HEAD", limit=10)
+    line.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n")
+    assert body_of(exchange) == b""
+    assert exchange.headers["content-length"] == "5000"
+    assert line.socket.closed  # the parser cannot go on from here
+
+
+def test_a_body_without_a_length_ends_with_the_connection() -> None:
+    line = Line()
+    exchange = line.begin()
+    line.feed(b"HTTP/1.1 200 OK\r\n\r\nhello")
+    assert not exchange.complete
+    line.end()
+    assert body_of(exchange) == b"hello"
+    assert (line.released, line.lost) == (0, 1)
+
+
+def test_a_body_without_a_length_that_breaks_off_is_not_taken_for_whole() -> None:
+    line = Line()
+    exchange = line.begin()
+    line.feed(b"HTTP/1.1 200 OK\r\n\r\nhello")
+    line.end(ConnectionResetError(104, "Connection reset by peer"))
+    assert isinstance(exchange.error, APIConnectionError)
+
+
+@pytest.mark.parametrize("last", [b"Connection: close\r\n", None])
+def test_a_connection_that_will_be_closed_serves_nobody_else(last: bytes | None) -> None:
+    line = Line()
+    line.begin()
+    version = b"1.1" if last else b"1.0"
+    line.feed(b"HTTP/%b 200 OK\r\n%bcontent-length: 2\r\n\r\nhi" % (version, last or b""))
+    assert line.socket.closed
+    assert line.released == 0
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstale", b"\x00garbage"],
+    ids=["another answer", "garbage"],
+)
+def test_what_follows_an_answer_unasked_never_reaches_the_next_request(extra: bytes) -> None:
+    """Else a service that answers twice would answer one caller with what is another's."""
+    line = Line()
+    first = line.begin()
+    line.feed(WHOLE["length"] + extra)  # in one piece with the answer
+    assert first.complete or first.error is not None
+    assert not line.connection.usable
+    line = Line()
+    line.begin()
+    line.feed(WHOLE["length"], extra)  # while it is idle
+    assert line.socket.closed
+    assert not line.connection.usable
+
+
+NO_ANSWER: dict[str, bytes] = {
+    "another protocol": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "a status that is no number": b"HTTP/1.1 abc OK\r\n\r\n",
+    "a negative length": b"HTTP/1.1 200 OK\r\ncontent-length: -5\r\n\r\n",
+    "two lengths": b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello",
+    "no size of a chunk": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+    "an upgrade": b"HTTP/1.1 101 Switching\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+    "one header without end": b"HTTP/1.1 200 OK\r\n" + b"x-a: %b\r\n" % (b"a" * 300_000),
+    "headers without end": b"HTTP/1.1 200 OK\r\n" + b"x-a: aaaaaaaaaa\r\n" * 30_000,
+    "no gzip": packed(b"not packed", "gzip"),
+    "no deflate": packed(b"not packed", "deflate"),
+    "gzip cut off": packed(gzip.compress(HELLO)[:-6], "gzip"),
+    "a coding nobody asked for": packed(b"x", "zstd"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_ANSWER)
+def test_what_is_no_answer_is_refused_and_closes_the_connection(kind: str) -> None:
+    raw = NO_ANSWER[kind]
+    for pieces in ([raw], [raw[at : at + 1000] for at in range(0, len(raw), 1000)]):
+        line = Line()
+        exchange = line.begin()
+        line.feed(*pieces)
+        assert isinstance(exchange.error, ResponseError)
+        assert not exchange.complete
+        assert line.socket.closed
+        assert len(str(exchange.error)) < 400
+
+
+@pytest.mark.parametrize("kind", ["length", "chunked", "gzip", "deflate"])
+def test_the_cap_counts_what_comes_out(kind: str) -> None:
+    line = Line()
+    assert body_of_capped(line, WHOLE[kind], len(HELLO)) == HELLO
+    line = Line()
+    exchange = line.begin(limit=len(HELLO) - 1)
+    line.feed(WHOLE[kind])
+    assert isinstance(exchange.error, ResponseTooLargeError)
+    assert line.socket.closed
+
+
+def body_of_capped(line: Line, raw: bytes, limit: int) -> bytes:
+    exchange = line.begin(limit=limit)
+    line.feed(raw)
+    return body_of(exchange)
+
+
+def test_a_body_that_says_it_is_too_large_is_not_waited_for() -> None:
+    line = Line()
+    exchange = line.begin(limit=1000)
+    line.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 1001\r\n\r\n")
+    assert isinstance(exchange.error, ResponseTooLargeError)
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\nhel"], ids=["before", "in the middle"]
+)
+def test_a_connection_that_is_lost_tells_who_waits(begun: bytes) -> None:
+    for error in (None, ConnectionResetError(104, "Connection reset by peer")):
+        line = Line()
+        exchange = line.begin()
+        if begun:
+            line.feed(begun)
+        line.end(error)
+        assert isinstance(exchange.error, APIConnectionError)
+        assert not exchange.error.surely_unsent
+        assert ("middle" in str(exchange.error)) == bool(begun)
+
+
+def test_a_stream_that_is_not_read_makes_the_other_side_wait() -> None:
+    line = Line()
+    exchange = line.begin(limit=1 << 30, streaming=True)
+    line.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\n")
+    while line.socket.reading:
+        line.feed(b"x" * 50_000)
+    assert exchange.buffered < 400_000
+    while not line.socket.reading:
+        piece = exchange.pieces.popleft()
+        exchange.buffered -= len(piece)
+        line.connection.resume(exchange)
+    assert 0 < exchange.buffered < 100_000
+
+
+def test_an_exchange_that_is_given_up_closes_only_its_own_connection() -> None:
+    line = Line()
+    first = line.begin()
+    line.feed(WHOLE["length"])
+    second = line.begin()
+    line.connection.abandon(first)  # it is over, and the connection another's
+    assert not line.socket.closed
+    line.connection.abandon(second)
+    assert line.socket.closed
+
+
+def test_shutting_tells_who_waits_that_no_retry_is_wanted() -> None:
+    line = Line()
+    exchange = line.begin()
+    line.connection.shut()
+    line.end()
+    error: Any = exchange.error
+    assert isinstance(error, APIClientError)
+    assert not error.retryable
