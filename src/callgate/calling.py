@@ -132,7 +132,7 @@ class Calling:
         """The encoded request, kept for the next attempt by the backend that made it."""
         self.pricer: Callable[[Usage, Calling], Cost | None] | None = None
         self.answer_type: Any = None
-        """The pydantic model that the answer must satisfy; None: any text will do."""
+        """The pydantic model or `AnswerSchema` that the answer must satisfy; None: any text will do."""
         self.spent: Usage | None = None
         """Tokens of answers that were paid but not returned (they did not fit the schema)."""
         self.spent_cost: Cost | None = None

@@ -10,7 +10,9 @@ from pydantic import BaseModel
 
 from callgate.backends.service import ServiceBackend
 from callgate.calling import Calling
-from callgate.layers.structure import answer_format
+from callgate.errors import ConfigurationError
+from callgate.layers.answer_schema import AnswerSchema, to_answer_schema
+from callgate.layers.structure import AnswerType, answer_format
 from callgate.response import Cost, Usage
 
 __all__ = ["CallingMaker", "set_times"]
@@ -24,6 +26,7 @@ _FACTS = (
     "sdk_method_name",
     "metadata",
     "response_model",
+    "response_schema",
 )
 
 Pricer = Callable[[Usage, Calling], Cost | None]
@@ -55,11 +58,12 @@ class CallingMaker:
         sdk_method_name: str | None = None,
         metadata: dict[str, Any] | None = None,
         response_model: type[BaseModel] | None = None,
+        response_schema: Mapping[str, Any] | AnswerSchema | None = None,
     ) -> Calling:
         """A calling, within a running loop; the arguments are those of `iModel.invoke`.
 
         Raises:
-            ConfigurationError: (a ValueError) when `response_model` cannot be asked for.
+            ConfigurationError: (a ValueError) when `response_model` or `response_schema` cannot be asked for.
         """
         if request_payload is not None:
             request = {**request_payload, **request}
@@ -75,9 +79,9 @@ class CallingMaker:
         )
         calling.request = request
         calling.pricer = self._pricer
-        if response_model is not None:
-            calling.answer_type = response_model
-            asked = {"response_format": answer_format(response_model)}
+        if response_model is not None or response_schema is not None:
+            calling.answer_type, form = _answer_type(response_model, response_schema)
+            asked = {"response_format": form}
             calling.payload = {**asked, **calling.payload}
             calling.request = {**asked, **request}
         return calling
@@ -102,6 +106,19 @@ class CallingMaker:
         calling.wire = None
         calling.pricer = self._pricer
         calling.http_method = calling.http_path = calling.sdk_method_name = None
+
+
+def _answer_type(
+    model: type[BaseModel] | None, schema: Mapping[str, Any] | AnswerSchema | None
+) -> tuple[AnswerType, Mapping[str, Any]]:
+    """What the answer must satisfy, and how it is asked for."""
+    if schema is None:
+        assert model is not None  # one of the two was given
+        return model, answer_format(model)
+    if model is not None:
+        raise ConfigurationError("give response_model or response_schema, not both")
+    compiled = to_answer_schema(schema)
+    return compiled, compiled.format
 
 
 def set_times(calling: Calling, timeout: float | None, poll_timeout: float | None) -> None:

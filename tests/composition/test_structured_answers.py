@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from callgate.cache.memory import MemoryCache
-from callgate.errors import InvalidAnswerError, ServerError
+from callgate.errors import ConfigurationError, InvalidAnswerError, ServerError
 from callgate.response import Response, Usage
 from callgate.testing.clock import run_virtual
 from tests.composition.harness import model_of, nothing_is_left, used
@@ -108,3 +108,32 @@ def test_asks_answered_by_the_cache_are_not_paid_again() -> None:
 
     run_virtual(main())
     assert len(backend.at) == 2
+
+
+SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+
+
+def test_a_json_schema_stands_in_for_a_model_class() -> None:
+    model, backend = model_of(said("no"), said('{"name": "Mars"}'))
+
+    async def main() -> None:
+        calling = await model.invoke(model="m", messages=MESSAGES, response_schema=SCHEMA)
+        assert calling.response.parsed == {"name": "Mars"}
+        submitted = await model.submit(model="m", messages=MESSAGES, response_schema=SCHEMA)
+        assert submitted.response.parsed == {"name": "Mars"}
+
+    run_virtual(main())
+    assert backend.payloads[0]["response_format"]["json_schema"]["strict"] is True
+
+
+def test_a_bad_schema_is_told_before_anything_is_sent() -> None:
+    model, backend = model_of(said("no"))
+
+    async def main() -> None:
+        with pytest.raises(ConfigurationError, match="no JSON schema"):
+            await model.invoke(messages=MESSAGES, response_schema={"type": "objct"})
+        with pytest.raises(ConfigurationError, match="not both"):
+            await model.invoke(messages=MESSAGES, response_schema=SCHEMA, response_model=Planet)
+
+    run_virtual(main())
+    assert backend.at == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Awaitable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -12,13 +11,14 @@ from pydantic import BaseModel, ValidationError
 
 from callgate.calling import Calling
 from callgate.errors import ConfigurationError, InvalidAnswerError
+from callgate.layers.answer_schema import AnswerSchema, MisfitError, schema_name
 from callgate.pipeline import Layer, Service
 from callgate.providers.strict_schema import strict_schema
 from callgate.response import Response
 
-__all__ = ["answer_format", "find_json", "structure_layer"]
+__all__ = ["AnswerType", "answer_format", "find_json", "structure_layer"]
 
-_UNFIT_FOR_NAME = re.compile(r"[^a-zA-Z0-9_-]+")
+AnswerType = type[BaseModel] | AnswerSchema
 _MOST_CANDIDATES = 100
 _MOST_PROBLEMS = 10
 _decoder = json.JSONDecoder()
@@ -49,7 +49,7 @@ def answer_format(answer_type: type[BaseModel]) -> Mapping[str, Any]:
             f"response_model {answer_type.__name__} is of type {schema['type']}; providers answer with"
             " objects, so wrap it in a model with one field"
         )
-    name = _UNFIT_FOR_NAME.sub("_", answer_type.__name__)[:64]
+    name = schema_name(answer_type.__name__)
     closed = strict_schema(schema)
     if closed is None:
         return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
@@ -90,10 +90,10 @@ def structure_layer(max_asks: int = 3) -> Layer:
     def wrap(call: Service) -> Service:
         def structured(calling: Calling) -> Awaitable[Response]:
             # Most calls want plain text, and are spared a coroutine.
-            answer_type: type[BaseModel] | None = calling.answer_type
+            answer_type: AnswerType | None = calling.answer_type
             return call(calling) if answer_type is None else fitting(calling, answer_type)
 
-        async def fitting(calling: Calling, answer_type: type[BaseModel]) -> Response:
+        async def fitting(calling: Calling, answer_type: AnswerType) -> Response:
             asked = calling.payload
             ask = 0
             while True:
@@ -103,7 +103,7 @@ def structure_layer(max_asks: int = 3) -> Layer:
                     return response
                 try:
                     response.parsed = _validated(response.text, answer_type)
-                except ValidationError as error:
+                except MisfitError as error:
                     if response.usage is not None and not calling.cached:
                         calling.spend(response.usage)
                     hopeless = calling.delivered or response.finish_reason in ("length", "content_filter")
@@ -120,21 +120,34 @@ def structure_layer(max_asks: int = 3) -> Layer:
     return wrap
 
 
-def _validated(text: str, answer_type: type[BaseModel]) -> BaseModel:
+def _validated(text: str, answer_type: AnswerType) -> Any:
     """The first JSON in the text that fits.
 
     Raises:
-        ValidationError: of the first JSON in it, or of the text itself when there is none.
+        MisfitError: of the first JSON in it, or of the text itself when there is none.
     """
-    first: ValidationError | None = None
+    first: MisfitError | None = None
     for candidate in find_json(text):
         try:
-            return answer_type.model_validate_json(candidate)
-        except ValidationError as error:
+            return _read(candidate, answer_type)
+        except MisfitError as error:
             first = first or error
     if first is not None:
         raise first
-    return answer_type.model_validate_json(text)
+    return _read(text, answer_type)
+
+
+def _read(text: str, answer_type: AnswerType) -> Any:
+    if isinstance(answer_type, AnswerSchema):
+        return answer_type.read(text)
+    try:
+        return answer_type.model_validate_json(text)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, problem['loc'])) or 'the answer'}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)[:_MOST_PROBLEMS]
+        ]
+        raise MisfitError(problems) from error
 
 
 def find_json(text: str) -> Iterator[str]:
@@ -159,12 +172,9 @@ def find_json(text: str) -> Iterator[str]:
             at = end
 
 
-def _asked_again(asked: Mapping[str, Any], response: Response, error: ValidationError) -> dict[str, Any]:
+def _asked_again(asked: Mapping[str, Any], response: Response, error: MisfitError) -> dict[str, Any]:
     """The request once more, with the answer that did not fit and what is wrong with it."""
-    problems = "\n".join(
-        f"- {'.'.join(map(str, problem['loc'])) or 'the answer'}: {problem['msg']}"
-        for problem in error.errors(include_url=False, include_input=False)[:_MOST_PROBLEMS]
-    )
+    problems = "\n".join(f"- {problem}" for problem in error.problems)
     complaint = f"That answer does not fit the schema:\n{problems}\nAnswer again with the JSON alone."
     answer = response.text or "(nothing)"
     if asked.get("messages") is None and isinstance(asked.get("prompt"), str):
@@ -180,17 +190,17 @@ def _asked_again(asked: Mapping[str, Any], response: Response, error: Validation
 
 
 def _misfit(
-    calling: Calling, answer_type: type[BaseModel], response: Response, error: ValidationError, asks: int
+    calling: Calling, answer_type: AnswerType, response: Response, error: MisfitError, asks: int
 ) -> InvalidAnswerError:
     if response.finish_reason == "length":
         why = "the answer was cut off; raise max_tokens"
     elif response.finish_reason == "content_filter":
         why = "the provider withheld the answer"
     else:
-        first = error.errors(include_url=False, include_input=False)[0]
-        why = f"the last: {'.'.join(map(str, first['loc'])) or 'the answer'}: {first['msg']}"
+        why = f"the last: {error.problems[0]}"
+    name = answer_type.name if isinstance(answer_type, AnswerSchema) else answer_type.__name__
     return InvalidAnswerError(
-        f"call {calling.request_id}: no answer fitted {answer_type.__name__} in {asks}"
+        f"call {calling.request_id}: no answer fitted {name} in {asks}"
         f" {'ask' if asks == 1 else 'asks'}; {why}",
         status_code=response.status_code,
         response_content=response.raw,
