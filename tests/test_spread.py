@@ -405,7 +405,7 @@ def test_leaving_by_an_error_ends_the_calls_in_flight() -> None:
         assert calling.cancelled
         assert now() == 1.0
         assert slow.limiter.in_flight == 0
-        with pytest.raises(RuntimeError, match="stopped"):
+        with pytest.raises(RuntimeError, match="closed"):
             await slow.invoke(prompt="x")
 
     run_virtual(main())

@@ -46,6 +46,7 @@ __all__ = [
     "read_constructor",
     "read_hedge",
     "restore",
+    "write_down",
 ]
 
 
@@ -114,7 +115,7 @@ class Parts:
 def read_constructor(
     backend: Any,
     provider: Any,
-    endpoint: str,
+    endpoint: Any,
     executor: Executor | None,
     settings: dict[str, Any],
     limits: Limits,
@@ -124,6 +125,8 @@ def read_constructor(
     Raises:
         ConfigurationError: when they are mixed, or a setting cannot work.
     """
+    if not isinstance(endpoint, str):  # iModel(endpoint=..., executor=...), the first shape by its names
+        backend, endpoint = endpoint, "chat/completions"
     if isinstance(backend, Executor):
         backend, provider, executor = None, provider, backend
     if isinstance(provider, Executor):
@@ -309,6 +312,19 @@ def _both(outer: Layer, inner: Layer) -> Layer:
     return lambda service: outer(inner(service))
 
 
+def write_down(thing: Any) -> dict[str, Any]:
+    """What a backend or a model is, ready for JSON.
+
+    Raises:
+        NotImplementedError: when it cannot be written down.
+    """
+    write = getattr(thing, "to_dict", None)
+    if write is None:
+        raise NotImplementedError(f"{thing.name!r} is a {type(thing).__name__}, which cannot be written down")
+    written: dict[str, Any] = write()
+    return written
+
+
 def restore(data: Mapping[str, Any]) -> dict[str, Any]:
     """The constructor's keywords from what `iModel.to_dict` wrote, the backend among them.
 
@@ -319,4 +335,7 @@ def restore(data: Mapping[str, Any]) -> dict[str, Any]:
     if data.get("callgate") != 1 or not isinstance(written, Mapping) or "kind" not in written:
         raise ConfigurationError("this is not what iModel.to_dict() writes")
     keywords = {name: value for name, value in data.items() if name not in ("callgate", "backend")}
+    executor = keywords.pop("executor", None)
+    if executor is not None:
+        keywords["executor"] = Executor.from_dict(executor)
     return {**keywords, "backend": restore_endpoint(written)}

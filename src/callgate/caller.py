@@ -323,6 +323,7 @@ class Caller(SyncTwins, ABC):
         self._closed = True
         if self._owns_executor:
             await self.executor.stop(graceful=True)
+        self._service = None  # so that whoever calls it later is told that it is closed
         await self._close_parts()
 
     @abstractmethod
@@ -341,6 +342,7 @@ class Caller(SyncTwins, ABC):
             self._closed = True
             with suppress(CallCancelledError):
                 await self.executor.stop(graceful=False)
+            self._service = None
             await self._close_parts()
             return
         await self.close()

@@ -82,6 +82,17 @@ class Executor:
             raise ConfigurationError(f"queue_capacity must be at least 1, not {queue_capacity}")
         self.queue_capacity = queue_capacity
         self.num_workers = num_workers
+        self._settings: dict[str, Any] = {
+            "queue_capacity": queue_capacity,
+            "concurrency_limit": concurrency_limit,
+            "requests_rate": requests_rate,
+            "requests_period": requests_period,
+            "requests_bucket_capacity": requests_bucket_capacity,
+            "api_tokens_rate": api_tokens_rate,
+            "api_tokens_period": api_tokens_period,
+            "api_tokens_bucket_capacity": api_tokens_bucket_capacity,
+            "adaptive": adaptive is not None,
+        }
         self.limiter = Limiter(
             concurrency=None if adaptive is not None else concurrency_limit,
             requests=_quota(requests_rate, requests_period, requests_bucket_capacity),
@@ -100,6 +111,20 @@ class Executor:
         self._wants_room: deque[asyncio.Future[bool]] = deque()
         self._idle: asyncio.Future[None] | None = None
         self._told_dispatched: tuple[Callable[[Calling], None], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its limits as they were given, ready for JSON."""
+        return dict(self._settings)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Executor:
+        """An executor with the limits that `to_dict` wrote, and its full capacity.
+
+        >>> Executor.from_dict(Executor(requests_rate=5.0).to_dict()).to_dict()["requests_rate"]
+        5.0
+        """
+        adaptive = AdaptiveConcurrency() if data.get("adaptive") else None
+        return cls(**{**data, "adaptive": adaptive})
 
     # -- its life ----------------------------------------------------------------------------------------
 

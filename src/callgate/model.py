@@ -6,6 +6,7 @@ Switching the provider means changing one string.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -22,6 +23,7 @@ from callgate.assembly import (
     read_constructor,
     read_hedge,
     restore,
+    write_down,
 )
 from callgate.backends.service import ServiceBackend
 from callgate.cache.store import CacheStore
@@ -49,7 +51,7 @@ class iModel(Caller):
     Args:
         backend: An `Endpoint`, a `Tool`, or any `ServiceBackend`.
         provider: A provider's name, when no backend is given; docs/providers.md lists them.
-        endpoint: The path at the provider, where it is not the dialect's own.
+        endpoint: The path at the provider, where it is not the dialect's own; or the endpoint itself.
         executor: Shared with other models; None: one of its own, made from the limits below.
         rate_limiter: An additional limiter with `await acquire(1)`, passed by every attempt.
         hook_registry: Who watches.
@@ -81,7 +83,7 @@ class iModel(Caller):
         self,
         backend: ServiceBackend | Executor | None = None,
         provider: str | Executor | Mapping[str, Any] | None = None,
-        endpoint: str = "chat/completions",
+        endpoint: str | ServiceBackend = "chat/completions",
         rate_limiter: RateLimiter | None = None,
         executor: Executor | None = None,
         hook_registry: HookRegistry | None = None,
@@ -106,11 +108,14 @@ class iModel(Caller):
         parts = read_constructor(backend, provider, endpoint, executor, settings, self._limits)
         self.backend: ServiceBackend = parts.backend
         self._owns_backend = parts.owns_backend
+        self._given_executor = not parts.owns_executor
         own_tags: Sequence[str] = getattr(self.backend, "tags", ())
         self.fallbacks = tuple(fallbacks)
         self._rate_limiter = rate_limiter
         self._hedging = read_hedge(hedge)
+        self._owned_fallbacks: tuple[Caller, ...] = ()
         self._cache = open_cache(cache)
+        self._cache_path = os.fspath(cache) if isinstance(cache, str | Path) else None
         self._owns_cache = self._cache is not None and self._cache is not cache
         self._prices = dict(prices) if prices else None
         self._rng = random.Random()
@@ -149,18 +154,21 @@ class iModel(Caller):
     def to_dict(self) -> dict[str, Any]:
         """What this model is, ready for JSON; holds the name of the key's variable, never a key.
 
+        Hooks, a rate limiter and a cache store of the user's own are not part of it. A shared executor is
+        written with each of its models, and each restored one has its own.
+
         Raises:
-            NotImplementedError: when its backend cannot be written down (a Tool).
+            NotImplementedError: when its backend, or a fallback, cannot be written down (a Tool).
         """
-        write = getattr(self.backend, "to_dict", None)
-        if write is None:
-            raise NotImplementedError(f"the backend {self.backend.name!r} cannot be written down")
         return {
             "callgate": 1,
             "name": self.name,
             "tags": sorted(self.tags),
-            "backend": write(),
+            "backend": write_down(self.backend),
             **self._limits.to_dict(),
+            "executor": self.executor.to_dict() if self._given_executor else None,
+            "fallbacks": [write_down(other) for other in self.fallbacks],
+            "cache": self._cache_path,
             "prices": self._prices,
             "hedge": None if self._hedging is None else asdict(self._hedging),
         }
@@ -173,8 +181,12 @@ class iModel(Caller):
             ConfigurationError: (a ValueError) when the variable of its key is not set, naming it, or when
                 `data` is not what `to_dict` writes.
         """
-        model = cls(**restore(data))
-        model._owns_backend = True
+        keywords = restore(data)
+        fallbacks = [cls.from_dict(each) for each in data.get("fallbacks") or ()]
+        model = cls(**{**keywords, "fallbacks": fallbacks})
+        # Nobody else holds what has just been made.
+        model._owns_backend = model._owns_executor = True
+        model._owned_fallbacks = tuple(fallbacks)
         return model
 
     async def _close_parts(self) -> None:
@@ -183,6 +195,8 @@ class iModel(Caller):
             await close()
         if self._owns_cache and self._cache is not None:
             await self._cache.close()
+        for other in self._owned_fallbacks:
+            await other.close()
 
     def __repr__(self) -> str:
         return f"<iModel {self.name!r} {self.backend!r} {self.executor!r}>"
