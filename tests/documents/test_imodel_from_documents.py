@@ -299,6 +299,20 @@ def test_acompletion_works_on_a_model_over_an_endpoint_too() -> None:
 # --- who owns what ---------------------------------------------------------------------------------------
 
 
+def test_endpoint_and_executor_can_be_given_by_their_names() -> None:
+    async def main() -> None:
+        async with Service(completing) as service, Executor() as executor:
+            async with (
+                Endpoint(service_config(service.url)) as endpoint,
+                iModel(endpoint=endpoint, executor=executor) as model,
+            ):
+                event = await model.invoke(prompt="Hi", http_path="completions")
+                assert event.status is RequestStatus.COMPLETED
+                assert model.executor is executor
+
+    asyncio.run(main())
+
+
 def test_leaving_the_model_leaves_the_executor_and_the_endpoint_that_were_given_open() -> None:
     async def main() -> None:
         async with Service(completing) as service, Executor() as executor:
