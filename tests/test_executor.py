@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
@@ -668,3 +669,42 @@ def test_with_adaptive_concurrency_the_fixed_limit_does_not_hold() -> None:
 
     run_virtual(main())
     assert backend.most_running == 20
+
+
+# --- written down, and listened to ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("adaptive", [None, AdaptiveConcurrency(start=7)])
+def test_limits_survive_json_and_come_back_with_full_capacity(adaptive: AdaptiveConcurrency | None) -> None:
+    executor = Executor(
+        queue_capacity=7, concurrency_limit=3, requests_rate=2, api_tokens_rate=100, adaptive=adaptive
+    )
+
+    async def spend() -> None:
+        async with executor:
+            await (await executor.submit_task(answering(), num_api_tokens_needed=100))
+
+    run_virtual(spend())
+    restored = Executor.from_dict(json.loads(json.dumps(executor.to_dict())))
+    assert restored.to_dict() == executor.to_dict()
+    tokens = restored.limiter.snapshot().tokens
+    assert tokens is not None
+    assert tokens.used == 0
+    assert (restored.limiter.snapshot().concurrency == 3) is (adaptive is None)
+
+
+def test_others_can_be_told_of_what_leaves_the_line_each_of_them_once() -> None:
+    told: list[list[Calling]] = [[], []]
+
+    async def main() -> None:
+        async with free(concurrency_limit=1) as executor:
+            for each in told:
+                executor.tell_dispatched(each.append)
+            service = line_of(executor, Scripted(After(10, "")))
+            calls = [calling() for _ in range(3)]
+            for call in calls:
+                executor.enqueue(call, service)
+            await asyncio.sleep(15)
+            assert told == [calls[:2]] * 2
+
+    run_virtual(main())
