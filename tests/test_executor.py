@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -199,6 +200,21 @@ def test_a_stop_that_is_cancelled_does_not_end_another_that_waits_for_the_same()
         await patient
         assert impatient.cancelled()
         assert now() == 10
+
+    run_virtual(main())
+
+
+def test_a_task_that_stops_its_own_executor_is_told_that_it_would_wait_for_itself() -> None:
+    async def main() -> None:
+        async with free() as executor:
+
+            async def stopping(graceful: bool) -> None:
+                await executor.stop(graceful=graceful)
+
+            graceful = await (await executor.submit_task(partial(stopping, True)))
+            assert graceful.error_type == "RuntimeError"
+            at_once = await (await executor.submit_task(partial(stopping, False)))
+            assert at_once.cancelled
 
     run_virtual(main())
 

@@ -178,8 +178,13 @@ class Executor:
         Args:
             graceful: True: everything queued and in flight is finished first. False: all of it is cancelled;
                 each such calling ends FAILED with `error_type` "CancelledError" and `cancelled` true.
+
+        Raises:
+            RuntimeError: when one of its own tasks asks for a graceful stop: that would wait for itself.
         """
         self._leave_closed_loop()
+        if graceful and asyncio.current_task() in self._tasks:
+            raise RuntimeError("a task of the executor cannot wait for all of its tasks to end")
         if self._state is _State.NEW:
             self._state = _State.STOPPED
         if self._state is _State.STOPPED:
