@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field
@@ -107,3 +107,22 @@ def test_a_schema_as_deep_as_a_well_is_given_up() -> None:
     for _ in range(500):
         schema = {"type": "array", "items": schema}
     assert strict_schema(schema) is None
+
+
+def test_a_union_that_is_told_apart_by_a_field_is_a_plain_union() -> None:
+    class Cat(BaseModel):
+        kind: Literal["cat"]
+        lives: int
+
+    class Dog(BaseModel):
+        kind: Literal["dog"]
+        tricks: list[str]
+
+    class Owner(BaseModel):
+        pet: Annotated[Cat | Dog, Field(discriminator="kind")]
+
+    schema = strict_schema(Owner.model_json_schema())
+    assert schema is not None
+    pet = schema["properties"]["pet"]
+    assert pet.keys() == {"anyOf", "title"}
+    assert pet["anyOf"] == [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}]

@@ -18,7 +18,8 @@ _INEXPRESSIBLE = frozenset(
     {"patternProperties", "propertyNames", "if", "then", "else", "not", "contains", "prefixItems",
      "unevaluatedProperties", "unevaluatedItems", "dependentSchemas", "dependentRequired"}
 )  # fmt: skip
-_DROPPED = frozenset({"$schema", "$id", "$comment", "examples"})
+# `discriminator` only tells readers of OpenAPI which branch of a union to expect.
+_DROPPED = frozenset({"$schema", "$id", "$comment", "examples", "discriminator"})
 _MAX_DEPTH = 60
 
 
