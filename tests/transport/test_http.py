@@ -12,7 +12,7 @@ import traceback
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -390,6 +390,32 @@ def test_a_closed_transport_refuses_and_may_be_closed_again() -> None:
         assert repr(transport).startswith("<HttpTransport closed")
 
     asyncio.run(main())
+
+
+def test_a_call_that_was_still_connecting_when_the_transport_was_closed_sends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    open_ = pool.Pool._open
+
+    async def talk(transport: HttpTransport, server: WireServer) -> None:
+        gate = asyncio.Event()
+
+        async def open_later(*args: Any) -> Any:
+            await gate.wait()
+            return await open_(*args)
+
+        monkeypatch.setattr(pool.Pool, "_open", open_later)
+        task = asyncio.create_task(transport.send("GET", server.url + "/", {}))
+        await asyncio.sleep(0)
+        await transport.close()
+        gate.set()
+        with pytest.raises(APIConnectionError, match="closed") as caught:
+            await task
+        assert caught.value.surely_unsent
+        await server.until_open(0)
+        assert server.heads == []
+
+    exchange({"/": answer(b"hi")}, talk)
 
 
 def test_calls_in_flight_end_when_the_transport_is_closed() -> None:
