@@ -36,7 +36,8 @@ from tests.documents.loopback import Request, serving
 
 CANARY = "sk-canary-9f3b7c51"
 HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
-KEYED = [speaker for speaker in SPEAKERS if "api_key" in speaker.settings]
+APIS = [speaker for speaker in SPEAKERS if not speaker.command]
+KEYED = [speaker for speaker in APIS if "api_key" in speaker.settings]
 title = {"ids": lambda value: getattr(value, "title", None)}
 
 
@@ -71,7 +72,7 @@ async def made(model: iModel, **request: Any) -> str:
 # -- calls -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("speaker", SPEAKERS, **title)
+@pytest.mark.parametrize("speaker", APIS, **title)
 @pytest.mark.parametrize(
     "fault", [{}, {"keys": ["another"]}, {"faults": {"500": 1.0}}], ids=["ok", "401", "500"]
 )
@@ -122,7 +123,7 @@ def as_event(request: Request) -> Any:
     return 200, {"Content-Type": "text/event-stream"}, data.encode()
 
 
-@pytest.mark.parametrize("speaker", SPEAKERS, **title)
+@pytest.mark.parametrize("speaker", APIS, **title)
 @pytest.mark.parametrize("quoting", [as_error, as_text, at_the_cut, as_answer, as_event])
 def test_a_key_that_the_provider_quotes_is_taken_out(
     speaker: Speaker, quoting: Callable[[Request], Any], caplog: pytest.LogCaptureFixture
@@ -164,6 +165,29 @@ def test_a_key_that_comes_back_through_an_official_sdk_is_taken_out(
     with serving(lambda request: (401, {}, as_error(request)[2])) as service:
         said = asyncio.run(scenario(service.url))
         assert CANARY in quoted(service.requests[0])
+    assert CANARY not in said
+    assert CANARY not in caplog.text
+
+
+@pytest.mark.parametrize("quoting", [as_error, as_text, at_the_cut])
+def test_a_key_that_comes_back_through_a_command_is_taken_out(
+    quoting: Callable[[Request], Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    (speaker,) = (speaker for speaker in SPEAKERS if speaker.command)
+    env = {"HOME": str(tmp_path), "ANTHROPIC_API_KEY": CANARY, "CLAUDE_CODE_MAX_RETRIES": "0"}
+
+    async def scenario(url: str) -> str:
+        async with speaker.model_at(url, env=env) as model:
+            calling = await model.invoke(**HELLO)
+            assert calling.error is not None
+            said = [repr(calling), repr(model), repr(model.backend), str(calling.logs)]
+            said += [str(calling.error), repr(vars(calling.error)), str(calling.error_details)]
+            return "".join(said)
+
+    with serving(quoting) as service:
+        said = asyncio.run(scenario(service.url))
+        assert any(CANARY in quoted(request) for request in service.requests), "it has been there"
     assert CANARY not in said
     assert CANARY not in caplog.text
 
@@ -283,7 +307,7 @@ def test_a_missing_variable_is_named(provider: str, monkeypatch: pytest.MonkeyPa
         iModel.from_dict(written)
 
 
-@pytest.mark.parametrize("speaker", SPEAKERS, **title)
+@pytest.mark.parametrize("speaker", APIS, **title)
 def test_a_restored_model_works(speaker: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_PROVIDER_KEY", CANARY)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDCANARY")

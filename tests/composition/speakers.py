@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -69,9 +70,13 @@ class Speaker:
         )
 
 
+# Where `npm install --no-save @anthropic-ai/claude-code` puts it.
+_NPM = str(Path(__file__).parents[2] / "node_modules" / ".bin")
+
+
 def _command_settings() -> dict[str, Any]:
     """Claude Code in a home of its own that ends with the process; where it is not installed, a skip."""
-    command = os.environ.get("CALLGATE_CLAUDE") or shutil.which("claude")
+    command = os.environ.get("CALLGATE_CLAUDE") or shutil.which("claude") or shutil.which("claude", path=_NPM)
     if command is None:
         pytest.skip("Claude Code is not installed: npm install -g @anthropic-ai/claude-code")
     home = _home().name

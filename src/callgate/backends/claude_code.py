@@ -10,12 +10,13 @@ from typing import Any
 from callgate.calling import Calling
 from callgate.control.backoff import RetryConfig
 from callgate.control.breaker import CircuitBreaker
-from callgate.errors import ConfigurationError, ResponseError
+from callgate.errors import APIClientError, ConfigurationError, ResponseError
 from callgate.providers.claude_code import ClaudeCode
 from callgate.providers.claude_code_request import FIXED_VARIABLES, INHERITED_VARIABLES
 from callgate.providers.hosts import find_host
 from callgate.response import Response
 from callgate.transport.keys import Secret, key_variable, read_key
+from callgate.transport.redact import redact_error, secrets_in
 from callgate.transport.subprocess import CommandRequest, CommandRunner, Runner
 
 __all__ = ["ClaudeCodeEndpoint"]
@@ -103,6 +104,14 @@ class ClaudeCodeEndpoint:
         if command is None:
             command = calling.wire = self._command(calling)
         calling.endpoint_url = self.cache_origin
+        try:
+            return await self._run(command, calling)
+        except APIClientError as error:
+            # The provider may quote the key, and the command passes on what it says.
+            redact_error(error, secrets_in(self._env))
+            raise
+
+    async def _run(self, command: CommandRequest, calling: Calling) -> Response:
         decoder = self.dialect.stream_decoder({})
         async with self._runner.run(command) as output:
             async for piece in output:
