@@ -15,7 +15,6 @@ from callgate.control.backoff import RetryConfig
 from callgate.control.breaker import CircuitBreaker
 from callgate.control.limiter import Limiter
 from callgate.errors import APIClientError, ConfigurationError, error_for_status
-from callgate.headers import mask_headers
 from callgate.network.answers import Answer, Headers, read_answer
 from callgate.network.encoding import Content, Files, Params, Prepared, join_url, lower_names, prepare
 from callgate.network.redirects import MAX_REDIRECTS, REDIRECTS, redirected, without_credentials
@@ -24,6 +23,7 @@ from callgate.providers.quota_headers import read_request_id, read_retry_after, 
 from callgate.transport.auth import Auth, StaticAuth
 from callgate.transport.http import HttpAnswer, HttpTransport, Transport
 from callgate.transport.origin import check_base_url, origin_of
+from callgate.transport.redact import redact, secrets_in
 
 __all__ = ["AsyncAPIClient"]
 
@@ -36,8 +36,6 @@ class _Unset:
 
 
 _UNSET: Final = _Unset()
-# Shorter ones are no keys, and masking them would garble what was said.
-_SHORTEST_SECRET = 6
 # Doing these twice is doing them once. After an answer that got lost, others may have been done already.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 
@@ -306,8 +304,7 @@ def _may_repeat(request: Prepared, error: Exception) -> bool:
 
 
 def _error_of(answer: HttpAnswer, request: Prepared, sent: Mapping[str, str]) -> APIClientError:
-    for value in _credentials_in(sent):
-        answer.body = answer.body.replace(value, b"***")  # some services repeat the key they refuse
+    answer.body = redact(answer.body, secrets_in(sent))  # some services repeat the key they refuse
     content = read_answer(answer)
     said = _message_in(content) or "no reason given"
     if answer.status in REDIRECTS:
@@ -323,12 +320,6 @@ def _error_of(answer: HttpAnswer, request: Prepared, sent: Mapping[str, str]) ->
         retry_after=read_retry_after(answer.headers, time.time()),
         retryable=read_should_retry(answer.headers),
     )
-
-
-def _credentials_in(headers: Mapping[str, str]) -> list[bytes]:
-    masked = mask_headers(headers)
-    secrets = [value.rpartition(" ")[2] for name, value in headers.items() if masked[name] != value]
-    return [secret.encode() for secret in secrets if len(secret) >= _SHORTEST_SECRET]
 
 
 def _message_in(content: Any) -> str:
