@@ -73,7 +73,7 @@ def test_progress_counts_what_is_left() -> None:
     facts: dict[str, Any] = {
         "skipped": 3, "tally": Tally(done=2, failed=1), "seconds": 1.0, "rows_per_second": 1.0,
         "requests_per_minute": 1.0, "tokens_per_minute": 1.0, "limiter": limiter(), "in_flight": 0,
-        "holding_back": "nothing", "eta": None, "projected_cost": None, "longest": [],
+        "holding_back": "nothing", "eta": None, "projected_cost": None, "longest": [], "budget": None,
     }  # fmt: skip
     assert (Progress(total=10, **facts).finished, Progress(total=10, **facts).left) == (5, 4)
     assert Progress(total=None, **facts).left is None

@@ -41,6 +41,7 @@ def progress(**facts: Any) -> Progress:
         "holding_back": "waiting for requests per minute",
         "eta": 408.0,
         "projected_cost": 2.77,
+        "budget": 5.0,
         "longest": [("r17", 42.0), ("line 9", 11.0), ("r3", 1.0)],
     }
     return Progress(**{**usual, **facts})
@@ -67,7 +68,7 @@ def test_everything_there_is_to_know(show: Callable[[Progress], str]) -> None:
         "429s 5",
         "cached 20",
         "failed 3",
-        "$0.50 of about $2.77",
+        "$0.50 of about $2.77, at most $5.00",
         "6m48s",
         "waiting for requests per minute",
         "waited for longest: r17 (42s), line 9 (11s)",
@@ -78,7 +79,7 @@ def test_everything_there_is_to_know(show: Callable[[Progress], str]) -> None:
 @pytest.mark.parametrize("show", [plain_line, shown])
 def test_what_is_not_known_is_not_invented(show: Callable[[Progress], str]) -> None:
     tally = Tally(done=5, unpriced=5)
-    text = show(progress(total=None, tally=tally, eta=None, projected_cost=None))
+    text = show(progress(total=None, tally=tally, eta=None, projected_cost=None, budget=None))
     assert "105/?" in text
     assert "cost unknown" in text
     assert "left ?" in text

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from callgate.backends.service import ServiceBackend
+from callgate.batch.budget import Budget, charge, worst_case
 from callgate.batch.completions import Completion, schedule, total_cost
 from callgate.batch.feed import AsyncFeed, Feed, PulledFeed
 from callgate.batch.guard import FailureGuard
@@ -89,6 +90,7 @@ class Engine:
         self._pool: Pool | None = None
         self._draining = False
         self._active: dict[Calling, Row] = {}
+        self._charged: dict[Calling, float] = {}
         self.model.executor.tell_dispatched(self._let_through)
 
     async def run(
@@ -98,6 +100,7 @@ class Engine:
         guard: FailureGuard | None = None,
         on_result: Callable[[RowResult], None] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        budget: Budget | None = None,
     ) -> AsyncGenerator[RowResult, None]:
         """Call for every row; the results come in the order in which the calls end.
 
@@ -111,14 +114,17 @@ class Engine:
                 it down here can be killed at any moment and has lost no more than what was in flight. What
                 it raises ends the run.
             metadata: Kept on every calling.
+            budget: What all of it may cost at most.
 
         Raises:
-            BatchStoppedError: after the results so far, when all rows fail in the same way.
+            BatchStoppedError: after the results so far, when all rows fail in the same way, or the budget is
+                used up (its `error` is then a `BudgetExceededError`).
             InputError: (or what else the rows raise) after the results of the rows before it.
         """
         guard = guard or FailureGuard()
 
         def judge(result: RowResult) -> None:
+            result.charged = self._charged.pop(result.calling, None)
             if on_result is not None:
                 on_result(result)
             guard.note(result.calling)
@@ -130,7 +136,7 @@ class Engine:
         async with self._ready_model() as model:
             feed = self._feed(rows)
             self._pool = pool = Pool(
-                partial(self._call, model, metadata),
+                partial(self._call, model, metadata, budget),
                 feed,
                 in_line=lambda: model.limiter.waiting,
                 most=self._most,
@@ -147,6 +153,8 @@ class Engine:
                 feed.close()
         if guard.verdict is not None:
             raise BatchStoppedError(str(guard.verdict), error=guard.verdict.error, count=guard.verdict.count)
+        if budget is not None and budget.refusal is not None:
+            raise BatchStoppedError(str(budget.refusal), error=budget.refusal, count=0)
         if feed.error is not None:
             raise feed.error
 
@@ -243,14 +251,34 @@ class Engine:
         if self._pool is not None:
             self._pool.nudge()
 
-    async def _call(self, model: Caller, metadata: Mapping[str, Any] | None, row: Row) -> Calling:
+    async def _call(
+        self, model: Caller, metadata: Mapping[str, Any] | None, budget: Budget | None, row: Row
+    ) -> Calling | None:
         kept = None if metadata is None else dict(metadata)
         calling = await model.create_calling(request_payload=row.request, metadata=kept)
+        if budget is not None:
+            return await self._call_within(budget, model, calling, row)
         self._active[calling] = row
         try:
             return await model.invoke(calling)
         finally:
             del self._active[calling]
+
+    async def _call_within(self, budget: Budget, model: Caller, calling: Calling, row: Row) -> Calling | None:
+        worst = await worst_case(model, calling, row)
+        if not await budget.reserve(worst * budget.attempts):
+            return None
+        if self._draining:  # asked to stop while it waited for its share
+            budget.settle(worst * budget.attempts, 0.0)
+            return None
+        self._active[calling] = row
+        try:
+            return await model.invoke(calling)
+        finally:
+            del self._active[calling]
+            charged = charge(calling, calling.cost, worst)
+            self._charged[calling] = charged
+            budget.settle(worst * budget.attempts, charged)
 
     def _feed(self, rows: Feed | Iterable[Record] | AsyncIterable[Record]) -> Feed:
         if isinstance(rows, Feed):

@@ -14,7 +14,7 @@ import orjson
 from callgate.batch.rows import custom_id_key
 from callgate.errors import InputError
 
-__all__ = ["Finished", "read_output"]
+__all__ = ["Finished", "read_output", "read_spent"]
 
 _CHUNK = 1024 * 1024
 _RUN = 1 << 20
@@ -107,6 +107,25 @@ def read_output(stream: BinaryIO, name: str) -> tuple[Finished, int, bool]:
         raise _not_ours(name, number)
     finished.seal()
     return finished, good, lacks_end
+
+
+def read_spent(path: str) -> float:
+    """The US dollars that the rows of an output took of a budget, or, without one, are known to have cost.
+
+    A file that is not there holds none; a line that is not ours counts nothing (`read_output` refuses it).
+    """
+    spent = 0.0
+    try:
+        with open(path, "rb") as stream:
+            for line in stream:
+                try:
+                    record = orjson.loads(line)
+                    spent += record.get("charged_usd") or record.get("cost_usd") or 0.0
+                except (orjson.JSONDecodeError, AttributeError, TypeError):
+                    continue
+    except FileNotFoundError:
+        return 0.0
+    return spent
 
 
 def _keys_of_ours(chunk: bytes, whole: int) -> array[int] | None:

@@ -30,6 +30,7 @@ class Progress:
         holding_back: What it waits for most, in words.
         eta: Seconds until the end at this speed, or None.
         projected_cost: US dollars for all rows, or None when it cannot be told.
+        budget: US dollars that may be spent at most, or None.
         longest: The rows that have been in flight for longest, by name, with their seconds.
     """
 
@@ -45,6 +46,7 @@ class Progress:
     holding_back: str
     eta: float | None
     projected_cost: float | None
+    budget: float | None
     longest: list[tuple[str, float]]
 
     @property

@@ -27,6 +27,7 @@ class Pool:
 
     Args:
         call: Makes the call for a row and returns it when it has ended; does not raise for a failed call.
+            None: the row was not called, and no other one is to be.
         feed: The rows.
         in_line: How many calls stand in the limiter's line now.
         most: Never more workers than this.
@@ -44,7 +45,7 @@ class Pool:
 
     def __init__(
         self,
-        call: Callable[[Row], Awaitable[Calling]],
+        call: Callable[[Row], Awaitable[Calling | None]],
         feed: Feed,
         *,
         in_line: Callable[[], int],
@@ -138,6 +139,9 @@ class Pool:
                 raise
             finally:
                 self.in_flight -= 1
+            if calling is None:
+                self.drain()
+                return
             if calling.cancelled:
                 self.abandoned += 1
                 continue

@@ -17,7 +17,7 @@ __all__ = ["FIELDS", "RowResult", "encode_result"]
 
 FIELDS = (
     "id", "custom_id", "response", "error", "text", "usage", "cost_usd", "latency_s", "attempts", "cached",
-    "finished_at", "line", "key",
+    "charged_usd", "finished_at", "line", "key",
 )  # fmt: skip
 """The fields of an output line. A row's own column of such a name travels as `input_NAME`."""
 
@@ -38,11 +38,13 @@ class RowResult:
             print(result.row.custom_id, result.text if result.ok else result.error)
     """
 
-    __slots__ = ("_cost", "calling", "row")
+    __slots__ = ("_cost", "calling", "charged", "row")
 
     def __init__(self, row: Row, calling: Calling) -> None:
         self.row = row
         self.calling = calling
+        self.charged: float | None = None
+        """US dollars that were charged to a budget, attempts that may have been billed included."""
         self._cost: Cost | Literal[False] | None = False  # not asked for yet
 
     @property
@@ -81,7 +83,8 @@ def encode_result(result: RowResult) -> bytes:
     """The output line of a row, with its line end.
 
     `cost_usd` is null when the price is not known; `latency_s` is the last attempt's time on the wire in
-    seconds; `attempts` counts how often it went there; `finished_at` is in seconds since 1970.
+    seconds; `attempts` counts how often it went there; `finished_at` is in seconds since 1970. `charged_usd`
+    is there when a budget was set: what the row took of it.
 
     >>> from callgate.calling import Calling
     >>> from callgate.response import Response
@@ -121,6 +124,8 @@ def encode_result(result: RowResult) -> bytes:
     line["cached"] = calling.cached
     line["finished_at"] = round(ended + _clock_offset, 3)
     line["line"] = row.line
+    if result.charged is not None:
+        line["charged_usd"] = result.charged
     if row.columns is not None:
         for name, value in row.columns.items():
             line[name if name not in _TAKEN else _free_name(name, row.columns)] = value

@@ -9,6 +9,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Literal
 
+from callgate.batch.budget import Budget
 from callgate.batch.engine import Engine
 from callgate.batch.feed import Feed, PulledFeed, ThreadFeed
 from callgate.batch.finished import Finished
@@ -19,17 +20,19 @@ from callgate.batch.results import RowResult
 from callgate.batch.rows import Row
 from callgate.batch.sources import Source
 from callgate.batch.tally import Tally
-from callgate.errors import BatchStoppedError, InputError, QuotaTooSmallError
+from callgate.errors import BatchStoppedError, BudgetExceededError, InputError, QuotaTooSmallError
 
 __all__ = ["BatchRun", "Ending", "Summary"]
 
-Ending = Literal["done", "failures", "stopped", "input", "output", "interrupted"]
-"""How a run ended: all rows answered; some failed; all failing in the same way; a bad row; an output that
-cannot be written; somebody interrupted it."""
+Ending = Literal["done", "failures", "stopped", "budget", "input", "output", "interrupted"]
+"""How a run ended: all rows answered; some failed; all failing in the same way; the budget used up; a bad
+row; an output that cannot be written; somebody interrupted it."""
 
 _CHECKED_BYTES = 16 * 1024 * 1024
 _SYNC_SECONDS = 5.0
 _NAMED = 3
+# A limit that no row fits is a wrong setting, not a failure of the provider.
+_ENDINGS: dict[type[BaseException], Ending] = {QuotaTooSmallError: "input", BudgetExceededError: "budget"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class BatchRun:
         engine: What calls.
         source: Where the rows come from.
         guard: When to stop because rows fail; None: the usual measure.
+        budget: What it may cost at most.
 
     Example::
 
@@ -66,13 +70,21 @@ class BatchRun:
         print(summary.ending, summary.progress.tally.done)
     """
 
-    def __init__(self, engine: Engine, source: Source, *, guard: FailureGuard | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        source: Source,
+        *,
+        guard: FailureGuard | None = None,
+        budget: Budget | None = None,
+    ) -> None:
         self.engine = engine
         self.source = source
         self.tally = Tally()
         self.total: int | None = None
         self.skipped = 0
         self.draining = False
+        self.budget = budget
         self._guard = guard
         self._interrupted = False
         self._began: float | None = None
@@ -102,9 +114,7 @@ class BatchRun:
             if self._interrupted and self.progress().left != 0:
                 ending = "interrupted"
         except BatchStoppedError as error:
-            # A limit that no row fits is a wrong setting, not a failure of the provider.
-            ending = "input" if isinstance(error.error, QuotaTooSmallError) else "stopped"
-            message = str(error)
+            ending, message = _ENDINGS.get(type(error.error), "stopped"), str(error)
         except InputError as error:
             ending, message = "input", str(error)
         except _OutputError as error:
@@ -155,6 +165,7 @@ class BatchRun:
             holding_back=meter.reason,
             eta=left / speed if left is not None and speed > 0 else None,
             projected_cost=projected,
+            budget=None if self.budget is None else self.budget.limit,
             longest=[(_name(row), seconds) for row, seconds in self.engine.longest(_NAMED)],
         )
 
@@ -171,7 +182,8 @@ class BatchRun:
             tally.note(result)
 
         feed = self._feed(journal.finished)
-        async with aclosing(self.engine.run(feed, guard=self._guard, on_result=record)) as results:
+        run = self.engine.run(feed, guard=self._guard, on_result=record, budget=self.budget)
+        async with aclosing(run) as results:
             async for _ in results:
                 pass
         if self.total is None and not self._interrupted:

@@ -18,8 +18,10 @@ from typing import Any
 import orjson
 import typer
 
+from callgate.batch.budget import Budget
 from callgate.batch.engine import Engine
 from callgate.batch.files import STDIN
+from callgate.batch.finished import read_spent
 from callgate.batch.guard import FailureGuard
 from callgate.batch.journal import STDOUT, Journal, errors_path
 from callgate.batch.run import BatchRun, Ending, Summary
@@ -45,6 +47,7 @@ _EXIT_CODES: dict[Ending, int] = {
     "stopped": 1,
     "output": 1,
     "input": 2,
+    "budget": 3,
     "interrupted": 130,
 }
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -138,6 +141,7 @@ def _model_settings(options: RunOptions) -> dict[str, Any]:
         "limit_concurrency": options.concurrency or "auto",
         "cache": options.cache,
         "hedge": options.hedge,
+        "prices": options.prices,
     }
     if model is not None:
         settings["model"] = model
@@ -162,6 +166,16 @@ def _key(variable: str) -> str:
     return variable if _VARIABLE.fullmatch(variable) else value
 
 
+def _budget(options: RunOptions) -> Budget | None:
+    if options.budget is None:
+        return None
+    spent = 0.0
+    if not options.overwrite and options.output != STDOUT:
+        spent = read_spent(options.output) + read_spent(errors_path(options.output))
+    retries = RetryConfig().max_retries if options.retries is None else options.retries
+    return Budget(options.budget, spent=spent, attempts=(1 + retries) * (1 if options.hedge is None else 2))
+
+
 # -- running ---------------------------------------------------------------------------------------------
 
 
@@ -169,7 +183,8 @@ async def _run(options: RunOptions, source: Source, settings: dict[str, Any]) ->
     async with iModel(**settings) as model:
         # Only now: a wrong setting or a bad row must not touch the output of an earlier run.
         guard = FailureGuard(most=options.max_failures)
-        batch = BatchRun(Engine(model, max_inflight_requests=None), source, guard=guard)
+        engine = Engine(model, max_inflight_requests=None)
+        batch = BatchRun(engine, source, guard=guard, budget=_budget(options))
         batch.check()
         summary: Summary | None = None
         try:
@@ -231,7 +246,7 @@ def _tell(options: RunOptions, summary: Summary) -> None:
         say(f"callgate: {summary.message}")
     if options.output == STDOUT:
         return
-    if summary.ending in ("interrupted", "stopped", "input", "output"):
+    if summary.ending in ("interrupted", "stopped", "budget", "input", "output"):
         left = summary.progress.left
         say(
             f"{summary.progress.finished:,} rows are answered in {options.output}"

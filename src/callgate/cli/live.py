@@ -107,6 +107,8 @@ def _parts(progress: Progress) -> list[tuple[str, str]]:
     )
     if progress.projected_cost is not None and progress.left:
         cost += f" of about {dollars(progress.projected_cost)}"
+    if progress.budget is not None:
+        cost += f", at most {dollars(progress.budget)}"
     return [
         ("rows", f"{progress.skipped + tally.ended:,}/{total}"),
         ("rate", f"{progress.rows_per_second:,.1f} rows/s"),

@@ -14,6 +14,7 @@ _REQUEST = "Every request"
 _LIMITS = "Limits (without any, the provider's headers tell, or the rate is found)"
 _PROVIDER = "Provider"
 _OUTPUT = "Output"
+_MONEY = "Money"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class RunOptions:
     base_url: str | None = None
     api_key_env: str | None = None
     cache: str | None = None
+    budget: float | None = None
+    prices: dict[str, float] | None = None
     quiet: bool = False
     json: bool = False
 
@@ -119,6 +122,19 @@ def run(
     api_key_env: Annotated[
         str | None, _option("--api-key-env", "The variable that holds the key.", _PROVIDER, metavar="NAME")
     ] = None,
+    budget: Annotated[
+        float | None,
+        _option("--budget", "Spend at most so many dollars on OUTPUT, over all runs.", _MONEY, metavar="USD"),
+    ] = None,
+    price: Annotated[
+        str | None,
+        _option(
+            "--price",
+            "Dollars per million tokens, where not known: --price 0.15,0.6",
+            _MONEY,
+            metavar="IN,OUT",
+        ),
+    ] = None,
     cache: Annotated[
         str | None,
         _option(
@@ -148,7 +164,8 @@ def run(
 
         callgate run words.csv -m local/smollm2 -o out.jsonl --template "Translate to French: {word}"
 
-    Exit code: 0 all rows answered, 1 some failed, 2 wrong usage or input, 130 interrupted.
+    Exit code: 0 all rows answered, 1 some failed, 2 wrong usage or input, 3 the budget is used up,
+    130 interrupted.
     """
     options = RunOptions(
         input=input_,
@@ -169,6 +186,8 @@ def run(
         max_failures=max_failures,
         base_url=base_url,
         api_key_env=api_key_env,
+        budget=_positive("--budget", budget),
+        prices=_prices(price),
         cache=None if no_cache else cache,
         quiet=quiet,
         json=json,
@@ -183,6 +202,18 @@ def _positive(option: str, value: float | None) -> float | None:
     if value is not None and not 0 < value < float("inf"):
         raise typer.BadParameter(f"must be above 0, not {value:g}", param_hint=option)
     return value
+
+
+def _prices(text: str | None) -> dict[str, float] | None:
+    if text is None:
+        return None
+    try:
+        prices = dict(zip(("input", "output"), map(float, text.split(",")), strict=True))
+    except ValueError:
+        prices = {}
+    if not prices or not all(0 <= price < float("inf") for price in prices.values()):
+        raise typer.BadParameter(f"takes two prices, as in 0.15,0.6, not {text!r}", param_hint="--price")
+    return prices
 
 
 def read_parameters(max_tokens: int | None, temperature: float | None, pairs: list[str]) -> dict[str, Any]:

@@ -1,0 +1,176 @@
+"""`--budget`: a hard cap on what a batch can cost.
+
+Before a row is called, the most that it could cost is reserved: its bytes as input tokens (no tokenizer makes
+more tokens than bytes), its `max_tokens` as output, for every attempt that may be made. When it has ended,
+what it really cost is charged instead; an attempt of which nobody can say whether it was billed (a timeout, a
+broken connection, a server error) is charged in full. So spent plus reserved is never above the limit, and
+the bill never above what was spent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+import orjson
+
+from callgate.batch.rows import Row
+from callgate.caller import Caller
+from callgate.calling import Calling
+from callgate.errors import APIClientError, BudgetExceededError, InputError
+from callgate.response import Cost, Usage
+from callgate.spread import Spread
+
+__all__ = ["Budget", "charge", "worst_case"]
+
+
+class Budget:
+    """An amount of US dollars that calls reserve from and are charged to.
+
+    Rows are served in the order in which they ask. The budget is exhausted when the next row does not fit and
+    none is in flight any more whose reservation could come back.
+
+    Args:
+        limit: US dollars.
+        spent: What was spent before, of the same limit.
+        attempts: How often one row may be sent at most: retries and second attempts included.
+
+    Raises:
+        InputError: when the limit is not above 0.
+
+    Example::
+
+        budget = Budget(5.00, attempts=4)
+        async for result in Engine(model).run(rows, budget=budget):
+            print(budget.spent, budget.reserved)
+    """
+
+    def __init__(self, limit: float, *, spent: float = 0.0, attempts: int = 1) -> None:
+        if not 0.0 < limit < float("inf"):
+            raise InputError(f"a budget is an amount of US dollars above 0, not {limit:g}")
+        self.limit = limit
+        self.spent = spent
+        self.reserved = 0.0
+        self.attempts = attempts
+        self.refusal: BudgetExceededError | None = None
+        """Why no more rows are called, once it is exhausted."""
+        self._open = 0
+        self._waiting: deque[tuple[float, asyncio.Future[bool]]] = deque()
+
+    async def reserve(self, amount: float) -> bool:
+        """Wait until `amount` US dollars are free and reserve them; False when they never will be."""
+        if self.refusal is not None:
+            return False
+        if not self._waiting and self._fits(amount):
+            self._take(amount)
+            return True
+        if not self._waiting and not self._open:
+            self._exhaust(amount)
+            return False
+        place: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((amount, place))
+        try:
+            return await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled() and place.result():
+                self.settle(amount, 0.0)
+            raise
+
+    def settle(self, reserved: float, charged: float) -> None:
+        """Give a reservation back and charge what it came to."""
+        self.spent += charged
+        self._open -= 1
+        # Sums of floats drift: with the last reservation back, nothing at all is reserved.
+        self.reserved = max(0.0, self.reserved - reserved) if self._open else 0.0
+        self._serve()
+
+    def _take(self, amount: float) -> None:
+        self.reserved += amount
+        self._open += 1
+
+    def _fits(self, amount: float) -> bool:
+        return self.spent + self.reserved + amount <= self.limit
+
+    def _serve(self) -> None:
+        while self._waiting:
+            amount, place = self._waiting[0]
+            if place.done():
+                self._waiting.popleft()
+            elif self._fits(amount):
+                self._waiting.popleft()
+                self._take(amount)
+                place.set_result(True)
+            elif self._open:
+                return
+            else:
+                self._exhaust(amount)
+
+    def _exhaust(self, amount: float) -> None:
+        self.refusal = BudgetExceededError(
+            f"the budget of ${self.limit:.2f} is used up: ${self.spent:.4f} are spent, and the next row could"
+            f" cost up to ${amount:.4f} with all its attempts"
+        )
+        while self._waiting:
+            _, place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(False)
+
+    def __repr__(self) -> str:
+        return f"<Budget ${self.limit:.2f}: ${self.spent:.4f} spent, ${self.reserved:.4f} reserved>"
+
+
+async def worst_case(model: Caller, calling: Calling, row: Row) -> float:
+    """The most that one attempt of this call can cost, in US dollars.
+
+    Raises:
+        InputError: naming the row's line, when it cannot be told: the price is not known, or nothing bounds
+            the length of the answer.
+    """
+    if isinstance(model, Spread):
+        # Any of them may answer.
+        members = [await member.create_calling(request_payload=row.request) for member in model.models]
+        return max([_worst_of(member, row) for member in members])
+    return _worst_of(calling, row)
+
+
+def _worst_of(calling: Calling, row: Row) -> float:
+    payload = calling.payload
+    longest = payload.get("max_completion_tokens") or payload.get("max_tokens")
+    if not isinstance(longest, int):
+        raise InputError(f"line {row.line}: a budget needs to know the longest answer; use --max-tokens")
+    said = orjson.dumps(payload, default=str)
+    size = len(said)
+    written = (
+        size if b'"cache_control"' in said else 0
+    )  # writing the provider's cache costs more than reading
+    usage = Usage(size, longest * (payload.get("n") or 1), cache_write_tokens=written)
+    cost = None if calling.pricer is None else calling.pricer(usage, calling)
+    if cost is None:
+        raise InputError(
+            f"line {row.line}: a budget needs to know the price of {payload.get('model', 'the model')};"
+            " give it in dollars per million tokens: --price INPUT,OUTPUT"
+        )
+    return cost.total
+
+
+def charge(calling: Calling, cost: Cost | None, worst: float) -> float:
+    """What a call that has ended, or was cut off, is charged, in US dollars.
+
+    Args:
+        calling: The call.
+        cost: What its answer cost, where that is known.
+        worst: What one attempt may cost at most.
+    """
+    answered = calling.answer is not None and not calling.cached
+    free = sum(_is_free(failure.error) for failure in calling.failures or ())
+    if calling.error is not None and not calling.failures:
+        free = int(_is_free(calling.error))
+    unknown = calling.attempts - free - (answered and cost is not None)
+    return (0.0 if cost is None else cost.total) + max(0, unknown) * worst
+
+
+def _is_free(error: BaseException) -> bool:
+    """Whether nobody bills an attempt that ended so: not sent, or refused before any work was done."""
+    if not isinstance(error, APIClientError):
+        return False
+    return error.surely_unsent or (error.status_code is not None and 400 <= error.status_code < 500)

@@ -1,0 +1,220 @@
+"""Spent plus reserved never passes the limit, whatever becomes of the calls."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from callgate.batch.budget import Budget, charge, worst_case
+from callgate.batch.rows import Row
+from callgate.calling import Calling
+from callgate.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    BudgetExceededError,
+    InputError,
+    InvalidRequestError,
+    RateLimitError,
+    ServerError,
+)
+from callgate.model import iModel
+from callgate.response import Cost
+from callgate.spread import Spread
+from tests.batch.conftest import answered, failed
+
+
+def test_what_fits_is_reserved_and_what_was_not_used_comes_back() -> None:
+    async def main() -> None:
+        budget = Budget(1.0)
+        assert await budget.reserve(0.6)
+        assert repr(budget) == "<Budget $1.00: $0.0000 spent, $0.6000 reserved>"
+        waiting = asyncio.ensure_future(budget.reserve(0.6))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        budget.settle(0.6, 0.1)
+        assert await waiting
+        assert (budget.spent, budget.reserved) == (0.1, 0.6)
+
+    asyncio.run(main())
+
+
+def test_it_is_exhausted_when_nothing_can_come_back() -> None:
+    async def main() -> None:
+        budget = Budget(1.0, spent=0.5)
+        assert await budget.reserve(0.4)
+        waiting = [asyncio.ensure_future(budget.reserve(0.3)) for _ in range(3)]
+        await asyncio.sleep(0)
+        budget.settle(0.4, 0.4)
+        assert [await place for place in waiting] == [False, False, False]
+        assert isinstance(budget.refusal, BudgetExceededError)
+        assert "$1.00 is used up: $0.9000 are spent, and the next row could cost up to $0.3000" in str(
+            budget.refusal
+        )
+        assert not await budget.reserve(0.01)
+
+    asyncio.run(main())
+
+
+def test_a_row_that_never_fits_is_refused_at_once() -> None:
+    budget = Budget(1.0)
+    assert not asyncio.run(budget.reserve(1.5))
+    assert budget.refusal is not None
+
+
+def test_a_small_row_does_not_overtake_a_large_one() -> None:
+    async def main() -> None:
+        budget = Budget(1.0)
+        await budget.reserve(0.5)
+        large = asyncio.ensure_future(budget.reserve(0.8))
+        small = asyncio.ensure_future(budget.reserve(0.1))
+        await asyncio.sleep(0)
+        assert not small.done()
+        budget.settle(0.5, 0.0)
+        assert await large
+        assert await small
+
+    asyncio.run(main())
+
+
+def test_cancelled_while_waiting_or_just_served() -> None:
+    async def main() -> None:
+        budget = Budget(1.0)
+        await budget.reserve(0.9)
+        first, second = (asyncio.ensure_future(budget.reserve(0.9)) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        budget.settle(0.9, 0.0)
+        second.cancel()  # it has been served, and does not know yet
+        await asyncio.gather(first, second, return_exceptions=True)
+        assert budget.reserved == 0.0
+        third = asyncio.ensure_future(budget.reserve(0.95))
+        assert await third
+        fourth = asyncio.ensure_future(budget.reserve(0.95))
+        await asyncio.sleep(0)
+        fourth.cancel()
+        budget.settle(0.95, 0.9)  # exhausts it, with nobody left to be told
+        with pytest.raises(asyncio.CancelledError):
+            await fourth
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_never_more_than_the_limit(seed: int) -> None:
+    rng = random.Random(seed)
+
+    async def main() -> None:
+        budget = Budget(1.0)
+        most = 0.0
+
+        async def row() -> None:
+            nonlocal most
+            worst = rng.uniform(0.001, 0.05)
+            if not await budget.reserve(worst):
+                return
+            try:
+                most = max(most, budget.spent + budget.reserved)
+                await asyncio.sleep(0)
+            finally:
+                budget.settle(worst, rng.choice([0.0, worst / 2, worst]))
+
+        tasks = [asyncio.ensure_future(row()) for _ in range(400)]
+        for task in tasks:
+            if rng.random() < 0.1:
+                await asyncio.sleep(0)
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert most <= 1.0 + 1e-9
+        assert budget.spent <= 1.0 + 1e-9
+        assert budget.reserved == pytest.approx(0.0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_limit_that_makes_no_sense(limit: float) -> None:
+    with pytest.raises(InputError, match="an amount of US dollars above 0"):
+        Budget(limit)
+
+
+def with_failures(calling: Calling, *errors: BaseException) -> Calling:
+    for error in errors:
+        calling.note_failure(error, 1.0)
+    return calling
+
+
+PAID = Cost(0.1, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("calling", "cost", "charged"),
+    [
+        (answered(), PAID, 0.3),
+        (answered(), None, 1.0),  # an answer that tells no usage
+        (answered(cached=True, attempts=0), Cost(0.0, 0.0), 0.0),
+        (with_failures(answered(attempts=2), ServerError("x", status_code=500)), PAID, 1.3),
+        (with_failures(answered(attempts=2), RateLimitError("x", status_code=429)), PAID, 0.3),
+        (with_failures(answered(attempts=2), APIConnectionError("x", surely_unsent=True)), PAID, 0.3),
+        (answered(attempts=2), PAID, 1.3),  # a second attempt beside it, cancelled
+        (failed(APITimeoutError("x"), attempts=3), None, 3.0),
+        (failed(InvalidRequestError("x", status_code=400)), None, 0.0),
+        (failed(ZeroDivisionError()), None, 1.0),
+    ],
+)
+def test_what_is_charged(calling: Calling, cost: Cost | None, charged: float) -> None:
+    assert charge(calling, cost, 1.0) == pytest.approx(charged)
+
+
+def test_a_failure_without_retries_is_judged_by_its_error() -> None:
+    calling = Calling({})
+    calling.attempts = 1
+    calling.fail(RateLimitError("x", status_code=429), 1.0)
+    assert charge(calling, None, 1.0) == 0.0
+
+
+def row(**more: Any) -> Row:
+    return Row(0, 7, None, 1, {"messages": [{"role": "user", "content": "Hello!"}], **more})
+
+
+def worst(model: Any, **more: Any) -> float:
+    async def main() -> float:
+        one = row(**more)
+        return await worst_case(model, await model.create_calling(request_payload=one.request), one)
+
+    return asyncio.run(main())
+
+
+def model(price: float = 1.0, name: str = "m", **more: Any) -> iModel:
+    prices = {"input": price, "output": 10 * price}
+    return iModel(provider="openai", model=name, api_key="k", prices=prices, **more)
+
+
+def test_the_worst_case_is_no_less_than_any_answer_can_cost() -> None:
+    one = worst(model(), max_tokens=1000)
+    assert one > (1000 * 10 + 6) / 1e6
+    assert worst(model(), max_completion_tokens=1000) == pytest.approx(one, rel=0.01)
+    assert worst(model(), max_tokens=1000, n=3) == pytest.approx(3 * one, rel=0.02)
+    assert worst(model(), max_tokens=1000, tools=[{"x": "y" * 100_000}]) > one + 0.09
+    cached = iModel(
+        provider="openai", model="m", api_key="k", prices={"input": 1, "output": 1, "cache_write": 50}
+    )
+    marked = {"metadata": {"cache_control": "x" * 1000}}
+    plain = {"metadata": {"x": "x" * 1000}}
+    assert worst(cached, max_tokens=1, **marked) > 20 * worst(model(), max_tokens=1, **plain)
+
+
+def test_of_several_models_the_dearest_counts() -> None:
+    spread = Spread([model(1.0), model(5.0, "n")])
+    assert worst(spread, max_tokens=1000) == pytest.approx(worst(model(5.0), max_tokens=1000), rel=0.01)
+
+
+def test_what_cannot_be_bounded_is_refused_with_its_line() -> None:
+    with pytest.raises(InputError, match="line 7: a budget needs to know the longest answer"):
+        worst(model())
+    unknown = iModel(provider="openai", model="a-model-nobody-prices", api_key="k")
+    with pytest.raises(InputError, match="line 7: a budget needs to know the price of a-model-nobody-prices"):
+        worst(unknown, max_tokens=5)
