@@ -83,7 +83,7 @@ def test_a_cell_may_be_longer_than_the_csv_modules_own_limit(tmp_path: Path) -> 
 
 
 def test_gzip_by_name(tmp_path: Path) -> None:
-    path = write(tmp_path, "a.csv.gz", gzip.compress(b"prompt\na\nb\n"))
+    path = write(tmp_path, "a.csv.gz", gzip.compress(b"prompt\na\nb\n", mtime=0))
     assert prompts(Source(path)) == ["a", "b"]
     assert Source(path).count(lambda: False) == 2
 
@@ -141,7 +141,7 @@ def test_a_missing_extra_is_named_with_its_install_command(
         ("a.csv", b'prompt\n"open', "a.csv:2: is no CSV"),
         ("a.csv", b"text\na\n", "a.csv:1: the row has no prompt"),
         ("a.jsonl.gz", b"not gzip", "a.jsonl.gz:1: cannot be read on from here"),
-        ("a.jsonl.gz", gzip.compress(b'{"prompt": "a"}\n' * 9)[:-9], "a.jsonl.gz:"),
+        ("a.jsonl.gz", gzip.compress(b'{"prompt": "a"}\n' * 9, mtime=0)[:-9], "a.jsonl.gz:"),
     ],
 )
 def test_bad_input_is_refused_with_file_and_line(
