@@ -1,4 +1,4 @@
-"""`--budget` is a hard cap, by the provider's own bill."""
+"""`--budget` is a hard cap by the provider's own bill; `--dry-run` foretells it without a call."""
 
 from __future__ import annotations
 
@@ -86,3 +86,86 @@ def test_what_a_budget_needs_to_know(
     assert ended.code == 2
     assert says in ended.err
     assert sim.stats.requests == 0
+
+
+def dry(callgate: Run, *arguments: str) -> Any:
+    ended = callgate("run", "in.jsonl", *arguments, "--dry-run", "--json")
+    assert ended.code == 0
+    return orjson.loads(ended.out)
+
+
+def test_a_dry_run_calls_nothing_and_writes_nothing(folder: Any, simulate: Simulate, callgate: Run) -> None:
+    sim = simulate()
+    write_rows("in.jsonl", prompts(100))
+    before = sorted(folder.iterdir())
+    told = dry(callgate, *against(sim), "--rpm", "60", "--cache", "cache")
+    assert (told["rows"], told["answered_before"], told["learned_from"]) == (100, 0, 0)
+    assert told["output_tokens_most"] == 3000
+    assert told["cost_least_usd"] < told["cost_usd"] < told["cost_most_usd"]
+    assert told["seconds"] == pytest.approx(100.0)
+    assert told["bottleneck"] == "requests per minute"
+    assert sim.stats.requests == 0
+    assert sorted(folder.iterdir()) == before
+    text = callgate("run", "in.jsonl", *against(sim), "--dry-run").out
+    assert "100 to call" in text
+    assert "run with --limit 50 first" in text
+
+
+def test_a_dry_run_agrees_with_the_real_one(folder: Any, simulate: Simulate, callgate: Run) -> None:
+    sim = simulate(latency=0.02, output_tokens=20, output_sigma=0.3, **PRICES)
+    write_rows("in.jsonl", [{"prompt": f"Tell me {'really ' * (i % 9)}all about {i}."} for i in range(900)])
+    limits = [*against(sim), "--rpm", "12000"]
+    assert callgate("run", "in.jsonl", *limits, "--limit", "100", "--quiet").code == 0
+    told = dry(callgate, *limits)
+    assert (told["rows"], told["answered_before"], told["learned_from"]) == (800, 100, 100)
+    real = orjson.loads(callgate("run", "in.jsonl", *limits, "--json").out)
+    assert told["input_tokens"] == pytest.approx(real["input_tokens"], rel=0.15)
+    assert told["output_tokens"] == pytest.approx(real["output_tokens"], rel=0.15)
+    assert told["cost_usd"] == pytest.approx(real["cost_usd"], rel=0.15)
+    assert told["bottleneck"] == "requests per minute"
+
+
+@pytest.mark.parametrize(
+    ("limits", "bottleneck"),
+    [
+        (["--tpm", "100"], "tokens per minute"),
+        (["--rpm", "1", "--tpm", "1000000"], "requests per minute"),
+        ([], "not known: no limits are given, and nothing was answered before"),
+    ],
+)
+def test_what_will_hold_it_back(
+    folder: Any, simulate: Simulate, callgate: Run, limits: list[str], bottleneck: str
+) -> None:
+    sim = simulate()
+    write_rows("in.jsonl", prompts(50))
+    told = dry(callgate, *against(sim), *limits)
+    assert told["bottleneck"] == bottleneck
+    assert (told["seconds"] is None) == (not limits)
+
+
+def test_what_a_dry_run_does_not_know_it_says(folder: Any, simulate: Simulate, callgate: Run) -> None:
+    sim = simulate()
+    write_rows("in.jsonl", prompts(50))
+    unpriced = ["-m", "openai/m", "-o", "out.jsonl", "--base-url", sim.base_url]
+    told = dry(callgate, *unpriced)
+    assert (told["cost_usd"], told["output_tokens_most"]) == (None, None)
+    text = callgate("run", "in.jsonl", *unpriced, "--dry-run").out
+    assert "the price of this model is not known" in text
+    assert "with no bound" in text
+    priced = callgate("run", "in.jsonl", *unpriced, "--price", "1,2", "--dry-run").out
+    assert "to no bound" in priced
+    assert callgate("run", "in.jsonl", *unpriced, "--quiet", "--concurrency", "2").code == 0
+    told = dry(callgate, *against(sim), "--concurrency", "2")
+    assert (told["rows"], told["cost_usd"], told["seconds"], told["bottleneck"]) == (0, 0.0, 0.0, "nothing")
+    write_rows("in.jsonl", prompts(80))
+    told = dry(callgate, *against(sim), "--concurrency", "2")
+    assert (told["rows"], told["bottleneck"]) == (30, "concurrency, 2 at once")
+    assert "50 answered before" in callgate("run", "in.jsonl", *against(sim), "--dry-run").out
+
+
+def test_a_dry_run_finds_bad_rows_anywhere(folder: Any, simulate: Simulate, callgate: Run) -> None:
+    sim = simulate()
+    write_rows("in.jsonl", [*prompts(3000), {"x": 1}])
+    ended = callgate("run", "in.jsonl", *against(sim), "--dry-run")
+    assert ended.code == 2
+    assert "in.jsonl:3001: the row has no prompt" in ended.err

@@ -21,7 +21,8 @@ import typer
 from callgate.batch.budget import Budget
 from callgate.batch.engine import Engine
 from callgate.batch.files import STDIN
-from callgate.batch.finished import read_spent
+from callgate.batch.finished import Finished, read_spent
+from callgate.batch.forecast import Forecast, Sample, forecast, read_sample
 from callgate.batch.guard import FailureGuard
 from callgate.batch.journal import STDOUT, Journal, errors_path
 from callgate.batch.run import BatchRun, Ending, Summary
@@ -29,7 +30,7 @@ from callgate.batch.sources import Source
 from callgate.batch.template import Template
 from callgate.cli.live import Display, open_display
 from callgate.cli.run import RunOptions
-from callgate.cli.summary import print_summary, summary_to_dict
+from callgate.cli.summary import print_forecast, print_summary, summary_to_dict
 from callgate.control.backoff import RetryConfig
 from callgate.errors import InputError
 from callgate.model import iModel
@@ -68,6 +69,9 @@ def run_batch(options: RunOptions) -> int:
     source = _source(options)
     _check_places(options)
     settings = _model_settings(options)
+    if options.dry_run:
+        print_forecast(asyncio.run(_foretell(options, source, settings)), json=options.json)
+        return 0
     runner = asyncio.Runner(loop_factory=None if uvloop is None else uvloop.new_event_loop)
     with _rarer_collections(), runner:
         summary = runner.run(_run(options, source, settings))
@@ -177,6 +181,15 @@ def _budget(options: RunOptions) -> Budget | None:
 
 
 # -- running ---------------------------------------------------------------------------------------------
+
+
+async def _foretell(options: RunOptions, source: Source, settings: dict[str, Any]) -> Forecast:
+    """Everything that `_run` does before its first call; the output is read, and not touched."""
+    settings["cache"] = None
+    fresh = options.overwrite or options.output == STDOUT
+    sample = Sample(Finished()) if fresh else read_sample(options.output)
+    async with iModel(**settings) as model:
+        return await forecast(model, source, sample, concurrency=options.concurrency)
 
 
 async def _run(options: RunOptions, source: Source, settings: dict[str, Any]) -> Summary:

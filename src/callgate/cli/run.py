@@ -42,6 +42,7 @@ class RunOptions:
     cache: str | None = None
     budget: float | None = None
     prices: dict[str, float] | None = None
+    dry_run: bool = False
     quiet: bool = False
     json: bool = False
 
@@ -135,6 +136,10 @@ def run(
             metavar="IN,OUT",
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        _option("--dry-run", "Call nothing: read all rows and foretell tokens, cost and time.", _MONEY),
+    ] = False,
     cache: Annotated[
         str | None,
         _option(
@@ -188,6 +193,7 @@ def run(
         api_key_env=api_key_env,
         budget=_positive("--budget", budget),
         prices=_prices(price),
+        dry_run=dry_run,
         cache=None if no_cache else cache,
         quiet=quiet,
         json=json,

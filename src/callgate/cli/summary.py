@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import orjson
+
+from callgate.batch.forecast import Forecast
 from callgate.batch.journal import STDOUT, errors_path
 from callgate.batch.run import Summary
 from callgate.cli.figures import dollars, duration
 
-__all__ = ["print_summary", "summary_to_dict"]
+__all__ = ["print_forecast", "print_summary", "summary_to_dict"]
 
 _SHOWN_ERRORS = 5
 
@@ -68,6 +71,44 @@ def print_summary(summary: Summary, output: str) -> None:
     more = len(summary.progress.tally.errors) - _SHOWN_ERRORS
     if more > 0:
         console.print(f"and {more} other kinds of errors")
+
+
+def print_forecast(told: Forecast, *, json: bool) -> None:
+    """Print what a dry run found, on stdout: a table for people, or JSON for machines."""
+    if json:
+        sys.stdout.write(orjson.dumps(told.to_dict(), option=orjson.OPT_INDENT_2).decode() + "\n")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, figure in _forecast_lines(told):
+        table.add_row(name, figure)
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(table)
+    if not told.learned_from:
+        console.print("Nothing was answered before, so this is rough: run with --limit 50 first.")
+
+
+def _forecast_lines(told: Forecast) -> list[tuple[str, str]]:
+    rows = f"{told.rows:,} to call"
+    if told.answered_before:
+        rows += f", {told.answered_before:,} answered before"
+    bound = "with no bound" if told.output_tokens_most is None else f"{told.output_tokens_most:,} at most"
+    tokens = f"{told.input_tokens:,} in, about {told.output_tokens:,} out ({bound})"
+    cost = "unknown: the price of this model is not known"
+    if told.cost_usd is not None and told.cost_least_usd is not None:
+        most = "no bound" if told.cost_most_usd is None else dollars(told.cost_most_usd)
+        cost = f"about {dollars(told.cost_usd)} ({dollars(told.cost_least_usd)} to {most}), without retries"
+    time = "unknown" if told.seconds is None else f"about {duration(told.seconds)}"
+    return [
+        ("rows", rows),
+        ("tokens", tokens),
+        ("cost", cost),
+        ("time", time),
+        ("bottleneck", told.bottleneck),
+        ("learned from", f"{told.learned_from:,} answers"),
+    ]
 
 
 def _lines(facts: dict[str, Any], summary: Summary) -> list[tuple[str, str]]:
