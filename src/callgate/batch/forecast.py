@@ -17,7 +17,9 @@ from callgate.batch.rows import Row
 from callgate.batch.sources import Source
 from callgate.caller import Caller
 from callgate.calling import Calling
+from callgate.control.quota import Quota
 from callgate.control.snapshot import LimiterSnapshot
+from callgate.control.window import PACED_BURST_SECONDS
 from callgate.providers.request_size import count_characters
 from callgate.response import Usage
 
@@ -207,15 +209,25 @@ def _settles(calling: Calling | None) -> bool:
     return host is None or host.reservation == "input_output"
 
 
+def _paced(amount: float, quota: Quota) -> float:
+    """Seconds until a quota has let so many units through, beginning with its burst."""
+    burst = quota.capacity
+    if burst is None:
+        burst = (
+            quota.rate if quota.period <= 1.0 else quota.per_second * min(PACED_BURST_SECONDS, quota.period)
+        )
+    return max(0.0, amount - burst) / quota.per_second
+
+
 def _time(
     limiter: LimiterSnapshot, concurrency: int | None, rows: int, tokens: int, latency: float
 ) -> tuple[float | None, str]:
     """Seconds under the limits that are known, and what will be waited for most."""
     waits: dict[str, float] = {}
     if limiter.requests is not None:
-        waits["requests per minute"] = rows / limiter.requests.quota.per_second
+        waits["requests per minute"] = _paced(rows, limiter.requests.quota)
     if limiter.tokens is not None:
-        waits["tokens per minute"] = tokens / limiter.tokens.quota.per_second
+        waits["tokens per minute"] = _paced(tokens, limiter.tokens.quota)
     if latency and concurrency is not None:
         waits[f"concurrency, {concurrency} at once"] = rows * latency / concurrency
     if not rows:
