@@ -23,6 +23,11 @@ from callgate.spread import Spread
 
 __all__ = ["Budget", "charge", "worst_case"]
 
+_MOST_IMAGE_TOKENS = 50_000
+"""More than any provider counts for one image: 8 tiles of 5,667 and a base, at OpenAI's smallest model."""
+_COMPLAINT_TOKENS = 5_000
+"""Ten problems of 300 characters, and what stands around them, at a token a byte."""
+
 
 class Budget:
     """An amount of US dollars that calls reserve from and are charged to.
@@ -128,7 +133,7 @@ async def worst_case(model: Caller, calling: Calling, row: Row) -> float:
     """
     if isinstance(model, Spread):
         # Any of them may answer.
-        members = [await member.create_calling(request_payload=row.request) for member in model.models]
+        members = [await member.create_calling(request_payload=calling.request) for member in model.models]
         return max([_worst_of(member, row) for member in members])
     return _worst_of(calling, row)
 
@@ -139,7 +144,11 @@ def _worst_of(calling: Calling, row: Row) -> float:
     if not isinstance(longest, int):
         raise InputError(f"line {row.line}: a budget needs to know the longest answer; use --max-tokens")
     said = orjson.dumps(payload, default=str)
-    size = len(said)
+    # The bytes of an image say nothing of its tokens.
+    size = len(said) + said.count(b'"type":"image_url"') * _MOST_IMAGE_TOKENS
+    if calling.answer_type is not None:
+        # Asked again, it reads the answers that did not fit, and what is wrong with them.
+        size += 2 * (longest + _COMPLAINT_TOKENS)
     written = (
         size if b'"cache_control"' in said else 0
     )  # writing the provider's cache costs more than reading

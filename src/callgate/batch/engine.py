@@ -22,13 +22,15 @@ from callgate.batch.budget import Budget, charge, worst_case
 from callgate.batch.completions import Completion, schedule, total_cost
 from callgate.batch.feed import AsyncFeed, Feed, PulledFeed
 from callgate.batch.guard import FailureGuard
+from callgate.batch.images import load_images
 from callgate.batch.pool import Pool
 from callgate.batch.requests import RequestBuilder
 from callgate.batch.results import RowResult
 from callgate.batch.rows import Row, content_key
 from callgate.caller import Caller
 from callgate.calling import Calling
-from callgate.errors import BatchStoppedError, ConfigurationError
+from callgate.errors import BatchStoppedError, ConfigurationError, InputError
+from callgate.layers.answer_schema import AnswerSchema
 from callgate.messages import Conversation
 from callgate.model import iModel
 
@@ -51,6 +53,7 @@ class Engine:
             its own setting.
         max_inflight_requests: Rows in flight at most; None: as many as the model's limiter lets through, at
             most 1,024.
+        response_schema: A JSON schema that every answer must satisfy; see `iModel.invoke`.
         settings: Further keywords of `iModel`, for a model of its own.
 
     Raises:
@@ -72,6 +75,8 @@ class Engine:
         provider: Caller | ServiceBackend | str,
         serialization_path: str | Path | None = "cache",
         max_inflight_requests: int | None = 32,
+        *,
+        response_schema: Mapping[str, Any] | AnswerSchema | None = None,
         **settings: Any,
     ) -> None:
         if max_inflight_requests is not None and max_inflight_requests < 1:
@@ -85,6 +90,7 @@ class Engine:
             which: dict[str, Any] = {"provider" if isinstance(provider, str) else "backend": provider}
             self._make = partial(iModel, **which, cache=serialization_path, **settings)
             self.model = self._make()
+        self._schema = response_schema
         self._most = max_inflight_requests or _MOST_WORKERS
         self._used = False
         self._pool: Pool | None = None
@@ -255,7 +261,15 @@ class Engine:
         self, model: Caller, metadata: Mapping[str, Any] | None, budget: Budget | None, row: Row
     ) -> Calling | None:
         kept = None if metadata is None else dict(metadata)
-        calling = await model.create_calling(request_payload=row.request, metadata=kept)
+        try:
+            request = await load_images(row.request)
+        except InputError as error:  # an image that has gone since its row was read
+            failed = Calling(row.request, metadata=kept)
+            failed.fail(error, asyncio.get_running_loop().time())
+            return failed
+        calling = await model.create_calling(
+            request_payload=request, metadata=kept, response_schema=self._schema
+        )
         if budget is not None:
             return await self._call_within(budget, model, calling, row)
         self._active[calling] = row

@@ -1,0 +1,96 @@
+"""What the engine adds to a row's request when it is called: its images, and the schema of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callgate.batch.budget import worst_case
+from callgate.batch.engine import Engine
+from callgate.batch.requests import RequestBuilder
+from callgate.batch.results import RowResult
+from callgate.batch.rows import Row
+from callgate.errors import InputError
+from callgate.model import iModel
+from callgate.spread import Spread
+from callgate.testing import Answer, Simulator
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
+SCHEMA = {"type": "object", "properties": {"moons": {"type": "integer"}}, "required": ["moons"]}
+PRICES = {"input": 1.0, "output": 1.0}
+
+
+def model_at(url: str, **settings: Any) -> iModel:
+    return iModel(provider="openai", model="m", base_url=url, api_key="sk-test", **settings)
+
+
+def row(folder: Path, index: int, image: str | None) -> Row:
+    record = {"prompt": f"What is this? {index}", "max_tokens": 10, "image": image}
+    return RequestBuilder(source="in.jsonl", folder=str(folder)).build(record, index, index + 1)
+
+
+async def results(engine: Engine, rows: list[Row]) -> list[RowResult]:
+    ended = [result async for result in engine.run(rows)]
+    return sorted(ended, key=lambda result: result.row.index)
+
+
+def test_images_are_sent_and_one_that_has_gone_fails_its_row_alone(tmp_path: Path) -> None:
+    for name in ("a.png", "gone.png"):
+        (tmp_path / name).write_bytes(PNG)
+
+    async def main() -> None:
+        rows = [row(tmp_path, 0, "a.png"), row(tmp_path, 1, "gone.png"), row(tmp_path, 2, None)]
+        (tmp_path / "gone.png").unlink()
+        async with Simulator() as sim, model_at(sim.base_url) as model:
+            first, second, third = await results(Engine(model), rows)
+            assert first.ok
+            assert third.ok
+            url = first.calling.payload["messages"][-1]["content"][1]["image_url"]["url"]
+            assert url.startswith("data:image/png;base64,")
+            assert isinstance(second.error, InputError)
+            assert "in.jsonl:2: image" in str(second.error)
+            assert sim.stats.requests == 2
+
+    asyncio.run(main())
+
+
+def test_every_answer_is_held_to_the_schema_and_asked_for_again() -> None:
+    async def main() -> None:
+        answers = [Answer("none"), Answer('{"moons": 2}')]
+        async with Simulator(answers=answers) as sim, model_at(sim.base_url) as model:
+            engine = Engine(model, response_schema=SCHEMA)
+            (result,) = [each async for each in engine.run(["How many moons has Mars?"])]
+            answer = result.calling.answer
+            assert answer is not None
+            assert answer.parsed == {"moons": 2}
+            assert result.calling.attempts == sim.stats.requests == 2
+
+    asyncio.run(main())
+
+
+def test_a_budget_reserves_for_images_and_for_asking_again(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+
+    async def main() -> list[float]:
+        model = model_at("http://127.0.0.1:9/v1", prices=PRICES)
+        spread = Spread([model, model_at("http://127.0.0.1:9/v2", prices=PRICES)])
+        worst = []
+        for who, image, schema in (
+            (model, None, None),
+            (model, "a.png", None),
+            (spread, "a.png", None),
+            (model, None, SCHEMA),
+        ):
+            asked = row(tmp_path, 0, image)
+            calling = await who.create_calling(request_payload=asked.request, response_schema=schema)
+            worst.append(await worst_case(who, calling, asked))
+        await spread.close()
+        return worst
+
+    plain, pictured, spread_over, schemed = asyncio.run(main())
+    assert pictured - plain > 50_000 / 1e6
+    assert spread_over == pytest.approx(pictured, rel=0.01)
+    assert schemed - plain > 2 * 5_000 / 1e6
