@@ -77,18 +77,7 @@ class Pool:
         ended: Called when it has closed for good.
     """
 
-    __slots__ = (
-        "_all",
-        "_ended",
-        "_guard",
-        "_idle",
-        "_loop",
-        "_opening",
-        "_proxies",
-        "_tls",
-        "clock",
-        "closed",
-    )
+    __slots__ = ("_all", "_ended", "_guard", "_idle", "_loop", "_proxies", "_tls", "clock", "closed")
 
     def __init__(
         self,
@@ -104,7 +93,6 @@ class Pool:
         self._ended = ended
         self._idle: dict[tuple[bool, str, int], list[Connection]] = {}
         self._all: set[Connection] = set()
-        self._opening: set[asyncio.Task[Connection]] = set()  # the loop holds its tasks weakly
         self._guard: AsyncGenerator[None, None] | None = None
         self.closed = False
 
@@ -165,18 +153,6 @@ class Pool:
         raise failure
 
     async def _open(self, target: Target) -> Connection:
-        # uvloop loses the transport of a connection whose opening is cancelled. So none ever is: one that
-        # nobody waits for any more is closed as soon as it stands.
-        opening = self._loop.create_task(self._establish(target))
-        self._opening.add(opening)
-        opening.add_done_callback(self._opening.discard)
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            opening.add_done_callback(_close_unclaimed)
-            raise
-
-    async def _establish(self, target: Target) -> Connection:
         proxy = None if self._proxies is None else self._proxies.find(target)
         tls = self._tls() if target.tls else None
         if proxy is not None:
@@ -247,11 +223,6 @@ class Pool:
             yield
         finally:
             await self.close()
-
-
-def _close_unclaimed(opening: asyncio.Task[Connection]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().shut()
 
 
 class _Tunnel(asyncio.Protocol):
