@@ -51,7 +51,8 @@ _BY_NAME: Mapping[str, type[APIClientError]] = {
 _TOO_LONG = re.compile(r"prompt is too long", re.IGNORECASE)
 _SPENT = re.compile(r"credit balance is too low|usage limit reached|hit your .*limit", re.IGNORECASE)
 _NO_SESSION = re.compile(r"no conversation found", re.IGNORECASE)
-_WITHHELD = re.compile(r"violates? our Usage Policy", re.IGNORECASE)
+# The sentence differs between versions of the command; newer ones link the policy instead of naming it.
+_WITHHELD = re.compile(r"violates? our Usage Policy|anthropic\.com/legal/aup", re.IGNORECASE)
 _WRONG_USAGE = re.compile(r"unknown option|argument .* is invalid|must be provided", re.IGNORECASE)
 
 
