@@ -314,6 +314,34 @@ def test_refused_rows_are_told_from_failed_ones(folder: Path, simulate: Simulate
     assert "1 of them refused" in callgate("run", "in.jsonl", *against(sim)).out
 
 
+SCHEMA = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
+
+
+def test_answers_must_fit_the_schema_and_are_asked_for_again(
+    folder: Path, simulate: Simulate, callgate: Run
+) -> None:
+    sent: list[Any] = []
+
+    def answer(ask: Any) -> str:
+        sent.append(ask.body)
+        if "3 plus 3" in ask.body["messages"][0]["content"]:
+            return "never JSON"
+        return '{"sum": 4}' if len(ask.body["messages"]) > 1 else '{"sum": "four"}'
+
+    sim = simulate(answers=answer)
+    write_rows("in.jsonl", prompts(4))
+    Path("schema.json").write_bytes(orjson.dumps(SCHEMA))
+    ended = callgate("run", "in.jsonl", *against(sim), "--schema", "schema.json", "--json")
+    assert ended.code == 1
+    facts = orjson.loads(ended.out)
+    assert (facts["answered"], facts["failed"]) == (3, 1)
+    assert all(orjson.loads(line["text"]) == {"sum": 4} for line in read_lines("out.jsonl"))
+    assert read_lines("out.jsonl.errors.jsonl")[0]["error"]["type"] == "InvalidAnswerError"
+    assert all("response_format" in body for body in sent)
+    # What the discarded answers used is counted too.
+    assert facts["output_tokens"] == sim.stats.output_tokens
+
+
 def test_silence_ends_an_attempt(folder: Path, simulate: Simulate, callgate: Run) -> None:
     def answer(ask: Any) -> Answer | None:
         return Answer("never " * 50, fault="stall") if ask.attempt == 1 else None
@@ -333,9 +361,11 @@ def test_the_slowest_are_asked_twice(folder: Path, simulate: Simulate, callgate:
 
     sim = simulate(answers=answer, latency=0.01, slow_seconds=2.0)
     write_rows("in.jsonl", prompts(300))
-    assert callgate("run", "in.jsonl", *against(sim), "--hedge", "0.1").code == 0
+    # Few at once: enough answers have been seen when the slow rows begin.
+    options = ["--hedge", "0.2", "--concurrency", "8"]
+    assert callgate("run", "in.jsonl", *against(sim), *options).code == 0
     assert names("out.jsonl") == Counter(f"r{i}" for i in range(300))
-    assert 300 < sim.stats.requests <= 350
+    assert 300 < sim.stats.requests <= 360
     assert len([line for line in read_lines("out.jsonl") if line["text"] == "late"]) < len(slow)
 
 

@@ -46,6 +46,18 @@ Run = Callable[..., Ended]
             "other.jsonl:1: the template wants {txt}, which the row does not have (it has text); did",
         ),
         (["run", "in.jsonl", "-m", "openai/m", "-o", "o", "--template", "{text"], "--template: "),
+        (
+            ["run", "in.jsonl", "-m", "openai/m", "-o", "o", "--schema", "none.json"],
+            "none.json: there is no such file",
+        ),
+        (
+            ["run", "in.jsonl", "-m", "openai/m", "-o", "o", "--schema", "notes.txt"],
+            "notes.txt: is no JSON",
+        ),
+        (
+            ["run", "in.jsonl", "-m", "openai/m", "-o", "o", "--schema", "list.json"],
+            "list.json: this is no JSON schema",
+        ),
         (["run", "table.csv", "-m", "openai/m", "-o", "o"], "table.csv:1: the row has no prompt"),
         (["runn"], "runn"),
     ],
@@ -56,6 +68,7 @@ def test_one_line_and_code_two(folder: Path, callgate: Run, arguments: list[str]
     Path("bad.jsonl").write_text('{"prompt": "a"}\nnot json\n')
     Path("table.csv").write_text("a,b\n1,2\n")
     Path("notes.txt").write_text("notes\n")
+    Path("list.json").write_text("[]")
     before = sorted(folder.iterdir())
     ended = callgate(*arguments)
     assert ended.code == 2

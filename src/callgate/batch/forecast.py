@@ -213,9 +213,7 @@ def _paced(amount: float, quota: Quota) -> float:
     """Seconds until a quota has let so many units through, beginning with its burst."""
     burst = quota.capacity
     if burst is None:
-        burst = (
-            quota.rate if quota.period <= 1.0 else quota.per_second * min(PACED_BURST_SECONDS, quota.period)
-        )
+        burst = min(quota.rate, quota.per_second * PACED_BURST_SECONDS)
     return max(0.0, amount - burst) / quota.per_second
 
 

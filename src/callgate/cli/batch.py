@@ -6,14 +6,12 @@ import asyncio
 import gc
 import logging
 import os
-import re
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import orjson
 import typer
@@ -26,14 +24,16 @@ from callgate.batch.forecast import Forecast, Sample, forecast, read_sample
 from callgate.batch.guard import FailureGuard
 from callgate.batch.journal import STDOUT, Journal, errors_path
 from callgate.batch.run import BatchRun, Ending, Summary
+from callgate.batch.schema_file import read_schema
 from callgate.batch.sources import Source
 from callgate.batch.template import Template
+from callgate.cli.endpoints import Target, make_caller, read_targets
 from callgate.cli.live import Display, open_display
 from callgate.cli.run import RunOptions
 from callgate.cli.summary import print_forecast, print_summary, summary_to_dict
 from callgate.control.backoff import RetryConfig
 from callgate.errors import InputError
-from callgate.model import iModel
+from callgate.layers.answer_schema import AnswerSchema
 
 try:
     import uvloop
@@ -42,6 +42,8 @@ except ImportError:  # pragma: no cover  (not on Windows)
 
 __all__ = ["run_batch"]
 
+# How often an answer is asked for until it fits its schema: the structure layer's own measure.
+_MOST_ASKS = 3
 _EXIT_CODES: dict[Ending, int] = {
     "done": 0,
     "failures": 1,
@@ -51,7 +53,6 @@ _EXIT_CODES: dict[Ending, int] = {
     "budget": 3,
     "interrupted": 130,
 }
-_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
 def run_batch(options: RunOptions) -> int:
@@ -66,15 +67,16 @@ def run_batch(options: RunOptions) -> int:
     """
     # What is logged (a price that is not known, say) is in the summary too; it must not break the display.
     logging.getLogger("callgate").addHandler(logging.NullHandler())
-    source = _source(options)
+    targets = read_targets(options)
+    schema = None if options.schema is None else read_schema(options.schema)
+    source = _source(options, targets)
     _check_places(options)
-    settings = _model_settings(options)
     if options.dry_run:
-        print_forecast(asyncio.run(_foretell(options, source, settings)), json=options.json)
+        print_forecast(asyncio.run(_foretell(options, source, targets)), json=options.json)
         return 0
     runner = asyncio.Runner(loop_factory=None if uvloop is None else uvloop.new_event_loop)
     with _rarer_collections(), runner:
-        summary = runner.run(_run(options, source, settings))
+        summary = runner.run(_run(options, source, targets, schema))
     _tell(options, summary)
     return _EXIT_CODES[summary.ending]
 
@@ -96,27 +98,17 @@ def _rarer_collections() -> Iterator[None]:
 # -- from options to parts -------------------------------------------------------------------------------
 
 
-def _source(options: RunOptions) -> Source:
-    _, model = _split_model(options.model)
+def _source(options: RunOptions, targets: list[Target]) -> Source:
     return Source(
         options.input,
         limit=options.limit,
         template=None if options.template is None else Template(options.template),
         system=options.system,
-        model=model,
+        # Of several endpoints, each brings its own.
+        model=targets[0].model if len(targets) == 1 else None,
         parameters=options.parameters,
-        needs_model=True,
+        needs_model=any(target.model is None for target in targets),
     )
-
-
-def _split_model(text: str) -> tuple[str, str | None]:
-    """The provider is what stands before the first slash; a model's name may hold more of them."""
-    provider, _, model = text.partition("/")
-    if not provider:
-        raise InputError(
-            f"names no provider: {text!r}; write PROVIDER/MODEL, as in openai/gpt-4o-mini", source="-m"
-        )
-    return provider, model or None
 
 
 def _check_places(options: RunOptions) -> None:
@@ -136,68 +128,41 @@ def _same_file(one: str, other: str) -> bool:
         return False  # one of them is not there, so they are not the same
 
 
-def _model_settings(options: RunOptions) -> dict[str, Any]:
-    provider, model = _split_model(options.model)
-    settings: dict[str, Any] = {
-        "provider": provider,
-        "limit_requests": options.rpm,
-        "limit_tokens": options.tpm,
-        "limit_concurrency": options.concurrency or "auto",
-        "cache": options.cache,
-        "hedge": options.hedge,
-        "prices": options.prices,
-    }
-    if model is not None:
-        settings["model"] = model
-    if options.base_url is not None:
-        settings["base_url"] = options.base_url
-    if options.timeout is not None:
-        settings["timeout"] = options.timeout
-    if options.no_bytes_timeout is not None:
-        settings["read_timeout"] = options.no_bytes_timeout
-    if options.retries is not None:
-        settings["retry_config"] = RetryConfig(max_retries=options.retries) if options.retries else None
-    if options.api_key_env is not None:
-        settings["api_key"] = _key(options.api_key_env)
-    return settings
-
-
-def _key(variable: str) -> str:
-    """The variable's name where the model reads it itself, else its value."""
-    value = os.environ.get(variable)
-    if not value:
-        raise InputError(f"the variable {variable} is not set; export {variable}=...", source="--api-key-env")
-    return variable if _VARIABLE.fullmatch(variable) else value
-
-
-def _budget(options: RunOptions) -> Budget | None:
+def _budget(options: RunOptions, targets: int) -> Budget | None:
     if options.budget is None:
         return None
     spent = 0.0
     if not options.overwrite and options.output != STDOUT:
         spent = read_spent(options.output) + read_spent(errors_path(options.output))
     retries = RetryConfig().max_retries if options.retries is None else options.retries
-    return Budget(options.budget, spent=spent, attempts=(1 + retries) * (1 if options.hedge is None else 2))
+    # Each endpoint may try as often, each attempt have a second one beside it, and an answer that does not
+    # fit its schema be asked for again.
+    attempts = targets * (1 + retries)
+    attempts *= 1 if options.hedge is None else 2
+    attempts *= 1 if options.schema is None else _MOST_ASKS
+    return Budget(options.budget, spent=spent, attempts=attempts)
 
 
 # -- running ---------------------------------------------------------------------------------------------
 
 
-async def _foretell(options: RunOptions, source: Source, settings: dict[str, Any]) -> Forecast:
+async def _foretell(options: RunOptions, source: Source, targets: list[Target]) -> Forecast:
     """Everything that `_run` does before its first call; the output is read, and not touched."""
-    settings["cache"] = None
     fresh = options.overwrite or options.output == STDOUT
     sample = Sample(Finished()) if fresh else read_sample(options.output)
-    async with iModel(**settings) as model:
+    async with make_caller(replace(options, cache=None), targets) as model:
         return await forecast(model, source, sample, concurrency=options.concurrency)
 
 
-async def _run(options: RunOptions, source: Source, settings: dict[str, Any]) -> Summary:
-    async with iModel(**settings) as model:
+async def _run(
+    options: RunOptions, source: Source, targets: list[Target], schema: AnswerSchema | None
+) -> Summary:
+    async with make_caller(options, targets) as model:
         # Only now: a wrong setting or a bad row must not touch the output of an earlier run.
         guard = FailureGuard(most=options.max_failures)
-        engine = Engine(model, max_inflight_requests=None)
-        batch = BatchRun(engine, source, guard=guard, budget=_budget(options))
+        engine = Engine(model, max_inflight_requests=None, response_schema=schema)
+        budget = _budget(options, len(targets))
+        batch = BatchRun(engine, source, guard=guard, budget=budget)
         batch.check()
         summary: Summary | None = None
         try:

@@ -26,6 +26,7 @@ class RunOptions:
     output: str
     template: str | None = None
     system: str | None = None
+    schema: str | None = None
     limit: int | None = None
     overwrite: bool = False
     rpm: float | None = None
@@ -88,6 +89,10 @@ def run(
     param: Annotated[
         list[str] | None,
         _option("--param", "Any other parameter, repeatable: --param top_p=0.9", _REQUEST, metavar="K=V"),
+    ] = None,
+    schema: Annotated[
+        str | None,
+        _option("--schema", "A JSON schema that each answer must satisfy.", _REQUEST, metavar="FILE"),
     ] = None,
     rpm: Annotated[float | None, _option("--rpm", "Requests per minute.", _LIMITS, metavar="N")] = None,
     tpm: Annotated[float | None, _option("--tpm", "Tokens per minute.", _LIMITS, metavar="N")] = None,
@@ -178,6 +183,7 @@ def run(
         output=output,
         template=template,
         system=system,
+        schema=schema,
         limit=limit,
         overwrite=overwrite,
         rpm=_positive("--rpm", rpm),

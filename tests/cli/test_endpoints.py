@@ -1,0 +1,101 @@
+"""Several keys or endpoints share a batch, each with its own limits; a broken one is left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+
+from callgate.testing import Simulator
+from tests.cli.conftest import Ended, prompts, read_lines, write_rows
+
+Run = Callable[..., Ended]
+Simulate = Callable[..., Simulator]
+
+
+@pytest.fixture(autouse=True)
+def keys(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIRST_KEY", "sk-first")
+    monkeypatch.setenv("SECOND_KEY", "sk-second")
+
+
+def answered_once(count: int) -> bool:
+    return Counter(line["custom_id"] for line in read_lines("out.jsonl")) == Counter(
+        f"r{i}" for i in range(count)
+    )
+
+
+def test_two_keys_share_the_rows_each_within_its_own_limit(simulate: Simulate, callgate: Run) -> None:
+    sim = simulate(keys=["sk-first", "sk-second"], requests_per_minute=30, window_seconds=60)
+    write_rows("in.jsonl", prompts(5))
+    target = ["-m", "openai/m", "-o", "out.jsonl", "--base-url", sim.base_url]
+    ended = callgate("run", "in.jsonl", *target, "--api-key-env", "FIRST_KEY,SECOND_KEY", "--rpm", "30")
+    assert ended.code == 0
+    assert answered_once(5)
+    assert sim.stats.key("sk-first").accepted > 0
+    assert sim.stats.key("sk-second").accepted > 0
+    assert sim.stats.refused == 0
+
+
+def test_several_models_each_with_its_own_name(simulate: Simulate, callgate: Run) -> None:
+    asked: Counter[str] = Counter()
+    sim = simulate(answers=lambda ask: asked.update([ask.model]), latency=0.01)
+    write_rows("in.jsonl", [{**row, "model": "the row's own"} for row in prompts(60)])
+    target = ["-m", "openai/one,groq/two", "-o", "out.jsonl", "--base-url", sim.base_url]
+    assert callgate("run", "in.jsonl", *target, "--api-key-env", "FIRST_KEY").code == 0
+    assert answered_once(60)
+    assert set(asked) == {"one", "two"}
+
+
+def test_several_addresses(simulate: Simulate, callgate: Run) -> None:
+    one, two = simulate(latency=0.01), simulate(latency=0.01)
+    write_rows("in.jsonl", prompts(60))
+    target = ["-m", "openai/m", "-o", "out.jsonl", "--base-url", f"{one.base_url}, {two.base_url}"]
+    assert callgate("run", "in.jsonl", *target).code == 0
+    assert answered_once(60)
+    assert one.stats.requests > 0
+    assert two.stats.requests > 0
+
+
+def test_a_key_that_is_refused_is_left_out_and_no_row_is_lost(simulate: Simulate, callgate: Run) -> None:
+    sim = simulate(keys=["sk-first"], latency=0.005)
+    write_rows("in.jsonl", prompts(100))
+    target = ["-m", "openai/m", "-o", "out.jsonl", "--base-url", sim.base_url]
+    ended = callgate("run", "in.jsonl", *target, "--api-key-env", "FIRST_KEY,SECOND_KEY", "--json")
+    assert ended.code == 0
+    assert answered_once(100)
+    assert sim.stats.key("sk-second").requests <= 10
+    assert "sk-" not in ended.out + ended.err
+
+
+def test_when_all_are_refused_the_run_stops(simulate: Simulate, callgate: Run) -> None:
+    sim = simulate(keys=["another"])
+    write_rows("in.jsonl", prompts(300))
+    target = ["-m", "openai/m", "-o", "out.jsonl", "--base-url", sim.base_url]
+    ended = callgate("run", "in.jsonl", *target, "--api-key-env", "FIRST_KEY,SECOND_KEY", "--json")
+    assert ended.code == 1
+    assert orjson.loads(ended.out)["ending"] == "stopped"
+    assert sim.stats.requests <= 20
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (
+            ["-m", "openai/a,openai/b,openai/c", "--api-key-env", "FIRST_KEY,SECOND_KEY"],
+            "names 2 where",
+        ),
+        (["-m", "openai/a,/b"], "names no provider: '/b'"),
+        (["-m", ","], "names no provider: ''"),
+        (["-m", "openai/a,nobody/b"], "nobody"),
+        (["-m", "openai/a", "--api-key-env", "FIRST_KEY,NO_SUCH_KEY"], "the variable NO_SUCH_KEY is not set"),
+    ],
+)
+def test_what_does_not_match_is_refused(callgate: Run, options: list[str], says: str) -> None:
+    write_rows("in.jsonl", prompts(3))
+    ended = callgate("run", "in.jsonl", "-o", "out.jsonl", *options)
+    assert ended.code == 2
+    assert says in ended.err
