@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 CONSTRAINTS := constraints.txt
-CLAUDE_CODE := @anthropic-ai/claude-code@2.1.330
+CLAUDE_CODE := @anthropic-ai/claude-code@2.1.197
 SOURCES := pyproject.toml $(CONSTRAINTS)
 
 .PHONY: help demo test lint types check-imports bench clean
