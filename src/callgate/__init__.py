@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from callgate.channel import StreamChannel as StreamChannel
     from callgate.control.backoff import RetryConfig as RetryConfig
     from callgate.control.breaker import CircuitBreaker as CircuitBreaker
+    from callgate.control.hedging import HedgePolicy as HedgePolicy
     from callgate.control.limiter import Limiter as Limiter
     from callgate.control.quota import Quota as Quota
     from callgate.errors import (
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     )
     from callgate.executor import Executor as Executor
     from callgate.hooks import HookPhase as HookPhase, HookRegistry as HookRegistry
+    from callgate.layers.answer_schema import AnswerSchema as AnswerSchema
     from callgate.lifecycle import RequestStatus as RequestStatus
     from callgate.messages import Conversation as Conversation, Message as Message
     from callgate.model import iModel as iModel
@@ -93,6 +95,7 @@ if TYPE_CHECKING:
         ToolCall as ToolCall,
         Usage as Usage,
     )
+    from callgate.spread import Spread as Spread
     from callgate.transport.auth import HeaderFactory as HeaderFactory
 
 __version__ = "0.1.0"
@@ -117,6 +120,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "channel": ("StreamChannel",),
     "control.backoff": ("RetryConfig",),
     "control.breaker": ("CircuitBreaker",),
+    "control.hedging": ("HedgePolicy",),
     "control.limiter": ("Limiter",),
     "control.quota": ("Quota",),
     "errors": (
@@ -151,6 +155,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     ),
     "executor": ("Executor",),
     "hooks": ("HookPhase", "HookRegistry"),
+    "layers.answer_schema": ("AnswerSchema",),
     "lifecycle": ("RequestStatus",),
     "messages": ("Conversation", "Message"),
     "model": ("iModel",),
@@ -168,6 +173,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "providers.sdks": ("AnthropicAdapter", "OpenAIAdapter", "create_sdk_adapter"),
     "registry": ("ServiceRegistry",),
     "response": ("Cost", "Response", "StreamChunk", "ToolCall", "Usage"),
+    "spread": ("Spread",),
     "transport.auth": ("HeaderFactory",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

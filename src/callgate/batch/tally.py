@@ -95,7 +95,8 @@ class Tally:
         attempts = calling.attempts
         self.calls += attempts
         if attempts > 1:
-            self.retries += attempts - 1
+            # A second attempt beside a slow one repeats nothing.
+            self.retries += attempts - 1 - calling.hedges
         if calling.failures is not None:
             for failure in calling.failures:
                 if isinstance(failure.error, RateLimitError):
