@@ -31,7 +31,10 @@ class ServiceBackend(Protocol):
         print(calling.response.data)  # {'celsius': 21.5}
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called in messages and in the registry; an attribute will do."""
+        ...
 
     def call(self, calling: Calling, /) -> Awaitable[Any]:
         """Answer one call: `calling.payload` says what is asked.
