@@ -104,73 +104,93 @@ def limit_layer(
         QuotaTooSmallError: when it costs more than the whole quota.
     """
 
-    def settle(lease: Lease, calling: Calling, response: Response) -> None:
-        if account is None:
-            return
-        actual = account.actual(calling, response)
-        if actual is not None:
-            lease.settle(actual)
-        for news in account.news(response.headers):
-            limiter.learn(news, lease)
+    return lambda call: _Admission(call, limiter, clock, account, pushback, dispatched).admit
 
-    def push_back(lease: Lease, error: BaseException) -> None:
-        if getattr(error, "surely_unsent", False):
-            lease.refund()
-            return
-        if isinstance(error, RateLimitError):
-            limiter.pushed_back(lease)
-            limiter.pause_until(pushback.pause(clock(), error.retry_after))
-        elif isinstance(error, OverloadedError | APITimeoutError):
-            limiter.pushed_back(lease)
-        if account is not None and isinstance(error, APIClientError):
-            for news in account.news(error.headers):
-                limiter.learn(news, lease)
 
-    async def wait_in_line(calling: Calling, tokens: float) -> Lease:
+class _Admission:
+    """The layer around one service."""
+
+    __slots__ = ("_account", "_call", "_clock", "_dispatched", "_limiter", "_pushback")
+
+    def __init__(
+        self,
+        call: Service,
+        limiter: Limiter,
+        clock: Callable[[], float],
+        account: Account | None,
+        pushback: Pushback,
+        dispatched: Callable[[Calling], None] | None,
+    ) -> None:
+        self._call = call
+        self._limiter = limiter
+        self._clock = clock
+        self._account = account
+        self._pushback = pushback
+        self._dispatched = dispatched
+
+    async def admit(self, calling: Calling) -> Response:
+        """Wait for a lease, call, and settle it with what came of it."""
+        tokens = calling.num_api_tokens_needed
+        if not tokens and self._account is not None:
+            tokens = self._account.estimate(calling)
+        lease = self._limiter.try_acquire(tokens) or await self._wait_in_line(calling, tokens)
+        try:
+            now = lease.granted_at
+            if calling.queued_on is None:
+                calling.queued_on = now
+            if calling.processed_at is None:
+                calling.processed_at = now
+            calling.called_at = now
+            calling.status = _CALLING
+            calling.attempts += 1
+            if self._dispatched is not None:
+                self._dispatched(calling)
+            response = await self._call(calling)
+            self._settle(lease, calling, response)
+            return response
+        except Exception as error:
+            self._push_back(lease, error)
+            raise
+        finally:
+            lease.release()
+
+    async def _wait_in_line(self, calling: Calling, tokens: float) -> Lease:
         def next_in_line(now: float) -> None:
             calling.processed_at = now
             calling.status = _PROCESSING
 
         calling.status = _QUEUED
         if calling.queued_on is None:
-            calling.queued_on = clock()
+            calling.queued_on = self._clock()
         try:
-            return await limiter.acquire(
+            return await self._limiter.acquire(
                 tokens, front=calling.attempts > 0, deadline=calling.deadline, on_head=next_in_line
             )
         except Exception:
-            if dispatched is not None:
-                dispatched(calling)
+            if self._dispatched is not None:
+                self._dispatched(calling)
             raise
 
-    def wrap(call: Service) -> Service:
-        async def admitted(calling: Calling) -> Response:
-            tokens = calling.num_api_tokens_needed
-            if not tokens and account is not None:
-                tokens = account.estimate(calling)
-            lease = limiter.try_acquire(tokens) or await wait_in_line(calling, tokens)
-            try:
-                now = lease.granted_at
-                if calling.queued_on is None:
-                    calling.queued_on = now
-                if calling.processed_at is None:
-                    calling.processed_at = now
-                calling.called_at = now
-                calling.status = _CALLING
-                calling.attempts += 1
-                if dispatched is not None:
-                    dispatched(calling)
-                response = await call(calling)
-                settle(lease, calling, response)
-                limiter.succeeded(lease)
-                pushback.relent()
-                return response
-            except Exception as error:
-                push_back(lease, error)
-                raise
-            finally:
-                lease.release()
+    def _settle(self, lease: Lease, calling: Calling, response: Response) -> None:
+        account = self._account
+        if account is not None:
+            actual = account.actual(calling, response)
+            if actual is not None:
+                lease.settle(actual)
+            for news in account.news(response.headers):
+                self._limiter.learn(news, lease)
+        self._limiter.succeeded(lease)
+        self._pushback.relent()
 
-        return admitted
-
-    return wrap
+    def _push_back(self, lease: Lease, error: Exception) -> None:
+        if getattr(error, "surely_unsent", False):
+            lease.refund()
+            return
+        if isinstance(error, RateLimitError):
+            self._limiter.pushed_back(lease)
+            self._limiter.pause_until(self._pushback.pause(self._clock(), error.retry_after))
+        elif isinstance(error, OverloadedError | APITimeoutError):
+            self._limiter.pushed_back(lease)
+        if self._account is not None and isinstance(error, APIClientError):
+            for news in self._account.news(error.headers):
+                self._limiter.learn(news, lease)
