@@ -33,12 +33,14 @@ def secrets_in(headers: Mapping[str, str]) -> list[str]:
 def redact(value: Any, secrets: Sequence[str], depth: int = 0) -> Any:
     """The value with every secret replaced by "***", in texts, bytes, and lists and mappings of them.
 
+    At the end of a text also the beginning of one, from eight characters on.
+
     >>> redact({"error": ["no such key: sk-12ab34cd"]}, ["sk-12ab34cd"])
     {'error': ['no such key: ***']}
     """
     if isinstance(value, str):
         for secret in secrets:
-            value = value.replace(secret, _MASK)
+            value = _without_its_beginning(value.replace(secret, _MASK), secret)
     elif isinstance(value, bytes):
         for secret in secrets:
             value = value.replace(secret.encode(), _MASK.encode())
@@ -49,6 +51,19 @@ def redact(value: Any, secrets: Sequence[str], depth: int = 0) -> Any:
             inner_values = [redact(inner, secrets, depth + 1) for inner in value]
             return tuple(inner_values) if isinstance(value, tuple) else inner_values
     return value
+
+
+def _without_its_beginning(text: str, secret: str) -> str:
+    """The text without the beginning of a secret at its end: a long message may have been cut in mid-key.
+
+    >>> _without_its_beginning("no such key: sk-12ab34...", "sk-12ab34cd")
+    'no such key: ***...'
+    """
+    body = text.removesuffix("...")
+    for length in range(min(len(secret) - 1, len(body)), _SHORTEST - 1, -1):
+        if body.endswith(secret[:length]):
+            return body[:-length] + _MASK + text[len(body) :]
+    return text
 
 
 def redact_error(error: BaseException, secrets: Sequence[str]) -> None:
