@@ -1,15 +1,18 @@
-"""Several processes on one cache file, killed in the middle of it."""
+"""Several processes on one cache file, killed in the middle of it, and asking for the same."""
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
 from pathlib import Path
 
 import apsw
+import orjson
 
 from callgate.cache.sqlite import SqliteCache
+from callgate.testing import Simulator
 from tests.cache.writer import answer_for, key_for
 
 ROUNDS = 5
@@ -66,3 +69,19 @@ def test_processes_that_begin_at_once_make_one_cache(tmp_path: Path) -> None:
         assert [process.wait() for process in together] == [0] * 5
         with SqliteCache(folder) as cache:
             assert all(cache.get(key_for(number)) == answer_for(number) for number in range(5))
+
+
+def test_processes_that_ask_for_the_same_at_the_same_time_pay_once(tmp_path: Path) -> None:
+    rows = 400
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(b"".join(orjson.dumps({"prompt": f"row {number}"}) + b"\n" for number in range(rows)))
+    with Simulator(latency=0.02, latency_sigma=0.5) as sim:
+        command = [sys.executable, "-m", "callgate", "run", str(source), "-m", "openai/m", "--quiet"]
+        command += ["--base-url", sim.base_url, "--concurrency", "16", "--cache", str(tmp_path / "cache")]
+        environment = {**os.environ, "OPENAI_API_KEY": "none"}
+        outputs = [tmp_path / f"out{number}.jsonl" for number in range(3)]
+        together = [subprocess.Popen([*command, "-o", str(output)], env=environment) for output in outputs]
+        assert [process.wait() for process in together] == [0] * 3
+        assert sim.stats.answered == rows
+    for output in outputs:
+        assert len({orjson.loads(line)["line"] for line in output.read_bytes().splitlines()}) == rows

@@ -408,6 +408,99 @@ def test_whatever_fails_and_whoever_is_cancelled_each_call_ends_once_and_nothing
     assert len(provider.calls) <= 12
 
 
+class Shared(MemoryCache):
+    """Two of these around one `common` store are as the caches of two processes."""
+
+    def __init__(
+        self, common: MemoryCache, holders: dict[bytes, asyncio.Lock], *, patient: bool = True
+    ) -> None:
+        super().__init__()
+        self.common = common
+        self.holders = holders
+        self.patient = patient
+        self.claimed = 0
+
+    def get(self, key: CacheKey, /) -> Response | None:
+        return self.common.get(key)
+
+    async def put(self, key: CacheKey, response: Response, /) -> None:
+        await self.common.put(key, response)
+
+    async def claim(self, key: CacheKey, /) -> bool:
+        holder = self.holders.setdefault(key.digest, asyncio.Lock())
+        if holder.locked() and not self.patient:
+            return False
+        await holder.acquire()
+        self.claimed += 1
+        return True
+
+    def release(self, key: CacheKey, /) -> None:
+        self.claimed -= 1
+        self.holders[key.digest].release()
+
+
+class TestManyProcesses:
+    def test_of_all_that_miss_the_same_one_asks_and_the_others_take_its_answer(self) -> None:
+        common, holders = MemoryCache(), dict[bytes, asyncio.Lock]()
+        provider = Provider()
+        stores = [Shared(common, holders) for _ in range(3)]
+        callings = [ask() for _ in stores]
+        found = outcomes(
+            *(cache_layer(store)(provider)(calling) for store, calling in zip(stores, callings, strict=True))
+        )
+        assert texts(found) == ["answer 1"] * 3
+        assert [calling.cached for calling in callings] == [False, True, True]
+        assert [store.claimed for store in stores] == [0, 0, 0]
+
+    def test_when_the_one_that_asks_fails_the_next_asks(self) -> None:
+        common, holders = MemoryCache(), dict[bytes, asyncio.Lock]()
+        provider = Provider(failing(ServerError("no")))
+        one, other = Shared(common, holders), Shared(common, holders)
+        found = outcomes(cache_layer(one)(provider)(ask()), cache_layer(other)(provider)(ask()))
+        assert texts(found) == [ServerError, "answer 2"]
+        assert (one.claimed, other.claimed) == (0, 0)
+
+    def test_who_is_cancelled_while_it_waits_or_asks_holds_nothing(self) -> None:
+        common, holders = MemoryCache(), dict[bytes, asyncio.Lock]()
+        provider = Provider()
+        stores = [Shared(common, holders) for _ in range(3)]
+
+        async def main() -> list[Any]:
+            tasks = [asyncio.create_task(cache_layer(store)(provider)(ask())) for store in stores]
+            await asyncio.sleep(0.5)
+            tasks[1].cancel()
+            tasks[0].cancel()
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+        assert texts(run_virtual(main())) == [asyncio.CancelledError, asyncio.CancelledError, "answer 2"]
+        assert [store.claimed for store in stores] == [0, 0, 0]
+
+    def test_who_does_not_wait_any_longer_asks_and_releases_nothing(self) -> None:
+        common, holders = MemoryCache(), dict[bytes, asyncio.Lock]()
+        provider = Provider()
+        one, hasty = Shared(common, holders), Shared(common, holders, patient=False)
+        found = outcomes(cache_layer(one)(provider)(ask()), cache_layer(hasty)(provider)(ask()))
+        assert texts(found) == ["answer 1", "answer 2"]
+        assert (one.claimed, hasty.claimed) == (0, 0)
+
+    def test_a_claim_had_at_once_and_a_store_that_is_awaited(self) -> None:
+        class Remote(Shared):
+            async def get(self, key: CacheKey, /) -> Response | None:  # type: ignore[override]
+                await asyncio.sleep(0.1)
+                return self.common.get(key)
+
+            def claim(self, key: CacheKey, /) -> bool:  # type: ignore[override]
+                self.claimed += 1
+                return True
+
+            def release(self, key: CacheKey, /) -> None:
+                self.claimed -= 1
+
+        store = Remote(MemoryCache(), {})
+        assert texts(outcomes(cache_layer(store)(Provider())(ask()))) == ["answer 1"]
+        assert store.claimed == 0
+
+
 class TestKeyOf:
     def test_address_dialect_request_path_and_sample(self) -> None:
         keys = [

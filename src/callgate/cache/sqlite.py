@@ -2,6 +2,7 @@
 
 Reading is one indexed read, done where it is asked for: it takes less time than a thread would. Writing is
 done in one thread, everything that waits at a time in one transaction; `put` returns when it is committed.
+What one process is asking for the others wait for (`claims`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from typing import Any, Self
 import apsw
 import orjson
 
+from callgate.cache.claims import Claims
 from callgate.cache.codec import decode_response, encode_response
 from callgate.cache.explain import Explanation, explain
 from callgate.cache.key import CacheKey
@@ -94,6 +96,8 @@ class SqliteCache:
     Args:
         path: A directory (made with access for its owner only), or a file ending in .sqlite3, .sqlite or .db.
         ttl: Seconds after which an answer is asked for anew; None: never.
+        patience: Seconds to wait for an answer that another process is asking for, before asking too: it may
+            have been stopped. (For one that was killed nobody waits.)
         clock: Seconds since 1970, as processes share them.
 
     Raises:
@@ -106,18 +110,25 @@ class SqliteCache:
     """
 
     def __init__(
-        self, path: str | Path, *, ttl: float | None = None, clock: Callable[[], float] = time.time
+        self,
+        path: str | Path,
+        *,
+        ttl: float | None = None,
+        patience: float = 600.0,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        if ttl is not None and ttl <= 0:
-            raise ConfigurationError("ttl must be positive (seconds), or None")
+        if (ttl is not None and ttl <= 0) or patience <= 0:
+            raise ConfigurationError("ttl and patience must be positive (seconds), or ttl None")
         self.path = file_of(Path(path))
         self._ttl = ttl
+        self._patience = patience
         self._clock = clock
         try:
             _make_private(self.path)
             self._writer = _connect(self.path, _WRITER_PATIENCE_MS)
             _bring_up_to_date(self._writer, self.path)
             self._reader = _connect(self.path, _READER_PATIENCE_MS)
+            self._claims = Claims(self.path.with_name(self.path.name + "-claims"))
         except (OSError, apsw.Error) as error:
             raise ConfigurationError(f"cannot keep a cache in {self.path}: {error}") from error
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="callgate-cache")
@@ -174,6 +185,14 @@ class SqliteCache:
                 loop.run_in_executor(self._thread, self._write_pending)
         await written
 
+    def claim(self, key: CacheKey, /) -> bool | Awaitable[bool]:
+        """Be the one of all processes who asks for this answer; see `SharedStore`."""
+        return self._claims.take(key) or self._claims.wait(key, self._patience)
+
+    def release(self, key: CacheKey, /) -> None:
+        """Let the next one ask."""
+        self._claims.release(key)
+
     async def close(self) -> None:
         """Finish writing and close the file. Closing twice changes nothing."""
         await asyncio.to_thread(self._close)
@@ -182,6 +201,7 @@ class SqliteCache:
         with self._lock:
             self._closed = True
         self._thread.shutdown(wait=True)
+        self._claims.close()
         self._reader.close()
         self._writer.close()
 

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from callgate.cache.key import CacheKey
 from callgate.response import Response
 
-__all__ = ["CacheStore"]
+__all__ = ["CacheStore", "SharedStore"]
 
 
 @runtime_checkable
@@ -44,4 +44,24 @@ class CacheStore(Protocol):
 
     async def close(self) -> None:
         """Finish writing and let go. Closing twice changes nothing."""
+        ...
+
+
+@runtime_checkable
+class SharedStore(CacheStore, Protocol):
+    """A store that several processes share: of all that miss the same answer at a time, one asks for it.
+
+    Who has claimed a request looks again, because the one before may have left the answer meanwhile, and
+    releases the claim once the answer is there or will not be.
+    """
+
+    def claim(self, key: CacheKey, /) -> bool | Awaitable[bool]:
+        """Become the one who asks: True at once, or an awaitable that waits for who is asking now.
+
+        It gives False when it would take too long; then there is nothing to release.
+        """
+        ...
+
+    def release(self, key: CacheKey, /) -> None:
+        """Give a claim back."""
         ...

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TypeGuard
 
 from callgate.cache.key import CacheKey, make_key
-from callgate.cache.store import CacheStore
+from callgate.cache.store import CacheStore, SharedStore
 from callgate.calling import Calling
 from callgate.errors import APIClientError, RefusedError
 from callgate.pipeline import Layer, Service
@@ -115,62 +115,86 @@ def cache_layer(
     any other `APIClientError` of the leader is everybody's.
 
     Args:
-        store: Where answers are kept.
+        store: Where answers are kept; of a `SharedStore`, requests of other processes are waited for too.
         make_key: What a call is remembered by; None: not at all.
         flights: The requests on their way, to be shared by pipelines with one store.
     """
-    in_flight: MutableMapping[bytes, Flight] = {} if flights is None else flights
+    shared = {} if flights is None else flights
+    return lambda call: _Cached(call, store, make_key, shared).call
 
-    def wrap(call: Service) -> Service:
-        async def cached(calling: Calling) -> Response:
-            key = make_key(calling)
-            if key is None:
-                return await call(calling)
-            loop = asyncio.get_running_loop()
-            flight = in_flight.get(key.digest)
-            if flight is not None and flight.loop is loop:
-                found = await flight.join()
-                if found is None:
-                    return await lead(calling, key, flight, None)
-            else:
-                kept = store.get(key)
-                if not isinstance(kept, Response):
-                    flight = in_flight[key.digest] = Flight(loop)
-                    return await lead(calling, key, flight, kept)
-                found = kept
-            return await _answer_with(found, calling)
 
-        async def lead(
-            calling: Calling, key: CacheKey, flight: Flight, kept: Awaitable[Response | None] | None
-        ) -> Response:
-            response: Response | None = None
-            handed_on = False
-            try:
-                # A store that has to be awaited is asked by the leader, for all who come meanwhile.
-                response = None if kept is None else await kept
-                if response is not None:
-                    return await _answer_with(response, calling)
-                calling.cached = False  # an earlier answer to the same calling may have been
-                response = await call(calling)
-                # Before the others are told, so that nobody who comes in between misses both.
-                if _worth_keeping(response):
-                    await store.put(key, response)
-            except BaseException as error:
-                if response is None and _concerns_all(error, calling):
-                    flight.crash(error)
-                elif response is None:
-                    handed_on = flight.pass_on()
-                raise
-            finally:
-                if response is not None:
-                    flight.land(response)
-                if not handed_on and in_flight.get(key.digest) is flight:
-                    del in_flight[key.digest]
-            return response
+class _Cached:
+    """The layer around one service."""
 
-        return cached
+    __slots__ = ("_call", "_claims", "_flights", "_make_key", "_store")
 
-    return wrap
+    def __init__(
+        self,
+        call: Service,
+        store: CacheStore,
+        make_key: Callable[[Calling], CacheKey | None],
+        flights: MutableMapping[bytes, Flight],
+    ) -> None:
+        self._call = call
+        self._store = store
+        self._claims = store if isinstance(store, SharedStore) else None
+        self._make_key = make_key
+        self._flights = flights
+
+    async def call(self, calling: Calling) -> Response:
+        """Answer it without asking, if that can be."""
+        key = self._make_key(calling)
+        if key is None:
+            return await self._call(calling)
+        loop = asyncio.get_running_loop()
+        flight = self._flights.get(key.digest)
+        if flight is not None and flight.loop is loop:
+            found = await flight.join()
+            if found is None:
+                return await self._lead(calling, key, flight, None)
+        else:
+            kept = self._store.get(key)
+            if not isinstance(kept, Response):
+                flight = self._flights[key.digest] = Flight(loop)
+                return await self._lead(calling, key, flight, kept)
+            found = kept
+        return await _answer_with(found, calling)
+
+    async def _lead(
+        self, calling: Calling, key: CacheKey, flight: Flight, kept: Awaitable[Response | None] | None
+    ) -> Response:
+        response: Response | None = None
+        claimed = handed_on = False
+        try:
+            # A store that has to be awaited is asked by the leader, for all who come meanwhile.
+            response = None if kept is None else await kept
+            if response is None and self._claims is not None:
+                claim = self._claims.claim(key)
+                claimed = claim if isinstance(claim, bool) else await claim
+                # Whoever asked before may have left the answer since we looked.
+                left = self._claims.get(key)
+                response = left if left is None or isinstance(left, Response) else await left
+            if response is not None:
+                return await _answer_with(response, calling)
+            calling.cached = False  # an earlier answer to the same calling may have been
+            response = await self._call(calling)
+            # Before the others are told, so that nobody who comes in between misses both.
+            if _worth_keeping(response):
+                await self._store.put(key, response)
+        except BaseException as error:
+            if response is None and _concerns_all(error, calling):
+                flight.crash(error)
+            elif response is None:
+                handed_on = flight.pass_on()
+            raise
+        finally:
+            if claimed and self._claims is not None:
+                self._claims.release(key)
+            if response is not None:
+                flight.land(response)
+            if not handed_on and self._flights.get(key.digest) is flight:
+                del self._flights[key.digest]
+        return response
 
 
 async def _answer_with(response: Response, calling: Calling) -> Response:
