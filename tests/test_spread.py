@@ -446,6 +446,47 @@ def test_equal_calls_in_flight_share_one_whichever_model_they_went_to() -> None:
     run_virtual(main())
 
 
+@pytest.mark.parametrize("inside_another", [False, True])
+def test_what_one_model_was_asked_for_is_not_asked_of_another(inside_another: bool) -> None:
+    async def main() -> None:
+        store = MemoryCache()
+        one, two = (member(name, After(1.0, name), model={"cache": store}) for name in ("one", "two"))
+        plain = member("plain", After(1.0, "plain"))
+        models = [plain, Spread([one, two])] if inside_another else [one, two]
+        async with Spread(models) as model:
+            # The first goes to whoever is free, the second to the other.
+            busy = [asyncio.create_task(model.invoke(prompt=each)) for each in "ab"]
+            await asyncio.sleep(0.5)
+            together = await asyncio.gather(*(model.invoke(prompt="b") for _ in range(10)))
+            first, second = await asyncio.gather(*busy)
+            assert first.completed_by != second.completed_by
+            known = second if second.completed_by != "plain" else first
+            assert all(calling.answer is not None for calling in together)
+            asked = calls_of(one) + calls_of(two) + calls_of(plain)
+            again = await model.invoke(**known.request)
+        assert again.cached
+        assert again.answer == known.answer
+        assert calls_of(one) + calls_of(two) + calls_of(plain) == asked
+        if not inside_another:
+            assert asked == 2
+
+    run_virtual(main())
+
+
+def test_a_model_that_is_left_out_still_gives_what_it_has_in_its_cache() -> None:
+    async def main() -> None:
+        broken = member("broken", "known", WRONG_KEY, model={"cache": MemoryCache()})
+        async with Spread([broken, member("other", "x")]) as model:
+            first = await model.invoke(prompt="a")
+            await ask(model, 2, at_once=2)
+            assert broken in model.left_out
+            again = await model.invoke(prompt="a")
+        assert (first.completed_by, again.completed_by) == ("broken", "broken")
+        assert again.cached
+
+    run_virtual(main())
+
+
 def test_it_may_stand_in_for_another_model() -> None:
     async def main() -> None:
         async with Spread([member("a", WRONG_KEY), member("b", "fine")], name="both") as spread:

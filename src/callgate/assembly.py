@@ -40,6 +40,7 @@ __all__ = [
     "Limits",
     "Parts",
     "RateLimiter",
+    "flights_of",
     "make_pricer",
     "make_services",
     "open_cache",
@@ -228,7 +229,7 @@ _DEFAULT_RETRY = RetryConfig()
 _flights: WeakKeyDictionary[CacheStore, dict[bytes, Flight]] = WeakKeyDictionary()
 
 
-def _flights_of(store: CacheStore) -> dict[bytes, Flight]:
+def flights_of(store: CacheStore) -> dict[bytes, Flight]:
     """The requests on their way for all who keep their answers in one store, so that no two ask the same."""
     try:
         return _flights.setdefault(store, {})
@@ -268,7 +269,7 @@ def make_services(
         deadline=deadline_layer(),
         fallback=fallback_layer(name, fallbacks) if fallbacks else None,
         structure=structure_layer(),
-        cache=None if cache is None else cache_layer(cache, flights=_flights_of(cache)),
+        cache=None if cache is None else cache_layer(cache, flights=flights_of(cache)),
         retry=None if retry is None else retry_layer(retry, clock, rng=rng, budget=budget),
         hedge=hedge,
         limit=limit,

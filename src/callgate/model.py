@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 from callgate.assembly import (
     Limits,
     RateLimiter,
+    flights_of,
     make_pricer,
     make_services,
     open_cache,
@@ -32,6 +33,8 @@ from callgate.control.hedging import HedgePolicy
 from callgate.control.limiter import Limiter
 from callgate.executor import Executor
 from callgate.hooks import HookRegistry
+from callgate.layers.cache import is_known
+from callgate.layers.fallback import Alternative
 from callgate.making import CallingMaker
 from callgate.pipeline import Service
 from callgate.providers.reservation import TokenAccount
@@ -143,6 +146,13 @@ class iModel(Caller):
             name=self.name,
             hedging=self._hedging,
         )
+
+    def as_alternative(self) -> Alternative:
+        alternative = super().as_alternative()
+        cache = self._cache
+        if cache is None:
+            return alternative
+        return replace(alternative, remembers=lambda calling: is_known(calling, cache, flights_of(cache)))
 
     @property
     def limiter(self) -> Limiter:

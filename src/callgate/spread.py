@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from callgate.caller import Caller, LimiterView
 from callgate.calling import Calling
@@ -25,6 +26,7 @@ from callgate.errors import (
 from callgate.executor import Executor
 from callgate.hooks import HookRegistry
 from callgate.layers.deadline import deadline_layer
+from callgate.layers.fallback import Alternative
 from callgate.layers.observe import observe_layer
 from callgate.making import CallingMaker
 from callgate.pipeline import Layers, Service, pipeline
@@ -56,8 +58,8 @@ class Spread(Caller):
     """Several models (keys, endpoints, providers) in the place of one.
 
     Each call goes to the model that would admit it first; among those that would at once, to the one with the
-    fewest calls in flight. Each keeps its own limits, retries, breaker and cache, and answers with its own
-    `model` and other defaults.
+    fewest calls in flight. A call whose answer one of them has in its cache, or on its way, goes there. Each
+    keeps its own limits, retries, breaker and cache, and answers with its own `model` and other defaults.
 
     A model whose key is refused or out of credit, whose breaker is open, or that has failed three times in a
     row is left out, and its calls go to another one; also those that still wait in its line. It is tried
@@ -119,6 +121,9 @@ class Spread(Caller):
         layers = Layers(observe=observe_layer(clock, self.hooks), deadline=deadline_layer())
         return pipeline(self._router.call, layers), self._router.call
 
+    def as_alternative(self) -> Alternative:
+        return replace(super().as_alternative(), remembers=self._router.remembers)
+
     @property
     def limiter(self) -> LimiterView:
         """All limiters seen as one; `waiting` is the length of the shortest line among models in use."""
@@ -146,7 +151,10 @@ class Spread(Caller):
 class _Member:
     """One model and how it has been doing."""
 
-    __slots__ = ("error", "limiter", "model", "name", "out_until", "refused", "service", "strikes", "turn")
+    __slots__ = (
+        "error", "limiter", "model", "name", "out_until", "refused", "remembers", "service", "strikes",
+        "turn",
+    )  # fmt: skip
 
     def __init__(self, model: Caller) -> None:
         alternative = model.as_alternative()
@@ -154,6 +162,7 @@ class _Member:
         self.name = model.name
         self.turn = alternative.turn
         self.service = alternative.service
+        self.remembers = alternative.remembers
         self.limiter = model.limiter
         self.forget()
 
@@ -187,6 +196,23 @@ class _Member:
         self.model.send_away(LeftOutError(f"{self.name} is left out for now: {self.error}"))
 
 
+class _Asked:
+    """What a call brought along and every turn to another model would take from it."""
+
+    __slots__ = ("_method", "_path", "_sdk_method")
+
+    def __init__(self, calling: Calling) -> None:
+        self._path = calling.http_path
+        self._method = calling.http_method
+        self._sdk_method = calling.sdk_method_name
+
+    def turn(self, calling: Calling, member: _Member) -> None:
+        member.turn(calling)
+        calling.http_path = self._path
+        calling.http_method = self._method
+        calling.sdk_method_name = self._sdk_method
+
+
 class _Router:
     """Chooses a model for each call, and another one when that cannot. It is a `ServiceBackend`."""
 
@@ -204,16 +230,17 @@ class _Router:
             member.forget()
 
     async def call(self, calling: Calling) -> Response:
-        asked = calling.http_path, calling.http_method, calling.sdk_method_name
+        asked = _Asked(calling)
         tokens = calling.num_api_tokens_needed or self._usual_tokens
         tried: tuple[_Member, ...] = ()
         last: APIClientError | None = None  # of this call
+        home = await self.home(calling, asked)
         while True:
-            member = self.choose(tokens, tried)
+            member = home or self.choose(tokens, tried)
             if member is None:
                 raise last or self._refusal()
-            member.turn(calling)
-            calling.http_path, calling.http_method, calling.sdk_method_name = asked
+            home = None
+            asked.turn(calling, member)
             try:
                 response = await member.service(calling)
             except APIClientError as error:
@@ -234,6 +261,19 @@ class _Router:
                 if response.usage is not None:
                     self._usual_tokens += (1.0 - _FADE) * (response.usage.total_tokens - self._usual_tokens)
                 return response
+
+    async def home(self, calling: Calling, asked: _Asked) -> _Member | None:
+        """The model that needs to ask nobody, whether it is left out or not."""
+        for member in self.members:
+            if member.remembers is not None:
+                asked.turn(calling, member)
+                if await member.remembers(calling):
+                    return member
+        return None
+
+    async def remembers(self, calling: Calling) -> bool:
+        """Whether one of the models needs to ask nobody."""
+        return await self.home(calling, _Asked(calling)) is not None
 
     def choose(self, tokens: float, tried: tuple[_Member, ...] = ()) -> _Member | None:
         """The model to go to; None when there is none for this call."""

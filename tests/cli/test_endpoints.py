@@ -99,3 +99,21 @@ def test_what_does_not_match_is_refused(callgate: Run, options: list[str], says:
     ended = callgate("run", "in.jsonl", "-o", "out.jsonl", *options)
     assert ended.code == 2
     assert says in ended.err
+
+
+def test_what_one_endpoint_has_answered_or_is_asked_for_no_other_is_asked_for(
+    simulate: Simulate, callgate: Run
+) -> None:
+    sims = [simulate(latency=0.02), simulate(latency=0.02)]
+    rows = prompts(60)
+    # Each row three times, next to each other, so that equal ones are in flight together.
+    write_rows(
+        "in.jsonl",
+        [{**row, "custom_id": f"{row['custom_id']}-{copy}"} for row in rows for copy in range(3)],
+    )
+    target = ["-m", "openai/m", "--base-url", ",".join(sim.base_url for sim in sims), "--cache", "cache"]
+    for output in ("one.jsonl", "two.jsonl"):
+        assert callgate("run", "in.jsonl", "-o", output, *target).code == 0
+        assert len(read_lines(output)) == 180
+        assert all(sim.stats.requests > 0 for sim in sims)
+        assert sum(sim.stats.requests for sim in sims) == 60

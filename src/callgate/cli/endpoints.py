@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from callgate.cache.sqlite import SqliteCache
 from callgate.caller import Caller
 from callgate.cli.run import RunOptions
 from callgate.control.backoff import RetryConfig
@@ -60,17 +63,25 @@ def read_targets(options: RunOptions) -> list[Target]:
     return targets
 
 
-def make_caller(options: RunOptions, targets: list[Target]) -> Caller:
+@asynccontextmanager
+async def make_caller(options: RunOptions, targets: list[Target]) -> AsyncGenerator[Caller, None]:
     """One model for each target, with the limits of the command line each; several become one.
 
     Raises:
-        ConfigurationError: when a provider is unknown or a setting cannot work.
+        ConfigurationError: when a provider is unknown, a setting cannot work, or the cache cannot be opened.
     """
-    models = [
-        iModel(**_settings(options, target), name=_name(targets, place))
-        for place, target in enumerate(targets)
-    ]
-    return models[0] if len(models) == 1 else Spread(models)
+    # One cache for all: what one has on its way, the others do not ask for.
+    cache = None if options.cache is None else SqliteCache(options.cache)
+    try:
+        models = [
+            iModel(**_settings(options, target), cache=cache, name=_name(targets, place))
+            for place, target in enumerate(targets)
+        ]
+        async with models[0] if len(models) == 1 else Spread(models) as caller:
+            yield caller
+    finally:
+        if cache is not None:
+            await cache.close()
 
 
 def _name(targets: list[Target], place: int) -> str:
@@ -86,7 +97,6 @@ def _settings(options: RunOptions, target: Target) -> dict[str, Any]:
         "limit_requests": options.rpm,
         "limit_tokens": options.tpm,
         "limit_concurrency": options.concurrency or "auto",
-        "cache": options.cache,
         "hedge": options.hedge,
         "prices": options.prices,
         "model": target.model,

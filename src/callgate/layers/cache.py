@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import TypeGuard
 
 from callgate.cache.key import CacheKey, make_key
@@ -18,7 +18,7 @@ from callgate.errors import APIClientError, RefusedError
 from callgate.pipeline import Layer, Service
 from callgate.response import Delta, Response
 
-__all__ = ["Flight", "cache_layer", "key_of"]
+__all__ = ["Flight", "cache_layer", "is_known", "key_of"]
 
 
 def key_of(calling: Calling) -> CacheKey | None:
@@ -41,6 +41,18 @@ def key_of(calling: Calling) -> CacheKey | None:
         origin, said = getattr(backend, "cache_origin", None) or backend.base_url, dialect.name
     path = calling.http_path or calling.sdk_method_name
     return make_key(origin, said, request, path=path, sample=metadata.get("sample", 0))
+
+
+async def is_known(calling: Calling, store: CacheStore, flights: Mapping[bytes, Flight]) -> bool:
+    """Whether the layer would answer without asking: from the store, or from a request on its way."""
+    key = key_of(calling)
+    if key is None:
+        return False
+    flight = flights.get(key.digest)
+    if flight is not None and flight.loop is asyncio.get_running_loop():
+        return True
+    kept = store.get(key)
+    return (await kept if isinstance(kept, Awaitable) else kept) is not None
 
 
 class Flight:
@@ -173,7 +185,7 @@ class _Cached:
                 claimed = claim if isinstance(claim, bool) else await claim
                 # Whoever asked before may have left the answer since we looked.
                 left = self._claims.get(key)
-                response = left if left is None or isinstance(left, Response) else await left
+                response = await left if isinstance(left, Awaitable) else left
             if response is not None:
                 return await _answer_with(response, calling)
             calling.cached = False  # an earlier answer to the same calling may have been

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from callgate.calling import Calling
@@ -18,11 +18,16 @@ _FAILURES = (APIClientError, SDKError)
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """Another way to get an answer: its name, how the calling is turned to it, and its own service."""
+    """Another way to get an answer: its name, how the calling is turned to it, and its own service.
+
+    `remembers` tells of a calling that was turned to it whether it can answer without asking anybody; None:
+    it never can.
+    """
 
     name: str
     turn: Callable[[Calling], None]
     service: Service
+    remembers: Callable[[Calling], Awaitable[bool]] | None = None
 
 
 def fallback_layer(name: str, alternatives: Sequence[Alternative]) -> Layer:
