@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from callgate.providers.hosts import DAY, HOSTS, Host
+from callgate.providers.hosts import HOSTS, Host
 from tests.composition.speakers import SPEAKERS
 from tests.composition.test_provider_matrix import ROWS
 
@@ -91,8 +91,6 @@ def _row(host: Host) -> tuple[str, ...]:
         key += " (optional)"
     counted = "input + max_tokens" if host.reservation == "max_tokens" else "input + output"
     headers = _NOTHING if host.quota_headers == "none" else host.quota_headers
-    if host.requests_period == DAY:
-        headers += " (requests by the day)"
     base_url = f"{_code(host.base_url_env or '')}, else {host.base_url or 'no default'}"
     return (
         _code(host.provider),

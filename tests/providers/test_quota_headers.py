@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from callgate.control.quota import QuotaNews
 from callgate.errors import ConfigurationError
-from callgate.providers.hosts import HOSTS
+from callgate.providers.hosts import HOSTS, find_host
 from callgate.providers.quota_headers import (
     FAMILIES,
     read_quota,
@@ -126,6 +126,27 @@ def test_openrouter_tells_a_unix_time_in_milliseconds() -> None:
     assert read_quota("plain", headers) == [QuotaNews("requests", 20, 0, 45.0, None)]
 
 
+def test_together_counts_by_the_second_and_no_call_is_too_large_for_it() -> None:
+    headers = {
+        **ratelimit(limit="10", remaining="9", reset="1"),
+        "x-tokenlimit-limit": "3000",
+        "x-tokenlimit-remaining": "2990",
+    }
+    news = read_quota(find_host("together").quota_headers, headers)
+    assert news == [QuotaNews("requests", 10, 9, 1.0, 1.0)]
+
+
+def test_fireworks_limits_are_left_unread_for_their_period_is_not_known() -> None:
+    headers = ratelimit(limit_tokens_prompt="60000", limit_tokens_generated="6000", limit_requests="600")
+    assert read_quota(find_host("fireworks").quota_headers, headers) == []
+
+
+def test_azures_limits_are_by_the_minute_whatever_its_renewal_period() -> None:
+    # As recorded at a deployment of 1.5 million tokens a minute, which has 9,000 requests a minute.
+    headers = ratelimit(limit_requests="9000", remaining_requests="8999", renewalperiod_requests="10")
+    assert read_quota("azure", headers) == [QuotaNews("requests", 9000, 8999, None, 60.0)]
+
+
 def test_a_host_nothing_is_known_of_may_use_any_form() -> None:
     assert read_quota("any", ratelimit(limit_requests="5")) == read_quota(
         "openai", ratelimit(limit_requests="5")
@@ -201,6 +222,10 @@ def test_reset_times_in_every_form(text: str, seconds: float | None) -> None:
         ({"retry-after-ms": "1500", "retry-after": "20"}, 1.5),
         ({"x-ms-retry-after-ms": "250", "retry-after": "20"}, 0.25),
         ({"retry-after-ms": "soon", "retry-after": "20"}, 20.0),
+        ({"retry-after-ms": "0", "retry-after": "1"}, 1.0),
+        ({"retry-after-ms": "0"}, 0.0),
+        ({"retry-after-ms": "0", "retry-after": "soon"}, 0.0),
+        ({"retry-after-ms": "0", "x-ms-retry-after-ms": "250"}, 0.25),
         ({"retry-after": "Thu, 01 Jan 2026 00:00:30 GMT", "date": DATE}, 30.0),
         ({"retry-after": "Wed, 01 Jan 2020 00:00:00 GMT", "date": DATE}, 0.0),
         ({"retry-after": "Thu, 01 Jan 2026 00:00:30 GMT"}, None),

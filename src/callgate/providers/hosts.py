@@ -20,7 +20,6 @@ __all__ = [
     "ChatQuirks",
     "Host",
     "Reservation",
-    "Window",
     "find_host",
     "host_at",
     "resolve_base_url",
@@ -28,10 +27,6 @@ __all__ = [
 
 AuthKind = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "sigv4", "google", "none"]
 Reservation = Literal["max_tokens", "input_output"]
-Window = Literal["bucket", "fixed", "sliding", "none"]
-
-MINUTE = 60.0
-DAY = 86_400.0
 
 # OpenAI's reasoning families refuse `max_tokens`, which their own older models and all others understand.
 _REASONING_FAMILIES = re.compile(r"(?:o\d|gpt-[5-9])")
@@ -76,8 +71,6 @@ class Host:
         reservation: What it holds against tokens per period when a call begins: the input and all of
             `max_tokens`, or the input and what is really written.
         counts_cache_reads: Whether tokens read from its prompt cache count against the quota.
-        window: How it counts a period, as far as it tells.
-        requests_period, tokens_period: Seconds that its request and token limits refer to.
         price_provider: Its id at genai-prices, or None when it has no prices there.
         quirks: Deviations from OpenAI's chat dialect.
         command: Whether it is a command on this machine instead of an address.
@@ -100,9 +93,6 @@ class Host:
     quota_headers: str = "none"
     reservation: Reservation = "max_tokens"
     counts_cache_reads: bool = True
-    window: Window = "bucket"
-    requests_period: float = MINUTE
-    tokens_period: float = MINUTE
     price_provider: str | None = None
     quirks: ChatQuirks = field(default_factory=ChatQuirks)
     command: bool = False
@@ -141,7 +131,6 @@ _ALL = (
         api_key_env="GROQ_API_KEY",
         quota_headers="groq",
         counts_cache_reads=False,
-        requests_period=DAY,
         price_provider="groq",
         quirks=ChatQuirks(schema_models=re.compile(r"openai/gpt-oss|moonshotai/kimi|meta-llama/llama-4")),
     ),
@@ -171,7 +160,6 @@ _ALL = (
         base_url_env="MISTRAL_BASE_URL",
         api_key_env="MISTRAL_API_KEY",
         quota_headers="per_period",
-        window="fixed",
         price_provider="mistral",
         # It refuses every field it does not know, with a 422.
         quirks=ChatQuirks(renamed=(("seed", "random_seed"),), stream_options=False),
@@ -183,7 +171,6 @@ _ALL = (
         base_url="https://api.deepseek.com/v1",
         base_url_env="DEEPSEEK_BASE_URL",
         api_key_env="DEEPSEEK_API_KEY",
-        window="none",
         price_provider="deepseek",
         quirks=ChatQuirks(schema_models=_NO_MODEL),
     ),
@@ -193,7 +180,7 @@ _ALL = (
         base_url="https://api.together.xyz/v1",
         base_url_env="TOGETHER_BASE_URL",
         api_key_env="TOGETHER_API_KEY",
-        quota_headers="plain",
+        quota_headers="together",
         price_provider="together",
         aliases=("together_ai", "togetherai"),
     ),
@@ -203,7 +190,9 @@ _ALL = (
         base_url="https://api.fireworks.ai/inference/v1",
         base_url_env="FIREWORKS_BASE_URL",
         api_key_env="FIREWORKS_API_KEY",
-        quota_headers="openai",
+        # Its headers tell of prompt tokens and of generated tokens apart, which cannot be one limit of ours;
+        # whether by the minute or by the second its own page says now one way and now the other
+        # (docs.fireworks.ai/serverless/rate-limits, 2026), so they are left unread.
         price_provider="fireworks",
         aliases=("fireworks_ai",),
     ),
@@ -222,6 +211,8 @@ _ALL = (
         base_url="https://api.x.ai/v1",
         base_url_env="XAI_BASE_URL",
         api_key_env="XAI_API_KEY",
+        # OpenAI's names. Its page on limits (docs.x.ai/developers/rate-limits) counts requests by the second
+        # and tokens by the minute, and says of no header what it refers to: by the minute is a guess.
         quota_headers="openai",
         price_provider="x-ai",
         aliases=("x_ai", "grok"),
@@ -233,7 +224,6 @@ _ALL = (
         api_key_env="AZURE_OPENAI_API_KEY",
         auth="api-key",
         quota_headers="azure",
-        window="fixed",
         price_provider="azure",
         quirks=_OPENAI_QUIRKS,
         aliases=("azure_openai",),
@@ -245,7 +235,6 @@ _ALL = (
         base_url_env="OLLAMA_BASE_URL",
         api_key_env="OLLAMA_API_KEY",
         api_key_required=False,
-        window="none",
     ),
     Host(
         provider="vllm",
@@ -254,7 +243,6 @@ _ALL = (
         base_url_env="VLLM_BASE_URL",
         api_key_env="VLLM_API_KEY",
         api_key_required=False,
-        window="none",
         aliases=("hosted_vllm",),
     ),
     Host(
@@ -291,6 +279,12 @@ _ALL = (
         base_url="https://bedrock-runtime.{region}.amazonaws.com",
         base_url_env="AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
         auth="sigv4",
+        # It gives back what was reserved and not written, but counts what newer Claudes write five times
+        # (docs.aws.amazon.com/bedrock/latest/userguide/quotas-token-burndown.html). Of neither do we keep
+        # account: all of max_tokens stays reserved, which is too much for the one and may fall short of the
+        # other.
+        reservation="max_tokens",
+        counts_cache_reads=False,
         price_provider="aws",
         aliases=("aws", "aws_bedrock"),
     ),
@@ -301,6 +295,8 @@ _ALL = (
         base_url="https://bedrock-runtime.{region}.amazonaws.com",
         base_url_env="AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
         auth="sigv4",
+        reservation="max_tokens",
+        counts_cache_reads=False,
         price_provider="aws",
     ),
     Host(
@@ -322,7 +318,6 @@ _ALL = (
         auth="none",
         api_key_required=False,
         reservation="input_output",
-        window="none",
         price_provider="anthropic",
     ),
     Host(
@@ -331,7 +326,6 @@ _ALL = (
         embedded=True,
         auth="none",
         api_key_required=False,
-        window="none",
     ),
 )
 

@@ -54,6 +54,8 @@ def _anthropic(resource: Resource, name: str) -> _Row:
     return _Row(resource, start + "limit", start + "remaining", start + "reset", MINUTE)
 
 
+# Azure tells a renewal period beside them. It is not what its limits refer to: those stay by the minute where
+# it is 10 seconds.
 _OPENAI = (_row("requests", "requests", MINUTE), _row("tokens", "tokens", MINUTE))
 _PER_PERIOD = (
     _row("requests", "req-second", 1.0),
@@ -68,10 +70,13 @@ _PER_PERIOD = (
     _row("tokens", "tokens-month", MONTH),
 )
 _ANTHROPIC = (_anthropic("requests", "requests"), _anthropic("tokens", "tokens"))
-_PLAIN = (
-    _Row("requests", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", None),
-    _Row("tokens", "x-tokenlimit-limit", "x-tokenlimit-remaining", "x-tokenlimit-reset", None),
-)
+_PLAIN_NAMES = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
+# OpenRouter sends these with a refusal only, for a limit by the minute and for one by the day.
+_PLAIN = (_Row("requests", *_PLAIN_NAMES, None),)
+# By the second (docs.together.ai/docs/rate-limits, as of January 2026; today's page no longer explains them).
+# It tells of tokens too (`x-tokenlimit-*`), but one second grants fewer of them than many a single call needs,
+# and it evens them out by itself: as a limit of ours they would refuse such calls for good.
+_TOGETHER = (_Row("requests", *_PLAIN_NAMES, 1.0),)
 
 FAMILIES: Mapping[str, tuple[_Row, ...]] = {
     "none": (),
@@ -81,6 +86,7 @@ FAMILIES: Mapping[str, tuple[_Row, ...]] = {
     "anthropic": _ANTHROPIC,
     "per_period": _PER_PERIOD,
     "plain": _PLAIN,
+    "together": _TOGETHER,
     "any": (*_OPENAI, *_ANTHROPIC, *_PER_PERIOD, *_PLAIN),
 }
 """Family name -> the headers it uses, the shortest period of a resource first. "any" is for a host that
@@ -131,7 +137,8 @@ def read_retry_after(headers: Mapping[str, str], wall_now: float | None = None) 
     """Seconds the provider asks to wait, or None when it does not say or says nothing that can be meant.
 
     Read in this order: `retry-after-ms`, `x-ms-retry-after-ms`, `retry-after` as a number, as an HTTP date.
-    Never negative, and at most a year.
+    Never negative, and at most a year. No milliseconds at all count only where nothing else is told: Azure
+    sends `retry-after-ms: 0` beside `retry-after: 1`.
 
     Args:
         headers: Of the answer, lower-case names.
@@ -140,23 +147,23 @@ def read_retry_after(headers: Mapping[str, str], wall_now: float | None = None) 
     >>> read_retry_after({"retry-after": "1.5"}), read_retry_after({"retry-after": "nan"})
     (1.5, None)
     """
+    told: float | None = None
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
-        milliseconds = headers.get(name)
-        if milliseconds is not None:
-            wait = _amount(milliseconds)
-            if wait is not None:
-                return min(wait / 1000, _LONGEST)
-    told = headers.get("retry-after")
-    if told is None:
-        return None
-    wait = _amount(told)
+        wait = _amount(headers.get(name))
+        if wait:
+            return min(wait / 1000, _LONGEST)
+        told = wait if told is None else told
+    later = headers.get("retry-after")
+    if later is None:
+        return told
+    wait = _amount(later)
     if wait is not None:
         return min(wait, _LONGEST)
-    moment, now = _moment(told), _moment(headers.get("date", ""))
+    moment, now = _moment(later), _moment(headers.get("date", ""))
     if now is None:
         now = wall_now
     if moment is None or now is None:
-        return None
+        return told
     return min(max(moment - now, 0.0), _LONGEST)
 
 
