@@ -74,8 +74,8 @@ _PLAIN_NAMES = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset
 # OpenRouter sends these with a refusal only, for a limit by the minute and for one by the day.
 _PLAIN = (_Row("requests", *_PLAIN_NAMES, None),)
 # By the second (docs.together.ai/docs/rate-limits, as of January 2026; today's page no longer explains them).
-# It tells of tokens too (`x-tokenlimit-*`), but one second grants fewer of them than many a single call needs,
-# and it evens them out by itself: as a limit of ours they would refuse such calls for good.
+# It tells of tokens too (`x-tokenlimit-*`), but one second grants fewer of them than many a single call
+# needs, and it evens them out by itself: as a limit of ours they would refuse such calls for good.
 _TOGETHER = (_Row("requests", *_PLAIN_NAMES, 1.0),)
 
 FAMILIES: Mapping[str, tuple[_Row, ...]] = {
