@@ -125,6 +125,28 @@ def test_a_dry_run_agrees_with_the_real_one(folder: Any, simulate: Simulate, cal
     assert told["bottleneck"] == "requests per minute"
 
 
+def test_over_several_endpoints_the_cost_lies_between_the_cheapest_and_the_dearest(
+    folder: Any, simulate: Simulate, callgate: Run
+) -> None:
+    cheap = simulate(latency=0.01, input_price=0.15, output_price=0.6)
+    dear = simulate(latency=0.01, input_price=2.5, output_price=10.0)
+    write_rows("in.jsonl", prompts(200))
+    models = ["openai/gpt-4o-mini", "openai/gpt-4o"]
+    alone = [dry(callgate, "-m", model, "-o", "out.jsonl", "--max-tokens", "30") for model in models]
+    both = ["-m", ",".join(models), "-o", "out.jsonl", "--max-tokens", "30"]
+    both += ["--base-url", f"{cheap.base_url},{dear.base_url}", "--rpm", "12000"]
+    told = dry(callgate, *both)
+    assert told["cost_least_usd"] == alone[0]["cost_least_usd"]
+    assert told["cost_most_usd"] == alone[1]["cost_most_usd"]
+    # Equal limits: half of the rows each.
+    assert told["cost_usd"] == pytest.approx((alone[0]["cost_usd"] + alone[1]["cost_usd"]) / 2)
+    real = orjson.loads(callgate("run", "in.jsonl", *both, "--json").out)
+    assert real["cost_usd"] == pytest.approx(cheap.stats.bill + dear.stats.bill)
+    assert told["cost_least_usd"] < real["cost_usd"] < told["cost_most_usd"]
+    assert cheap.stats.requests > 0
+    assert dear.stats.requests > 0
+
+
 @pytest.mark.parametrize(
     ("limits", "bottleneck"),
     [

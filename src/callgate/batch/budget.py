@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 import orjson
 
+from callgate.batch.candidates import possible_calls
 from callgate.batch.rows import Row
 from callgate.caller import Caller
 from callgate.calling import Calling
 from callgate.errors import APIClientError, BudgetExceededError, InputError
 from callgate.response import Cost, Usage
-from callgate.spread import Spread
 
-__all__ = ["Budget", "charge", "worst_case"]
+__all__ = ["Budget", "charge", "longest_answer", "worst_case"]
 
 _MOST_IMAGE_TOKENS = 50_000
 """More than any provider counts for one image: 8 tiles of 5,667 and a base, at OpenAI's smallest model."""
@@ -125,23 +127,32 @@ class Budget:
 
 
 async def worst_case(model: Caller, calling: Calling, row: Row) -> float:
-    """The most that one attempt of this call can cost, in US dollars.
+    """The most that one attempt of this call can cost, in US dollars, whoever makes it.
 
     Raises:
         InputError: naming the row's line, when it cannot be told: the price is not known, or nothing bounds
             the length of the answer.
     """
-    if isinstance(model, Spread):
-        # Any of them may answer.
-        members = [await member.create_calling(request_payload=calling.request) for member in model.models]
-        return max([_worst_of(member, row) for member in members])
-    return _worst_of(calling, row)
+    return max(_worst_of(call, row) for call in possible_calls(model, calling))
+
+
+def longest_answer(request: Mapping[str, Any]) -> int | None:
+    """The most tokens that a request lets be written, all its choices together; None: nothing bounds them.
+
+    Where the bound is set by both of its names, the larger one counts: providers differ in which they obey.
+
+    >>> longest_answer({"max_tokens": 100, "n": 2}), longest_answer({})
+    (200, None)
+    """
+    given = (request.get("max_completion_tokens"), request.get("max_tokens"))
+    bounds = [bound for bound in given if isinstance(bound, int) and bound > 0]
+    return max(bounds) * (request.get("n") or 1) if bounds else None
 
 
 def _worst_of(calling: Calling, row: Row) -> float:
     payload = calling.payload
-    longest = payload.get("max_completion_tokens") or payload.get("max_tokens")
-    if not isinstance(longest, int):
+    longest = longest_answer(payload)
+    if longest is None:
         raise InputError(f"line {row.line}: a budget needs to know the longest answer; use --max-tokens")
     said = orjson.dumps(payload, default=str)
     # The bytes of an image say nothing of its tokens.
@@ -149,10 +160,9 @@ def _worst_of(calling: Calling, row: Row) -> float:
     if calling.answer_type is not None:
         # Asked again, it reads the answers that did not fit, and what is wrong with them.
         size += 2 * (longest + _COMPLAINT_TOKENS)
-    written = (
-        size if b'"cache_control"' in said else 0
-    )  # writing the provider's cache costs more than reading
-    usage = Usage(size, longest * (payload.get("n") or 1), cache_write_tokens=written)
+    # Writing the provider's cache costs more than reading.
+    written = size if b'"cache_control"' in said else 0
+    usage = Usage(size, longest, cache_write_tokens=written)
     cost = None if calling.pricer is None else calling.pricer(usage, calling)
     if cost is None:
         raise InputError(

@@ -3,17 +3,25 @@
 It learns from the answers that are already in the output: how many tokens the model makes of a character,
 how long its answers are and how long they take. So a run of the first fifty rows makes the forecast for the
 rest a good one; without any answers it is a range.
+
+Of several models, any may come to answer any row: what the cheapest and what the dearest would take for all
+of them bounds the cost. What is probable assumes that nobody fails and that all are alike in what they make
+of a text, in the length of their answers and in their speed; then the rows are shared in proportion to what
+the limits of each let through, and equally where one has none.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
 
 import orjson
 
+from callgate.batch.budget import longest_answer
+from callgate.batch.candidates import shared_calls
 from callgate.batch.finished import Finished, read_output
-from callgate.batch.rows import Row
 from callgate.batch.sources import Source
 from callgate.caller import Caller
 from callgate.calling import Calling
@@ -27,6 +35,8 @@ __all__ = ["Forecast", "Sample", "forecast", "read_sample"]
 
 _CHARACTERS_PER_TOKEN = 4.0
 _UNBOUNDED_OUTPUT = 256
+# So many rows tell what a model makes of a character; more would only fill the memory.
+_COMPARED_ROWS = 10_000
 
 
 @dataclass(slots=True)
@@ -35,16 +45,24 @@ class Sample:
 
     Attributes:
         finished: Which rows have been answered.
-        answers: How many answers told their usage, those from the cache left out.
-        input_tokens, output_tokens: Of these answers.
-        seconds: Their time on the wire, together.
+        answers: How many answers told their usage, those from the cache included.
+        usage: Of these answers.
+        timed: How many of them were not from the cache.
+        seconds: The time of those on the wire, together.
+        inputs: Input tokens by the row's key, of the first ten thousand.
     """
 
     finished: Finished
     answers: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
+    usage: Usage = field(default_factory=Usage)
+    timed: int = 0
     seconds: float = 0.0
+    inputs: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def latency(self) -> float:
+        """Seconds that an answer took; 0.0 when none tells."""
+        return self.seconds / self.timed if self.timed else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +77,8 @@ class Forecast:
         output_tokens: What it will probably write.
         output_tokens_most: What it can write at most; None: nothing bounds it.
         cost_usd: What that probably costs, without retries; None: the price is not known.
-        cost_least_usd, cost_most_usd: The same with no output at all, and with all that is possible.
+        cost_least_usd, cost_most_usd: The same with no output at all, and with all that is possible; of
+            several models at the cheapest, and at the dearest.
         seconds: How long it takes under the limits that are known; None: none is.
         bottleneck: In words, what it will wait for.
     """
@@ -104,22 +123,105 @@ def _learn(sample: Sample, line: bytes) -> None:
     except orjson.JSONDecodeError:
         return  # blank, or torn by a kill
     usage = record.get("usage")
-    if record.get("error") is None and isinstance(usage, dict) and not record.get("cached"):
-        sample.answers += 1
-        sample.input_tokens += usage.get("input_tokens", 0)
-        sample.output_tokens += usage.get("output_tokens", 0)
+    if record.get("error") is not None or not isinstance(usage, dict):
+        return
+    used = Usage(**{name: usage.get(name) or 0 for name in Usage.__slots__})
+    sample.answers += 1
+    sample.usage += used
+    if not record.get("cached"):
+        sample.timed += 1
         sample.seconds += record.get("latency_s", 0.0)
+    key = record.get("key")
+    if isinstance(key, str) and len(sample.inputs) < _COMPARED_ROWS:
+        sample.inputs[int(key, 16)] = used.input_tokens
 
 
-class _Sums:
-    """What is added up over the rows that are left."""
+@dataclass(slots=True)
+class _Rows:
+    """Rows that are left and name the same model of their own, or none.
 
-    __slots__ = ("bounded", "characters", "most", "rows", "skipped", "skipped_characters", "widest")
+    Attributes:
+        count: How many.
+        characters: Of their requests, together.
+        unbounded: How many of them do not bound their answer.
+        bound: Tokens that the others let be written at most, together.
+    """
 
-    def __init__(self) -> None:
-        self.rows = self.skipped = self.characters = self.skipped_characters = self.most = 0
-        self.bounded = True
-        self.widest: Row | None = None
+    count: int = 0
+    characters: int = 0
+    unbounded: int = 0
+    bound: int = 0
+
+
+class _Input:
+    """A whole input, added up.
+
+    Attributes:
+        rows: Rows that are left.
+        groups: These, by the model that they name.
+        skipped: Rows that have been answered.
+        ratio: Tokens of a character.
+    """
+
+    __slots__ = ("groups", "ratio", "rows", "skipped")
+
+    def __init__(self, source: Source, sample: Sample) -> None:
+        self.groups: dict[str | None, _Rows] = {}
+        self.rows = self.skipped = 0
+        tokens = characters = 0
+        for row in (row for block in source.blocks() for row in block):
+            size = count_characters(row.request)
+            if not sample.finished.take(row.key):
+                self._add(row.request, size)
+                continue
+            self.skipped += 1
+            if row.key in sample.inputs:
+                characters += size
+                tokens += sample.inputs[row.key]
+        self.ratio = tokens / characters if tokens and characters else 1 / _CHARACTERS_PER_TOKEN
+
+    def _add(self, request: dict[str, Any], size: int) -> None:
+        self.rows += 1
+        group = self.groups.setdefault(request.get("model"), _Rows())
+        group.count += 1
+        group.characters += size
+        longest = longest_answer(request)
+        if longest is None:
+            group.unbounded += 1
+        else:
+            group.bound += longest
+
+
+class _Work(NamedTuple):
+    """What answering a number of rows comes to, in tokens and US dollars.
+
+    What nothing bounds is infinite, what is not known is not a number; sums keep both.
+    """
+
+    input: float
+    output: float
+    output_most: float
+    charged: float
+    """Tokens that are taken from a quota."""
+    cost: float
+    cost_least: float
+    cost_most: float
+
+
+class _Bound(NamedTuple):
+    """What lets rows through at a certain pace."""
+
+    name: str
+    seconds_a_row: float
+    head_start: float
+    """Seconds' worth of rows that go at once."""
+
+
+class _Member(NamedTuple):
+    """One of the models: what all rows come to if it answers them, and what holds it back."""
+
+    work: _Work
+    bounds: list[_Bound]
 
 
 async def forecast(
@@ -131,106 +233,150 @@ async def forecast(
         model: What would be called; its limits, prices and defaults count. It is not called.
         source: Where the rows come from; read to its end.
         sample: What is known from earlier answers.
-        concurrency: Calls at once, where that is fixed; one that adapts itself is no limit.
+        concurrency: Calls at once (of several models, of each), where that is fixed; one that adapts itself
+            is no limit.
 
     Raises:
         InputError: naming the file and the line, when a row cannot be used.
     """
-    sums = _add_up(source, sample)
-    ratio = 1 / _CHARACTERS_PER_TOKEN
-    # Only where the answers are those of the rows that are skipped: none cached, none of another input.
-    if sample.input_tokens and sums.skipped_characters and sums.skipped == sample.answers:
-        ratio = sample.input_tokens / sums.skipped_characters
-    tokens = round(sums.characters * ratio)
-    if sample.answers:
-        output = round(sums.rows * sample.output_tokens / sample.answers)
-    else:
-        # Nobody knows: in the middle between nothing and all that is allowed.
-        output = sums.most // 2 if sums.bounded else sums.rows * _UNBOUNDED_OUTPUT
-    most = sums.most if sums.bounded else None
-    if most is not None:
-        output = min(output, most)
-    calling = None
-    if sums.widest is not None:
-        calling = await model.create_calling(request_payload=sums.widest.request)
-    latency = sample.seconds / sample.answers if sample.answers else 0.0
-    # A provider that reserves all of max_tokens takes them from the quota, however little is written.
-    reserved = tokens + (output if most is None or _settles(calling) else most)
-    seconds, bottleneck = _time(model.limiter.snapshot(), concurrency, sums.rows, reserved, latency)
+    told = _Input(source, sample)
+    if not told.rows:
+        return Forecast(0, told.skipped, sample.answers, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, "nothing")
+    members = await _members(model, told, sample, concurrency)
+    shares = _shares(members)
+    works = [member.work for member in members]
+    probable = _Work(*(_weighted(shares, figures) for figures in zip(*works, strict=True)))
+    times = [
+        _time(member.bounds, share * told.rows, sample.latency)
+        for share, member in zip(shares, members, strict=True)
+    ]
+    seconds, bottleneck = max(times, key=lambda time: time[0])
+    most = _finite(max, [work.output_most for work in works])
     return Forecast(
-        rows=sums.rows,
-        answered_before=sums.skipped,
+        rows=told.rows,
+        answered_before=told.skipped,
         learned_from=sample.answers,
-        input_tokens=tokens,
-        output_tokens=output,
-        output_tokens_most=most,
-        cost_usd=_cost(calling, sums.rows, tokens, output),
-        cost_least_usd=_cost(calling, sums.rows, tokens, 0),
-        cost_most_usd=None if most is None else _cost(calling, sums.rows, tokens, most),
-        seconds=seconds,
+        input_tokens=round(probable.input),
+        output_tokens=round(probable.output),
+        output_tokens_most=None if most is None else round(most),
+        cost_usd=_finite(sum, [probable.cost]),
+        cost_least_usd=_finite(min, [work.cost_least for work in works]),
+        cost_most_usd=_finite(max, [work.cost_most for work in works]),
+        seconds=_finite(sum, [seconds]),
         bottleneck=bottleneck,
     )
 
 
-def _add_up(source: Source, sample: Sample) -> _Sums:
-    sums = _Sums()
-    for block in source.blocks():
-        for row in block:
-            size = count_characters(row.request)
-            if sample.finished.take(row.key):
-                sums.skipped += 1
-                sums.skipped_characters += size
-                continue
-            sums.rows += 1
-            sums.characters += size
-            sums.widest = row
-            longest = row.request.get("max_completion_tokens") or row.request.get("max_tokens")
-            if isinstance(longest, int):
-                sums.most += longest
-            else:
-                sums.bounded = False
-    return sums
+async def _members(model: Caller, told: _Input, sample: Sample, concurrency: int | None) -> list[_Member]:
+    """What all rows come to for each of the models that share them."""
+    limits: list[LimiterSnapshot] = []
+    parts: list[list[_Work]] = []
+    for name, rows in told.groups.items():
+        calling = await model.create_calling(request_payload={} if name is None else {"model": name})
+        calls = shared_calls(model, calling)
+        limits = [member.limiter.snapshot() for member, _ in calls]
+        parts.append([_work(call, rows, told.ratio, sample) for _, call in calls])
+    works = [_Work(*map(sum, zip(*each, strict=True))) for each in zip(*parts, strict=True)]
+    return [
+        _Member(work, _bounds(each, concurrency, work.charged / told.rows, sample.latency))
+        for work, each in zip(works, limits, strict=True)
+    ]
 
 
-def _cost(calling: Calling | None, rows: int, tokens: int, output: int) -> float | None:
-    """What all rows cost, at the prices of an average one: some models ask more for long requests."""
-    if calling is None:
-        return 0.0
-    read, written = -(-tokens // rows), -(-output // rows)
-    one = None if calling.pricer is None else calling.pricer(Usage(read, written), calling)
-    if one is None:
-        return None
-    return (one.input * tokens / read if read else 0.0) + (one.output * output / written if written else 0.0)
+def _work(calling: Calling, rows: _Rows, ratio: float, sample: Sample) -> _Work:
+    """What it comes to for these rows; `calling` stands for each of them."""
+    read = rows.characters * ratio
+    # The model may have a bound of its own for the rows that bring none.
+    usual = longest_answer(calling.payload)
+    unbounded = rows.unbounded if usual is None else 0
+    bound = rows.bound + (rows.unbounded - unbounded) * (usual or 0)
+    most = math.inf if unbounded else float(bound)
+    if sample.answers:
+        written = min(most, rows.count * sample.usage.output_tokens / sample.answers)
+    else:
+        # Nobody knows: in the middle between nothing and all that is allowed.
+        written = bound / 2 + unbounded * _UNBOUNDED_OUTPUT
+    # A provider that reserves all of max_tokens takes them from the quota, however little is written.
+    kept = written if _settles(calling) else bound + written * unbounded / rows.count
+    return _Work(
+        input=read,
+        output=written,
+        output_most=most,
+        charged=read + kept,
+        cost=_cost(calling, rows.count, read, written, sample.usage),
+        cost_least=_cost(calling, rows.count, read, 0.0, sample.usage),
+        cost_most=_cost(calling, rows.count, read, most, sample.usage),
+    )
 
 
-def _settles(calling: Calling | None) -> bool:
+def _settles(calling: Calling) -> bool:
     """Whether the provider counts what was written, and not what might have been."""
-    host = None if calling is None else getattr(calling.backend, "host", None)
+    host = getattr(calling.backend, "host", None)
     return host is None or host.reservation == "input_output"
 
 
-def _paced(amount: float, quota: Quota) -> float:
-    """Seconds until a quota has let so many units through, beginning with its burst."""
+def _cost(calling: Calling, rows: int, read: float, written: float, usual: Usage) -> float:
+    """What all rows cost, at the prices of an average one: some models ask more for long requests."""
+    if written == math.inf:
+        return math.inf
+    one = Usage(math.ceil(read / rows), math.ceil(written / rows))
+    if usual.input_tokens:
+        one.cache_read_tokens = one.input_tokens * usual.cache_read_tokens // usual.input_tokens
+        one.cache_write_tokens = one.input_tokens * usual.cache_write_tokens // usual.input_tokens
+    if usual.output_tokens:
+        one.reasoning_tokens = one.output_tokens * usual.reasoning_tokens // usual.output_tokens
+    cost = None if calling.pricer is None else calling.pricer(one, calling)
+    if cost is None:
+        return math.nan
+    # Whole tokens were priced, and the average was rounded up to them.
+    reading = cost.input * read / one.input_tokens if read else 0.0
+    return reading + (cost.output * written / one.output_tokens if written else 0.0)
+
+
+def _bounds(limits: LimiterSnapshot, concurrency: int | None, tokens: float, latency: float) -> list[_Bound]:
+    """What holds a model back whose rows take so many tokens and seconds each."""
+    bounds = []
+    if limits.requests is not None:
+        bounds.append(_quota("requests per minute", limits.requests.quota, 1.0))
+    if limits.tokens is not None:
+        bounds.append(_quota("tokens per minute", limits.tokens.quota, tokens))
+    if latency and concurrency is not None:
+        bounds.append(_Bound(f"concurrency, {concurrency} at once", latency / concurrency, latency))
+    return bounds
+
+
+def _quota(name: str, quota: Quota, units: float) -> _Bound:
+    """A quota that a row takes so many units of; it begins with its burst."""
     burst = quota.capacity
     if burst is None:
         burst = min(quota.rate, quota.per_second * PACED_BURST_SECONDS)
-    return max(0.0, amount - burst) / quota.per_second
+    return _Bound(name, units / quota.per_second, burst / quota.per_second)
 
 
-def _time(
-    limiter: LimiterSnapshot, concurrency: int | None, rows: int, tokens: int, latency: float
-) -> tuple[float | None, str]:
-    """Seconds under the limits that are known, and what will be waited for most."""
-    waits: dict[str, float] = {}
-    if limiter.requests is not None:
-        waits["requests per minute"] = _paced(rows, limiter.requests.quota)
-    if limiter.tokens is not None:
-        waits["tokens per minute"] = _paced(tokens, limiter.tokens.quota)
-    if latency and concurrency is not None:
-        waits[f"concurrency, {concurrency} at once"] = rows * latency / concurrency
-    if not rows:
-        return 0.0, "nothing"
-    if not waits:
-        return None, "not known: no limits are given, and nothing was answered before"
-    longest = max(waits, key=lambda name: waits[name])
-    return waits[longest] + latency, longest
+def _shares(members: list[_Member]) -> list[float]:
+    """The share of each in the rows: by the rows a second that it takes; equal where one takes any number."""
+    seconds = [max((bound.seconds_a_row for bound in member.bounds), default=0.0) for member in members]
+    if not all(seconds):
+        return [1.0 / len(members)] * len(members)
+    together = sum(1.0 / each for each in seconds)
+    return [1.0 / each / together for each in seconds]
+
+
+def _time(bounds: list[_Bound], rows: float, latency: float) -> tuple[float, str]:
+    """Seconds until so many rows are answered, and what is waited for most."""
+    if not bounds:
+        return math.inf, "not known: no limits are given, and nothing was answered before"
+    waits = [max(0.0, rows * bound.seconds_a_row - bound.head_start) for bound in bounds]
+    wait = max(waits)
+    # The first few rows go ahead alone, and the last one takes its time too.
+    return wait + 2 * latency, bounds[waits.index(wait)].name
+
+
+def _weighted(shares: list[float], figures: Iterable[float]) -> float:
+    return sum(share * figure for share, figure in zip(shares, figures, strict=True))
+
+
+def _finite(choose: Callable[[list[float]], float], figures: list[float]) -> float | None:
+    """The one that is chosen; None when one of them is not known, or the one has no bound."""
+    chosen = math.nan if any(map(math.isnan, figures)) else choose(figures)
+    return chosen if math.isfinite(chosen) else None
