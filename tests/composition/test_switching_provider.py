@@ -34,6 +34,13 @@ MODELS = {
 }
 
 
+def asked_of(host: Host) -> dict[str, Any]:
+    """What is asked of every provider; the Responses dialect refuses stop sequences, for it has none."""
+    if host.dialect == "openai_responses":
+        return {name: value for name, value in ASKED.items() if name != "stop"}
+    return ASKED
+
+
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Sets what this host's users set, with the simulator in the provider's place."""
@@ -59,9 +66,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_every_provider_takes_the_same_request(host: Host, environment: Any) -> None:
     # A Google token needs Google; a key in its place is what Google's own documents call an API key.
     settings = {"api_key": KEY} if host.auth == "google" else {}
-    asked, text = dict(ASKED), "Cold. THE END and more"
-    if host.dialect == "openai_responses":  # the one that knows no stop sequences
-        asked, text = {name: value for name, value in ASKED.items() if name != "stop"}, "Cold."
+    asked = asked_of(host)
+    text = "Cold. THE END and more" if "stop" in asked else "Cold."
 
     async def main() -> None:
         async with Simulator(keys=[KEY], answers=lambda _: text) as sim:
@@ -102,7 +108,7 @@ def test_a_wrong_key_is_told_as_such_by_every_provider(
             monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-nobody")
             name = MODELS.get(host.provider, "some-model")
             async with iModel(provider=host.provider, model=name, **settings) as model:
-                calling = await model.invoke(**ASKED)
+                calling = await model.invoke(**asked_of(host))
             assert isinstance(calling.error, AuthenticationError)
             assert calling.attempts == 1, "nobody tries a wrong key twice"
 

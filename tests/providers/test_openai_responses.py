@@ -217,6 +217,27 @@ def test_settings_that_have_other_names_or_places_here() -> None:
     }
 
 
+def test_what_has_no_counterpart_is_left_out() -> None:
+    asked = body_of(
+        model="m",
+        messages=[USER],
+        seed=7,
+        frequency_penalty=0.5,
+        presence_penalty=0.5,
+        logit_bias={"50256": -100},
+        prediction={"type": "content", "content": "x"},
+        modalities=["text"],
+        n=1,
+        stop=None,
+    )
+    assert asked == body_of(model="m", messages=[USER])
+
+
+def test_stop_sequences_are_refused_with_a_way_out() -> None:
+    with pytest.raises(InvalidRequestError, match="no stop sequences; leave stop out, or use the chat"):
+        DIALECT.encode({"model": "m", "messages": [USER], "stop": ["END"]})
+
+
 def test_json_without_a_schema() -> None:
     body = body_of(model="m", messages=[USER], response_format={"type": "json_object"})
     assert body["text"] == {"format": {"type": "json_object"}}
@@ -269,6 +290,9 @@ def test_a_request_is_never_changed() -> None:
         {"model": "m", "messages": [USER], "tools": [{"type": "function", "function": {}}]},
         {"model": "m", "messages": [USER], "response_format": "json"},
         {"model": "m", "messages": [{"role": "user", "content": object()}]},
+        {"model": "m", "messages": [USER], "stop": ["END"]},
+        {"model": "m", "messages": [USER], "stop": "END"},
+        {"model": "m", "messages": [USER], "n": 2},
     ],
 )
 def test_what_cannot_be_said_is_refused_before_anything_is_sent(request_: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from callgate.providers.chat_request import (
     read_parts,
     read_stop,
     refuse,
+    refuse_several_answers,
     replayed,
 )
 from callgate.providers.chat_tools import (
@@ -84,10 +85,7 @@ def write_body(request: Mapping[str, Any], model: str) -> dict[str, Any]:
     Raises:
         InvalidRequestError: when something in the request cannot be said.
     """
-    if request.get("n") not in (None, 1):
-        raise refuse(
-            f"this provider gives one answer a call, not n={request['n']}; make {request['n']} calls"
-        )
+    refuse_several_answers(request)
     system, messages = _conversation(request)
     body: dict[str, Any] = {"messages": messages}
     if system:

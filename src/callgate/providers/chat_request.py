@@ -27,6 +27,7 @@ __all__ = [
     "read_parts",
     "read_stop",
     "refuse",
+    "refuse_several_answers",
     "replayed",
     "text_of",
 ]
@@ -272,6 +273,17 @@ def read_max_tokens(request: Mapping[str, Any]) -> int | None:
     """The most tokens that may be written, under either of OpenAI's names."""
     value = request.get("max_completion_tokens")
     return request.get("max_tokens") if value is None else value
+
+
+def refuse_several_answers(request: Mapping[str, Any]) -> None:
+    """For providers that give one answer a call.
+
+    Raises:
+        InvalidRequestError: when `n` asks for more.
+    """
+    wanted = request.get("n")
+    if wanted not in (None, 1):
+        raise refuse(f"this provider gives one answer a call, not n={wanted}; make {wanted} calls")
 
 
 def replayed(message: Mapping[str, Any], dialect: str) -> list[Any] | None:

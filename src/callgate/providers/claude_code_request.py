@@ -11,6 +11,7 @@ from callgate.providers.chat_request import (
     read_max_tokens,
     read_messages,
     refuse,
+    refuse_several_answers,
 )
 from callgate.providers.chat_tools import read_answer_format
 from callgate.providers.json_reading import write_json
@@ -110,8 +111,7 @@ def write_command(
 def _refuse_what_it_cannot(request: Mapping[str, Any]) -> None:
     if request.get("tools"):
         raise refuse("Claude Code has tools of its own and takes none of yours; leave tools out")
-    if request.get("n") not in (None, 1):
-        raise refuse(f"Claude Code gives one answer a call, not n={request['n']}")
+    refuse_several_answers(request)
     effort = request.get("reasoning_effort")
     if effort not in (None, "none", "minimal", *_EFFORTS):
         raise refuse(f"unknown reasoning_effort {effort!r}; use none, minimal, {', '.join(_EFFORTS)}")

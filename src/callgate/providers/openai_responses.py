@@ -43,6 +43,9 @@ _INCOMPLETE: Mapping[str, FinishReason] = {
 class OpenAIResponses:
     """The Responses dialect.
 
+    - `stop` is refused: this dialect has none. `n` is 1, as everywhere but in the chat dialect and Gemini's.
+    - `seed`, the penalties, `logit_bias`, `prediction` and `modalities` have no counterpart and are left out.
+
     An answer that holds reasoning items has them under `metadata["replay"]`: put that into the assistant
     message that answers for it, and they go back to the model as they came.
 
@@ -56,7 +59,7 @@ class OpenAIResponses:
     def encode(
         self, request: Mapping[str, Any], *, stream: bool = False, path: str | None = None
     ) -> WireRequest:
-        """The request as this dialect says it; a `seed` has no equal here and is left out.
+        """The request as this dialect says it.
 
         Raises:
             InvalidRequestError: when something in it cannot be said.

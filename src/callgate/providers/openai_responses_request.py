@@ -5,28 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from callgate.providers.chat_request import Media, read_messages, read_parts, refuse, replayed, text_of
+from callgate.providers.chat_request import (
+    Media,
+    read_messages,
+    read_parts,
+    read_stop,
+    refuse,
+    refuse_several_answers,
+    replayed,
+    text_of,
+)
 from callgate.providers.json_reading import write_json
 
 __all__ = ["say_request"]
 
-# Said in another place or form here; everything else passes through.
+# Said in another place or form here; what stands in neither set passes through.
 _SAID_DIFFERENTLY = frozenset(
     {
-        "messages",
-        "max_tokens",
-        "max_completion_tokens",
-        "response_format",
-        "verbosity",
-        "reasoning_effort",
-        "tools",
-        "tool_choice",
-        "logprobs",
-        "seed",
-        "stream",
-        "stream_options",
+        "messages", "max_tokens", "max_completion_tokens", "response_format", "verbosity", "reasoning_effort",
+        "tools", "tool_choice", "logprobs", "stream", "stream_options", "stop", "n",
     }
+)  # fmt: skip
+_NOT_SAID = frozenset(
+    {"seed", "frequency_penalty", "presence_penalty", "logit_bias", "prediction", "modalities"}
 )
+"""Fields of the chat dialect that have no counterpart. OpenAI refuses a body with a field that it does not
+know, and none of these changes what is asked, so they are left out and a request fits every provider."""
 
 
 def say_request(request: Mapping[str, Any], dialect: str) -> dict[str, Any]:
@@ -40,7 +44,15 @@ def say_request(request: Mapping[str, Any], dialect: str) -> dict[str, Any]:
     Raises:
         InvalidRequestError: when something in it cannot be said.
     """
-    body = {name: value for name, value in request.items() if name not in _SAID_DIFFERENTLY}
+    refuse_several_answers(request)
+    if read_stop(request):
+        # Left out, the answer would go on where it was to end.
+        raise refuse("this dialect has no stop sequences; leave stop out, or use the chat dialect")
+    body = {
+        name: value
+        for name, value in request.items()
+        if name not in _SAID_DIFFERENTLY and name not in _NOT_SAID
+    }
     if "input" not in body:
         _say_messages(request, body, dialect)
     limit = request.get("max_completion_tokens") or request.get("max_tokens")
