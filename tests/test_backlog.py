@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 from callgate.backlog import Backlog
 from callgate.calling import Calling
 from callgate.errors import DeadlineExceededError
+from callgate.response import Response
 from callgate.testing.clock import run_virtual
 from tests.layers.services import Scripted, calling, now
 
 SERVICE = Scripted("")
+OURS = {"prompt": "of this test"}
 
 
 def filled(*calls: Calling) -> Backlog:
@@ -86,6 +89,20 @@ def test_a_call_that_has_left_is_not_ended_by_its_deadline() -> None:
         assert not left.done
         assert now() == 6.0
 
+    run_virtual(main())
+
+
+def test_a_call_that_has_left_is_not_kept_until_its_deadline() -> None:
+    async def main() -> None:
+        backlog = filled(*(calling(payload=OURS, deadline=now() + 3600.0) for _ in range(1000)))
+        while (waiting := backlog.pop()) is not None:
+            waiting[0].complete(Response(text=""), now())
+        del waiting
+        gc.collect()
+        alive = [each for each in gc.get_objects() if isinstance(each, Calling) and each.payload is OURS]
+        assert len(alive) < 100
+
+    gc.collect()
     run_virtual(main())
 
 

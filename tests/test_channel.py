@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from callgate import Calling, ServerError, StreamChunk, iModel
+from callgate import CallCancelledError, Calling, Executor, ServerError, StreamChunk, iModel
 from callgate.response import Delta, Response
+from callgate.testing.clock import run_virtual
 
 
 class Letters:
@@ -56,6 +57,40 @@ def test_a_failed_stream_raises_after_what_came_before_it() -> None:
         return seen
 
     assert asyncio.run(scenario()) == ["m", "o"]
+
+
+def test_a_stream_that_cannot_begin_says_why_and_is_not_waited_for_ever() -> None:
+    async def one_reader(model: iModel) -> None:
+        async for _ in model.invoke_stream():
+            pass
+
+    async def many_readers(model: iModel) -> None:
+        channel = await model.invoke_stream_with_channel()
+        with pytest.raises(RuntimeError, match="not started"):
+            await channel.response()
+        async for _ in channel:
+            pass
+
+    async def scenario() -> None:
+        model = iModel(Letters("moon"), executor=Executor())
+        for read in (one_reader, many_readers):
+            with pytest.raises(RuntimeError, match="not started"):
+                await read(model)
+
+    run_virtual(scenario())
+
+
+def test_a_stream_whose_task_is_cancelled_before_its_first_step_has_ended() -> None:
+    async def scenario() -> None:
+        async with iModel(backend=Letters("moon")) as model:
+            channel = await model.invoke_stream_with_channel()
+            reading = asyncio.ensure_future(channel.response())
+            asyncio.get_running_loop().call_soon(channel.calling.cancel)
+            with pytest.raises(CallCancelledError):
+                await reading
+            assert channel.is_completed
+
+    run_virtual(scenario())
 
 
 def test_leaving_a_stream_early_cancels_the_call() -> None:

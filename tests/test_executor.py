@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -18,6 +19,8 @@ from callgate.response import Response
 from callgate.testing.clock import VirtualClock, run_virtual
 from tests.executor_tasks import answering, free, line_of
 from tests.layers.services import After, Scripted, calling, now
+
+HOUR = 3600.0
 
 # --- what cannot work ------------------------------------------------------------------------------------
 
@@ -157,6 +160,51 @@ def test_a_stop_that_is_cancelled_does_not_end_another_that_waits_for_the_same()
         await patient
         assert impatient.cancelled()
         assert now() == 10
+
+    run_virtual(main())
+
+
+def test_of_two_who_stop_it_the_slower_does_not_stop_what_the_quicker_has_started_again() -> None:
+    async def main() -> None:
+        executor = free()
+        await executor.start()
+        await executor.submit_task(answering(seconds=1))
+
+        async def restart() -> Calling:
+            await executor.stop()
+            await executor.start()
+            return await executor.submit_task(answering(seconds=HOUR))
+
+        restarted, other = asyncio.ensure_future(restart()), asyncio.ensure_future(executor.stop())
+        again = await restarted
+        await other
+        assert now() == 1.0
+        assert executor.is_running
+        await again
+        await executor.stop()
+
+    run_virtual(main())
+
+
+def test_a_task_that_was_cancelled_by_what_it_called_does_not_end_those_who_wait() -> None:
+    async def timed_out_inside() -> str:
+        # As a library's timeout does that was written before `uncancel`.
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(HOUR)
+        return "too late"
+
+    async def main() -> None:
+        async with free(queue_capacity=1, concurrency_limit=1) as executor:
+            first = await executor.submit_task(timed_out_inside)
+            service = line_of(executor, Scripted("fine"))
+            others = [calling() for _ in range(3)]
+            for other in others:
+                executor.enqueue(other, service)
+            assert (await first).response.data == "too late"
+            assert [(await other).response.text for other in others] == ["fine"] * 3
 
     run_virtual(main())
 

@@ -111,6 +111,18 @@ def test_leaving_a_stream_early_cancels_the_call() -> None:
     model.close_sync()
 
 
+def test_a_close_that_fails_ends_the_thread_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failing() -> None:
+        raise OSError("the disk is full")
+
+    model = iModel(backend=Counting())
+    model.invoke_sync()
+    monkeypatch.setattr(model, "close", failing)
+    with pytest.raises(OSError, match="full"):
+        model.close_sync()
+    assert our_threads() == []
+
+
 def test_closing_twice_or_unused_changes_nothing() -> None:
     model = iModel(backend=Counting())
     model.close_sync()
@@ -145,8 +157,9 @@ print(iModel(backend=Tool(lambda: 42, tool_schema={"name": "f"})).invoke_sync().
     assert (ended.returncode, ended.stdout.strip()) == (0, "42"), ended.stderr
 
 
-def test_ctrl_c_cancels_what_is_waited_for() -> None:
-    script = """
+@pytest.mark.parametrize("call", ["model.invoke_sync()", "list(model.stream_sync())"])
+def test_ctrl_c_cancels_what_is_waited_for(call: str) -> None:
+    script = f"""
 import asyncio
 from callgate import iModel
 
@@ -158,11 +171,12 @@ class Forever:
         try:
             await asyncio.Event().wait()
         finally:
+            await asyncio.sleep(0.01)
             print("cancelled", flush=True)
 
 model = iModel(backend=Forever())
 try:
-    model.invoke_sync()
+    {call}
 except KeyboardInterrupt:
     model.close_sync()
     print("interrupted")

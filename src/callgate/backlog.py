@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from callgate.calling import Calling
 from callgate.control.alarm import Alarm
@@ -12,6 +12,9 @@ from callgate.errors import DeadlineExceededError
 from callgate.pipeline import Service
 
 __all__ = ["Backlog"]
+
+# Below this many deadlines of callings that have left nobody tidies up; each keeps its calling alive.
+_FEW = 64
 
 
 class Backlog:
@@ -51,7 +54,12 @@ class Backlog:
 
     def pop(self) -> tuple[Calling, Service] | None:
         """Whoever has waited longest, or None. It has to be given a task at once."""
-        return self._entries.popleft() if self else None
+        if not self:
+            return None
+        if len(self._deadlines) > _FEW + 2 * len(self._entries):
+            self._deadlines = [entry for entry in self._deadlines if _waits(entry[2])]
+            heapify(self._deadlines)
+        return self._entries.popleft()
 
     def cancel_all(self) -> None:
         """Cancel everybody."""
@@ -74,13 +82,18 @@ class Backlog:
         deadlines = self._deadlines
         while deadlines:
             deadline, _, calling = deadlines[0]
-            gone = calling.done or calling.task is not None
-            if not gone and deadline > now:
+            waits = _waits(calling)
+            if waits and deadline > now:
                 self._arm()
                 return
             heappop(deadlines)
-            if not gone:
+            if waits:
                 calling.fail(_too_late(calling, deadline), now)
+
+
+def _waits(calling: Calling) -> bool:
+    """Whether it has neither ended nor been given a task."""
+    return not calling.done and calling.task is None
 
 
 def _too_late(calling: Calling, deadline: float) -> DeadlineExceededError:

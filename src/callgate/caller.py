@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -17,7 +17,6 @@ from pydantic import BaseModel
 from callgate.calling import Calling, RequestStatus
 from callgate.channel import StreamChannel, read_stream
 from callgate.control.snapshot import Bottleneck, LimiterSnapshot
-from callgate.errors import CallCancelledError
 from callgate.executor import Executor
 from callgate.hooks import HookPhase, HookRegistry
 from callgate.layers.answer_schema import AnswerSchema
@@ -89,7 +88,9 @@ class Caller(SyncTwins, ABC):
         self._service: Service | None = None
         self._inner: Service | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
+        self._closed = False  # takes no calls any more
+        self._ended = False
+        self._ending = asyncio.Lock()
 
     @abstractmethod
     def _make_services(self, clock: Callable[[], float]) -> tuple[Service, Service]:
@@ -238,7 +239,7 @@ class Caller(SyncTwins, ABC):
 
     async def _run(self, calling: Calling) -> None:
         """Send it through the pipeline in this task; what comes of it stands on the calling."""
-        if calling.task is not None or calling.status is not RequestStatus.PENDING:
+        if calling.status is not RequestStatus.PENDING or _is_run_elsewhere(calling):
             await calling  # somebody has invoked or submitted it already, or it has ended
             return
         service = self._service
@@ -251,18 +252,25 @@ class Caller(SyncTwins, ABC):
             await service(calling)
         except asyncio.CancelledError:
             # Cancelled through the calling, not by whoever runs this task: the task itself goes on.
-            if not calling.cancel_requested or task is None or task.uncancel() > 0:
+            if task is None or task.cancelling() > calling.cancels:
                 raise
         except Exception:
             if not calling.done:
                 raise
         finally:
             executor.leave(calling)
+            if calling.cancels and task is not None:
+                # Also when it was answered with a result: what comes next in this task is not meant.
+                for _ in range(calling.cancels):
+                    task.uncancel()
 
     def _started(self, calling: Calling) -> asyncio.Task[None]:
-        """The task in which a stream runs; it holds no error, the calling does."""
+        """The task in which a stream runs; what it ends in stands on the calling, whatever happens."""
         self._ready()
-        return asyncio.get_running_loop().create_task(self._run_announced(calling))
+        task = asyncio.get_running_loop().create_task(self._run_announced(calling))
+        calling.bind(task)
+        task.add_done_callback(calling.end_with)
+        return task
 
     async def _run_announced(self, calling: Calling) -> None:
         if self.hooks is not None:
@@ -274,8 +282,10 @@ class Caller(SyncTwins, ABC):
         assert self.hooks is not None
         try:
             await self.hooks.run(HookPhase.PreEventCreate, calling)
-        except Exception as error:
+        except BaseException as error:
             calling.fail(error, asyncio.get_running_loop().time())
+            if not isinstance(error, Exception):
+                raise
 
     def _ready(self) -> Service:
         """The pipeline, made when the first call shows which loop it runs on."""
@@ -317,14 +327,19 @@ class Caller(SyncTwins, ABC):
     # -- its end -------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Finish what is in flight and close what it owns. Closing twice changes nothing."""
-        if self._closed:
-            return
+        """Finish what is in flight and close what it owns. Closing twice changes nothing.
+
+        A close that is cancelled while it waits has ended nothing; closing again goes on with it.
+        """
         self._closed = True
-        if self._owns_executor:
-            await self.executor.stop(graceful=True)
-        self._service = None  # so that whoever calls it later is told that it is closed
-        await self._close_parts()
+        async with self._ending:
+            if self._ended:
+                return
+            if self._owns_executor:
+                await self.executor.stop(graceful=True)
+            self._service = None  # so that whoever calls it later is told that it is closed
+            await self._close_parts()
+            self._ended = True
 
     @abstractmethod
     async def _close_parts(self) -> None:
@@ -338,11 +353,13 @@ class Caller(SyncTwins, ABC):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None and self._owns_executor and not self._closed:
-            self._closed = True
-            with suppress(CallCancelledError):
+        self._closed = True
+        try:
+            if kind is not None and self._owns_executor:
                 await self.executor.stop(graceful=False)
-            self._service = None
-            await self._close_parts()
-            return
-        await self.close()
+        finally:
+            await self.close()
+
+
+def _is_run_elsewhere(calling: Calling) -> bool:
+    return calling.task is not None and calling.task is not asyncio.current_task()

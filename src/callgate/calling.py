@@ -12,17 +12,14 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
-import os
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from datetime import UTC, datetime
-from operator import itemgetter
 from typing import Any
 
-from callgate.errors import APIClientError, CallCancelledError, SDKError
-from callgate.headers import Headers, mask_headers
+from callgate.errors import CallCancelledError
+from callgate.headers import mask_headers
 from callgate.lifecycle import Execution, Failure, RequestStatus
+from callgate.record import CallRecord
 from callgate.response import Cost, Delta, Response, Usage
 
 __all__ = ["Calling", "Execution", "Failure", "NetworkRequestEvent", "RequestStatus", "mask_headers"]
@@ -30,11 +27,9 @@ __all__ = ["Calling", "Execution", "Failure", "NetworkRequestEvent", "RequestSta
 
 _PENDING, _QUEUED, _PROCESSING, _CALLING, _COMPLETED, _FAILED = RequestStatus
 _numbers = itertools.count(1)
-_run_id = os.urandom(4).hex()
-_wall_offset: float = time.time() - time.monotonic()
 
 
-class Calling:
+class Calling(CallRecord):
     """One call: made, queued, on the wire, ended. Await it to wait for its end; it then gives itself.
 
     Awaiting never raises for a failed call; reading `.response` of a failed call raises its error.
@@ -47,7 +42,6 @@ class Calling:
     """
 
     __slots__ = (
-        "_cancel_requested",
         "_error",
         "_headers",
         "_number",
@@ -58,12 +52,14 @@ class Calling:
         "backend",
         "cached",
         "called_at",
+        "cancels",
         "completed_by",
         "deadline",
         "delivered",
         "ended_at",
         "endpoint_url",
         "failures",
+        "first_delta_at",
         "hedges",
         "http_method",
         "http_path",
@@ -85,6 +81,45 @@ class Calling:
         "wire",
     )
 
+    payload: Any
+    """What is sent, the model's defaults included; a dialect translates it."""
+    request: Any
+    """What the caller asked for, without any defaults."""
+    backend: Any
+    num_api_tokens_needed: float
+    metadata: dict[str, Any]
+    timeout: float | None
+    """Seconds one attempt may take on the wire; None: the backend's own."""
+    deadline: float | None
+    """The end of the whole call by the loop's clock, in seconds; None: none."""
+    endpoint_url: str | None
+    http_path: str | None
+    sdk_method_name: str | None
+    hedges: int
+    """How many of the attempts were second ones beside one that took long; a loser's cost is unknown."""
+    cached: bool
+    sink: Callable[[Delta], Awaitable[None]] | None
+    """Where the deltas of a stream go; None when nobody streams."""
+    delivered: int
+    """How many deltas have left; a retry is refused once it is not zero."""
+    first_delta_at: float | None
+    """When the first of them left (loop's clock, seconds); it is of the last attempt."""
+    wire: Any
+    """The encoded request, kept for the next attempt by the backend that made it."""
+    pricer: Callable[[Usage, Calling], Cost | None] | None
+    answer_type: Any
+    """The pydantic model or `AnswerSchema` that the answer must satisfy; None: any text will do."""
+    spent: Usage | None
+    """Tokens of answers that were paid but not returned (they did not fit the schema)."""
+    spent_cost: Cost | None
+    """What those cost, by the prices of whoever gave them; None when that is not known."""
+    completed_by: str | None
+    """The name of the backend that answered, when a fallback did."""
+    task: asyncio.Task[Any] | None
+    """The task it runs in, for `cancel` and for the watch on its time."""
+    cancels: int
+    """How often `cancel` was called while it lived: that many cancellations of its task are nobody else's."""
+
     def __init__(
         self,
         payload: Any = None,
@@ -102,55 +137,42 @@ class Calling:
         now: float | None = None,
     ) -> None:
         self.payload = payload
-        """What is sent, the model's defaults included; a dialect translates it."""
         self.request = payload
-        """What the caller asked for, without any defaults."""
         self.backend = backend
         self.endpoint_url = endpoint_url
         self.http_method = method
         self._headers = headers
         self.num_api_tokens_needed = num_api_tokens_needed
-        self.metadata: dict[str, Any] = {} if metadata is None else metadata
+        self.metadata = {} if metadata is None else metadata
         self.timeout = timeout
-        """Seconds one attempt may take on the wire; None: the backend's own."""
         self.deadline = deadline
-        """The end of the whole call by the loop's clock, in seconds; None: none."""
         self.http_path = http_path
         self.sdk_method_name = sdk_method_name
         self.status = _PENDING
         self.attempts = 0
-        """How often it went on the wire, second attempts included."""
         self.hedges = 0
-        """How many of the attempts were second ones beside one that took long; a loser's cost is unknown."""
-        self.failures: list[Failure] | None = None
+        self.failures = None
         self.cached = False
-        self.sink: Callable[[Delta], Awaitable[None]] | None = None
-        """Where the deltas of a stream go; None when nobody streams."""
+        self.sink = None
         self.delivered = 0
-        """How many deltas have left; a retry is refused once it is not zero."""
-        self.wire: Any = None
-        """The encoded request, kept for the next attempt by the backend that made it."""
-        self.pricer: Callable[[Usage, Calling], Cost | None] | None = None
-        self.answer_type: Any = None
-        """The pydantic model or `AnswerSchema` that the answer must satisfy; None: any text will do."""
-        self.spent: Usage | None = None
-        """Tokens of answers that were paid but not returned (they did not fit the schema)."""
-        self.spent_cost: Cost | None = None
-        """What those cost, by the prices of whoever gave them; None when that is not known."""
-        self.completed_by: str | None = None
-        """The name of the backend that answered, when a fallback did."""
+        self.first_delta_at = None
+        self.wire = None
+        self.pricer = None
+        self.answer_type = None
+        self.spent = None
+        self.spent_cost = None
+        self.completed_by = None
         self.made_at = _now() if now is None else now
-        self.queued_on: float | None = None
-        self.processed_at: float | None = None
-        self.called_at: float | None = None
-        self.ended_at: float | None = None
+        self.queued_on = None
+        self.processed_at = None
+        self.called_at = None
+        self.ended_at = None
         self._number = next(_numbers)
-        self._response: Response | None = None
-        self._error: BaseException | None = None
+        self._response = None
+        self._error = None
         self._waiters: list[asyncio.Future[None]] | None = None
-        self.task: asyncio.Task[Any] | None = None
-        """The task it runs in, for `cancel` and for the watch on its time."""
-        self._cancel_requested = False
+        self.task = None
+        self.cancels = 0
 
     # -- its way -----------------------------------------------------------------------------------------
 
@@ -166,7 +188,7 @@ class Calling:
     @property
     def cancel_requested(self) -> bool:
         """Whether `cancel` was called on it."""
-        return self._cancel_requested
+        return self.cancels > 0
 
     # -- its end -----------------------------------------------------------------------------------------
 
@@ -185,6 +207,12 @@ class Calling:
         self._error = error
         self.status = _FAILED
         self._end(now)
+
+    def end_with(self, task: asyncio.Task[Any]) -> None:
+        """End as its task did, unless it has ended: a task cancelled before its first step tells nobody."""
+        if self.ended_at is None:
+            error = None if task.cancelled() else task.exception()
+            self.fail(error or asyncio.CancelledError(), task.get_loop().time())
 
     def _end(self, now: float) -> None:
         self.ended_at = now
@@ -221,6 +249,8 @@ class Calling:
     async def emit(self, delta: Delta) -> None:
         """Pass one piece of a stream to whoever reads it; waits while that reader is full."""
         if self.sink is not None:
+            if self.first_delta_at is None:
+                self.first_delta_at = _now()
             self.delivered += 1
             await self.sink(delta)
 
@@ -248,17 +278,12 @@ class Calling:
         """
         if self.ended_at is not None:
             return False
-        self._cancel_requested = True
+        self.cancels += 1
         if self.task is not None:
             self.task.cancel()
         else:
             self.fail(asyncio.CancelledError(), _now())
         return True
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether it ended because somebody cancelled it, or a stop did."""
-        return isinstance(self._error, asyncio.CancelledError | CallCancelledError)
 
     # -- what came of it ---------------------------------------------------------------------------------
 
@@ -312,123 +337,6 @@ class Calling:
             return own
         return None if self.spent_cost is None else self.spent_cost + own
 
-    @property
-    def duration(self) -> float | None:
-        """Seconds from its making to its end; None while it lives."""
-        return None if self.ended_at is None else self.ended_at - self.made_at
-
-    @property
-    def execution(self) -> Execution:
-        """The outcome so far, as the services document names it."""
-        return Execution(self.status, self.duration, self._response, self._error)
-
-    # -- the names of NetworkRequestEvent ----------------------------------------------------------------
-
-    @property
-    def request_id(self) -> str:
-        """An id that is unique to this call."""
-        return f"{_run_id}-{os.getpid():x}-{self._number:08x}"
-
-    @property
-    def method(self) -> str | None:
-        """The HTTP method."""
-        return self.http_method
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The request's own headers; credentials are masked."""
-        return mask_headers(self._headers)
-
-    @property
-    def request_headers(self) -> Mapping[str, str] | None:
-        """The request's own headers as given, credentials included: for the transport only."""
-        return self._headers
-
-    @property
-    def response_status_code(self) -> int | None:
-        """The HTTP status of the last answer, of a failed call too; None when there was none."""
-        if self._response is not None:
-            return self._response.status_code
-        return getattr(self._error, "status_code", None)
-
-    @property
-    def response_headers(self) -> Headers:
-        """The headers of the last answer, of a failed call too; found by their names in any case."""
-        if self._response is not None:
-            return Headers(self._response.headers)
-        return Headers(self._error.headers if isinstance(self._error, APIClientError | SDKError) else {})
-
-    @property
-    def response_body(self) -> Any:
-        """The body of the last answer as parsed JSON or text, of a failed call too."""
-        if self._response is not None:
-            return self._response.raw
-        return getattr(self._error, "response_content", None)
-
-    @property
-    def error_type(self) -> str | None:
-        """The class name of the error."""
-        return None if self._error is None else type(self._error).__name__
-
-    @property
-    def error_message(self) -> str | None:
-        """The error in words."""
-        if self._error is None:
-            return None
-        return str(self._error) or ("cancelled" if self.cancelled else type(self._error).__name__)
-
-    @property
-    def error_details(self) -> str | None:
-        """The error's traceback, or None."""
-        if self._error is None:
-            return None
-        return "".join(traceback.format_exception(self._error))
-
-    @property
-    def created_at(self) -> datetime:
-        """When it was made (UTC)."""
-        return _render(self.made_at)
-
-    @property
-    def updated_at(self) -> datetime:
-        """When it last changed its status (UTC)."""
-        moments = (self.made_at, self.queued_on, self.processed_at, self.called_at, self.ended_at)
-        return _render(max(moment for moment in moments if moment is not None))
-
-    @property
-    def queued_at(self) -> datetime | None:
-        """When it joined the line (UTC)."""
-        return _utc(self.queued_on)
-
-    @property
-    def processing_started_at(self) -> datetime | None:
-        """When it became the next in line (UTC); from here on it waited for its own quota only."""
-        return _utc(self.processed_at)
-
-    @property
-    def call_started_at(self) -> datetime | None:
-        """When its last attempt went on the wire (UTC)."""
-        return _utc(self.called_at)
-
-    @property
-    def completed_at(self) -> datetime | None:
-        """When it ended, well or not (UTC)."""
-        return _utc(self.ended_at)
-
-    @property
-    def logs(self) -> list[str]:
-        """Its life so far, a line each, oldest first."""
-        moments = [
-            (self.made_at, "created"),
-            (self.queued_on, "queued"),
-            (self.processed_at, "next in line, waiting for quota"),
-            (self.called_at, f"calling (attempt {self.attempts})"),
-            *((failure.at, f"attempt failed: {failure.error}") for failure in self.failures or ()),
-            (self.ended_at, self.status.value + (f": {self.error_message}" if self._error else "")),
-        ]
-        lived = [(at, what) for at, what in moments if at is not None]
-        return [f"{_render(at).isoformat()} {what}" for at, what in sorted(lived, key=itemgetter(0))]
-
     def __repr__(self) -> str:
         bits = [f"<Calling {self.request_id} {self.status.value}"]
         if self.attempts > 1:
@@ -447,11 +355,3 @@ def _now() -> float:
         return asyncio.get_running_loop().time()
     except RuntimeError:
         return time.monotonic()
-
-
-def _utc(monotonic: float | None) -> datetime | None:
-    return None if monotonic is None else _render(monotonic)
-
-
-def _render(monotonic: float) -> datetime:
-    return datetime.fromtimestamp(monotonic + _wall_offset, UTC)

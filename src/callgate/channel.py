@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 from callgate.calling import Calling
-from callgate.errors import StreamInterruptedError
 from callgate.response import Delta, Response, StreamChunk
 
 __all__ = ["StreamChannel", "read_stream"]
@@ -202,12 +201,9 @@ class StreamChannel:
 
         Raises:
             APIClientError: (or what else ended it) when the call failed.
-            StreamInterruptedError: when it ended without either.
         """
         self._begin()
         await self.calling
-        if not self.calling.done:
-            raise StreamInterruptedError(f"the stream of {self.calling.request_id} ended early")
         return self.calling.response
 
     async def close(self) -> None:

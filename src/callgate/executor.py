@@ -203,6 +203,8 @@ class Executor:
             if self._idle is None or self._idle.done():
                 self._idle = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._idle)
+            if self._state is not _State.DRAINING:
+                return  # another stop has ended it, and by now it may have been started again
         self._state = _State.STOPPED
 
     async def __aenter__(self) -> Executor:
@@ -328,10 +330,8 @@ class Executor:
 
     def _ended(self, task: asyncio.Task[Any], calling: Calling) -> None:
         self._tasks.discard(task)
-        if not calling.done:
-            # Cancelled before its first step: no layer has seen it.
-            calling.fail(asyncio.CancelledError(), task.get_loop().time())
-        if task.cancelling() and not calling.cancel_requested:
+        calling.end_with(task)
+        if task.cancelled() and task.cancelling() and not calling.cancel_requested:
             # Cancelled from outside: the loop is being shut down, and will not run what is begun now.
             self._backlog.cancel_all()
         self._live.discard(calling)

@@ -62,16 +62,26 @@ class Portal:
     def iterate(self, items: AsyncIterator[_T]) -> Iterator[_T]:
         """The items one by one; leaving early closes the asynchronous side."""
 
+        running: asyncio.Task[Any] | None = None
+
         async def following() -> Any:
+            nonlocal running
+            running = asyncio.current_task()
             return await anext(items, _END)
+
+        async def closing() -> None:
+            # Ctrl-C has cancelled the last one, which may not have ended yet: items cannot be closed before.
+            if running is not None:
+                await asyncio.wait([running])
+            close = getattr(items, "aclose", None)
+            if close is not None:
+                await close()
 
         try:
             while (item := self.run(following())) is not _END:
                 yield item
         finally:
-            close = getattr(items, "aclose", None)
-            if close is not None:
-                self.run(close())
+            self.run(closing())
 
     def stop(self) -> None:
         """End the loop and its thread. Stopping twice changes nothing."""
@@ -117,8 +127,10 @@ class SyncTwins:
         """`close` for those who only used the sync twins; ends the background thread."""
         portal, self._portal = self._portal, None
         if portal is not None:
-            portal.run(self.close())
-            portal.stop()
+            try:
+                portal.run(self.close())
+            finally:
+                portal.stop()
 
 
 def _portal_of(model: _Asynchronous) -> Portal:

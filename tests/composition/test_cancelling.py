@@ -14,6 +14,7 @@ from callgate.calling import Calling
 from callgate.errors import CallCancelledError, RateLimitError, ServerError
 from callgate.hooks import HookPhase, HookRegistry
 from callgate.model import iModel
+from callgate.response import Response
 from callgate.testing.clock import run_virtual
 from tests.composition.harness import breaker, model_of, nothing_is_left, used
 from tests.layers.services import After, Streamed, now
@@ -198,6 +199,37 @@ def test_while_a_hook_runs_before_the_call() -> None:
     assert backend.at == []
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_while_a_hook_is_told_that_it_was_made(streamed: bool) -> None:
+    made: list[Calling] = []
+
+    async def slow_hook(event: Calling, **_: Any) -> None:
+        made.append(event)
+        await asyncio.sleep(HOUR)
+
+    model, backend = model_of(
+        "fine", model={"hook_registry": HookRegistry({HookPhase.PreEventCreate: slow_hook})}
+    )
+
+    async def call() -> None:
+        if streamed:
+            async for _ in model.invoke_stream(prompt="x"):
+                pass
+        else:
+            await model.invoke(prompt="x")
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await call()
+        assert now() == 1.0
+        assert [calling.cancelled for calling in made] == [True]
+        await nothing_is_left(model)
+
+    run_virtual(main())
+    assert backend.at == []
+
+
 def test_one_of_many_who_share_a_request_takes_the_answer_from_nobody() -> None:
     model, backend = model_of(After(10, "shared"), model={"cache": MemoryCache()})
 
@@ -241,6 +273,49 @@ def test_cancelling_a_call_leaves_the_task_that_invokes_it_alive() -> None:
         assert await task is calling
         assert calling.cancelled
         assert task.cancelling() == 0
+
+    run_virtual(main())
+
+
+def test_a_call_that_is_cancelled_twice_still_ends_as_one_call() -> None:
+    model, _ = model_of(After(HOUR, "late"))
+
+    async def main() -> None:
+        calling = await model.create_calling(prompt="x")
+        task = asyncio.ensure_future(model.invoke(calling))
+        await asyncio.sleep(1)
+        assert calling.cancel()
+        assert calling.cancel()
+        assert await task is calling
+        assert calling.cancelled
+        assert task.cancelling() == 0
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("error", [None, KeyError("lost the way")])
+def test_a_backend_that_answers_a_cancellation_leaves_none_behind(error: Exception | None) -> None:
+    class Stubborn:
+        name = "stubborn"
+
+        async def call(self, calling: Calling) -> Response:
+            try:
+                await asyncio.sleep(HOUR)
+            except asyncio.CancelledError:
+                if error is not None:
+                    raise error from None
+            return Response(text="all the same")
+
+    async def main() -> None:
+        model = iModel(backend=Stubborn())
+        calling = await model.create_calling(prompt="x")
+        task = asyncio.ensure_future(model.invoke(calling))
+        await asyncio.sleep(1)
+        calling.cancel()
+        await task
+        assert calling.error is error
+        assert task.cancelling() == 0
+        await nothing_is_left(model)
 
     run_virtual(main())
 

@@ -163,3 +163,45 @@ def test_a_reminder_calls_at_its_moment_unless_it_is_ended_before() -> None:
         return called
 
     assert run_virtual(scenario()) == [1.0, 3.0, 5.0]
+
+
+def test_a_reminder_that_raises_keeps_nobody_else_from_being_called() -> None:
+    async def scenario() -> tuple[list[float], list[str]]:
+        loop = asyncio.get_running_loop()
+        told: list[str] = []
+        loop.set_exception_handler(lambda _, context: told.append(repr(context["exception"])))
+        watch = Watch(loop)
+        called: list[float] = []
+
+        def broken() -> None:
+            raise ValueError("mine")
+
+        watch.remind(loop.time() + 1.0, broken)
+        watch.remind(loop.time() + 1.0, lambda: called.append(loop.time()))
+        watch.remind(loop.time() + 2.0, lambda: called.append(loop.time()))
+        await asyncio.sleep(3.0)
+        return called, told
+
+    called, told = run_virtual(scenario())
+    assert called == [pytest.approx(1.0), 2.0]
+    assert told == ["ValueError('mine')"]
+
+
+def test_a_reminder_may_end_and_set_many_others() -> None:
+    async def scenario() -> list[float]:
+        loop = asyncio.get_running_loop()
+        watch = Watch(loop)
+        called: list[float] = []
+
+        def tidy_up() -> None:
+            for other in others:
+                watch.end(other)  # so many that the heap is made anew
+            watch.remind(loop.time() + 1.0, lambda: called.append(loop.time()))
+
+        watch.remind(loop.time() + 1.0, tidy_up)
+        others = [watch.remind(loop.time() + 5.0, lambda: called.append(-1.0)) for _ in range(200)]
+        await asyncio.sleep(10.0)
+        assert len(watch) == 0
+        return called
+
+    assert run_virtual(scenario()) == [2.0]

@@ -140,14 +140,16 @@ class Watch:
 
     def _look(self) -> None:
         now = self._loop.time()
-        heap = self._heap
-        while heap and (heap[0].ended or heap[0].when <= now):
-            watched = heappop(heap)
-            if watched.ended:
-                self._dead -= 1
-            else:
-                watched.expire()
-        self._arm()
+        try:
+            # Read anew each time: what is called may end others, and have the heap tidied up.
+            while (heap := self._heap) and (heap[0].ended or heap[0].when <= now):
+                watched = heappop(heap)
+                if watched.ended:
+                    self._dead -= 1
+                else:
+                    watched.expire()
+        finally:
+            self._arm()  # also when a function that was to be called raises
 
     def __len__(self) -> int:
         return len(self._heap) - self._dead

@@ -1,0 +1,89 @@
+"""A model ends as a whole: what is in flight first, then what it owns; also when the close is interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from callgate.model import iModel
+from callgate.testing.clock import run_virtual
+from tests.composition.harness import model_of, nothing_is_left
+from tests.layers.services import After, now
+
+HOUR = 3600.0
+
+
+class Kept:
+    """A cache store that counts how often it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def get(self, key: Any) -> None:
+        return None
+
+    async def put(self, key: Any, response: Any) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+def owning(*steps: Any) -> tuple[iModel, Any, Kept]:
+    """A model with a store that it closes, as it does one that it has opened itself."""
+    store = Kept()
+    model, backend = model_of(*steps, model={"cache": store})
+    model._owns_cache = True
+    return model, backend, store
+
+
+def test_a_close_that_was_interrupted_can_be_taken_up_again() -> None:
+    model, _, store = owning(After(10, "fine"))
+
+    async def main() -> None:
+        calling = model.submit(prompt="x")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await model.close()
+        assert store.closed == 0
+        await model.close()
+        assert (now(), calling.response.text, store.closed) == (10.0, "fine", 1)
+        await model.close()
+        assert store.closed == 1
+        await nothing_is_left(model)
+
+    run_virtual(main())
+
+
+def test_whoever_closes_while_it_is_being_closed_waits_for_the_same_end() -> None:
+    model, _, store = owning(After(10, "fine"))
+
+    async def main() -> None:
+        model.submit(prompt="x")
+        first = asyncio.ensure_future(model.close())
+        await asyncio.sleep(1)
+        await model.close()
+        assert (now(), store.closed) == (10.0, 1)
+        await first
+        with pytest.raises(RuntimeError, match="closed"):
+            await model.invoke(prompt="y")
+
+    run_virtual(main())
+
+
+def test_leaving_with_an_error_cancels_what_an_interrupted_close_was_waiting_for() -> None:
+    model, backend, store = owning(After(HOUR, "late"))
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            async with model:
+                calling = model.submit(prompt="x")
+                async with asyncio.timeout(1):
+                    await model.close()
+        assert (now(), calling.cancelled, store.closed) == (1.0, True, 1)
+        await nothing_is_left(model)
+
+    run_virtual(main())
+    assert backend.cancelled == 1
