@@ -47,6 +47,14 @@ def test_the_bill_stays_below_the_budget_with_faults_and_the_run_goes_on_with_a_
     assert sim.stats.paid_again <= sum(faults.values()) * sim.stats.requests * 2
     lines = read_lines("out.jsonl")
     assert len({line["custom_id"] for line in lines}) == len(lines)
+    # With enough it comes to its end, and asks for nothing that is finished.
+    finished = {line["custom_id"] for line in lines}
+    sim.reset()
+    assert callgate("run", "in.jsonl", *against(sim), "--budget", "50", "--quiet").code == 0
+    assert {line["custom_id"] for line in read_lines("out.jsonl")} == {f"r{i}" for i in range(400)}
+    for row in prompts(400):
+        sent = {"model": "m", "messages": [{"role": "user", "content": row["prompt"]}], "max_tokens": 30}
+        assert (sim.stats.received(sent) == 0) == (row["custom_id"] in finished)
 
 
 def test_a_budget_that_is_enough_ends_like_any_run(folder: Any, simulate: Simulate, callgate: Run) -> None:
