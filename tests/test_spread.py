@@ -29,6 +29,7 @@ from callgate.errors import (
 from callgate.executor import Executor
 from callgate.hooks import HookPhase, HookRegistry
 from callgate.model import iModel
+from callgate.registry import ServiceRegistry
 from callgate.response import Response, Usage
 from callgate.spread import Spread
 from callgate.testing import Options, SimulatedProvider, VirtualClock
@@ -347,6 +348,22 @@ def test_when_no_key_is_left_the_last_error_stands_and_nothing_more_is_sent() ->
     run_virtual(main())
 
 
+def test_a_key_that_ran_out_in_the_middle_of_a_stream_leaves_an_error_that_tells_so() -> None:
+    out_of_credit = QuotaExhaustedError("no credit left", status_code=429)
+    spread = Spread([member("a", Streamed(("Once",), out_of_credit))])
+
+    async def main() -> None:
+        with pytest.raises(QuotaExhaustedError):
+            async for _ in spread.invoke_stream(prompt="x"):
+                pass
+        assert list(spread.left_out) == list(spread.models)
+        later = (await spread.invoke(prompt="y")).error
+        assert isinstance(later, QuotaExhaustedError)
+        assert later.__cause__ is out_of_credit
+
+    run_virtual(main())
+
+
 def test_while_all_are_out_for_what_passes_the_one_that_is_due_first_is_tried() -> None:
     async def main() -> None:
         first, second = member("first", *[DOWN] * 3, "fine"), member("second", DOWN)
@@ -564,6 +581,12 @@ def test_name_and_tags_are_those_of_its_models() -> None:
     assert Spread([a, b], name="both", tags=["t"]).name == "both"
     assert Spread([a, b], tags=["t"]).tags == {"t"}
     assert repr(Spread([a])) == "<Spread 'x' of 1, left out: none>"
+
+
+def test_it_is_registered_like_any_model() -> None:
+    registry = ServiceRegistry()
+    spread = Spread([member("a", "fine")], name="all keys")
+    assert registry.get(registry.register(spread)) is registry.get("all keys") is spread
 
 
 def test_none_or_the_same_twice_is_refused() -> None:

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Protocol, Self
+from uuid import UUID, uuid4
 
 from pydantic import BaseModel
 
@@ -61,7 +62,7 @@ class Caller(SyncTwins, ABC):
     """Calls, streams, tool loops and their sync twins, for `iModel` and whatever takes its place.
 
     Args:
-        name: For messages and the registry.
+        name: For messages and the registry, which also asks for the `id` that each has.
         tags: For the registry.
         executor: Where the calls are registered as alive, and submitted ones wait.
         owns_executor: Whether it is opened and stopped with this.
@@ -79,6 +80,7 @@ class Caller(SyncTwins, ABC):
         maker: CallingMaker,
         hooks: HookRegistry | None,
     ) -> None:
+        self.id: UUID = uuid4()
         self.name = name
         self.tags = tags
         self.executor = executor

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
 
 from callgate.assembly import (
     Limits,
@@ -104,7 +103,6 @@ class iModel(Caller):
         tags: Sequence[str] | None = None,
         **settings: Any,
     ) -> None:
-        self.id: UUID = uuid4()
         self._limits = Limits(
             queue_capacity, capacity_refresh_time, limit_requests, limit_tokens, limit_concurrency
         )

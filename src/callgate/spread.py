@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from callgate.caller import Caller, LimiterView
 from callgate.calling import Calling
+from callgate.control.clock import before_time
 from callgate.control.quota import Quota
 from callgate.control.snapshot import Bottleneck, LimiterSnapshot, RateSnapshot
 from callgate.errors import (
@@ -219,7 +220,7 @@ class _Router:
     def __init__(self, name: str, members: list[_Member]) -> None:
         self.name = name
         self.members = members
-        self.clock: Callable[[], float] = _before_time
+        self.clock: Callable[[], float] = before_time
         self._usual_tokens = 1.0
         self._last: APIClientError | None = None
 
@@ -247,14 +248,14 @@ class _Router:
                 if not (isinstance(error, _ELSEWHERE) or error.counts_as_failure):
                     raise
                 member.failed(error, self.clock())
-                if calling.delivered:
-                    raise
                 tried = (*tried, member)
                 if isinstance(error, LeftOutError):
                     continue
                 if last is not None:
                     error.add_note(f"before it: {type(last).__name__}: {last}")
                 last = self._last = error
+                if calling.delivered:
+                    raise
             else:
                 member.strikes = 0
                 calling.completed_by = member.name
@@ -364,8 +365,3 @@ def _together(rates: list[RateSnapshot | None]) -> RateSnapshot | None:
         level=sum(rate.level for rate in known),
         used=sum(rate.used * 60.0 / rate.quota.period for rate in known),
     )
-
-
-def _before_time() -> float:
-    """The clock of a spread that no loop has used yet."""
-    return -math.inf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 
@@ -13,6 +14,17 @@ from callgate.testing.clock import run_virtual
 
 def test_an_unused_limiter_foresees_no_wait() -> None:
     assert Limiter(requests=Quota(1)).expected_wait() == 0.0
+
+
+def test_a_call_that_can_never_be_admitted_would_wait_for_ever() -> None:
+    async def main() -> None:
+        limiter = Limiter(tokens=Quota(100))
+        assert limiter.expected_wait(101.0) == math.inf, "before a loop has used it"
+        limiter.try_acquire(60.0)
+        assert limiter.expected_wait(101.0) == math.inf
+        assert limiter.expected_wait(100.0) < 61.0
+
+    run_virtual(main())
 
 
 def test_what_it_foresees_for_a_rate_comes_true() -> None:

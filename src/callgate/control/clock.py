@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock"]
+__all__ = ["Clock", "SystemClock", "before_time"]
 
 
 class Clock(Protocol):
@@ -50,3 +51,12 @@ class SystemClock:
     def to_datetime(self, moment: float) -> datetime:
         """A moment of `time()` as a datetime in UTC."""
         return self._zero + timedelta(seconds=moment - self._anchor)
+
+
+def before_time() -> float:
+    """The time of what no event loop has used yet: earlier than any clock's.
+
+    >>> before_time() < 0.0
+    True
+    """
+    return -math.inf

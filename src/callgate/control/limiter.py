@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from callgate.control.adaptive import AdaptiveConcurrency
 from callgate.control.alarm import Alarm
+from callgate.control.clock import before_time
 from callgate.control.lease import Lease
 from callgate.control.line import Line, Waiter, announce
 from callgate.control.quota import Quota, QuotaNews, Resource
@@ -66,7 +67,7 @@ class Limiter:
         self._granted = 0
         self._paused_until = -math.inf
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._time: Callable[[], float] = _before_time
+        self._time: Callable[[], float] = before_time
         self._alarm = Alarm(self._on_timer)
         self._concurrency: int | None = None
         self._slots = math.inf
@@ -145,12 +146,11 @@ class Limiter:
         Raises:
             QuotaTooSmallError: It costs more than a whole window may hold.
         """
-        too_small = self._too_small(tokens)
-        if too_small is not None:
+        if (too_small := self._too_small(tokens)) is not None:
             raise too_small
 
     def expected_wait(self, tokens: float = 1.0) -> float:
-        """Seconds that a call coming now would wait at least; 0.0: it would be admitted at once.
+        """Seconds that a call coming now would wait at least: 0.0 for not at all, infinity for ever.
 
         Where calls at once are the bottleneck, it is reckoned as if a call took a second: good enough to
         compare one limiter with another. Costs less than a microsecond while nobody waits.
@@ -158,6 +158,8 @@ class Limiter:
         now = self._time()
         crowded = self._in_flight >= self._slots
         if self._line.live or crowded or now < self._paused_until or not self._rates.fits(tokens, now):
+            if tokens > self._rates.most_tokens():
+                return math.inf
             wait = max(0.0, self._predict(tokens, False, now))
             return max(wait, (self._line.live + 1) / self._slots) if crowded else wait
         return 0.0
@@ -394,8 +396,3 @@ class Limiter:
 
     def _label(self) -> str:
         return f"the limiter {self.name!r}" if self.name else "the limiter"
-
-
-def _before_time() -> float:
-    """The clock of a limiter that no loop has used yet."""
-    return -math.inf
