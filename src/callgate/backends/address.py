@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from callgate.backends.config import EndpointConfig, ServiceEndpointConfig
 from callgate.errors import ConfigurationError
-from callgate.providers.hosts import HOSTS, Host, find_host, resolve_base_url
+from callgate.providers.hosts import HOSTS, Host, find_host, read_query, resolve_base_url
 from callgate.transport.auth import Auth, GoogleAuth, SigV4Auth, StaticAuth
 from callgate.transport.keys import read_key
 from callgate.transport.origin import check_base_url, is_loopback
@@ -24,11 +24,13 @@ _LOCATION_VARIABLES = ("GOOGLE_CLOUD_LOCATION", "CLOUD_ML_REGION")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A base URL, how to prove who asks there, and the variable the key came from (None: a raw key)."""
+    """A base URL, how to prove who asks there, the variable the key came from (None: a raw key), and the
+    query that every call carries, without its question mark."""
 
     base_url: str
     auth: Auth
     key_variable: str | None
+    query: str = ""
 
 
 def host_named(provider: str, base_url: str | None) -> Host | None:
@@ -50,7 +52,7 @@ def find_address(config: AnyConfig, host: Host | None, environ: Mapping[str, str
 
     Args:
         config: The endpoint's configuration. `client_kwargs` may hold what a cloud needs besides: `region`,
-            `access_key`, `secret_key`, `session_token`, `profile`, `service_account`.
+            `access_key`, `secret_key`, `session_token`, `profile`, `service_account`, `api_version`.
         host: The provider, when it is a known one.
         environ: The environment.
 
@@ -70,12 +72,14 @@ def find_address(config: AnyConfig, host: Host | None, environ: Mapping[str, str
     region = _region(host, extra, environ)
     if "{region}" in base_url:
         base_url = _with_region(base_url, region, config.name)
+    base_url, told = read_query(base_url, host)
+    query = _query(host, {**told, **extra})
     base_url = check_base_url(base_url, config.allow_http)
     kind = _auth_kind(config, host)
     if kind == "sigv4":
-        return Address(base_url, _aws(extra, region or "us-east-1"), None)
+        return Address(base_url, _aws(extra, region or "us-east-1"), None, query)
     if kind == "google" and config.api_key is None and config.api_key_env is None:
-        return Address(base_url, GoogleAuth(extra.get("service_account")), None)
+        return Address(base_url, GoogleAuth(extra.get("service_account")), None, query)
     if kind in ("google", "sigv4"):
         kind = "bearer"
     on_this_machine = is_loopback(urlsplit(base_url).hostname or "")
@@ -85,7 +89,12 @@ def find_address(config: AnyConfig, host: Host | None, environ: Mapping[str, str
             hint = f"set {variable}, or " if variable else ""
             raise ConfigurationError(f"no key for {host.provider}: {hint}pass api_key=")
         kind = "none"
-    return Address(base_url, StaticAuth(kind, key), variable)
+    return Address(base_url, StaticAuth(kind, key), variable, query)
+
+
+def _query(host: Host | None, settings: Mapping[str, Any]) -> str:
+    pairs = () if host is None else host.query
+    return urlencode([(its, settings[ours]) for ours, its in pairs if settings.get(ours)])
 
 
 def _auth_kind(config: AnyConfig, host: Host | None) -> str:

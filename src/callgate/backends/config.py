@@ -25,6 +25,7 @@ from pydantic import (
 
 from callgate.errors import ConfigurationError
 from callgate.headers import mask_headers
+from callgate.providers.hosts import HOSTS, read_query
 from callgate.transport.keys import key_variable, read_key
 from callgate.transport.origin import check_base_url, check_headers
 
@@ -210,7 +211,8 @@ class EndpointConfig(_Config):
 
     Args:
         name, provider: How it is called; `provider` also finds a dialect, when it is a known one.
-        base_url: Where the provider is; None: the provider's usual place.
+        base_url: Where the provider is; None: the provider's usual place. It holds no query, but for what
+            the hosts table says a provider takes there (Azure's `?api-version=`).
         endpoint: The path below it; may hold fields in braces, which `params` fills.
         endpoint_params: The names of these fields; read from `endpoint` unless given.
         method: The HTTP method.
@@ -222,7 +224,7 @@ class EndpointConfig(_Config):
             writes it.
         max_retries: How often a call that failed in passing is tried again.
         request_options: A pydantic model that every request must satisfy.
-        client_kwargs: For the HTTP transport.
+        client_kwargs: What a cloud needs besides (`region`, `api_version`).
         oai_compatible: Speak the OpenAI chat format whoever the provider is.
 
     >>> config = EndpointConfig(name="users", provider="example", base_url="https://api.example.com",
@@ -264,7 +266,10 @@ class EndpointConfig(_Config):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.base_url is not None:
-            self.base_url = check_base_url(self.base_url, self.allow_http)
+            base_url, told = read_query(self.base_url, HOSTS.get(self.provider))
+            self.base_url = check_base_url(base_url, self.allow_http)
+            if told:
+                self.client_kwargs = {**told, **self.client_kwargs}
         self.method = self.method.upper()
         wanted = [field for _, field, _, _ in Formatter().parse(self.endpoint) if field]
         if self.endpoint_params is None:

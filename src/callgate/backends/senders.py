@@ -72,6 +72,7 @@ class HttpSender:
         self.base_url = address.base_url
         self._name = name
         self._path = path
+        self._query = address.query
         self._auth = address.auth
         fixed = address.auth.ready() if isinstance(address.auth, StaticAuth) else None
         self._signs = fixed is None
@@ -95,6 +96,8 @@ class HttpSender:
             wire = self.dialect.encode(calling.payload, stream=calling.sink is not None, path=path)
             calling.wire = wire
         url = self.base_url + wire.path
+        if self._query:
+            url += ("&" if "?" in wire.path else "?") + self._query
         method = calling.http_method or wire.method
         calling.endpoint_url = url
         calling.http_method = method

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from callgate.errors import ConfigurationError
 
@@ -22,6 +22,7 @@ __all__ = [
     "Reservation",
     "find_host",
     "host_at",
+    "read_query",
     "resolve_base_url",
 ]
 
@@ -63,6 +64,8 @@ class Host:
         base_url: Without a trailing slash; None when only the user can know it. `{region}` is filled in by
             whoever sends.
         base_url_env: The variable that overrides `base_url`, the official SDK's own where there is one.
+        query: Settings that every call carries in its query, in pairs (ours, its). A base URL may end with
+            these; any other query of one is refused, for it may hold a key.
         api_key_env: The variable that holds the key, or None when there is no key.
         other_api_key_envs: Variables that are read when the first is not set.
         auth: How the key is shown.
@@ -86,6 +89,7 @@ class Host:
     dialect: str = "openai_chat"
     base_url: str | None = None
     base_url_env: str | None = None
+    query: tuple[tuple[str, str], ...] = ()
     api_key_env: str | None = None
     other_api_key_envs: tuple[str, ...] = ()
     auth: AuthKind = "bearer"
@@ -221,6 +225,9 @@ _ALL = (
         provider="azure",
         name="azure",
         base_url_env="AZURE_OPENAI_ENDPOINT",
+        # https://NAME.openai.azure.com/openai/v1, or for older deployments
+        # https://NAME.openai.azure.com/openai/deployments/DEPLOYMENT?api-version=2024-10-21
+        query=(("api_version", "api-version"),),
         api_key_env="AZURE_OPENAI_API_KEY",
         auth="api-key",
         quota_headers="azure",
@@ -382,3 +389,19 @@ def resolve_base_url(host: Host, environ: Mapping[str, str]) -> str | None:
         # The SDK's variable names the resource alone.
         return told + "/openai/v1"
     return told
+
+
+def read_query(base_url: str, host: Host | None) -> tuple[str, dict[str, str]]:
+    """The URL without its query, and the host's settings that the query tells.
+
+    With any parameter that the host does not take there, or no host, the URL stays as it is.
+
+    >>> read_query("https://r.openai.azure.com/openai/deployments/d?api-version=1", find_host("azure"))
+    ('https://r.openai.azure.com/openai/deployments/d', {'api_version': '1'})
+    """
+    address, _, query = base_url.partition("?")
+    ours = {} if host is None else {its: name for name, its in host.query}
+    told = dict(parse_qsl(query, keep_blank_values=True))
+    if not told or not told.keys() <= ours.keys():
+        return base_url, {}
+    return address, {ours[name]: value for name, value in told.items()}
