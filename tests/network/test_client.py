@@ -398,6 +398,19 @@ def test_errors_hold_no_credential_even_when_the_service_repeats_it() -> None:
     with_client(transport, talk, auth=StaticAuth("x-api-key", CANARY))
 
 
+def test_a_credential_that_comes_back_in_a_header_is_masked_in_every_part_of_the_error() -> None:
+    async def talk(client: AsyncAPIClient) -> None:
+        with pytest.raises(AuthenticationError) as caught:
+            await client.request("GET", "/x")
+        error = caught.value
+        assert error.headers["X-Debug"] == "you sent ***"
+        assert CANARY not in repr(vars(error))
+        assert CANARY not in repr(vars(error.response_content))
+
+    transport = MemoryTransport(reply(401, {"error": "no"}, x_debug=f"you sent {CANARY}"))
+    with_client(transport, talk, headers={"x-api-key": CANARY})
+
+
 def test_connection_errors_and_timeouts_are_typed_and_are_pythons_own_too() -> None:
     async def main() -> None:
         async with wire_server({"/reset": RESET, "/slow": KEEP_OPEN}) as server:

@@ -183,6 +183,14 @@ def test_a_sync_function_does_not_block_the_loop() -> None:
     assert asyncio.run(alcall(range(3), call)) == [False] * 3
 
 
+def test_what_a_sync_function_gives_to_be_awaited_is_awaited() -> None:
+    async def double(item: int) -> int:
+        await asyncio.sleep(0)
+        return 2 * item
+
+    assert asyncio.run(alcall(range(3), lambda item: double(item), retry_timeout=30)) == [0, 2, 4]
+
+
 def test_one_value_is_one_input_and_any_iterable_is_many() -> None:
     async def call(item: Any) -> Any:
         return item

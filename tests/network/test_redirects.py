@@ -169,6 +169,23 @@ def test_a_redirect_that_leads_where_the_request_must_not_go_is_refused(location
     assert caught.value.status_code == 307
 
 
+@pytest.mark.parametrize("location", [f"https://other.example/?key={CANARY}", f"ftp://elsewhere/{CANARY}"])
+def test_a_key_that_the_redirect_quotes_goes_neither_along_nor_into_the_error(location: str) -> None:
+    transport = MemoryTransport(reply(302, location=location), reply())
+
+    async def main() -> str:
+        headers = {"x-api-key": CANARY}
+        async with AsyncAPIClient(HOST, client=transport, follow_redirects=True, headers=headers) as client:
+            try:
+                await client.request("GET", "/a")
+            except APIClientError as error:
+                return repr(vars(error))
+        return ""
+
+    assert CANARY not in run_virtual(main())
+    assert [CANARY in str(sent) for sent in transport.sent] == [True, False][: len(transport.sent)]
+
+
 def test_redirects_in_a_circle_end() -> None:
     transport = MemoryTransport(reply(302, location="/a"))
 

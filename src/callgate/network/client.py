@@ -6,7 +6,7 @@ import inspect
 import itertools
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Self
 
 import orjson
@@ -160,46 +160,13 @@ class AsyncAPIClient:
         home = origin_of(whole) == self._origin
         if not home:
             check_base_url(origin_of(whole), self._allow_http)
-        own = self._headers if home else without_credentials(self._headers)
-        prepared = await prepare(
-            method,
-            whole,
-            _merged(own, headers),
-            params=_joined(self._params, params),
-            json=json,
-            data=data,
-            content=content,
-            files=files,
-            cookies={**self._cookies, **(cookies or {})} if home else cookies,
-        )
+        body = {"json": json, "data": data, "content": content, "files": files}
+        prepared = await self._prepare(method, whole, home, headers, params, cookies, body)
         if isinstance(auth, _Unset):
             auth = self._auth if home else None
         limit = self.timeout if isinstance(timeout, _Unset) else timeout
         follow = self.follow_redirects if follow_redirects is None else follow_redirects
-
-        async def attempt() -> Answer:
-            return await self._attempt(prepared, auth, limit, follow)
-
-        config = self.retry_config
-        if config is None:
-            return await self._guarded(attempt)
-
-        tries = itertools.count()
-
-        async def attempt_in_line() -> Answer:
-            # Only to stand still while the service has asked for it: nothing is held meanwhile.
-            again = next(tries) > 0
-            (self._line.try_acquire() or await self._line.acquire(front=again)).release()
-            return await self._guarded(attempt)
-
-        def worth_it(error: Exception) -> bool:
-            return config.should_retry(error) and (
-                config.retry_exceptions is not None or _may_repeat(prepared, error)
-            )
-
-        return await retrying(
-            attempt_in_line, config, rng=self._rng, should_retry=worth_it, pause=self._line.pause_until
-        )
+        return await self._repeat(prepared, lambda: self._attempt(prepared, auth, limit, follow))
 
     async def call(self, request: Mapping[str, Any], **options: Any) -> Answer:
         """The request that a mapping describes: `method`, `url` and any option of `request`.
@@ -232,6 +199,49 @@ class AsyncAPIClient:
     def __repr__(self) -> str:
         return f"<AsyncAPIClient {self._origin}{' closed' if self._closed else ''}>"
 
+    async def _prepare(
+        self,
+        method: str,
+        url: str,
+        home: bool,
+        headers: Mapping[str, str | None] | None,
+        params: Params | None,
+        cookies: Mapping[str, str] | None,
+        body: dict[str, Any],
+    ) -> Prepared:
+        """The request with what the client adds; away from home that is only what anybody may see."""
+        own = self._headers if home else without_credentials(self._headers)
+        return await prepare(
+            method,
+            url,
+            _merged(own, headers),
+            params=_joined(self._params, params),
+            cookies={**self._cookies, **(cookies or {})} if home else cookies,
+            **body,
+        )
+
+    async def _repeat(self, request: Prepared, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Attempt it as often as the retry config has it, each time through the breaker."""
+        config = self.retry_config
+        if config is None:
+            return await self._guarded(attempt)
+        tries = itertools.count()
+
+        async def attempt_in_line() -> Answer:
+            # Only to stand still while the service has asked for it: nothing is held meanwhile.
+            again = next(tries) > 0
+            (self._line.try_acquire() or await self._line.acquire(front=again)).release()
+            return await self._guarded(attempt)
+
+        def worth_it(error: Exception) -> bool:
+            return config.should_retry(error) and (
+                config.retry_exceptions is not None or _may_repeat(request, error)
+            )
+
+        return await retrying(
+            attempt_in_line, config, rng=self._rng, should_retry=worth_it, pause=self._line.pause_until
+        )
+
     async def _guarded(self, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
         if self.circuit_breaker is None:
             return await attempt()
@@ -252,8 +262,10 @@ class AsyncAPIClient:
             )
             if answer.status < 300:
                 return read_answer(answer)
+            # Some services quote the key that they refuse: it goes into no error, and along no redirect.
+            answer = _redacted(answer, secrets_in(headers))
             if not follow or answer.status not in REDIRECTS:
-                raise _error_of(answer, request, headers)
+                raise _error_of(answer, request)
             request = redirected(request, answer)
             if origin_of(request.url) != origin:
                 auth = None  # and it does not come back should the way lead home again
@@ -303,8 +315,11 @@ def _may_repeat(request: Prepared, error: Exception) -> bool:
     return getattr(error, "surely_unsent", False) or getattr(error, "status_code", None) is not None
 
 
-def _error_of(answer: HttpAnswer, request: Prepared, sent: Mapping[str, str]) -> APIClientError:
-    answer.body = redact(answer.body, secrets_in(sent))  # some services repeat the key they refuse
+def _redacted(answer: HttpAnswer, secrets: Sequence[str]) -> HttpAnswer:
+    return HttpAnswer(answer.status, redact(answer.headers, secrets), redact(answer.body, secrets))
+
+
+def _error_of(answer: HttpAnswer, request: Prepared) -> APIClientError:
     content = read_answer(answer)
     said = _message_in(content) or "no reason given"
     if answer.status in REDIRECTS:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import itertools
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sized
+from dataclasses import dataclass
 from typing import Any, Final
 
 from callgate.errors import APITimeoutError, ConfigurationError
@@ -49,7 +49,7 @@ async def alcall(
     Args:
         input_: An iterable of inputs, also an asynchronous one; a single value (text, bytes and mappings
             among them) is one input.
-        func: Async, or sync (then called in a thread), with the input first.
+        func: Async, or sync (then called in a thread; a coroutine it gives is awaited), with the input first.
         num_retries: Further attempts after the first. A refusal or a wrong argument is not tried again.
         initial_delay: Seconds before the first call of all.
         retry_delay: Seconds before the second attempt.
@@ -76,28 +76,40 @@ async def alcall(
         raise ConfigurationError(f"max_concurrent must be at least 1, not {max_concurrent}")
     if num_retries < 0:
         raise ConfigurationError(f"num_retries must be at least 0, not {num_retries}")
-    run = func if _is_async(func) else functools.partial(asyncio.to_thread, func)
-    call = functools.partial(run, **kwargs)
-
-    async def one(item: Any) -> Any:
-        delay = retry_delay
-        for tries in itertools.count():
-            try:
-                return await _in_time(call(item), retry_timeout)
-            except Exception as error:
-                if tries >= num_retries or not _worth_it(error):
-                    if isinstance(retry_default, _Raise):
-                        raise
-                    return retry_default
-            await asyncio.sleep(delay)
-            delay *= backoff_factor
-        raise AssertionError("unreachable")
-
+    call = _awaitable(func, kwargs)
+    attempts = _Attempts(call, num_retries, retry_delay, backoff_factor, retry_timeout, retry_default)
     inputs = [item async for item in input_] if isinstance(input_, AsyncIterable) else _inputs(input_)
     if initial_delay:
         await asyncio.sleep(initial_delay)
-    results = await _run(one, inputs, max_concurrent or _UNBOUNDED, throttle_period or 0.0)
+    results = await _run(attempts.at, inputs, max_concurrent or _UNBOUNDED, throttle_period or 0.0)
     return _tidy(results, flatten=flatten, dropna=dropna, unique=unique_output)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempts:
+    """How often a call is attempted, how far apart and how long, and what stands for its failure."""
+
+    call: Callable[[Any], Awaitable[Any]]
+    retries: int
+    first_delay: float
+    backoff_factor: float
+    timeout: float | None
+    default: Any
+
+    async def at(self, item: Any) -> Any:
+        """The result for one input."""
+        delay, left = self.first_delay, self.retries
+        while True:
+            try:
+                return await _in_time(self.call(item), self.timeout)
+            except Exception as error:
+                if left == 0 or not _worth_it(error):
+                    if isinstance(self.default, _Raise):
+                        raise
+                    return self.default
+            left -= 1
+            await asyncio.sleep(delay)
+            delay *= self.backoff_factor
 
 
 async def _run(
@@ -134,6 +146,18 @@ def _inputs(input_: Any) -> Iterable[Any]:
     if isinstance(input_, str | bytes | Mapping) or not isinstance(input_, Iterable):
         return [input_]
     return input_
+
+
+def _awaitable(func: Callable[..., Any], kwargs: Mapping[str, Any]) -> Callable[[Any], Awaitable[Any]]:
+    """The function as one to be awaited, whatever kind it is of."""
+    if _is_async(func):
+        return functools.partial(func, **kwargs)
+
+    async def in_thread(item: Any) -> Any:
+        result = await asyncio.to_thread(func, item, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    return in_thread
 
 
 def _is_async(func: Callable[..., Any]) -> bool:
