@@ -102,8 +102,6 @@ class Calling(CallRecord):
     """Where the deltas of a stream go; None when nobody streams."""
     delivered: int
     """How many deltas have left; a retry is refused once it is not zero."""
-    first_delta_at: float | None
-    """When the first of them left (loop's clock, seconds); it is of the last attempt."""
     wire: Any
     """The encoded request, kept for the next attempt by the backend that made it."""
     pricer: Callable[[Usage, Calling], Cost | None] | None

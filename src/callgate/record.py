@@ -49,6 +49,8 @@ class CallRecord:
     queued_on: float | None
     processed_at: float | None
     called_at: float | None
+    first_delta_at: float | None
+    """When the first piece of its stream came, which is one of the last attempt."""
     ended_at: float | None
     _number: int
     _headers: Mapping[str, str] | None
@@ -59,6 +61,13 @@ class CallRecord:
     def duration(self) -> float | None:
         """Seconds from its making to its end; None while it lives."""
         return None if self.ended_at is None else self.ended_at - self.made_at
+
+    @property
+    def time_to_first_chunk(self) -> float | None:
+        """Seconds from going on the wire to the first piece of the stream; None where there was none."""
+        if self.first_delta_at is None or self.called_at is None:
+            return None
+        return self.first_delta_at - self.called_at
 
     @property
     def execution(self) -> Execution:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from typing import Any
 
 import orjson
@@ -23,11 +24,12 @@ from callgate.backends.tool import Tool
 from callgate.cache.memory import MemoryCache
 from callgate.calling import Calling
 from callgate.contrib.otel import Telemetry
-from callgate.errors import InvalidRequestError, RateLimitError
+from callgate.errors import InvalidRequestError, RateLimitError, ServerError
 from callgate.hooks import HookPhase, HookRegistry
 from callgate.model import iModel
-from callgate.response import Response, ToolCall, Usage
+from callgate.response import Delta, Response, ToolCall, Usage
 from callgate.testing import Simulator
+from callgate.testing.clock import run_virtual
 
 SECRET = "the canary sings"
 MESSAGES = [{"role": "user", "content": SECRET}]
@@ -189,6 +191,42 @@ def test_other_settings_of_a_request() -> None:
     assert "gen_ai.request.top_p" not in attributes
 
 
+@pytest.mark.parametrize("broken", [None, ServerError("gone", status_code=500)])
+def test_of_a_stream_the_time_to_its_first_chunk_is_measured(broken: Exception | None) -> None:
+    observatory = Observatory()
+
+    class Slow:
+        name = "slow"
+        retry_config = None
+
+        async def call(self, calling: Calling) -> Response:
+            await asyncio.sleep(2)
+            await calling.emit(Delta("4"))
+            await asyncio.sleep(3)
+            if broken is not None:
+                raise broken
+            return ANSWER
+
+    async def main() -> None:
+        settings = {"hook_registry": observatory.hooks, "limit_concurrency": 1}
+        async with iModel(backend=Slow(), **settings) as model:
+            before = model.submit(messages=MESSAGES)  # the time in the line is not the provider's
+            await asyncio.sleep(0)
+            with nullcontext() if broken is None else pytest.raises(ServerError):
+                async for _ in model.invoke_stream(messages=MESSAGES, model="m"):
+                    pass
+            await before
+
+    run_virtual(main())
+    ((facts, seconds),) = observatory.points("gen_ai.client.operation.time_to_first_chunk")
+    assert seconds == 2.0
+    assert facts["gen_ai.request.model"] == "m"
+    assert "error.type" not in facts
+    plain, streamed = (dict(span.attributes or {}) for span in observatory.spans)
+    assert streamed["gen_ai.response.time_to_first_chunk"] == 2.0
+    assert "gen_ai.response.time_to_first_chunk" not in plain
+
+
 def test_a_failed_call_says_its_kind_of_error() -> None:
     observatory = Observatory()
     ask(observatory, Backend(RateLimitError("slowly", status_code=429, retry_after=1000)), messages=MESSAGES)
@@ -278,8 +316,10 @@ def test_what_came_from_the_cache_is_traced_and_not_counted() -> None:
     async def main() -> None:
         backend = Backend(ANSWER)
         async with iModel(backend=backend, hook_registry=observatory.hooks, cache=MemoryCache()) as model:
-            for _ in range(3):
+            for _ in range(2):
                 await model.invoke(messages=MESSAGES)
+            async for _ in model.invoke_stream(messages=MESSAGES):
+                pass
 
     asyncio.run(main())
     assert [dict(span.attributes or {})["callgate.cached"] for span in observatory.spans] == [
@@ -288,6 +328,7 @@ def test_what_came_from_the_cache_is_traced_and_not_counted() -> None:
         True,
     ]
     assert observatory.points("gen_ai.client.token.usage")[0][1] == 20
+    assert observatory.points("gen_ai.client.operation.time_to_first_chunk") == []
 
 
 def test_a_tool_is_executed() -> None:

@@ -23,9 +23,9 @@ from callgate.errors import (
 )
 from callgate.layers.limit import Account, Pushback, limit_layer
 from callgate.pipeline import Service
-from callgate.response import Response, Usage
+from callgate.response import Delta, Response, Usage
 from callgate.testing.clock import run_virtual
-from tests.layers.services import After, Scripted, calling, ended, now
+from tests.layers.services import After, Scripted, Streamed, calling, ended, now
 
 
 class Fixed:
@@ -375,5 +375,37 @@ def test_the_moment_of_queueing_is_that_of_the_first_time() -> None:
         await asyncio.sleep(2)
         await asyncio.gather(service(calling()), service(call))
         assert (call.queued_on, call.processed_at, call.called_at) == (0.0, 2.0, 12.0)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(("streamed", "first_byte"), [(True, 2.0), (False, None)])
+def test_of_a_stream_the_adaptive_concurrency_is_told_when_its_first_piece_came(
+    streamed: bool, first_byte: float | None
+) -> None:
+    class Noting(AdaptiveConcurrency):
+        told: list[float | None]
+
+        def on_success(
+            self, now: float, latency: float, in_flight: int, first_byte: float | None = None
+        ) -> None:
+            self.told.append(first_byte)
+
+    async def read(delta: Delta) -> None:
+        await asyncio.sleep(10)
+
+    async def main() -> None:
+        adaptive = Noting()
+        adaptive.told = []
+        service = limited(
+            Limiter(adaptive=adaptive), Scripted(After(2, Streamed(("a", "b"), After(3, "ab"))))
+        )
+        call = calling()
+        if streamed:
+            call.sink = read
+        await asyncio.sleep(100)
+        await service(call)
+        assert adaptive.told == [first_byte]
+        assert call.time_to_first_chunk == first_byte
 
     run_virtual(main())

@@ -1,4 +1,4 @@
-"""OpenTelemetry as hooks: a span and two metrics a call, by the semantic conventions for generative AI.
+"""OpenTelemetry as hooks: spans and metrics of calls, by the semantic conventions for generative AI.
 
 The names are those of the conventions as they stood in November 2026 (they are still in development). What
 is said to a model and what it says is not recorded unless asked for, and neither are the texts of errors, in
@@ -62,7 +62,8 @@ class Telemetry:
     A span begins as a child of whatever span is current where the call is made, lasts from the queue to the
     end of the last attempt, and is current meanwhile, so that spans of an instrumented HTTP client or tool
     become its children. `callgate.attempts` and `callgate.cached` stand on it; what came from the cache is
-    neither timed nor counted, for no provider was asked.
+    neither timed nor counted, for no provider was asked. A stream's time to its first chunk begins when the
+    attempt that brought it goes on the wire.
 
     Args:
         tracer_provider: Where spans go; None: the global one.
@@ -90,6 +91,12 @@ class Telemetry:
             "gen_ai.client.operation.duration",
             unit="s",
             description="GenAI operation duration.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+        self._first_chunk = meter.create_histogram(
+            "gen_ai.client.operation.time_to_first_chunk",
+            unit="s",
+            description="Time to receive the first chunk of a streamed answer.",
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
         self._tool_duration = meter.create_histogram(
@@ -145,6 +152,8 @@ class Telemetry:
         self._measure(event, {name: facts[name] for name in _OF_METRICS if name in facts})
         if span.is_recording():
             span.set_attributes({"callgate.attempts": event.attempts, "callgate.cached": event.cached})
+            if event.time_to_first_chunk is not None:
+                span.set_attribute("gen_ai.response.time_to_first_chunk", event.time_to_first_chunk)
             if answer is not None:
                 span.set_attributes(_outcome(event, answer))
                 if self._capture:
@@ -162,6 +171,9 @@ class Telemetry:
         is_tool = facts["gen_ai.operation.name"] == "execute_tool"
         if event.duration is not None:
             (self._tool_duration if is_tool else self._duration).record(event.duration, facts)
+        if event.time_to_first_chunk is not None and not is_tool:
+            told = {name: value for name, value in facts.items() if name != "error.type"}
+            self._first_chunk.record(event.time_to_first_chunk, told)
         usage = event.usage
         if usage is not None:
             self._tokens.record(usage.input_tokens, {**facts, "gen_ai.token.type": "input"})

@@ -303,8 +303,8 @@ class Limiter:
 
         Args:
             lease: The call's lease, not released yet.
-            first_byte: Seconds until the first byte of the answer, where it is known. (The time of one whole
-                answer tells little: it follows the length of the output.)
+            first_byte: Seconds until the first byte of the answer, where it is known, as of a stream. (The
+                time of one whole answer tells little: it follows the length of the output.)
         """
         if self._adaptive is not None:
             now = self._time()

@@ -179,7 +179,8 @@ class _Admission:
                 lease.settle(actual)
             for news in account.news(response.headers):
                 self._limiter.learn(news, lease)
-        self._limiter.succeeded(lease)
+        began = calling.first_delta_at
+        self._limiter.succeeded(lease, None if began is None else began - lease.granted_at)
         self._pushback.relent()
 
     def _push_back(self, lease: Lease, error: Exception) -> None:
