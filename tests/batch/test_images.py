@@ -119,6 +119,14 @@ def test_a_row_without_a_message_of_the_user_is_refused() -> None:
         build({"messages": [{"role": "system", "content": "x"}], "image": URL})
 
 
+@pytest.mark.parametrize("content", [5, {"type": "text", "text": "Hi"}])
+def test_an_image_beside_what_is_neither_text_nor_parts_is_refused(content: Any) -> None:
+    with pytest.raises(
+        InputError, match="in.jsonl:7: has an image, but the message it belongs to is neither"
+    ):
+        build({"messages": [{"role": "user", "content": content}], "image": URL})
+
+
 def test_with_a_template_the_image_goes_along(folder: Path) -> None:
     row = build({"what": "animal", "image": "cat.png"}, folder, template=Template("Which {what}?"))
     text, picture = content_of(row)

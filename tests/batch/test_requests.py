@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import pytest
@@ -114,8 +115,18 @@ def test_numbers_of_a_table_become_numbers() -> None:
     assert build(record, table=True).request == {
         "messages": [USER], "temperature": 0.5, "stop": "END", "seed": 7,
     }  # fmt: skip
-    with pytest.raises(InputError, match="seed must be a number, not 'x'"):
-        build({"prompt": "Hi", "seed": "x"}, table=True)
+    for cell in ("x", "true", '"7"', "[7]"):
+        with pytest.raises(InputError) as caught:
+            build({"prompt": "Hi", "seed": cell}, table=True)
+        assert f"seed must be a number, not {cell!r}" in str(caught.value)
+
+
+def test_objects_of_any_kind_of_dict_are_objects() -> None:
+    ordered = OrderedDict({"prompt": "Hi", "topic": "x"})
+    assert build(ordered).request == {"messages": [USER]}
+    said = {"messages": [OrderedDict(USER)]}
+    assert build(OrderedDict(said)).request == build(OrderedDict(body=OrderedDict(said))).request == said
+    assert build(OrderedDict(said)).key == build(said).key
 
 
 @pytest.mark.parametrize(
@@ -137,8 +148,8 @@ def test_numbers_of_a_table_become_numbers() -> None:
         ({"messages": ["Hi"]}, "each message must be an object"),
         ({"messages": [{"content": "Hi"}]}, "each message must be an object with a role"),
         ({"prompt": ""}, "the prompt is empty"),
-        ({"prompt": "  "}, "the prompt must be a text"),
-        ({"prompt": 3}, "the prompt must be a text"),
+        ({"prompt": "  "}, "the prompt is empty"),
+        ({"prompt": 3}, "the prompt must be a text, not a number"),
         ({"prompt": "Hi", "system": 3}, "system must be a text, not a number"),
         ({"promt": "Hi"}, "the row has no prompt (it has promt); did you mean promt?"),
         ({}, "the row has no prompt (it has no columns)"),

@@ -148,7 +148,9 @@ class Illustrator:
             self._refuse("has an image, but no message of the user to put it in", line)
         message = messages[users[-1]]
         content = message.get("content") or []
-        text = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+        text = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        if not isinstance(text, list):
+            self._refuse("has an image, but the message it belongs to is neither a text nor a list", line)
         messages[users[-1]] = {**message, "content": text + parts}
         return Illustrated({**request, "messages": messages}, self._source, line)
 

@@ -105,7 +105,7 @@ class RequestBuilder:
         Raises:
             InputError: naming the input and the line, when the record cannot be used.
         """
-        if type(record) is not dict:
+        if not isinstance(record, dict):
             self._refuse(line, f"is no JSON object but {_kind(record)}")
         custom_id = record.get("custom_id")
         if custom_id is not None and type(custom_id) is not str:
@@ -159,7 +159,7 @@ class RequestBuilder:
         self, record: dict[str, Any], line: int
     ) -> tuple[dict[str, Any], Any, dict[str, Any] | None]:
         body = record["body"]
-        if type(body) is not dict:
+        if not isinstance(body, dict):
             self._refuse(line, f"body must be a JSON object, not {_kind(body)}")
         method, url = record.get("method", "POST"), record.get("url")
         if type(method) is not str or method.upper() != "POST":
@@ -195,7 +195,10 @@ class RequestBuilder:
         if prompt is None:
             self._no_column("prompt", list(record), line)
         if type(prompt) is not str or not prompt.strip():
-            self._refuse(line, "the prompt is empty" if prompt == "" else "the prompt must be a text")
+            empty = isinstance(prompt, str)
+            self._refuse(
+                line, "the prompt is empty" if empty else f"the prompt must be a text, not {_kind(prompt)}"
+            )
         if system is not None and type(system) is not str:
             self._refuse(line, f"system must be a text, not {_kind(system)}")
         content: dict[str, Any] = {"prompt": prompt}
@@ -232,10 +235,10 @@ class RequestBuilder:
         return [{"role": "system", "content": system}, user] if system else [user]
 
     def _checked(self, messages: Any, line: int) -> list[Any]:
-        if type(messages) is not list or not messages:
+        if not isinstance(messages, list) or not messages:
             self._refuse(line, "messages must be a list with at least one message")
         for message in messages:
-            if type(message) is not dict or type(message.get("role")) is not str:
+            if not isinstance(message, dict) or not isinstance(message.get("role"), str):
                 self._refuse(line, "each message must be an object with a role and a content")
         if self._system and messages[0]["role"] not in ("system", "developer"):
             return [{"role": "system", "content": self._system}, *messages]
@@ -248,9 +251,12 @@ class RequestBuilder:
         if name not in _NUMBERS:
             return value
         try:
-            return orjson.loads(value)
+            number = orjson.loads(value)
         except orjson.JSONDecodeError:
+            number = None
+        if type(number) not in (int, float):
             self._refuse(line, f"{name} must be a number, not {value!r}")
+        return number
 
     def _no_column(self, name: str, known: list[str], line: int) -> NoReturn:
         near = difflib.get_close_matches(name, known, n=1)
