@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 
 import pytest
 
-from callgate.batch.feed import AsyncFeed, Feed, PulledFeed, ThreadFeed
+from callgate.batch.feed import AsyncFeed, Feed, PulledFeed, PushedFeed, ThreadFeed
 from callgate.batch.rows import Row
 from callgate.errors import InputError
+from callgate.testing import run_virtual
 from tests.batch.conftest import make_row
 
 
@@ -33,7 +34,7 @@ def failing(size: int, error: Exception) -> Iterator[list[Row]]:
     raise error
 
 
-async def async_blocks(*sizes: int) -> AsyncIterator[list[Row]]:
+async def async_blocks(*sizes: int) -> AsyncGenerator[list[Row], None]:
     for block in blocks(*sizes):
         await asyncio.sleep(0)
         yield block
@@ -82,6 +83,72 @@ def test_the_error_of_the_input_waits_until_somebody_looks() -> None:
         for feed in (PulledFeed(failing(2, InputError("bad"))), ThreadFeed(failing(2, InputError("bad")))):
             assert await take_all(feed) == [0, 1]
             assert str(feed.error) == "bad"
+
+    asyncio.run(main())
+
+
+def test_whatever_a_thread_meets_in_its_input_ends_it() -> None:
+    async def main() -> None:
+        for error in (KeyError("a fault of ours"), RuntimeError("a closed loop raises this too")):
+            feed = ThreadFeed(failing(1, error))
+            assert await take_all(feed) == [0]
+            assert feed.error is error
+
+    asyncio.run(main())
+
+
+def test_the_first_error_is_kept_and_ends_the_feed() -> None:
+    async def main() -> None:
+        feed = PulledFeed(blocks(5))
+        await feed.take()
+        feed.fail(InputError("first"))
+        feed.fail(InputError("second"))
+        assert await feed.take() is None
+        assert str(feed.error) == "first"
+        assert feed.closed
+
+    asyncio.run(main())
+
+
+def test_closing_lets_go_of_what_is_read() -> None:
+    closed = False
+
+    def opened() -> Iterator[list[Row]]:
+        nonlocal closed
+        try:
+            yield from blocks(1, 1, 1)
+        finally:
+            closed = True
+
+    async def main() -> None:
+        feed = PulledFeed(opened())
+        await feed.take()
+        feed.close()
+        assert closed
+
+    asyncio.run(main())
+
+
+def test_what_is_read_may_itself_ask_for_the_end() -> None:
+    def enough() -> Iterator[list[Row]]:
+        yield from blocks(1)
+        feed.close()
+        yield from blocks(1)
+
+    feed = PulledFeed(enough())
+    assert asyncio.run(take_all(feed)) == [0, 0]  # the second was asked for before
+
+
+def test_rows_are_to_be_had_until_the_last_block_is_used() -> None:
+    async def main() -> None:
+        feed = PushedFeed(lambda: None)
+        for block in blocks(1, 1):
+            feed.push(block)
+        feed.end()
+        await feed.take()
+        assert not feed.over
+        await feed.take()
+        assert feed.over
 
     asyncio.run(main())
 
@@ -172,7 +239,7 @@ def test_an_async_iterator() -> None:
 
 
 def test_an_async_iterator_that_fails() -> None:
-    async def broken() -> AsyncIterator[list[Row]]:
+    async def broken() -> AsyncGenerator[list[Row], None]:
         async for block in async_blocks(1):
             yield block
         raise InputError("bad")
@@ -185,16 +252,82 @@ def test_an_async_iterator_that_fails() -> None:
     asyncio.run(main())
 
 
-def test_closing_ends_the_task_that_pulls() -> None:
-    async def endless() -> AsyncIterator[list[Row]]:
-        while True:
-            yield [make_row(0)]
+def test_an_async_iterator_that_is_cancelled_by_somebody_else_is_an_error() -> None:
+    async def cancelled() -> AsyncGenerator[list[Row], None]:
+        yield [make_row(0)]
+        raise asyncio.CancelledError
+
+    async def main() -> None:
+        feed = AsyncFeed(cancelled())
+        assert await take_all(feed) == [0]
+        assert isinstance(feed.error, RuntimeError)
+        assert isinstance(feed.error.__cause__, asyncio.CancelledError)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3])
+def test_closing_ends_the_task_that_pulls_and_closes_the_generator(taken: int) -> None:
+    closed = False
+
+    async def endless() -> AsyncGenerator[list[Row], None]:
+        nonlocal closed
+        try:
+            while True:
+                yield [make_row(0)]
+        finally:
+            await asyncio.sleep(0)
+            closed = True
 
     async def main() -> None:
         feed = AsyncFeed(endless())
-        await feed.take()
-        feed.close()
-        with pytest.raises(asyncio.CancelledError):
-            await feed._task
+        for _ in range(taken):
+            await feed.take()
+        await feed.aclose()
+        assert closed or not taken  # what was never begun has nothing to close
+        assert feed.error is None
+        assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(main())
+
+
+def test_cleaning_up_is_not_cut_off_by_closing_again() -> None:
+    cleaned = False
+
+    async def careful() -> AsyncGenerator[list[Row], None]:
+        nonlocal cleaned
+        try:
+            yield [make_row(0)]
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(10)  # it says goodbye to a database, say
+            cleaned = True
+
+    async def main() -> None:
+        feed = AsyncFeed(careful())
+        await feed.take()
+        await asyncio.sleep(1)
+        feed.close()
+        await asyncio.sleep(1)
+        await feed.aclose()
+        assert cleaned
+
+    run_virtual(main())
+
+
+def test_an_error_in_cleaning_up_is_told() -> None:
+    async def careless() -> AsyncGenerator[list[Row], None]:
+        try:
+            yield [make_row(0)]
+            await asyncio.Event().wait()
+        finally:
+            raise InputError("the cursor is gone")
+
+    async def main() -> None:
+        feed = AsyncFeed(careless())
+        await feed.take()
+        await asyncio.sleep(1)
+        await feed.aclose()
+        assert str(feed.error) == "the cursor is gone"
+
+    run_virtual(main())

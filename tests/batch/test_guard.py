@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from callgate.batch.guard import FailureGuard, fingerprint
@@ -9,7 +11,6 @@ from callgate.calling import Calling
 from callgate.errors import (
     APIConnectionError,
     AuthenticationError,
-    CallCancelledError,
     ConfigurationError,
     ContentFilterError,
     ContextLengthError,
@@ -61,11 +62,19 @@ def test_other_failures_stop_after_twenty(error: BaseException) -> None:
     assert count_until_stop(error) == 20
 
 
-@pytest.mark.parametrize(
-    "error", [ContentFilterError("no"), ContextLengthError("too long"), CallCancelledError("cancelled")]
-)
+@pytest.mark.parametrize("error", [ContentFilterError("no"), ContextLengthError("too long")])
 def test_what_is_about_the_row_alone_never_stops(error: BaseException) -> None:
     assert count_until_stop(error) is None
+
+
+def test_rows_that_were_cancelled_never_stop_and_those_cancelled_by_nobody_do() -> None:
+    guard = FailureGuard()
+    for _ in range(100):
+        calling = Calling({})
+        calling.cancel()
+        guard.note(calling)
+    assert guard.verdict is None
+    assert count_until_stop(asyncio.CancelledError()) == 20  # something inside the calls is broken
 
 
 def test_an_answer_between_starts_the_count_anew() -> None:

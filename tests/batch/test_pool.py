@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 
 import pytest
 
 from callgate.batch.feed import AsyncFeed, PulledFeed
 from callgate.batch.pool import Pool
+from callgate.batch.results import RowResult
 from callgate.batch.rows import Row
 from callgate.calling import Calling
 from tests.batch.conftest import answered, failed, make_row
@@ -31,7 +32,7 @@ class Provider:
         self.go = asyncio.Event()
         self.dispatched: Callable[[], None] = lambda: None
 
-    async def __call__(self, row: Row) -> Calling:
+    async def __call__(self, row: Row) -> RowResult:
         self.in_line += 1
         try:
             await self.slots.acquire()
@@ -44,7 +45,7 @@ class Provider:
         try:
             await self.go.wait()
             await asyncio.sleep(0)
-            return answered()
+            return RowResult(row, answered())
         finally:
             self.running -= 1
             self.slots.release()
@@ -132,8 +133,12 @@ def test_it_shrinks_when_many_stand_in_line() -> None:
 
 
 def test_callings_that_were_given_up_are_no_results() -> None:
-    async def call(row: Row) -> Calling:
-        return failed(asyncio.CancelledError()) if row.index % 2 else answered()
+    async def call(row: Row) -> RowResult:
+        if row.index % 2 == 0:
+            return RowResult(row, answered())
+        given_up = Calling({})
+        given_up.cancel()
+        return RowResult(row, given_up)
 
     async def main() -> None:
         pool = Pool(call, rows(10), in_line=lambda: 0, most=1)
@@ -143,8 +148,52 @@ def test_callings_that_were_given_up_are_no_results() -> None:
     asyncio.run(main())
 
 
+def test_a_calling_that_nobody_gave_up_is_a_result_though_it_was_cancelled() -> None:
+    async def call(row: Row) -> RowResult:
+        return RowResult(row, failed(asyncio.CancelledError()))
+
+    async def main() -> None:
+        pool = Pool(call, rows(10), in_line=lambda: 0, most=1)
+        assert await collect(pool) == list(range(10))
+        assert pool.abandoned == 0
+
+    asyncio.run(main())
+
+
+def test_a_call_that_is_cancelled_from_within_ends_the_run_loudly() -> None:
+    async def call(row: Row) -> RowResult:
+        if row.index == 3:
+            raise asyncio.CancelledError
+        return RowResult(row, answered())
+
+    async def main() -> None:
+        pool = Pool(call, rows(100), in_line=lambda: 0, most=1)
+        with pytest.raises(
+            RuntimeError, match=r"<Row 3 line=4 key=\w+> was cancelled by something inside it"
+        ):
+            await collect(pool)
+        assert (pool.abandoned, pool.in_flight) == (1, 0)
+
+    asyncio.run(main())
+
+
+def test_a_line_of_others_keeps_no_row_from_being_called() -> None:
+    async def main() -> None:
+        provider = Provider()
+        provider.go.set()
+        in_line = 0
+        pool = Pool(provider, rows(500), in_line=lambda: in_line, most=50)
+        task = asyncio.create_task(collect(pool))
+        await turns(100)
+        in_line = 1000  # the limiter is shared with somebody who has much to ask
+        assert len(await task) == 500
+        assert await collect(Pool(provider, rows(20), in_line=lambda: 1000, most=50)) == list(range(20))
+
+    asyncio.run(main())
+
+
 def test_rows_of_a_slow_pipe_make_no_crowd_of_workers() -> None:
-    async def slow() -> AsyncIterator[list[Row]]:
+    async def slow() -> AsyncGenerator[list[Row], None]:
         for i in range(200):
             await asyncio.sleep(0)
             yield [make_row(i)]
@@ -152,10 +201,10 @@ def test_rows_of_a_slow_pipe_make_no_crowd_of_workers() -> None:
     async def main() -> None:
         most = 0
 
-        async def call(row: Row) -> Calling:
+        async def call(row: Row) -> RowResult:
             nonlocal most
             most = max(most, len(asyncio.all_tasks()))
-            return answered()
+            return RowResult(row, answered())
 
         pool = Pool(call, AsyncFeed(slow()), in_line=lambda: 0, most=100)
         assert len(await collect(pool)) == 200
@@ -198,7 +247,7 @@ def test_draining_finishes_what_is_in_flight_and_begins_nothing() -> None:
 def test_aborting_cancels_what_is_in_flight_and_delivers_what_has_ended() -> None:
     running = 0
 
-    async def call(row: Row) -> Calling:
+    async def call(row: Row) -> RowResult:
         nonlocal running
         if row.index >= 3:
             running += 1
@@ -206,7 +255,7 @@ def test_aborting_cancels_what_is_in_flight_and_delivers_what_has_ended() -> Non
                 await asyncio.Event().wait()
             finally:
                 running -= 1
-        return answered()
+        return RowResult(row, answered())
 
     async def main() -> None:
         pool = Pool(call, rows(100), in_line=lambda: 0, most=5)
@@ -252,10 +301,10 @@ def test_workers_wait_for_a_consumer_that_does_not_look() -> None:
 
 
 def test_a_call_that_raises_ends_the_run_with_its_error_after_the_results() -> None:
-    async def call(row: Row) -> Calling:
+    async def call(row: Row) -> RowResult:
         if row.index == 2:
             raise ZeroDivisionError
-        return answered()
+        return RowResult(row, answered())
 
     async def main() -> None:
         results = Pool(call, rows(100), in_line=lambda: 0, most=1).results()
@@ -267,7 +316,7 @@ def test_a_call_that_raises_ends_the_run_with_its_error_after_the_results() -> N
 
 
 def test_the_second_error_does_not_hide_the_first() -> None:
-    async def call(row: Row) -> Calling:
+    async def call(row: Row) -> RowResult:
         try:
             await asyncio.sleep(0 if row.index == 0 else 3600)
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,29 @@ def test_all_rows_answered(tmp_path: Path, output: str) -> None:
 def test_rows_are_counted_on_the_way_when_the_check_ended_before_them(tmp_path: Path, output: str) -> None:
     summary, _ = run(write_prompts(tmp_path / "in.jsonl", 200), output, check=False)
     assert (summary.progress.total, summary.progress.left) == (200, 0)
+
+
+def test_a_bound_of_the_number_of_rows_becomes_the_number(tmp_path: Path, output: str) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(f'{{"prompt": "p{i}"}}\n\n' for i in range(100)))  # each second line is blank
+    summary, _ = run(str(path), output, check=False)
+    assert (summary.ending, summary.progress.total, summary.progress.left) == ("done", 100, 0)
+
+
+def test_rows_of_a_pipe_are_counted_when_they_have_come(tmp_path: Path, output: str) -> None:
+    path = str(tmp_path / "pipe")
+    os.mkfifo(path)
+
+    def write() -> None:
+        with open(path, "wb") as pipe:
+            for i in range(10):
+                pipe.write(orjson.dumps({"prompt": f"p{i}"}) + b"\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    summary, _ = run(path, output)
+    writer.join()
+    assert (summary.ending, summary.progress.total, summary.progress.left) == ("done", 10, 0)
 
 
 def test_progress_while_it_runs(tmp_path: Path, output: str) -> None:

@@ -199,6 +199,15 @@ def test_count_by_line_ends(tmp_path: Path) -> None:
     assert Source(write(tmp_path, "c.csv", "prompt\nx\ny")).count(lambda: False) == 2
     assert Source(write(tmp_path, "d.jsonl", "x\ny\n"), limit=1).count(lambda: False) == 1
     assert Source(write(tmp_path, "e.jsonl", "x\ny\n")).count(lambda: True) is None
+    assert Source(write(tmp_path, "f.csv", "")).count(lambda: False) == 0
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.parquet"])
+def test_what_cannot_be_read_is_not_counted(tmp_path: Path, name: str) -> None:
+    source = Source(write(tmp_path, name, "neither gzip nor Parquet\n"))
+    if name == "a.jsonl":
+        os.unlink(source.path)
+    assert source.count(lambda: False) is None
 
 
 def test_a_pipe_gives_each_row_when_it_comes(tmp_path: Path) -> None:

@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Iterable,
-    Iterator,
-    Mapping,
-)
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from callgate.backends.service import ServiceBackend
-from callgate.batch.budget import Budget, charge, worst_case
+from callgate.batch.budget import Budget
 from callgate.batch.completions import Completion, schedule, total_cost
 from callgate.batch.feed import AsyncFeed, Feed, PulledFeed
 from callgate.batch.guard import FailureGuard
-from callgate.batch.images import load_images
-from callgate.batch.pool import Pool
 from callgate.batch.requests import RequestBuilder
 from callgate.batch.results import RowResult
+from callgate.batch.row_calls import RowCalls
 from callgate.batch.rows import Row, content_key
 from callgate.caller import Caller
-from callgate.calling import Calling
-from callgate.errors import BatchStoppedError, ConfigurationError, InputError
+from callgate.errors import ConfigurationError
 from callgate.layers.answer_schema import AnswerSchema
 from callgate.messages import Conversation
 from callgate.model import iModel
@@ -39,7 +30,6 @@ __all__ = ["Engine", "Record"]
 Record = Row | Conversation | dict[str, Any] | str
 """What a row may be given as: a conversation, a prompt, a request with `messages` or `prompt`, or a `Row`."""
 
-_PROBE = 4
 _MOST_WORKERS = 1024
 
 
@@ -48,11 +38,12 @@ class Engine:
 
     Args:
         provider: A model; or a provider object (any backend) or a provider's name, for which the engine makes
-            a model of its own in each run.
+            a model of its own. Runs at the same time share it, and with the last of them it is closed; what
+            it used of its limits counts in the next run as well.
         serialization_path: The folder of the cache of a model of its own; None: no cache. A given model has
             its own setting.
-        max_inflight_requests: Rows in flight at most; None: as many as the model's limiter lets through, at
-            most 1,024.
+        max_inflight_requests: Rows in flight at most in one run; None: as many as the model's limiter lets
+            through, at most 1,024.
         response_schema: A JSON schema that every answer must satisfy; see `iModel.invoke`.
         settings: Further keywords of `iModel`, for a model of its own.
 
@@ -81,7 +72,7 @@ class Engine:
     ) -> None:
         if max_inflight_requests is not None and max_inflight_requests < 1:
             raise ConfigurationError(f"max_inflight_requests must be at least 1, not {max_inflight_requests}")
-        self._make: Callable[[], Caller] | None = None
+        self._make: Callable[..., Caller] | None = None
         if isinstance(provider, Caller):
             if settings:
                 raise ConfigurationError(f"a model takes no further settings ({', '.join(sorted(settings))})")
@@ -90,14 +81,14 @@ class Engine:
             which: dict[str, Any] = {"provider" if isinstance(provider, str) else "backend": provider}
             self._make = partial(iModel, **which, cache=serialization_path, **settings)
             self.model = self._make()
+        self._owns_executor = self._make is not None and "executor" not in settings
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._users = 0
         self._schema = response_schema
         self._most = max_inflight_requests or _MOST_WORKERS
-        self._used = False
-        self._pool: Pool | None = None
         self._draining = False
-        self._active: dict[Calling, Row] = {}
-        self._charged: dict[Calling, float] = {}
-        self.model.executor.tell_dispatched(self._let_through)
+        self._runs: list[RowCalls] = []
+        self._abandoned = 0
 
     async def run(
         self,
@@ -111,7 +102,8 @@ class Engine:
         """Call for every row; the results come in the order in which the calls end.
 
         At first only four rows are in flight, until one is answered: a failure that every row would meet then
-        costs a handful of calls. Leaving the loop early cancels what is in flight.
+        costs a handful of calls. Leaving the loop early cancels what is in flight; to have that done when the
+        next line runs, put `contextlib.aclosing` around it.
 
         Args:
             rows: Read as they are needed. An iterable must not wait for others; an async iterable may.
@@ -127,42 +119,24 @@ class Engine:
                 used up (its `error` is then a `BudgetExceededError`).
             InputError: (or what else the rows raise) after the results of the rows before it.
         """
-        guard = guard or FailureGuard()
-
-        def judge(result: RowResult) -> None:
-            result.charged = self._charged.pop(result.calling, None)
-            if on_result is not None:
-                on_result(result)
-            guard.note(result.calling)
-            if guard.verdict is not None:
-                self._send_no_more()
-            elif result.ok:
-                pool.open_up()
-
-        async with self._ready_model() as model:
-            feed = self._feed(rows)
-            self._pool = pool = Pool(
-                partial(self._call, model, metadata, budget),
+        feed = _feed(rows)
+        del rows  # an error's traceback keeps this frame, which is not to keep open the file they come from
+        async with aclosing(feed), self._ready_model() as model:
+            calls = RowCalls(
+                model,
                 feed,
-                in_line=lambda: model.limiter.waiting,
                 most=self._most,
-                at_first=_PROBE,
-                on_end=judge,
+                guard=guard or FailureGuard(),
+                on_result=on_result,
+                metadata=metadata,
+                schema=self._schema,
+                budget=budget,
             )
-            if self._draining:
-                pool.drain()
-            try:
-                async with aclosing(pool.results()) as results:
+            with self._noted(calls), calls.nudged():
+                async with aclosing(calls.pool.results()) as results:
                     async for result in results:
                         yield result
-            finally:
-                feed.close()
-        if guard.verdict is not None:
-            raise BatchStoppedError(str(guard.verdict), error=guard.verdict.error, count=guard.verdict.count)
-        if budget is not None and budget.refusal is not None:
-            raise BatchStoppedError(str(budget.refusal), error=budget.refusal, count=0)
-        if feed.error is not None:
-            raise feed.error
+        calls.raise_why_it_ended_early()
 
     async def schedule_completions(
         self,
@@ -193,122 +167,94 @@ class Engine:
         return total_cost(getattr(self.model, "backend", None), completions)
 
     def drain(self) -> None:
-        """Send no more requests; `run` ends when those on the wire have been answered.
+        """Send no more requests, now and in any later run; `run` ends when those on the wire are answered.
 
         Rows that wait for their quota, or back off before a retry, are given up: nothing is lost with them.
         """
         self._draining = True
-        self._send_no_more()
-
-    def _send_no_more(self) -> None:
-        if self._pool is not None:
-            self._pool.drain()
-        for calling in list(self._active):
-            if not _is_on_wire(calling):
-                calling.cancel()
+        for run in self._runs:
+            run.drain()
 
     def abort(self) -> None:
-        """Cancel what is in flight; `run` ends with what there is."""
+        """Cancel what is in flight; `run` ends with what there is, and a later one at once."""
         self._draining = True
-        if self._pool is not None:
-            self._pool.abort()
+        for run in self._runs:
+            run.pool.abort()
 
     @property
     def in_flight(self) -> int:
-        """Rows begun and not ended."""
-        return len(self._active)
+        """Rows begun and not ended, those excepted that wait for their share of a budget."""
+        return sum(len(run.active) for run in self._runs)
 
     @property
     def on_wire(self) -> int:
         """Rows whose request is sent and not answered."""
-        return sum(map(_is_on_wire, self._active))
+        return sum(run.on_wire for run in self._runs)
 
     def longest(self, count: int) -> list[tuple[Row, float]]:
         """The rows that have been in flight for longest, with their seconds: who keeps the end waiting."""
-        oldest = sorted(self._active, key=_made_at)[:count]
+        begun = [(calling.made_at, row) for run in self._runs for calling, row in run.active.items()]
+        oldest = sorted(begun, key=itemgetter(0))[:count]
         now = asyncio.get_running_loop().time() if oldest else 0.0
-        return [(self._active[calling], now - calling.made_at) for calling in oldest]
+        return [(row, now - made_at) for made_at, row in oldest]
 
     @property
     def abandoned(self) -> int:
-        """Rows whose calls were cancelled."""
-        return 0 if self._pool is None else self._pool.abandoned
+        """Rows whose calls were cancelled, in all of its runs."""
+        return self._abandoned + sum(run.pool.abandoned for run in self._runs)
 
     @property
     def idle(self) -> bool:
         """Whether it waits for rows that are still to come."""
-        return self._pool is not None and self._pool.feed.idle
+        return bool(self._runs) and all(run.pool.feed.idle for run in self._runs)
 
     @asynccontextmanager
     async def _ready_model(self) -> AsyncGenerator[Caller, None]:
-        """The model that was given, or one of its own that is closed with the run: the next run may be on
-        another event loop."""
+        """The model that was given, or one of its own, which is closed when nobody runs any more: the next
+        run may be on another event loop."""
         if self._make is None:
             yield self.model
             return
-        if self._used:
-            self.model = self._make()
-            self.model.executor.tell_dispatched(self._let_through)
-        self._used = True
-        async with self.model as model:
-            yield model
-
-    def _let_through(self, _: Calling) -> None:
-        if self._pool is not None:
-            self._pool.nudge()
-
-    async def _call(
-        self, model: Caller, metadata: Mapping[str, Any] | None, budget: Budget | None, row: Row
-    ) -> Calling | None:
-        kept = None if metadata is None else dict(metadata)
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and not self._users:
+            # With the limiter it had, as a new one would admit a whole quota once more; but that cannot leave
+            # a loop which is still open.
+            kept = {"executor": self.model.executor, "limit_requests": None, "limit_tokens": None}
+            self.model = self._make(**kept if self._loop is loop or self._loop.is_closed() else {})
+        executor = self.model.executor
+        if self._owns_executor:
+            executor.open()
+        self._loop = loop
+        self._users += 1
         try:
-            request = await load_images(row.request)
-        except InputError as error:  # an image that has gone since its row was read
-            failed = Calling(row.request, metadata=kept)
-            failed.fail(error, asyncio.get_running_loop().time())
-            return failed
-        calling = await model.create_calling(
-            request_payload=request, metadata=kept, response_schema=self._schema
-        )
-        if budget is not None:
-            return await self._call_within(budget, model, calling, row)
-        self._active[calling] = row
-        try:
-            return await model.invoke(calling)
+            yield self.model
         finally:
-            del self._active[calling]
+            self._users -= 1
+            if not self._users:
+                if self._owns_executor:
+                    await executor.stop()
+                await self.model.close()
 
-    async def _call_within(self, budget: Budget, model: Caller, calling: Calling, row: Row) -> Calling | None:
-        worst = await worst_case(model, calling, row)
-        if not await budget.reserve(worst * budget.attempts):
-            return None
-        if self._draining:  # asked to stop while it waited for its share
-            budget.settle(worst * budget.attempts, 0.0)
-            return None
-        self._active[calling] = row
+    @contextmanager
+    def _noted(self, run: RowCalls) -> Iterator[None]:
+        """Known to those who drain, abort or watch, for as long as it takes."""
+        self._runs.append(run)
+        if self._draining:
+            run.pool.drain()
         try:
-            return await model.invoke(calling)
+            yield
         finally:
-            del self._active[calling]
-            charged = charge(calling, calling.cost, worst)
-            self._charged[calling] = charged
-            budget.settle(worst * budget.attempts, charged)
-
-    def _feed(self, rows: Feed | Iterable[Record] | AsyncIterable[Record]) -> Feed:
-        if isinstance(rows, Feed):
-            return rows
-        builder = RequestBuilder(source="rows")
-        if isinstance(rows, AsyncIterable):
-            return AsyncFeed(_async_blocks(rows, builder))
-        return PulledFeed(_blocks(rows, builder))
+            self._runs.remove(run)
+            self._abandoned += run.pool.abandoned
 
 
-def _made_at(calling: Calling) -> float:
-    return calling.made_at
-
-
-def _is_on_wire(calling: Calling) -> bool:
-    return calling.attempts > len(calling.failures or ())
+def _feed(rows: Feed | Iterable[Record] | AsyncIterable[Record]) -> Feed:
+    if isinstance(rows, Feed):
+        return rows
+    builder = RequestBuilder(source="rows")
+    if isinstance(rows, AsyncIterable):
+        return AsyncFeed(_async_blocks(rows, builder))
+    return PulledFeed(_blocks(rows, builder))
 
 
 def _blocks(rows: Iterable[Record], builder: RequestBuilder) -> Iterator[list[Row]]:
@@ -317,7 +263,9 @@ def _blocks(rows: Iterable[Record], builder: RequestBuilder) -> Iterator[list[Ro
         yield [_row(record, index, builder)]
 
 
-async def _async_blocks(rows: AsyncIterable[Record], builder: RequestBuilder) -> AsyncIterator[list[Row]]:
+async def _async_blocks(
+    rows: AsyncIterable[Record], builder: RequestBuilder
+) -> AsyncGenerator[list[Row], None]:
     index = 0
     async for record in rows:
         yield [_row(record, index, builder)]

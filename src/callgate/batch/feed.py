@@ -6,11 +6,10 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
 
 from callgate.batch.rows import Row
-from callgate.errors import InputError
 
 __all__ = ["AsyncFeed", "Feed", "PulledFeed", "PushedFeed", "ThreadFeed"]
 
@@ -32,6 +31,11 @@ class Feed(ABC):
         self._closed = False
 
     @property
+    def closed(self) -> bool:
+        """Whether it was closed: no more rows are wanted."""
+        return self._closed
+
+    @property
     def over(self) -> bool:
         """Whether no more rows are to be had."""
         return self._closed or (self.exhausted and not self._rows)
@@ -49,6 +53,16 @@ class Feed(ABC):
         """Give no more rows, also to those who wait for one."""
         self._closed = True
         self._rows.clear()
+
+    def fail(self, error: Exception) -> None:
+        """Give no more rows, because of this error, unless another one came before it."""
+        if self.error is None:
+            self.error = error
+        self.close()
+
+    async def aclose(self) -> None:
+        """Close it, and return when no task of its own is left."""
+        self.close()
 
 
 class PulledFeed(Feed):
@@ -81,6 +95,12 @@ class PulledFeed(Feed):
                 await asyncio.sleep(0)
         return rows.popleft()
 
+    def close(self) -> None:
+        super().close()
+        # Let go of: a generator that nobody holds closes its file. It may be running (its own code may have
+        # asked for the end), so it is not closed by name.
+        self._blocks = iter(())
+
 
 class PushedFeed(Feed):
     """Rows that come when they come; whoever reads them is a few blocks ahead of the workers and then waits.
@@ -94,6 +114,11 @@ class PushedFeed(Feed):
         self._used = used
         self._blocks: deque[list[Row]] = deque()
         self._ready = asyncio.Event()
+
+    @property
+    def over(self) -> bool:
+        """Whether no more rows are to be had."""
+        return self._closed or (self.exhausted and not self._rows and not self._blocks)
 
     @property
     def idle(self) -> bool:
@@ -146,18 +171,24 @@ class ThreadFeed(PushedFeed):
 
     def _read(self, blocks: Iterator[list[Row]]) -> None:
         error: Exception | None = None
-        with suppress(RuntimeError):  # the loop is closed: nobody wants the rows any more
-            try:
-                for block in blocks:
-                    if not block:
-                        continue
-                    self._ahead.acquire()
-                    if self._closed:
-                        return
-                    self._loop.call_soon_threadsafe(self.push, block)
-            except InputError as caught:
-                error = caught
-            self._loop.call_soon_threadsafe(self.end, error)
+        try:
+            for block in blocks:
+                if not block:
+                    continue
+                self._ahead.acquire()
+                if self._closed or not self._tell(self.push, block):
+                    return
+        except Exception as caught:  # whatever it is: without an end the workers would wait for ever
+            error = caught
+        self._tell(self.end, error)
+
+    def _tell(self, what: Callable[..., None], *said: object) -> bool:
+        """Have the loop do it; False when that is closed, and nobody wants the rows any more."""
+        try:
+            self._loop.call_soon_threadsafe(what, *said)
+        except RuntimeError:
+            return False
+        return True
 
     def close(self) -> None:
         super().close()
@@ -165,23 +196,36 @@ class ThreadFeed(PushedFeed):
 
 
 class AsyncFeed(PushedFeed):
-    """Rows of an async iterator, pulled by one task a few ahead of the workers."""
+    """Rows of an async generator, pulled by one task a few ahead of the workers."""
 
-    def __init__(self, blocks: AsyncIterable[list[Row]]) -> None:
+    def __init__(self, blocks: AsyncGenerator[list[Row], None]) -> None:
         self._ahead = asyncio.Semaphore(_BLOCKS_AHEAD)
         super().__init__(self._ahead.release)
         self._task = asyncio.get_running_loop().create_task(self._pump(blocks))
 
-    async def _pump(self, blocks: AsyncIterable[list[Row]]) -> None:
+    async def _pump(self, blocks: AsyncGenerator[list[Row], None]) -> None:
         error: Exception | None = None
         try:
-            async for block in blocks:
-                await self._ahead.acquire()
-                self.push(block)
+            async with aclosing(blocks):
+                async for block in blocks:
+                    await self._ahead.acquire()
+                    self.push(block)
+        except asyncio.CancelledError as cancelled:
+            if self._closed:
+                raise
+            # Raised as it is, it would pass for the end of whoever reads the results.
+            error = RuntimeError("where the rows come from was cancelled by something else than their batch")
+            error.__cause__ = cancelled
         except Exception as caught:
             error = caught
         self.end(error)
 
     def close(self) -> None:
+        if not self._closed:  # a second time would cut off what the generator does to clean up
+            self._task.cancel()
         super().close()
-        self._task.cancel()
+
+    async def aclose(self) -> None:
+        """Close it, and return when the task that pulls has ended."""
+        self.close()
+        await asyncio.wait([self._task])

@@ -111,7 +111,7 @@ class FailureGuard:
             if not calling.cached:
                 self._succeeded, self._last, self._count = True, None, 0
             return
-        if calling.cancelled or self.verdict is not None:
+        if calling.cancel_requested or self.verdict is not None:
             return
         self._failed += 1
         if self._most is not None and self._failed > self._most:

@@ -2,8 +2,9 @@
 
 Each worker takes a row, calls, hands over the result, takes the next. A worker is added when a row is begun
 or a call is let through, and nobody stands in the limiter's line: then one more call could be on its way. A
-worker leaves when it has ended a row and several stand in the line. So the pool follows what quota and
-concurrency allow, plus a few that wait, however long the input is.
+worker leaves when it has ended a row and several stand in the line; the last few never do, as those in the
+line may be somebody else's. So the pool follows what quota and concurrency allow, plus a few that wait,
+however long the input is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from callgate.batch.feed import Feed
 from callgate.batch.results import RowResult
 from callgate.batch.rows import Row
-from callgate.calling import Calling
 
 __all__ = ["Pool"]
 
@@ -26,8 +26,8 @@ class Pool:
     """Workers over one feed.
 
     Args:
-        call: Makes the call for a row and returns it when it has ended; does not raise for a failed call.
-            None: the row was not called, and no other one is to be.
+        call: Makes the call for a row and returns what came of it; does not raise for a failed call. None:
+            the row was not called, and no other one is to be.
         feed: The rows.
         in_line: How many calls stand in the limiter's line now.
         most: Never more workers than this.
@@ -45,7 +45,7 @@ class Pool:
 
     def __init__(
         self,
-        call: Callable[[Row], Awaitable[Calling | None]],
+        call: Callable[[Row], Awaitable[RowResult | None]],
         feed: Feed,
         *,
         in_line: Callable[[], int],
@@ -73,10 +73,12 @@ class Pool:
     async def results(self) -> AsyncGenerator[RowResult, None]:
         """The results as they come. To be iterated once; leaving it early cancels what is in flight.
 
-        The workers wait while a thousand results have not been looked at, so memory stays bounded.
+        The workers wait while `most` results have not been looked at, so memory stays bounded.
 
         Raises:
-            BaseException: what a call raised although it should not have, after all results were given.
+            RuntimeError: a call was cancelled by something else than the pool or its calling.
+            BaseException: what else a call raised although it should not have. Either ends the run at once,
+                after the results so far.
         """
         self._add_worker()
         try:
@@ -133,19 +135,23 @@ class Pool:
             self._grow()
             self.in_flight += 1
             try:
-                calling = await call(row)
-            except asyncio.CancelledError:
+                result = await call(row)
+            except asyncio.CancelledError as error:
                 self.abandoned += 1
-                raise
+                if _is_cancelled_here():
+                    raise
+                # Taken for our own it would end this worker without a word, and the run with the last one.
+                raise RuntimeError(
+                    f"the call for {row!r} was cancelled by something inside it, not by its batch"
+                ) from error
             finally:
                 self.in_flight -= 1
-            if calling is None:
+            if result is None:
                 self.drain()
                 return
-            if calling.cancelled:
+            if result.calling.cancelled and result.calling.cancel_requested:
                 self.abandoned += 1
-                continue
-            result = RowResult(row, calling)
+                continue  # if nobody had asked for it, it would be a failure like any other
             if self._on_end is not None:
                 self._on_end(result)
             ended.append(result)
@@ -153,7 +159,7 @@ class Pool:
             if len(ended) >= self._all:
                 self._room.clear()
                 await self._room.wait()
-            if self._in_line() > _ENOUGH_IN_LINE:
+            if self._in_line() > _ENOUGH_IN_LINE and len(self._workers) > _ENOUGH_IN_LINE:
                 return
 
     def _left(self, worker: asyncio.Task[None]) -> None:
@@ -167,3 +173,9 @@ class Pool:
         news = self._news
         if news is not None and not news.done():
             news.set_result(None)
+
+
+def _is_cancelled_here() -> bool:
+    """Whether somebody cancelled the task that runs, and not only something that it awaits."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

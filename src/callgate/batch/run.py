@@ -89,6 +89,7 @@ class BatchRun:
         self._interrupted = False
         self._began: float | None = None
         self._meter: Meter | None = None
+        self._abandoned_before = 0
         self._stop_counting = threading.Event()
 
     def check(self) -> None:
@@ -103,6 +104,7 @@ class BatchRun:
         """Do it. Errors of input, output and provider end it in order: they are in the summary."""
         loop = asyncio.get_running_loop()
         self._meter = Meter(loop.time())
+        self._abandoned_before = self.engine.abandoned
         helpers = [loop.create_task(_keep_synced(journal))]
         if self.total is None and not self.source.waits:
             helpers.append(loop.create_task(self._count()))
@@ -124,7 +126,7 @@ class BatchRun:
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
-        return Summary(ending, message, self.progress(), self.engine.abandoned)
+        return Summary(ending, message, self.progress(), self._abandoned)
 
     def drain(self) -> None:
         """Begin no more rows; those in flight are finished and written."""
@@ -186,8 +188,13 @@ class BatchRun:
         async with aclosing(run) as results:
             async for _ in results:
                 pass
-        if self.total is None and not self._interrupted:
-            self.total = self.skipped + tally.ended
+        if not self._interrupted:
+            # All rows were read: of a pipe their number was not known, and else it may have been a bound.
+            self.total = self.skipped + tally.ended + self._abandoned
+
+    @property
+    def _abandoned(self) -> int:
+        return self.engine.abandoned - self._abandoned_before
 
     def _feed(self, finished: Finished) -> Feed:
         blocks = self._unfinished(finished)

@@ -12,6 +12,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO, NoReturn, cast
 
 import orjson
@@ -27,6 +28,7 @@ _CHUNK = 256 * 1024
 _TABLE_ROWS = 256
 _LONGEST_LINE = 256 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
+_UNREADABLE: tuple[type[Exception], ...] = (*READ_ERRORS, InputError)
 
 
 class Source:
@@ -98,7 +100,7 @@ class Source:
     def count(self, stopped: Callable[[], bool]) -> int | None:
         """Count the rows of a regular file the quick way, by its line ends. Meant for a thread.
 
-        For formats whose lines are not their rows (a CSV cell may hold a line end), it is an upper bound.
+        Where a line may be no row of its own (it is blank, or inside a CSV cell), it is an upper bound.
 
         Args:
             stopped: Asked now and then; once it is true, the count is given up.
@@ -106,23 +108,22 @@ class Source:
         Returns:
             The number, or None when it was given up or the file is damaged (whoever reads its rows says so).
         """
-        if self.format == "parquet":
-            return self._within(self._parquet_rows())
-        lines = -1 if self.format in ("csv", "tsv") else 0
-        last = b"\n"
         try:
-            with open_bytes(self.path, self.compression) as stream:
-                while chunk := stream.read(4 * _CHUNK):
-                    if stopped():
-                        return None
-                    lines += chunk.count(b"\n")
-                    last = chunk[-1:]
-        except READ_ERRORS:
+            rows = self._parquet_rows() if self.format == "parquet" else self._lines_to_count(stopped)
+        except _UNREADABLE:
             return None
-        return self._within(lines + (last != b"\n"))
+        return rows if rows is None or self.limit is None else min(rows, self.limit)
 
-    def _within(self, rows: int) -> int:
-        return rows if self.limit is None else min(rows, self.limit)
+    def _lines_to_count(self, stopped: Callable[[], bool]) -> int | None:
+        lines, last = 0, b"\n"
+        with open_bytes(self.path, self.compression) as stream:
+            while chunk := stream.read(4 * _CHUNK):
+                if stopped():
+                    return None
+                lines += chunk.count(b"\n")
+                last = chunk[-1:]
+        lines += last != b"\n"
+        return max(0, lines - 1) if self.format in ("csv", "tsv") else lines  # without the header
 
     # -- by format ---------------------------------------------------------------------------------------
 
@@ -254,22 +255,27 @@ class Source:
                 raise InputError(f"is no CSV: {error}", source=self.name, line=line) from None
 
     def _read_parquet(self) -> Iterator[list[Row]]:
-        pyarrow = _pyarrow(self.name)
         builder = self._builder(table=False)
         numbers = itertools.count()
-        try:
-            with pyarrow.parquet.ParquetFile(self.path) as table:
-                if self._options.get("template") is not None:
-                    builder.check_columns(table.schema_arrow.names)
-                for batch in table.iter_batches(batch_size=_TABLE_ROWS):
-                    self._consumed += batch.nbytes
-                    yield [builder.build(record, i := next(numbers), i + 1) for record in batch.to_pylist()]
-        except (pyarrow.ArrowException, OSError) as error:
-            raise InputError(f"is no Parquet file that can be read: {error}", source=self.name) from None
+        with self._parquet() as table:
+            if self._options.get("template") is not None:
+                builder.check_columns(table.schema_arrow.names)
+            for batch in table.iter_batches(batch_size=_TABLE_ROWS):
+                self._consumed += batch.nbytes
+                yield [builder.build(record, i := next(numbers), i + 1) for record in batch.to_pylist()]
 
     def _parquet_rows(self) -> int:
-        with _pyarrow(self.name).parquet.ParquetFile(self.path) as table:
+        with self._parquet() as table:
             return cast(int, table.metadata.num_rows)
+
+    @contextmanager
+    def _parquet(self) -> Iterator[Any]:
+        pyarrow = _pyarrow(self.name)
+        try:
+            with pyarrow.parquet.ParquetFile(self.path) as table:
+                yield table
+        except (pyarrow.ArrowException, OSError) as error:
+            raise InputError(f"is no Parquet file that can be read: {error}", source=self.name) from None
 
     def _damaged(self, error: Exception, line: int) -> NoReturn:
         raise InputError(

@@ -1,0 +1,186 @@
+"""The calls of one `Engine.run`: made row by row, within a budget, judged as they end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from callgate.batch.budget import Budget, charge, worst_case
+from callgate.batch.feed import Feed
+from callgate.batch.guard import FailureGuard
+from callgate.batch.images import load_images
+from callgate.batch.pool import Pool
+from callgate.batch.results import RowResult
+from callgate.batch.rows import Row
+from callgate.caller import Caller
+from callgate.calling import Calling
+from callgate.errors import BatchStoppedError, InputError
+from callgate.executor import Executor
+from callgate.layers.answer_schema import AnswerSchema
+
+__all__ = ["RowCalls"]
+
+_PROBE = 4
+# An executor never forgets whom it tells, so each is asked once, and pools come and go here.
+_nudged: WeakKeyDictionary[Executor, list[Pool]] = WeakKeyDictionary()
+
+
+class RowCalls:
+    """Calls a model for the rows of a feed, by a pool.
+
+    Args:
+        model: What is called.
+        feed: The rows.
+        most: Rows in flight at most.
+        guard: When to stop because all rows fail in the same way.
+        on_result: Told of each result before another row is begun in its place.
+        metadata: Kept on every calling.
+        schema: What every answer must satisfy.
+        budget: What all of it may cost at most.
+
+    Example::
+
+        calls = RowCalls(model, PulledFeed(source.blocks()), most=32, guard=FailureGuard())
+        with calls.nudged():
+            async for result in calls.pool.results():
+                print(result)
+        calls.raise_why_it_ended_early()
+    """
+
+    def __init__(
+        self,
+        model: Caller,
+        feed: Feed,
+        *,
+        most: int,
+        guard: FailureGuard,
+        on_result: Callable[[RowResult], None] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        schema: Mapping[str, Any] | AnswerSchema | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        self.active: dict[Calling, Row] = {}
+        """The calls that are made now; rows that wait for their share of the budget have none yet."""
+        self.pool = Pool(
+            self._call,
+            feed,
+            in_line=lambda: model.limiter.waiting,
+            most=most,
+            at_first=_PROBE,
+            on_end=self._judge,
+        )
+        self._model = model
+        self._feed = feed
+        self._guard = guard
+        self._on_result = on_result
+        self._metadata = metadata
+        self._schema = schema
+        self._budget = budget
+
+    @property
+    def on_wire(self) -> int:
+        """Rows whose request is sent and not answered."""
+        return sum(map(_is_on_wire, self.active))
+
+    @contextmanager
+    def nudged(self) -> Iterator[None]:
+        """Have its pool told, meanwhile, when the model lets a call through."""
+        executor = self._model.executor
+        pools = _nudged.get(executor)
+        if pools is None:
+            pools = _nudged[executor] = []
+            executor.tell_dispatched(partial(_nudge, pools))
+        pools.append(self.pool)
+        try:
+            yield
+        finally:
+            pools.remove(self.pool)
+
+    def drain(self) -> None:
+        """Send no more requests; what is not on the wire is given up."""
+        self.pool.drain()
+        for calling in list(self.active):
+            if not _is_on_wire(calling):
+                calling.cancel()
+
+    def raise_why_it_ended_early(self) -> None:
+        """Raise what ended it before all rows were called, if something did.
+
+        Raises:
+            BatchStoppedError: all rows failed in the same way, or the budget is used up.
+            Exception: what the rows raised.
+        """
+        verdict, budget, error = self._guard.verdict, self._budget, self._feed.error
+        if verdict is not None:
+            raise BatchStoppedError(str(verdict), error=verdict.error, count=verdict.count)
+        if budget is not None and budget.refusal is not None:
+            raise BatchStoppedError(str(budget.refusal), error=budget.refusal, count=0)
+        if error is not None:
+            raise error
+
+    # -- the inside --------------------------------------------------------------------------------------
+
+    def _judge(self, result: RowResult) -> None:
+        if self._on_result is not None:
+            self._on_result(result)
+        self._guard.note(result.calling)
+        if self._guard.verdict is not None:
+            self.drain()
+        elif result.ok:
+            self.pool.open_up()
+
+    async def _call(self, row: Row) -> RowResult | None:
+        metadata = None if self._metadata is None else dict(self._metadata)
+        try:
+            request = await load_images(row.request)
+        except InputError as error:  # an image that has gone since its row was read
+            failed = Calling(row.request, metadata=metadata)
+            failed.fail(error, asyncio.get_running_loop().time())
+            return RowResult(row, failed)
+        calling = await self._model.create_calling(
+            request_payload=request, metadata=metadata, response_schema=self._schema
+        )
+        if self._budget is not None:
+            return await self._call_within(self._budget, calling, row)
+        return await self._send(calling, row)
+
+    async def _call_within(self, budget: Budget, calling: Calling, row: Row) -> RowResult | None:
+        try:
+            worst = await worst_case(self._model, calling, row)
+        except InputError as error:
+            # Not raised: that would cut off the calls on the wire, which are paid for.
+            self._feed.fail(error)
+            return None
+        reserved = worst * budget.attempts
+        if not await budget.reserve(reserved):
+            return None
+        try:
+            result = await self._send(calling, row)
+        finally:
+            charged = charge(calling, calling.cost, worst)
+            budget.settle(reserved, charged)
+        if result is not None:
+            result.charged = charged
+        return result
+
+    async def _send(self, calling: Calling, row: Row) -> RowResult | None:
+        if self._feed.closed:  # asked to stop while its image was read, or it waited for its share
+            return None
+        self.active[calling] = row
+        try:
+            return RowResult(row, await self._model.invoke(calling))
+        finally:
+            del self.active[calling]
+
+
+def _is_on_wire(calling: Calling) -> bool:
+    return calling.attempts > len(calling.failures or ())
+
+
+def _nudge(pools: list[Pool], _: Calling) -> None:
+    for pool in pools:
+        pool.nudge()
