@@ -146,6 +146,8 @@ def test_costs_add_up_and_are_unknown_rather_than_wrong() -> None:
         cost = other.get_cost_from_completions(completions)
         assert (cost["input_cost"], cost["output_cost"], cost["total_tokens_cost"]) == (None, None, None)
         assert cost["total_tokens"]
+    untold = {**completions[0]["response"], "usage": None}
+    assert engine.get_cost_from_completions([{"response": untold}])["total_tokens_cost"] is None
     raws: list[Any] = [{"error": {"message": "no answer"}}, {"choices": []}, {1, 2}]
     for raw in raws:
         assert engine.get_cost_from_completions([{"response": raw}])["total_tokens_cost"] is None

@@ -140,6 +140,13 @@ def test_the_page_needs_no_other_file_and_lets_nothing_in(tmp_path: Path) -> Non
     assert page.count("<svg") == 4
 
 
+def test_the_page_of_a_batch_that_nothing_answered(tmp_path: Path) -> None:
+    write(tmp_path / "out.jsonl.errors.jsonl", [failure(), failure(finished_at=102.0)])
+    page = render_page(read_report(write(tmp_path / "out.jsonl", [])))
+    assert "0 after" in page  # a plot of nothing but zeros still has an axis
+    assert "No prices are known" in page
+
+
 def test_a_quantile_is_a_value_that_occurred() -> None:
     values = array("d", [1.0, 2.0, 3.0, 4.0, 5.0])
     assert [quantile(values, share) for share in (0, 20, 50, 90, 100)] == [1.0, 1.0, 3.0, 5.0, 5.0]

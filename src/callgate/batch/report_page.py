@@ -237,10 +237,8 @@ def _round_up(value: float) -> float:
     if value <= 0:
         return 1.0
     power = 10.0 ** (len(f"{value:.0f}") - 1) if value >= 1 else 10.0 ** -len(str(int(1 / value)))
-    for step in (1, 2, 4, 8, 10, 20, 40, 80, 100):
-        if value <= step * power:
-            return step * power
-    return value
+    # By now it is from 1 to 10 of these powers, or a hair more.
+    return next(step * power for step in (1, 2, 4, 8, 10, 20) if value <= step * power)
 
 
 def _figure(value: float) -> str:
