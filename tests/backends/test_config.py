@@ -46,6 +46,15 @@ def test_a_key_is_held_and_never_shown(make: Any) -> None:
 
 
 @pytest.mark.parametrize("make", [service, endpoint])
+def test_a_key_given_as_text_is_held_as_a_secret_and_one_set_later_is_not_shown(make: Any) -> None:
+    config = make(api_key=CANARY)
+    assert config.api_key == SecretStr(CANARY)
+    config.api_key = CANARY
+    assert CANARY not in repr(config) + str(config) + config.model_dump_json()
+    assert config.read_api_key({}) == CANARY
+
+
+@pytest.mark.parametrize("make", [service, endpoint])
 def test_a_key_may_be_named_by_its_variable_and_is_then_restored_by_name(make: Any) -> None:
     config = make(api_key="MY_API_KEY")
     assert config.read_api_key({"MY_API_KEY": CANARY}) == CANARY

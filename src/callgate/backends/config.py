@@ -7,14 +7,14 @@ is serialised names the environment variable of the key, if it came from one, an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from string import Formatter
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import quote
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -50,8 +50,8 @@ def _as_secret(value: Any) -> Any:
     return SecretStr(value) if isinstance(value, str) else value
 
 
-ApiKey = Annotated[SecretStr | None, BeforeValidator(_as_secret)]
-"""A key, or the name of the environment variable that holds it."""
+ApiKey = Annotated[SecretStr | str | None, AfterValidator(_as_secret)]
+"""A key, or the name of the environment variable that holds it. A text is taken, and held as a secret."""
 
 
 class _Config(BaseModel):
@@ -78,7 +78,7 @@ class _Config(BaseModel):
         return headers
 
     @field_serializer("api_key")
-    def _no_key(self, _: SecretStr | None) -> None:
+    def _no_key(self, _: SecretStr | str | None) -> None:
         return None
 
     @field_serializer("default_headers")
@@ -87,8 +87,13 @@ class _Config(BaseModel):
         return {name: value for name, value in headers.items() if masked[name] == value}
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        # Also a key that was put there after the validation.
+        shown: dict[str | None, Callable[[Any], Any]] = {
+            "api_key": _as_secret,
+            "default_headers": mask_headers,
+        }
         for name, value in super().__repr_args__():
-            yield name, mask_headers(value) if name == "default_headers" else value
+            yield name, shown[name](value) if name in shown else value
 
     def read_api_key(self, environ: Mapping[str, str] | None = None) -> str | None:
         """The key itself, from the environment when a variable was named; None when none was given.
@@ -251,6 +256,18 @@ class EndpointConfig(_Config):
     kwargs: dict[str, Any] = Field(default_factory=dict)
     client_kwargs: dict[str, Any] = Field(default_factory=dict, repr=False)
     oai_compatible: bool = False
+
+    if TYPE_CHECKING:
+        # Every further keyword is a field or a default of the requests, so a checker can refuse none.
+        def __init__(
+            self,
+            *,
+            name: str,
+            provider: str,
+            endpoint: str,
+            api_key: SecretStr | str | None = None,
+            **settings: Any,
+        ) -> None: ...
 
     @model_validator(mode="before")
     @classmethod
