@@ -161,8 +161,7 @@ def test_a_key_that_comes_back_through_an_official_sdk_is_taken_out(
             assert calling.error is not None
             return everything_said_of(calling, model)
 
-    # Without a header that quotes it: the SDKs log those themselves.
-    with serving(lambda request: (401, {}, as_error(request)[2])) as service:
+    with serving(as_error) as service:
         said = asyncio.run(scenario(service.url))
         assert CANARY in quoted(service.requests[0])
     assert CANARY not in said

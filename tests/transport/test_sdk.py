@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -271,3 +273,35 @@ def test_a_missing_sdk_says_how_to_install_it() -> None:
 
     with pytest.raises(ConfigurationError, match=r"pip install 'callgate\[nosuch\]'"):
         _ = Adapter(CANARY).client
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_what_the_sdk_logs_itself_shows_no_key(
+    own: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", CANARY)
+    echo = answer(b"{}", content_type="application/json", x_echo=f"you sent {CANARY}")
+    logger = logging.getLogger("anthropic._base_client")
+    before = list(logger.filters)
+
+    async def main() -> None:
+        async with wire_server({"/v1/messages": echo}) as server:
+            async with AnthropicAdapter(CANARY if own else None, base_url=server.url) as adapter:
+                await adapter.send("messages.create", max_tokens=100, **QUESTION)
+                assert len(logger.filters) == len(before) + 1
+
+    asyncio.run(main())
+    assert "x-echo" in caplog.text.lower()
+    assert CANARY not in caplog.text
+    assert logger.filters == before
+
+
+def test_an_adapter_that_nobody_closed_leaves_no_filter_behind() -> None:
+    logger = logging.getLogger("openai._base_client")
+    before = list(logger.filters)
+    adapter = OpenAIAdapter(CANARY)
+    assert adapter.client is not None
+    del adapter
+    gc.collect()
+    assert logger.filters == before

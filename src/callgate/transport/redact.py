@@ -1,5 +1,5 @@
 """Credentials kept out of errors and logs: some services quote the key that they refuse, botocore logs what
-it signs."""
+it signs, an SDK the headers that it gets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from callgate.headers import mask_headers
 
-__all__ = ["SIGNING_UNLOGGED", "redact", "redact_error", "secrets_in"]
+__all__ = ["SIGNING_UNLOGGED", "LogMask", "redact", "redact_error", "secrets_in"]
 
 _MASK = "***"
 # Nobody's key is shorter, and taking out a shorter text would leave an unreadable message.
@@ -85,6 +85,32 @@ def redact_error(error: BaseException, secrets: Sequence[str]) -> None:
             else:
                 held[name] = redact(value, secrets)
         waiting += [each.__cause__, each.__context__]
+
+
+class LogMask(logging.Filter):
+    """Takes secrets out of what another library logs, before any handler sees it.
+
+    Args:
+        secrets: Those of eight characters and more are taken out.
+
+    >>> heard = logging.makeLogRecord({"msg": "x-echo: %s", "args": ("sk-12ab34cd",)})
+    >>> LogMask(["sk-12ab34cd"]).filter(heard), heard.getMessage()
+    (True, 'x-echo: ***')
+    """
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        super().__init__()
+        self._secrets = [secret for secret in secrets if len(secret) >= _SHORTEST]
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        try:
+            said = record.getMessage()
+        except Exception:  # a mistake in their format: it must fail no call, nor show the arguments
+            return False
+        masked = redact(said, self._secrets)
+        if masked != said:
+            record.msg, record.args = masked, None
+        return True
 
 
 class _Unlogged(threading.local):

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import AsyncIterator, Mapping
+import logging
+import weakref
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +27,7 @@ from callgate.errors import (
 from callgate.transport.http import HttpAnswer, HttpStream, HttpTransport, Transport
 from callgate.transport.keys import Secret, read_key
 from callgate.transport.origin import check_base_url
+from callgate.transport.redact import LogMask
 
 __all__ = ["SDKAdapter", "SDKStream"]
 
@@ -49,7 +52,8 @@ class SDKAdapter:
     """One official SDK behind one method: `await adapter.call("chat.completions.create", **request)`.
 
     The SDK's client is made when first needed. It is given no retries (callgate's own pass the limiter and
-    pay it; hidden ones would not) and, where it takes an HTTP client, callgate's transport.
+    pay it; hidden ones would not) and, where it takes an HTTP client, callgate's transport. What it logs of
+    requests and answers at DEBUG has the key masked.
 
     Args:
         api_key: A key, or the name of the environment variable that holds it; None: the SDK's own way.
@@ -85,6 +89,7 @@ class SDKAdapter:
         self._transport = transport
         self._owned: HttpTransport | None = None
         self._client: Any = None
+        self._unmask: Callable[[], Any] = lambda: None
         self._closed = False
 
     @property
@@ -162,6 +167,7 @@ class SDKAdapter:
             if client is not None:
                 await client.close()
         finally:
+            self._unmask()
             if owned is not None:
                 await owned.close()
 
@@ -197,9 +203,20 @@ class SDKAdapter:
         if "http_client" not in settings:
             settings["http_client"] = self._http_client(sdk)
         try:
-            return getattr(sdk, self.client_class)(**settings)
+            client = getattr(sdk, self.client_class)(**settings)
         except Exception as error:
             raise ConfigurationError(f"{self.sdk_module} refuses its settings: {error}") from error
+        self._unmask = self._mask_logs(client)
+        return client
+
+    def _mask_logs(self, client: Any) -> Callable[[], Any]:
+        """Keep the key out of what the SDK itself logs of requests and answers; gives what ends that."""
+        # With no key of ours it has found its own.
+        keys = (self._key, getattr(client, "api_key", None), getattr(client, "auth_token", None))
+        mask = LogMask([key for key in keys if isinstance(key, str)])
+        logger = logging.getLogger(f"{self.sdk_module}._base_client")
+        logger.addFilter(mask)
+        return weakref.finalize(self, logger.removeFilter, mask)
 
     def _http_client(self, sdk: ModuleType) -> Any:
         """The SDK's HTTP client with our transport in it; None when it has no place for one."""
