@@ -10,8 +10,10 @@ import pytest
 from callgate.errors import InvalidRequestError
 from callgate.messages import Message
 from callgate.providers.anthropic import AnthropicMessages
+from callgate.providers.anthropic_stream import MessageBuilder
 from callgate.providers.chat_request import REPLAY
 from tests.providers.conformance import DialectConformance, read_stream
+from tests.providers.recorded_cases import read_cases
 
 DIALECT = AnthropicMessages()
 OLD, NEW = "claude-3-5-haiku-20241022", "claude-opus-5"
@@ -510,3 +512,22 @@ def test_the_json_of_a_forced_tool_is_the_text_exactly_as_it_was_streamed() -> N
     assert "".join(delta.text for delta in deltas) == response.text == response.data == '{"a" : 1 }'
     assert response.finish_reason == "stop"
     assert not response.tool_calls
+
+
+def test_a_streamed_block_of_an_unknown_kind_goes_back_whole() -> None:
+    (case,) = (case for case in read_cases("anthropic", "stream") if case.name == "stream_compaction")
+    _, response = read_stream(DIALECT, [case.body], case.headers)
+    block = {"type": "compaction", "content": "What was said: little.", "encrypted_content": "EqQBCgIYAh"}
+    text = {"type": "text", "text": "Hello"}
+    assert response.metadata[REPLAY] == {"dialect": "anthropic", "content": [block, text]}
+    assert response.raw["context_management"] == {"applied_edits": [{"type": "compact_20260112"}]}
+
+
+def test_what_an_unknown_delta_says_of_a_known_block_is_passed_over() -> None:
+    builder = MessageBuilder({})
+    builder.take({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
+    delta = {"type": "hologram_delta", "text": "unseen", "angle": 3}
+    for index in (0, 7, None, [0]):
+        assert builder.take({"type": "content_block_delta", "index": index, "delta": delta}) == []
+    builder.take({"type": "message_delta", "delta": {"stop_reason": "end_turn"}})
+    assert builder.finish().raw["content"] == [{"type": "text", "text": ""}]

@@ -14,6 +14,7 @@ from callgate.providers.bedrock import BedrockConverse
 from callgate.providers.chat_request import REPLAY
 from callgate.transport.eventstream import encode_frame
 from tests.providers.conformance import DialectConformance, read_stream
+from tests.providers.recorded_cases import read_cases
 
 DIALECT = BedrockConverse()
 NOVA = "amazon.nova-lite-v1:0"
@@ -341,3 +342,24 @@ def test_an_error_frame_without_a_payload() -> None:
         "it broke",
         "r-1",
     )
+
+
+def test_what_a_tool_of_bedrocks_own_answered_in_a_stream_goes_back_whole() -> None:
+    (case,) = (case for case in read_cases("bedrock", "stream") if case.name == "stream_server_tool")
+    _, response = read_stream(DIALECT, [case.body], case.headers)
+    use = {"toolUseId": "t", "name": "nova_grounding", "type": "server_tool_use", "input": {"query": "sky"}}
+    answered = [{"text": "The sky is blue."}, {"json": {"hits": 1}}]
+    result = {"toolUseId": "t", "type": "nova_grounding_result", "status": "success", "content": answered}
+    cited = {"content": [{"text": "blue."}], "citations": [{"location": {"web": {"url": "https://x"}}}]}
+    assert response.metadata[REPLAY] == {
+        "dialect": "bedrock",
+        "content": [
+            {"toolUse": use},
+            {"toolResult": result},
+            {"text": "It is "},
+            {"citationsContent": cited},
+        ],
+    }
+    again = {"role": "assistant", "content": response.text, REPLAY: response.metadata[REPLAY]}
+    sent = body_of(USER, again, USER)["messages"][1]["content"]
+    assert sent == response.metadata[REPLAY]["content"]

@@ -139,6 +139,7 @@ def test_the_most_tokens_is_a_variable_and_leaves_no_room_to_think_when_it_is_sm
 
 def test_what_it_has_no_argument_for_and_what_changes_nothing_is_left_out() -> None:
     assert command_for(temperature=0.7, top_p=1, seed=1, stop="x", tools=[], n=1) == command_for()
+    assert command_for(prompt_cache_key="k", safety_identifier="u", modalities=["text"]) == command_for()
 
 
 @pytest.mark.parametrize(

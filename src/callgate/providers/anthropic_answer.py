@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from callgate.errors import ResponseError
+from callgate.providers.answer_content import AnswerContent
 from callgate.providers.anthropic_errors import error_of_content
 from callgate.providers.anthropic_request import REPLAY_NAME
-from callgate.providers.chat_request import REPLAY
-from callgate.providers.chat_tools import ANSWER_TOOL
-from callgate.providers.json_reading import (
-    as_dict,
-    as_text,
-    as_text_or_none,
-    excerpt,
-    read_arguments,
-    token_count,
-    write_json,
-)
-from callgate.response import FinishReason, Response, ToolCall, Usage
+from callgate.providers.error_facts import no_answer
+from callgate.providers.json_reading import as_dict, as_text, as_text_or_none, token_count
+from callgate.response import FinishReason, Response, Usage
 
 __all__ = ["FINISH_REASONS", "read_answer", "read_usage"]
 
@@ -49,67 +39,36 @@ def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: i
     content = data.get("content")
     if type(content) is not list:
         if content is not None or "stop_reason" not in data:
-            raise ResponseError(
-                "the answer has no content",
-                status_code=status_code,
-                response_content=excerpt(write_json(data)),
-                headers=headers,
-            )
+            raise no_answer("the answer has no content", data, headers, status_code)
         content = []
-    read = _read_content(content)
     raw_reason = as_text_or_none(data.get("stop_reason"))
-    reason = FINISH_REASONS.get(raw_reason) if raw_reason else None
-    if reason == "tool_call" and read.is_answered_by_tool and not read.calls:
-        reason = "stop"
     usage = data.get("usage")
-    metadata: dict[str, Any] = {}
-    if not read.is_translatable:
-        metadata[REPLAY] = {"dialect": REPLAY_NAME, "content": content}
-    if data.get("stop_sequence"):
-        metadata["stop_sequence"] = data["stop_sequence"]
-    return Response(
-        text="".join(read.texts),
-        reasoning="".join(read.thoughts) or None,
-        tool_calls=read.calls,
-        finish_reason=reason,
+    response = _read_content(content).response(
+        data,
+        headers,
+        status_code,
+        finish_reason=FINISH_REASONS.get(raw_reason or ""),
         raw_finish_reason=raw_reason,
+        replayed_by=(REPLAY_NAME, content),
         usage=read_usage(usage) if type(usage) is dict else None,
         model=as_text_or_none(data.get("model")),
         id=as_text_or_none(data.get("id")),
-        raw=data,
-        headers=headers,
-        status_code=status_code,
-        metadata=metadata,
     )
+    if data.get("stop_sequence"):
+        response.metadata["stop_sequence"] = data["stop_sequence"]
+    return response
 
 
-@dataclass(slots=True)
-class _Content:
-    """What the blocks of a message say."""
-
-    texts: list[str] = field(default_factory=list)
-    thoughts: list[str] = field(default_factory=list)
-    calls: list[ToolCall] = field(default_factory=list)
-    is_answered_by_tool: bool = False
-    is_translatable: bool = True
-    """Whether the one request format can say all of it, so that it need not be kept as it came."""
-
-
-def _read_content(content: list[Any]) -> _Content:
-    read = _Content()
+def _read_content(content: list[Any]) -> AnswerContent:
+    read = AnswerContent()
     for block in content:
         if type(block) is not dict:
             continue
         kind = block.get("type")
         if kind == "text":
             read.texts.append(as_text(block.get("text")))
-        elif kind == "tool_use" and block.get("name") == ANSWER_TOOL:
-            read.is_answered_by_tool = True
-            read.texts.append(write_json(block.get("input")).decode())
         elif kind == "tool_use":
-            arguments, unread = read_arguments(block.get("input"))
-            name = as_text(block.get("name"))
-            read.calls.append(ToolCall(as_text(block.get("id")), name, arguments, unread))
+            read.take_use(as_text(block.get("id")), as_text(block.get("name")), block.get("input"))
         else:
             read.is_translatable = False
             if kind == "thinking":

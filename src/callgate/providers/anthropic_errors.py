@@ -16,11 +16,10 @@ from callgate.errors import (
     QuotaExhaustedError,
     RateLimitError,
     ResourceNotFoundError,
-    ResponseError,
     ServerError,
 )
-from callgate.providers.error_facts import build_error
-from callgate.providers.json_reading import as_dict, as_text, as_text_or_none, excerpt, read_json
+from callgate.providers.error_facts import build_error, read_error_body
+from callgate.providers.json_reading import as_dict, as_text, as_text_or_none
 
 __all__ = ["error_of_body", "error_of_content"]
 
@@ -66,11 +65,7 @@ def error_of_body(status_code: int, body: bytes, headers: Mapping[str, str]) -> 
     >>> type(error_of_body(529, body, {})).__name__
     'OverloadedError'
     """
-    try:
-        content = read_json(body)
-    except ResponseError:
-        content = excerpt(body)
-    return error_of_content(content, status_code, headers)
+    return error_of_content(read_error_body(body), status_code, headers)
 
 
 def error_of_content(content: Any, status_code: int | None, headers: Mapping[str, str]) -> APIClientError:

@@ -6,10 +6,11 @@ Amazon and Google carry the same body under other paths, so it is written here o
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from callgate.providers.chat_request import (
+    MEANT_FOR_OPENAI,
     Media,
     Part,
     fold_conversation,
@@ -18,6 +19,7 @@ from callgate.providers.chat_request import (
     read_stop,
     refuse,
     refuse_several_answers,
+    refuse_system_media,
     replayed,
 )
 from callgate.providers.chat_tools import (
@@ -29,6 +31,7 @@ from callgate.providers.chat_tools import (
     read_function,
     read_tool_choice,
     read_tool_uses,
+    read_tools,
     result_id,
 )
 from callgate.providers.claude_models import DEFAULT_MAX_TOKENS, takes_output_format, thinking_fields
@@ -44,15 +47,8 @@ _TRANSLATED = frozenset(
         "parallel_tool_calls", "response_format", "reasoning_effort", "user", "system", "stream", "n",
     }
 )  # fmt: skip
-_NOT_SAID = frozenset(
-    {
-        "seed", "stream_options", "frequency_penalty", "presence_penalty", "logit_bias", "logprobs",
-        "top_logprobs", "store", "prediction", "modalities", "verbosity", "prompt_cache_key",
-        "safety_identifier",
-    }
-)  # fmt: skip
-"""OpenAI's fields that have no counterpart. Anthropic refuses a body with a field that it does not know, and
-none of these changes what is asked, so they are left out and a request fits every provider."""
+_NOT_SAID = MEANT_FOR_OPENAI | {"seed", "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs"}
+"""OpenAI's fields that have no counterpart."""
 
 _OWN_BLOCKS = frozenset(
     {
@@ -138,7 +134,7 @@ def _plain_if_only_text(blocks: list[dict[str, Any]]) -> Any:
 def _system_blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     blocks = content_blocks(message)
     if any(block["type"] != "text" for block in blocks):
-        raise refuse("a system message holds text only; put pictures and files into a message of the user's")
+        raise refuse_system_media()
     return blocks
 
 
@@ -223,11 +219,9 @@ def _plain_text(data: str) -> str:
 
 
 def _write_tools(body: dict[str, Any], request: Mapping[str, Any], strict: bool) -> None:
-    tools = request.get("tools")
+    tools = read_tools(request)
     if not tools:
         return
-    if not isinstance(tools, Sequence):
-        raise refuse(f"tools is a list, not {type(tools).__name__}")
     body["tools"] = [_tool(tool, strict) for tool in tools]
     given = request.get("tool_choice")
     choice = read_tool_choice(given)

@@ -13,21 +13,18 @@ from callgate.errors import ResponseError
 from callgate.providers.anthropic_answer import read_answer
 from callgate.providers.anthropic_errors import error_of_content
 from callgate.providers.chat_tools import ANSWER_TOOL
-from callgate.providers.json_reading import (
-    as_dict,
-    as_text,
-    read_arguments,
-    read_json,
-    read_object,
-    write_json,
-)
+from callgate.providers.event_decoder import EventStreamDecoder
+from callgate.providers.json_reading import as_dict, as_text, read_arguments, read_object, write_json
 from callgate.response import Delta, Response, ToolCallDelta
-from callgate.transport.sse import SSEParser
+from callgate.transport.sse import ServerSentEvent
 
 __all__ = ["MessageBuilder", "MessageStream"]
 
 _MAX_BLOCKS = 100_000
 _NO_DELTAS: list[Delta] = []
+_OF_THE_EVENT = frozenset({"type", "delta", "usage"})
+# The blocks that are read. Of every other one the pieces are only gathered: the provider wants it back whole.
+_READ_KINDS = frozenset({"text", "thinking", "tool_use"})
 # Where the pieces of each kind of delta are gathered: type -> (field of the delta, field of the block).
 _TEXT_DELTAS = {
     "text_delta": ("text", "text"),
@@ -93,7 +90,9 @@ class MessageBuilder:
         if kind == "content_block_start":
             return self._take_start(event)
         if kind == "message_delta":
-            self._message |= {k: v for k, v in as_dict(event.get("delta")).items() if v is not None}
+            # Some of it stands beside the delta: `context_management`.
+            for told in (event, as_dict(event.get("delta"))):
+                self._message |= {k: v for k, v in told.items() if k not in _OF_THE_EVENT and v is not None}
             self._take_usage(event.get("usage"))
         elif kind == "message_start":
             self._message |= as_dict(event.get("message"))
@@ -186,6 +185,8 @@ class MessageBuilder:
             start["citations"] = [*(held if type(held) is list else ()), delta.get("citation")]
             return _NO_DELTAS
         if kind not in _TEXT_DELTAS:
+            if type(index) is int and index in self._blocks:
+                self._gather(self._blocks[index], delta)
             return _NO_DELTAS
         field, gathered = _TEXT_DELTAS[kind]
         text = as_text(delta.get(field))
@@ -208,50 +209,34 @@ class MessageBuilder:
             )
         return _NO_DELTAS
 
+    def _gather(self, block: _Block, delta: dict[str, Any]) -> None:
+        """Keep the pieces of a block of an unknown kind (`compaction`): text is added, all else replaces."""
+        if block.start.get("type") in _READ_KINDS:
+            return
+        for name, value in delta.items():
+            if name == "type" or value is None:
+                continue
+            if type(value) is str:
+                block.pieces.setdefault(name, []).append(value)
+            else:
+                block.start[name] = value
 
-class MessageStream:
-    """Reads one stream of server-sent events.
 
-    A server that answers a request for a stream with one JSON object is understood too, at the end.
-    """
+class MessageStream(EventStreamDecoder):
+    """Reads one stream of server-sent events; `raw` of the answer is the message that they add up to."""
 
-    __slots__ = ("_builder", "_headers", "_parser", "_whole_json")
+    __slots__ = ("_builder",)
 
     def __init__(self, headers: Mapping[str, str]) -> None:
-        self._headers = headers
-        self._parser = SSEParser()
+        super().__init__(headers)
         self._builder = MessageBuilder(headers)
-        is_json = headers.get("content-type", "").startswith("application/json")
-        self._whole_json: list[bytes] | None = [] if is_json else None
 
-    def feed(self, data: bytes) -> list[Delta]:
-        """The deltas that `data` completes.
+    def _take(self, event: ServerSentEvent, deltas: list[Delta]) -> None:
+        if event.data[:6] != "[DONE]":  # some servers end as OpenAI's do
+            deltas += self._builder.take(read_object(event.data))
 
-        Raises:
-            APIClientError: when the stream says that it failed.
-            ResponseError: when an event of it cannot be read.
-        """
-        if self._whole_json is not None:
-            self._whole_json.append(data)
-            return []
-        deltas: list[Delta] = []
-        for event in self._parser.feed(data):
-            if event.data[:6] != "[DONE]":  # some servers end as OpenAI's do
-                deltas += self._builder.take(read_object(event.data))
-        return deltas
-
-    def finish(self) -> Response:
-        """The whole answer; its `raw` is the message that the events add up to.
-
-        Raises:
-            ResponseError: when the stream broke off before its end.
-        """
-        if self._whole_json is not None:
-            return read_answer(read_object(b"".join(self._whole_json)), self._headers)
-        for event in self._parser.finish():
-            try:
-                whole = read_json(event.data)
-            except ResponseError:
-                break  # cut off in the middle of an event: judged by the builder
-            self._builder.take(as_dict(whole))
+    def _answer(self) -> Response:
         return self._builder.finish()
+
+    def _read_whole(self, body: bytes) -> Response:
+        return read_answer(read_object(body), self._headers)

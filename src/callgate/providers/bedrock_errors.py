@@ -17,11 +17,10 @@ from callgate.errors import (
     QuotaExhaustedError,
     RateLimitError,
     ResourceNotFoundError,
-    ResponseError,
     ServerError,
 )
-from callgate.providers.error_facts import build_error
-from callgate.providers.json_reading import as_dict, as_text, excerpt, read_json
+from callgate.providers.error_facts import build_error, read_error_body
+from callgate.providers.json_reading import as_dict, as_text
 from callgate.transport.eventstream import Frame
 
 __all__ = ["error_of_body", "error_of_frame"]
@@ -70,10 +69,7 @@ def error_of_body(status_code: int, body: bytes, headers: Mapping[str, str]) -> 
     >>> type(error_of_body(429, b"{}", {"x-amzn-errortype": "ThrottlingException:http://x/"})).__name__
     'RateLimitError'
     """
-    try:
-        content = read_json(body)
-    except ResponseError:
-        content = excerpt(body)
+    content = read_error_body(body)
     whole = as_dict(content)
     told = headers.get("x-amzn-errortype") or as_text(whole.get("__type")) or as_text(whole.get("code"))
     # "ThrottlingException:http://internal.amazon.com/...", or "com.amazon.coral#ThrottlingException"
@@ -88,10 +84,7 @@ def error_of_frame(frame: Frame, headers: Mapping[str, str]) -> APIClientError:
         frame: With `:message-type` "exception" or "error".
         headers: Of the answer that the stream is the body of.
     """
-    try:
-        content = read_json(frame.payload) if frame.payload else {}
-    except ResponseError:
-        content = excerpt(frame.payload)
+    content = read_error_body(frame.payload) if frame.payload else {}
     name = frame.text(":exception-type") or frame.text(":error-code")
     message = frame.text(":error-message")
     if message and not as_dict(content):

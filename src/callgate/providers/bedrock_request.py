@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from callgate.errors import ResponseError
 from callgate.providers.chat_request import (
+    MEANT_FOR_OPENAI,
     Media,
     Part,
     fold_conversation,
@@ -16,6 +17,7 @@ from callgate.providers.chat_request import (
     read_stop,
     refuse,
     refuse_several_answers,
+    refuse_system_media,
     replayed,
 )
 from callgate.providers.chat_tools import (
@@ -28,6 +30,7 @@ from callgate.providers.chat_tools import (
     read_function,
     read_tool_choice,
     read_tool_uses,
+    read_tools,
     result_id,
 )
 from callgate.providers.claude_models import is_claude, takes_output_format, thinking_fields
@@ -51,14 +54,10 @@ _TRANSLATED = frozenset(
         "tools", "tool_choice", "response_format", "reasoning_effort", "stream", "system", "n",
     }
 )  # fmt: skip
-_NOT_SAID = frozenset(
-    {
-        "seed", "stream_options", "parallel_tool_calls", "frequency_penalty", "presence_penalty",
-        "logit_bias", "logprobs", "top_logprobs", "user", "store", "prediction", "modalities", "verbosity",
-        "metadata",
-        "service_tier", "prompt_cache_key", "safety_identifier",
-    }
-)  # fmt: skip
+_NOT_SAID = MEANT_FOR_OPENAI | {
+    "seed", "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "parallel_tool_calls",
+    "user", "metadata", "service_tier",
+}  # fmt: skip
 """OpenAI's fields without a counterpart in Converse."""
 
 # Families that Bedrock cannot hold to a schema; of Claude, the models before 4.5.
@@ -154,7 +153,7 @@ def _conversation(request: Mapping[str, Any]) -> tuple[list[dict[str, Any]], lis
 def _system_blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     blocks = _blocks(message)
     if any(not block.keys() <= {"text", "cachePoint", "guardContent"} for block in blocks):
-        raise refuse("a system message holds text only; put pictures and files into a message of the user's")
+        raise refuse_system_media()
     return blocks
 
 
@@ -238,11 +237,9 @@ def _source(media: Media, what: str) -> dict[str, Any]:
 
 
 def _write_tools(body: dict[str, Any], request: Mapping[str, Any]) -> None:
-    tools = request.get("tools")
+    tools = read_tools(request)
     if not tools:
         return
-    if not isinstance(tools, Sequence):
-        raise refuse(f"tools is a list, not {type(tools).__name__}")
     config: dict[str, Any] = {"tools": [_tool(tool) for tool in tools]}
     given = request.get("tool_choice")
     choice = read_tool_choice(given)

@@ -9,7 +9,7 @@ from callgate.errors import ResponseError
 from callgate.providers.bedrock_answer import read_answer
 from callgate.providers.bedrock_errors import error_of_body, error_of_frame
 from callgate.providers.chat_tools import ANSWER_TOOL
-from callgate.providers.json_reading import as_dict, as_text, read_arguments, read_object
+from callgate.providers.json_reading import as_dict, as_list, as_text, read_arguments, read_object
 from callgate.response import Delta, Response, ToolCallDelta
 from callgate.transport.eventstream import EventStreamParser, Frame
 
@@ -26,12 +26,15 @@ def is_failure(frame: Frame) -> bool:
 class _Block:
     """One block of the content as far as it has come: its pieces by what they are of."""
 
-    __slots__ = ("pieces", "start", "tool_index")
+    __slots__ = ("citations", "pieces", "results", "start", "tool_index")
 
     def __init__(self) -> None:
         self.start: dict[str, Any] = {}
         self.tool_index = -1
         self.pieces: dict[str, list[str]] = {}
+        self.citations: list[Any] = []
+        self.results: list[Any] = []
+        """What a tool of the provider's own answered."""
 
     @property
     def is_answer(self) -> bool:
@@ -48,6 +51,8 @@ class _Block:
             arguments, unread = read_arguments(self.text("input"))
             use = {**as_dict(self.start.get("toolUse")), "input": arguments if unread is None else unread}
             return {**self.start, "toolUse": use}
+        if "toolResult" in self.start:
+            return {"toolResult": {**as_dict(self.start["toolResult"]), "content": _joined(self.results)}}
         if "redactedContent" in self.pieces:
             return {"reasoningContent": {"redactedContent": self.text("redactedContent")}}
         if "reasoning" in self.pieces or "signature" in self.pieces:
@@ -55,7 +60,25 @@ class _Block:
             if "signature" in self.pieces:
                 told["signature"] = self.text("signature")
             return {"reasoningContent": {"reasoningText": told}}
+        if self.citations:
+            cited = [{"text": self.text("text")}]
+            return {"citationsContent": {"content": cited, "citations": self.citations}}
         return {**self.start, "text": self.text("text")} if "text" in self.pieces else dict(self.start)
+
+
+def _joined(results: list[Any]) -> list[Any]:
+    """The pieces of a tool's answer, those of a text put together."""
+    joined: list[Any] = []
+    texts: list[str] = []
+    for item in results:
+        if type(item) is dict and type(item.get("text")) is str:
+            texts.append(item["text"])
+            continue
+        if texts:
+            joined.append({"text": "".join(texts)})
+            texts = []
+        joined.append(item)
+    return [*joined, {"text": "".join(texts)}] if texts else joined
 
 
 class ConverseStream:
@@ -156,6 +179,9 @@ class ConverseStream:
                 deltas.append(Delta(piece))
             elif piece and block.tool_index >= 0:
                 deltas.append(Delta(tool_call=ToolCallDelta(block.tool_index, "", "", piece)))
+        if delta.get("citation"):
+            block.citations.append(delta["citation"])
+        block.results += as_list(delta.get("toolResult"))
         reasoning = as_dict(delta.get("reasoningContent"))
         for name in ("text", "signature", "redactedContent"):
             piece = as_text(reasoning.get(name))

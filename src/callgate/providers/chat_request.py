@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 from callgate.errors import InvalidRequestError
 
 __all__ = [
+    "MEANT_FOR_OPENAI",
     "REPLAY",
     "Media",
     "Part",
@@ -28,6 +29,7 @@ __all__ = [
     "read_stop",
     "refuse",
     "refuse_several_answers",
+    "refuse_system_media",
     "replayed",
     "text_of",
 ]
@@ -40,6 +42,16 @@ Some answers must go back to the provider as they came: signed thoughts, say. Su
 key, and the dialect that made it sends its content instead of a translation; every other dialect leaves it
 out.
 """
+
+MEANT_FOR_OPENAI = frozenset(
+    {
+        "stream_options", "logit_bias", "store", "prediction", "modalities", "verbosity", "prompt_cache_key",
+        "safety_identifier",
+    }
+)  # fmt: skip
+"""Fields of the request that only OpenAI's own dialects have. Most providers refuse a body with a field that
+they do not know, and none of these changes what is asked, so the others leave them out and a request fits
+every provider."""
 
 _EXAMPLE = "messages=[{'role': 'user', 'content': '...'}]"
 
@@ -284,6 +296,11 @@ def refuse_several_answers(request: Mapping[str, Any]) -> None:
     wanted = request.get("n")
     if wanted not in (None, 1):
         raise refuse(f"this provider gives one answer a call, not n={wanted}; make {wanted} calls")
+
+
+def refuse_system_media() -> InvalidRequestError:
+    """The error for a system message with anything but text, for providers that take no more there."""
+    return refuse("a system message holds text only; put pictures and files into a message of the user's")
 
 
 def replayed(message: Mapping[str, Any], dialect: str) -> list[Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ __all__ = [
     "read_function",
     "read_tool_choice",
     "read_tool_uses",
+    "read_tools",
     "result_id",
 ]
 
@@ -61,6 +62,18 @@ class ToolChoice:
 
     mode: Literal["auto", "none", "required", "named"]
     name: str = ""
+
+
+def read_tools(request: Mapping[str, Any]) -> Sequence[Any]:
+    """The tools that the request offers; none when it offers none.
+
+    Raises:
+        InvalidRequestError: when they are no list.
+    """
+    tools = request.get("tools") or ()
+    if not isinstance(tools, Sequence):
+        raise refuse(f"tools is a list, not {type(tools).__name__}")
+    return tools
 
 
 def read_function(tool: Any) -> Function | None:

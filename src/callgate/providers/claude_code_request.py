@@ -7,11 +7,13 @@ from typing import Any
 
 from callgate.providers.anthropic_request import content_blocks
 from callgate.providers.chat_request import (
+    MEANT_FOR_OPENAI,
     fold_conversation,
     read_max_tokens,
     read_messages,
     refuse,
     refuse_several_answers,
+    refuse_system_media,
 )
 from callgate.providers.chat_tools import read_answer_format
 from callgate.providers.json_reading import write_json
@@ -53,14 +55,11 @@ _TRANSLATED = frozenset(
         "reasoning_effort", "stream", "tools", "n", "fork_session",
     }
 )  # fmt: skip
-_NOT_SAID = frozenset(
-    {
-        "temperature", "top_p", "top_k", "seed", "stop", "tool_choice", "parallel_tool_calls", "user",
-        "metadata", "stream_options", "frequency_penalty", "presence_penalty", "logit_bias", "logprobs",
-        "top_logprobs", "store", "verbosity", "service_tier",
-    }
-)  # fmt: skip
-"""OpenAI's fields for which the command has no argument; none of them changes what is asked."""
+_NOT_SAID = MEANT_FOR_OPENAI | {
+    "temperature", "top_p", "top_k", "seed", "stop", "tool_choice", "parallel_tool_calls", "user", "metadata",
+    "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "service_tier",
+}  # fmt: skip
+"""OpenAI's fields for which the command has no argument."""
 
 
 def write_command(
@@ -145,7 +144,7 @@ def _conversation(request: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]
         request, system=content_blocks, user=content_blocks, assistant=assistant, tool=_no_results
     )
     if any(block["type"] != "text" for block in system):
-        raise refuse("a system message holds text only; put pictures and files into a message of the user's")
+        raise refuse_system_media()
     said: list[dict[str, Any]] = []
     for speaker, blocks in turns:
         if len(turns) > 1:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from callgate.errors import APIClientError, error_for_status
+from callgate.errors import APIClientError, ResponseError, error_for_status
+from callgate.providers.json_reading import excerpt, read_json, write_json
 from callgate.providers.quota_headers import read_request_id, read_retry_after, read_should_retry
 
-__all__ = ["build_error"]
+__all__ = ["build_error", "no_answer", "read_error_body"]
 
 _MAX_MESSAGE = 1000
 
@@ -62,3 +63,28 @@ def build_error(
     if kind is None:
         return error_for_status(status_code or 500, message, **facts)
     return kind(message, status_code=status_code, **facts)
+
+
+def read_error_body(body: bytes) -> Any:
+    """The JSON that the body of an error answer holds, else its beginning as text. Never raises.
+
+    >>> read_error_body(b'{"detail": "no"}'), read_error_body(b"<html>")
+    ({'detail': 'no'}, '<html>')
+    """
+    try:
+        return read_json(body)
+    except ResponseError:
+        return excerpt(body)
+
+
+def no_answer(what: str, data: Any, headers: Mapping[str, str], status_code: int) -> ResponseError:
+    """The error for an answer that can be read and yet holds none.
+
+    Args:
+        what: What is missing in it.
+        data: All of it.
+        headers, status_code: Of the answer.
+    """
+    return ResponseError(
+        what, status_code=status_code, response_content=excerpt(write_json(data)), headers=headers
+    )

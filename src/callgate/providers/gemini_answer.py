@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from callgate.errors import ResponseError
-from callgate.providers.chat_request import REPLAY
+from callgate.providers.answer_content import AnswerContent
+from callgate.providers.error_facts import no_answer
 from callgate.providers.gemini_errors import error_of_content
 from callgate.providers.gemini_request import OUR_ID, REPLAY_NAME
 from callgate.providers.json_reading import (
@@ -16,7 +15,6 @@ from callgate.providers.json_reading import (
     as_list,
     as_text,
     as_text_or_none,
-    excerpt,
     read_arguments,
     token_count,
     write_json,
@@ -63,51 +61,29 @@ def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: i
     candidate = as_dict(candidates[0] if candidates else None)
     blocked = is_blocked(data)
     if not candidate and not blocked:
-        raise ResponseError(
-            "the answer has no candidates",
-            status_code=status_code,
-            response_content=excerpt(write_json(data)),
-            headers=headers,
-        )
+        raise no_answer("the answer has no candidates", data, headers, status_code)
     parts = as_list(as_dict(candidate.get("content")).get("parts"))
-    read = _read_parts(parts, data.get("responseId"))
     raw_reason = as_text_or_none(candidate.get("finishReason"))
-    reason = FINISH_REASONS.get(raw_reason) if raw_reason else None
-    if reason == "stop" and read.calls:
-        reason = "tool_call"
+    reason = FINISH_REASONS.get(raw_reason or "")
     if blocked and not candidate:
         reason = "content_filter"
         raw_reason = as_text_or_none(as_dict(data.get("promptFeedback")).get("blockReason"))
     usage = data.get("usageMetadata")
-    return Response(
-        text="".join(read.texts),
-        reasoning="".join(read.thoughts) or None,
-        tool_calls=read.calls,
+    return _read_parts(parts, data.get("responseId")).response(
+        data,
+        headers,
+        status_code,
         finish_reason=reason,
         raw_finish_reason=raw_reason,
+        replayed_by=(REPLAY_NAME, parts),
         usage=read_usage(usage) if type(usage) is dict else None,
         model=as_text_or_none(data.get("modelVersion")),
         id=as_text_or_none(data.get("responseId")),
-        raw=data,
-        headers=headers,
-        status_code=status_code,
-        metadata={} if read.is_translatable else {REPLAY: {"dialect": REPLAY_NAME, "content": parts}},
     )
 
 
-@dataclass(slots=True)
-class _Content:
-    """What the parts of a candidate say."""
-
-    texts: list[str] = field(default_factory=list)
-    thoughts: list[str] = field(default_factory=list)
-    calls: list[ToolCall] = field(default_factory=list)
-    is_translatable: bool = True
-    """Whether the one request format can say all of it, so that it need not be kept as it came."""
-
-
-def _read_parts(parts: list[Any], response_id: Any) -> _Content:
-    read = _Content()
+def _read_parts(parts: list[Any], response_id: Any) -> AnswerContent:
+    read = AnswerContent()
     for part in parts:
         if type(part) is not dict:
             continue

@@ -14,16 +14,13 @@ from callgate.errors import (
     OverloadedError,
     QuotaExhaustedError,
     RateLimitError,
-    ResponseError,
 )
-from callgate.providers.error_facts import build_error
+from callgate.providers.error_facts import build_error, read_error_body
 from callgate.providers.json_reading import (
     as_dict,
     as_list,
     as_text,
     as_text_or_none,
-    excerpt,
-    read_json,
 )
 from callgate.providers.quota_headers import seconds_of
 
@@ -66,11 +63,7 @@ def error_of_body(status_code: int, body: bytes, headers: Mapping[str, str]) -> 
     >>> error_of_body(429, b'{"error": {"status": "RESOURCE_EXHAUSTED", "message": "slow down"}}', {}).code
     'RESOURCE_EXHAUSTED'
     """
-    try:
-        content = read_json(body)
-    except ResponseError:
-        content = excerpt(body)
-    return error_of_content(content, status_code, headers)
+    return error_of_content(read_error_body(body), status_code, headers)
 
 
 def error_of_content(content: Any, status_code: int | None, headers: Mapping[str, str]) -> APIClientError:

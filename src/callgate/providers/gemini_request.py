@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from callgate.errors import ResponseError
 from callgate.providers.chat_request import (
+    MEANT_FOR_OPENAI,
     Media,
     Part,
     fold_conversation,
@@ -16,6 +17,7 @@ from callgate.providers.chat_request import (
     read_parts,
     read_stop,
     refuse,
+    refuse_system_media,
     replayed,
     text_of,
 )
@@ -25,6 +27,7 @@ from callgate.providers.chat_tools import (
     read_function,
     read_tool_choice,
     read_tool_uses,
+    read_tools,
 )
 from callgate.providers.json_reading import read_json
 
@@ -63,13 +66,8 @@ _TRANSLATED = frozenset(
         "response_format", "reasoning_effort", "stream", "generationConfig", "generation_config", "system",
     }
 )  # fmt: skip
-_NOT_SAID = frozenset(
-    {
-        "stream_options", "parallel_tool_calls", "logit_bias", "user", "store", "prediction", "modalities",
-        "verbosity", "metadata", "service_tier", "prompt_cache_key", "safety_identifier",
-    }
-)  # fmt: skip
-"""OpenAI's fields without a counterpart; Google refuses a body with a field that it does not know."""
+_NOT_SAID = MEANT_FOR_OPENAI | {"parallel_tool_calls", "user", "metadata", "service_tier"}
+"""OpenAI's fields without a counterpart."""
 
 _EFFORTS: Mapping[str, tuple[int, str]] = {
     "none": (0, "MINIMAL"),
@@ -175,7 +173,7 @@ def _conversation(
 def _system_parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     parts = _parts(message)
     if any(part.keys() != {"text"} for part in parts):
-        raise refuse("a system message holds text only; put pictures and files into a message of the user's")
+        raise refuse_system_media()
     return parts
 
 
@@ -256,11 +254,9 @@ def _media_part(media: Media) -> dict[str, Any]:
 
 
 def _write_tools(body: dict[str, Any], request: Mapping[str, Any]) -> None:
-    tools = request.get("tools")
+    tools = read_tools(request)
     if not tools:
         return
-    if not isinstance(tools, Sequence):
-        raise refuse(f"tools is a list, not {type(tools).__name__}")
     declared: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
     for tool in tools:

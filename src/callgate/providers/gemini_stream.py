@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from callgate.errors import ResponseError
+from callgate.providers.event_decoder import EventStreamDecoder
 from callgate.providers.gemini_answer import is_blocked, read_answer, read_call
 from callgate.providers.gemini_errors import error_of_content
 from callgate.providers.json_reading import as_dict, as_list, read_object, write_json
 from callgate.response import Delta, Response, ToolCallDelta
-from callgate.transport.sse import ServerSentEvent, SSEParser
+from callgate.transport.sse import ServerSentEvent
 
 __all__ = ["GeminiStream"]
 
@@ -18,57 +19,39 @@ _TAIL = 4096
 _JUST_TEXT = (frozenset({"text"}), frozenset({"text", "thought"}))
 
 
-class GeminiStream:
-    """Reads one stream of `GenerateContentResponse` chunks, each with what is new.
+class GeminiStream(EventStreamDecoder):
+    """Reads one stream of `GenerateContentResponse` chunks, each with what is new; `raw` of the answer is the
+    one chunk that all of them add up to.
 
     There is no end mark: the answer is whole when the candidate has told why it finished, or the prompt was
-    blocked.
+    blocked. Of several candidates the first is read.
     """
 
-    __slots__ = ("_candidate", "_headers", "_ids", "_parser", "_parts", "_tail", "_whole", "_whole_json")
+    __slots__ = ("_candidate", "_ids", "_parts", "_tail", "_whole")
 
     def __init__(self, headers: Mapping[str, str]) -> None:
-        self._headers = headers
-        self._parser = SSEParser()
+        super().__init__(headers)
         self._whole: dict[str, Any] = {}
         self._candidate: dict[str, Any] | None = None
         self._parts: list[tuple[dict[str, Any], list[str] | None]] = []
         """Each part, and the pieces of its text: adding text to text takes quadratic time."""
         self._ids: list[str] = []
         self._tail = b""
-        is_json = headers.get("content-type", "").startswith("application/json")
-        self._whole_json: list[bytes] | None = [] if is_json else None
 
     def feed(self, data: bytes) -> list[Delta]:
-        """The deltas that `data` completes, of the first candidate only.
+        """The deltas that `data` completes.
 
         Raises:
             APIClientError: when the stream says that it failed.
             ResponseError: when a chunk of it cannot be read.
         """
-        if self._whole_json is not None:
-            self._whole_json.append(data)
-            return []
         self._tail = (self._tail + data)[-_TAIL:]
-        deltas: list[Delta] = []
-        for event in self._parser.feed(data):
-            self._take(event, deltas)
-        return deltas
+        return super().feed(data)
 
-    def finish(self) -> Response:
-        """The whole answer; its `raw` is the one chunk that all of them add up to.
+    def _read_whole(self, body: bytes) -> Response:
+        return read_answer(read_object(body), self._headers)
 
-        Raises:
-            APIClientError: when the stream ended in an error.
-            ResponseError: when it broke off before its end.
-        """
-        if self._whole_json is not None:
-            return read_answer(read_object(b"".join(self._whole_json)), self._headers)
-        for event in self._parser.finish():
-            try:
-                self._take(event, [])
-            except ResponseError:
-                break  # cut off in the middle of a chunk: judged below
+    def _answer(self) -> Response:
         finished = self._candidate is not None and self._candidate.get("finishReason")
         if not finished and not is_blocked(self._whole):
             self._raise_bare_error()

@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from callgate.errors import ResponseError
+from callgate.providers.error_facts import no_answer
 from callgate.providers.json_reading import (
     as_dict,
     as_list,
     as_text,
     as_text_or_none,
-    excerpt,
     read_arguments,
     token_count,
-    write_json,
 )
 from callgate.providers.openai_errors import error_of_content
 from callgate.response import FinishReason, Response, ToolCall, Usage
@@ -199,12 +197,7 @@ def _without_choices(data: dict[str, Any], headers: Mapping[str, str], status_co
     if kind == "error":
         raise error_of_content(data, status_code, headers)
     if "choices" in data or not kind or kind.startswith(("chat.completion", "text_completion")):
-        raise ResponseError(
-            "the answer has no choices",
-            status_code=status_code,
-            response_content=excerpt(write_json(data)),
-            headers=headers,
-        )
+        raise no_answer("the answer has no choices", data, headers, status_code)
     usage = data.get("usage")
     return Response(
         data=data,

@@ -12,13 +12,13 @@ from typing import Any
 from callgate.errors import APIClientError, ResponseError, ServerError
 from callgate.providers.chat_request import REPLAY
 from callgate.providers.dialect import StreamDecoder, WireRequest
+from callgate.providers.error_facts import no_answer
 from callgate.providers.event_decoder import EventStreamDecoder
 from callgate.providers.json_reading import (
     as_dict,
     as_list,
     as_text,
     as_text_or_none,
-    excerpt,
     read_arguments,
     read_object,
     token_count,
@@ -96,12 +96,7 @@ def _read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: 
         raise ServerError("the response failed without saying why", response_content=data, headers=headers)
     output = data.get("output")
     if type(output) is not list:
-        raise ResponseError(
-            "the answer has no output",
-            status_code=status_code,
-            response_content=excerpt(write_json(data)),
-            headers=headers,
-        )
+        raise no_answer("the answer has no output", data, headers, status_code)
     items = _Items(output)
     reason, raw_reason = _finish_reason(data, items)
     usage = data.get("usage")

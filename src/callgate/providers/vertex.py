@@ -155,7 +155,7 @@ class _EitherStream:
         if self._chosen is not None:
             return self._chosen.feed(data)
         self._held.append(data)
-        events = self._sniffer.feed(data)
+        events = [event for event in self._sniffer.feed(data) if event.data.strip()]
         return self._choose(events[0])[1] if events else []
 
     def finish(self) -> Response:
