@@ -12,7 +12,8 @@ from typing import Any
 import orjson
 import pytest
 
-from callgate.batch.journal import Journal, errors_path
+from callgate.batch.journal import Journal
+from callgate.batch.places import errors_path
 from callgate.batch.results import RowResult, encode_result
 from callgate.errors import InputError
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from datetime import date
 
 import orjson
 import pytest
 
+from callgate.batch.finished import read_output
 from callgate.batch.results import FIELDS, RowResult, encode_result
 from callgate.calling import Calling
 from callgate.errors import APITimeoutError, InvalidRequestError
@@ -17,6 +19,8 @@ from tests.batch.conftest import answered, failed, make_row
 def test_an_answered_row() -> None:
     calling = answered("Paris", attempts=2)
     calling.pricer = lambda usage, answer: Cost(0.25, 0.5)
+    assert calling.answer is not None
+    calling.answer.finish_reason = "length"
     line = orjson.loads(encode_result(RowResult(make_row(4, custom_id="c"), calling)))
     assert line.pop("id") == calling.request_id
     assert line.pop("finished_at") > 0
@@ -25,6 +29,7 @@ def test_an_answered_row() -> None:
         "response": {"status_code": 200, "request_id": "chatcmpl-1", "body": {"t": "Paris"}},
         "error": None,
         "text": "Paris",
+        "finish_reason": "length",
         "usage": calling.usage.to_dict() if calling.usage else None,
         "cost_usd": 0.75,
         "latency_s": 0.5,
@@ -42,6 +47,15 @@ def test_unknown_price_and_usage_are_null_and_never_zero() -> None:
     assert line["cost_usd"] is None
     assert line["usage"] is None
     assert line["latency_s"] == 2.0
+
+
+def test_an_answer_held_to_a_schema_brings_the_object_along() -> None:
+    calling = answered('Here it is: {"sum": 4}')
+    assert calling.answer is not None
+    calling.answer.parsed = {"sum": 4}
+    line = encode_result(RowResult(make_row(0), calling))
+    assert orjson.loads(line)["parsed"] == {"sum": 4}
+    assert read_output(io.BytesIO(line), "out.jsonl")[0].take(make_row(0).key)
 
 
 def test_a_failed_row_tells_the_provider_s_answer_and_what_it_means() -> None:
@@ -91,7 +105,7 @@ def test_no_column_can_replace_a_field_of_ours(field: str) -> None:
     plain = orjson.loads(encode_result(RowResult(make_row(0), answered())))
     line = orjson.loads(encode_result(RowResult(make_row(0, columns={field: "mine"}), answered())))
     assert line[f"input_{field}"] == "mine"
-    if field not in ("id", "finished_at", "charged_usd"):
+    if field not in ("id", "finished_at", "charged_usd", "parsed"):
         assert line[field] == plain[field]
 
 

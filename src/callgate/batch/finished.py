@@ -7,10 +7,13 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import BinaryIO
 
 import orjson
 
+from callgate.batch.files import READ_ERRORS
+from callgate.batch.places import errors_path, has_answers, open_answers
 from callgate.batch.rows import custom_id_key
 from callgate.errors import InputError
 
@@ -109,23 +112,36 @@ def read_output(stream: BinaryIO, name: str) -> tuple[Finished, int, bool]:
     return finished, good, lacks_end
 
 
-def read_spent(path: str) -> float:
-    """The US dollars that the rows of an output took of a budget, or, without one, are known to have cost.
+def read_spent(output: str) -> float:
+    """The US dollars that an output's rows took of a budget, or, without one, are known to have cost.
 
-    A file that is not there holds none; a line that is not ours counts nothing (`read_output` refuses it).
+    An output that is not there took none; a line that is not ours counts nothing (`read_output` refuses it).
+
+    Raises:
+        InputError: when it cannot be read.
     """
     spent = 0.0
-    try:
-        with open(path, "rb") as stream:
-            for line in stream:
-                try:
-                    record = orjson.loads(line)
-                    spent += record.get("charged_usd") or record.get("cost_usd") or 0.0
-                except (orjson.JSONDecodeError, AttributeError, TypeError):
-                    continue
-    except FileNotFoundError:
-        return 0.0
+    if has_answers(output):
+        stream, name = open_answers(output)
+        with stream:
+            spent += _charges(stream, name)
+    with suppress(FileNotFoundError), open(errors_path(output), "rb") as failures:
+        spent += _charges(failures, errors_path(output))
     return spent
+
+
+def _charges(stream: BinaryIO, name: str) -> float:
+    charges = 0.0
+    try:
+        for line in stream:
+            try:
+                record = orjson.loads(line)
+                charges += record.get("charged_usd") or record.get("cost_usd") or 0.0
+            except (orjson.JSONDecodeError, AttributeError, TypeError):
+                continue
+    except READ_ERRORS as error:
+        raise InputError(f"cannot be read to its end ({error}); is it damaged?", source=name) from None
+    return charges
 
 
 def _keys_of_ours(chunk: bytes, whole: int) -> array[int] | None:

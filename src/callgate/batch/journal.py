@@ -1,4 +1,4 @@
-"""Writing what came of each row so that a kill loses nothing: the output itself is the journal.
+"""Writing what came of each row so that a kill loses nothing.
 
 Lines are appended whole, straight to the operating system: once `write` has returned, a killed process takes
 nothing with it. (A buffer would save a microsecond a row, and lose a loop turn's worth of answers that are
@@ -10,12 +10,28 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import stat
 import sys
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
 from types import TracebackType
 
+from callgate.batch.files import READ_ERRORS
 from callgate.batch.finished import Finished, read_output
+from callgate.batch.places import (
+    errors_path,
+    is_compressed_lines,
+    is_held_compressed,
+    journal_path,
+    lost_journal,
+    open_answers,
+)
 from callgate.batch.results import RowResult, encode_result
+from callgate.batch.sinks import sink_for, write_output
+from callgate.batch.table import WritingStoppedError
+from callgate.batch.whole_file import whole_file
 from callgate.errors import InputError
 
 if sys.platform != "win32":
@@ -26,18 +42,15 @@ __all__ = ["STDOUT", "Journal", "errors_path"]
 STDOUT = "-"
 """The output that is standard output."""
 
-
-def errors_path(output: str) -> str:
-    """Where the rows go that ended in an error.
-
-    >>> errors_path("out.jsonl")
-    'out.jsonl.errors.jsonl'
-    """
-    return output + ".errors.jsonl"
+_COPY = 1024 * 1024
 
 
 class Journal:
-    """The output of a batch and, beside it, `OUTPUT.errors.jsonl`.
+    """The answers of a batch, whatever the format of its output; failed rows go to `OUTPUT.errors.jsonl`.
+
+    Plain JSON lines are their own journal. Any other output (see `sinks`) is written from a journal beside
+    it, `OUTPUT.journal.jsonl`, by `publish` or `close`: whole or not at all. Of a compressed output the
+    journal is removed then, and made from it again at the next start; a table's journal stays.
 
     What is not a regular file (standard output, a pipe, /dev/null) holds nothing to go on from; failed rows
     go to the same place then, told apart by their `error`.
@@ -47,28 +60,33 @@ class Journal:
         overwrite: Start anew instead of going on.
 
     Raises:
-        InputError: when it cannot be written, another run is writing to it, or it is something else than the
-            output of a batch.
+        InputError: when it cannot be written, a package for its format is missing, another run is writing to
+            it, or it is something else than the output of a batch.
 
     Example::
 
-        async with Journal("out.jsonl") as journal:
+        async with Journal("out.csv") as journal:
             async for result in engine.run(row for row in rows if not journal.finished.take(row.key)):
                 journal.write(result)
     """
 
     def __init__(self, output: str, *, overwrite: bool = False) -> None:
         self.output = output
+        self.path = journal_path(output)
+        """Where the answers are appended: the output itself, or the journal beside it."""
         self.errors = errors_path(output)
         self.finished = Finished()
         """What earlier runs have answered."""
         self.cut = 0
         """How many bytes of a torn last line were cut off."""
-        self._answers = _open(output)
-        self._failures = self._answers
+        self._sink = sink_for(output)
+        self._tried = self._held = -1  # how large the journal was when that was last tried, and last done
+        self._stop = threading.Event()
+        if self._sink is not None and not overwrite:
+            self._check_table()
+        self._answers = self._failures = _open_locked(self.path, output)
         try:
             if self._answers.regular:
-                self._lock()
                 self._recover(overwrite)
                 # Its rows are tried again, so it starts afresh; that it can be written shows now, not later.
                 self._failures = _open(self.errors)
@@ -81,6 +99,11 @@ class Journal:
     def resumable(self) -> bool:
         """Whether the next run can go on from this output."""
         return self._answers.regular
+
+    @property
+    def is_output(self) -> bool:
+        """Whether the output is its own journal, so that nothing is left to be written at the end."""
+        return self._sink is None
 
     # -- writing -----------------------------------------------------------------------------------------
 
@@ -108,8 +131,47 @@ class Journal:
         self._answers.sync()
         self._failures.sync()
 
+    # -- the output, where it is not the journal ---------------------------------------------------------
+
+    async def publish(self) -> bool:
+        """Write the output from the journal, in a thread; `close` does it too, unless this has.
+
+        Returns:
+            Whether the output is whole; False: `stop_publishing` was called.
+
+        Raises:
+            InputError: when it cannot be written. What was there before stays, and so does the journal.
+        """
+        writing = asyncio.get_running_loop().run_in_executor(None, self._publish)
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            self.stop_publishing()
+            raise
+        return self._sink is None or self._is_whole
+
+    def stop_publishing(self) -> None:
+        """Give up writing the output, now or when it is about to begin; what was there before stays."""
+        self._stop.set()
+
+    def _publish(self) -> None:
+        if self._sink is None:
+            return
+        self._answers.flush()
+        if self._tried == self._answers.size:
+            return
+        self._tried = self._answers.size
+        self._answers.sync()
+        with suppress(WritingStoppedError):
+            write_output(self._sink, self.output, stopped=self._stop.is_set)
+            self._held = self._tried
+
+    @property
+    def _is_whole(self) -> bool:
+        return self._held == self._answers.size
+
     def close(self) -> None:
-        """Sync and close; the errors file is removed when it holds none.
+        """Write the output where that is left to be done, sync and close; an errors file without any goes.
 
         Raises:
             InputError: when something still cannot be written, saying how many rows.
@@ -125,13 +187,24 @@ class Journal:
             except InputError as caught:
                 error = caught
         lost = sum(len(file.pending) for file in files)
-        if self._failures is not self._answers and self._failures.size == 0:
-            os.unlink(self.errors)
-        for file in files:
-            file.close()
+        try:
+            if error is None:
+                self._publish()
+        except InputError as caught:
+            error = caught
+        finally:
+            self._close(files)
         if error is not None:
             what = f"; {lost} results are lost and will be asked for again" if lost else ""
             raise InputError(f"{error}{what}") from error
+
+    def _close(self, files: Iterable[_LineFile]) -> None:
+        if self._failures is not self._answers and self._failures.size == 0:
+            os.unlink(self.errors)
+        if self._is_whole and is_compressed_lines(self.output):
+            os.unlink(self.path)  # all that it held is in the output
+        for file in files:
+            file.close()
 
     async def __aenter__(self) -> Journal:
         return self
@@ -139,37 +212,64 @@ class Journal:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # In a thread, as syncing may take long; shielded, as closing must not be cut off.
-        await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self.close))
+        # In a thread, as it may take long; shielded, as closing must not be cut off.
+        closing = asyncio.get_running_loop().run_in_executor(None, self.close)
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            self.stop_publishing()
+            raise
 
     # -- starting ----------------------------------------------------------------------------------------
 
-    def _lock(self) -> None:
-        if sys.platform == "win32":  # pragma: no cover  (no advisory locks there)
+    def _check_table(self) -> None:
+        """Refuse a table whose journal is gone, before a new one makes it look like an empty batch."""
+        if is_compressed_lines(self.output) or os.path.exists(self.path):
             return
-        try:
-            # It belongs to the open file: released whichever way this process ends.
-            fcntl.flock(self._answers.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError("another run is writing to it; wait for its end", source=self.output) from None
-        except OSError:  # pragma: no cover  (a file system without locks: better unlocked than unusable)
-            return
+        if os.path.exists(self.output):
+            raise lost_journal(self.output)
 
     def _recover(self, overwrite: bool) -> None:
-        file = self._answers
         if overwrite:
-            file.cut(0)
+            self._answers.cut(0)
+            if self._sink is not None:
+                with suppress(FileNotFoundError):
+                    os.unlink(self.output)
             return
+        if is_held_compressed(self.output):
+            self._restore()
+        file = self._answers
         try:
-            with open(self.output, "rb") as stream:
-                self.finished, good, lacks_end = read_output(stream, self.output)
+            with open(self.path, "rb") as stream:
+                self.finished, good, lacks_end = read_output(stream, self.path)
         except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", source=self.output) from None
+            raise InputError(f"cannot be read: {error.strerror}", source=self.path) from None
         self.cut = file.size - good
         if self.cut:
             file.cut(good)
         if lacks_end:
             self.append(b"\n")
+
+    def _restore(self) -> None:
+        """Make the journal from the compressed output: whole or not at all, as half would lose the rest."""
+        try:
+            answers, name = open_answers(self.output)
+            with answers, whole_file(self.path) as copy:
+                shutil.copyfileobj(answers, copy, _COPY)
+                copy.flush()
+                with open(copy.name, "rb") as check:
+                    read_output(check, name)  # refuses what is none of ours
+        except BaseException as error:
+            os.unlink(self.path)  # it is empty, and would only be in the way
+            if not isinstance(error, READ_ERRORS):
+                raise
+            raise InputError(
+                f"cannot be read to its end ({error}); is it damaged? Choose another -o, or --overwrite",
+                source=self.output,
+            ) from None
+        self._answers.close()
+        # The copy has taken the place of the file that is locked.
+        self._answers = self._failures = _open_locked(self.path, self.output)
 
 
 class _LineFile:
@@ -237,3 +337,39 @@ def _open(path: str) -> _LineFile:
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", source=path) from None
     return _LineFile(fd, path)
+
+
+def _open_locked(path: str, output: str) -> _LineFile:
+    """Open for appending, with a lock that keeps other runs off."""
+    while True:
+        file = _open(path)
+        if not file.regular:
+            return file
+        try:
+            _lock(file.fd, output)
+            if _is_at(file.fd, path):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        # Between opening and locking, the run that had it came to its end and took it away: once more.
+        file.close()
+
+
+def _is_at(fd: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _lock(fd: int, output: str) -> None:
+    if sys.platform == "win32":  # pragma: no cover  (no advisory locks there)
+        return
+    try:
+        # It belongs to the open file: released whichever way this process ends.
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError("another run is writing to it; wait for its end", source=output) from None
+    except OSError:  # pragma: no cover  (a file system without locks: better unlocked than unusable)
+        return

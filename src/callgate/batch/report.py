@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from array import array
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
-from callgate.batch.journal import errors_path
+from callgate.batch.files import READ_ERRORS
+from callgate.batch.places import errors_path, open_answers
 from callgate.errors import InputError
 from callgate.response import Usage
 
@@ -137,32 +137,21 @@ def quantile(ascending: array[float], share: float) -> float:
 def read_report(output: str | Path) -> Report:
     """Read OUTPUT, and OUTPUT.errors.jsonl if there is one. Memory: some 24 bytes an answer.
 
-    A torn last line, as a killed run leaves it, is passed over.
+    Of a table, the journal beside it is read. A torn last line, as a killed run leaves it, is passed over.
 
     Raises:
         InputError: when the file is missing, cannot be read, or holds a line that callgate did not write.
     """
     path = os.fspath(output)
     reader = _Reader(Report(path))
-    for number, line in _lines(path):
-        reader.take(line, path, number)
+    stream, name = open_answers(path)
+    with stream:
+        reader.take_all(stream, name)
     failures = errors_path(path)
     if os.path.exists(failures):
-        for number, line in _lines(failures):
-            reader.take(line, failures, number)
+        with open(failures, "rb") as stream:
+            reader.take_all(stream, failures)
     return reader.finish()
-
-
-def _lines(path: str) -> Iterator[tuple[int, bytes]]:
-    try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.endswith(b"\n") and line.strip():
-                    yield number, line
-    except FileNotFoundError:
-        raise InputError("there is no such file; give the output of a `callgate run`", source=path) from None
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=path) from None
 
 
 class _Reader:
@@ -177,7 +166,15 @@ class _Reader:
         self._costs = array("d")
         self._usage = [0] * 6
 
-    def take(self, line: bytes, source: str, number: int) -> None:
+    def take_all(self, stream: BinaryIO, source: str) -> None:
+        try:
+            for number, line in enumerate(stream, 1):
+                if line.endswith(b"\n") and line.strip():
+                    self._take(line, source, number)
+        except READ_ERRORS as error:
+            raise InputError(f"cannot be read to its end ({error}); is it damaged?", source=source) from None
+
+    def _take(self, line: bytes, source: str, number: int) -> None:
         try:
             row = orjson.loads(line)
         except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import Any, Literal
 
 import orjson
@@ -13,11 +14,11 @@ from callgate.calling import Calling
 from callgate.errors import APIClientError
 from callgate.response import Cost
 
-__all__ = ["FIELDS", "RowResult", "encode_result"]
+__all__ = ["FIELDS", "RowResult", "encode_result", "free_name"]
 
 FIELDS = (
-    "id", "custom_id", "response", "error", "text", "usage", "cost_usd", "latency_s", "attempts", "cached",
-    "charged_usd", "finished_at", "line", "key",
+    "id", "custom_id", "response", "error", "text", "parsed", "finish_reason", "usage", "cost_usd",
+    "latency_s", "attempts", "cached", "charged_usd", "finished_at", "line", "key",
 )  # fmt: skip
 """The fields of an output line. A row's own column of such a name travels as `input_NAME`."""
 
@@ -82,6 +83,8 @@ class RowResult:
 def encode_result(result: RowResult) -> bytes:
     """The output line of a row, with its line end.
 
+    `finish_reason` is one of "stop", "length", "tool_call", "content_filter" and "error", whoever answered.
+    With a schema there is `parsed`, the validated object.
     `cost_usd` is null when the price is not known; `latency_s` is the last attempt's time on the wire in
     seconds; `attempts` counts how often it went there; `finished_at` is in seconds since 1970. `charged_usd`
     is there when a budget was set: what the row took of it.
@@ -106,9 +109,12 @@ def encode_result(result: RowResult) -> bytes:
             "response": {"status_code": answer.status_code, "request_id": answer.id, "body": answer.raw},
             "error": None,
             "text": answer.text,
+            "finish_reason": answer.finish_reason,
             "usage": None if usage is None else usage.to_dict(),
             "cost_usd": None if cost is None else cost.input + cost.output,
         }
+        if answer.parsed is not None:
+            line["parsed"] = answer.parsed
     else:
         line = {
             "id": calling.request_id,
@@ -128,13 +134,18 @@ def encode_result(result: RowResult) -> bytes:
         line["charged_usd"] = result.charged
     if row.columns is not None:
         for name, value in row.columns.items():
-            line[name if name not in _TAKEN else _free_name(name, row.columns)] = value
+            line[name if name not in _TAKEN else free_name(name, row.columns)] = value
     if answer is not None:
         line["key"] = f"{row.key:016x}"
     return orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _free_name(name: str, columns: dict[str, Any]) -> str:
+def free_name(name: str, columns: Collection[str]) -> str:
+    """What a row's own column is called that has the name of a field of ours.
+
+    >>> free_name("text", {"text": "Hund", "input_text": "?"})
+    'input_input_text'
+    """
     free = "input_" + name
     while free in columns:
         free = "input_" + free

@@ -7,24 +7,36 @@ import gc
 import logging
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 
 import orjson
 import typer
 
 from callgate.batch.budget import Budget
 from callgate.batch.engine import Engine
-from callgate.batch.files import STDIN
+from callgate.batch.files import STDIN, format_of
 from callgate.batch.finished import Finished, read_spent
 from callgate.batch.forecast import Forecast, Sample, forecast, read_sample
 from callgate.batch.guard import FailureGuard
-from callgate.batch.journal import STDOUT, Journal, errors_path
+from callgate.batch.journal import STDOUT, Journal
+from callgate.batch.places import (
+    errors_path,
+    has_answers,
+    is_compressed_lines,
+    is_held_compressed,
+    journal_path,
+    lost_journal,
+    open_answers,
+)
 from callgate.batch.run import BatchRun, Ending, Summary
 from callgate.batch.schema_file import read_schema
+from callgate.batch.sinks import sink_for
 from callgate.batch.sources import Source
 from callgate.batch.template import Template
 from callgate.cli.endpoints import Target, make_caller, read_targets
@@ -114,9 +126,10 @@ def _source(options: RunOptions, targets: list[Target]) -> Source:
 def _check_places(options: RunOptions) -> None:
     if options.json and options.output == STDOUT:
         raise InputError("--json and -o - both want standard output; write the answers to a file")
+    sink_for(options.output)  # a name that cannot be written is told before anything else is done
     if options.input == STDIN or options.output == STDOUT:
         return
-    for path in (options.output, errors_path(options.output)):
+    for path in (options.output, journal_path(options.output), errors_path(options.output)):
         if _same_file(options.input, path):
             raise InputError(f"INPUT and the output {path} are the same file; choose another -o")
 
@@ -133,7 +146,7 @@ def _budget(options: RunOptions, targets: int) -> Budget | None:
         return None
     spent = 0.0
     if not options.overwrite and options.output != STDOUT:
-        spent = read_spent(options.output) + read_spent(errors_path(options.output))
+        spent = read_spent(options.output)
     retries = RetryConfig().max_retries if options.retries is None else options.retries
     # Each endpoint may try as often, each attempt have a second one beside it, and an answer that does not
     # fit its schema be asked for again.
@@ -148,10 +161,25 @@ def _budget(options: RunOptions, targets: int) -> Budget | None:
 
 async def _foretell(options: RunOptions, source: Source, targets: list[Target]) -> Forecast:
     """Everything that `_run` does before its first call; the output is read, and not touched."""
-    fresh = options.overwrite or options.output == STDOUT
-    sample = Sample(Finished()) if fresh else read_sample(options.output)
+    sample = _sample(options)
     async with make_caller(replace(options, cache=None), targets) as model:
         return await forecast(model, source, sample, concurrency=options.concurrency)
+
+
+def _sample(options: RunOptions) -> Sample:
+    """What the answers of earlier runs teach."""
+    output = options.output
+    if options.overwrite or output == STDOUT:
+        return Sample(Finished())
+    if not has_answers(output) and os.path.exists(output):
+        raise lost_journal(output)
+    if not is_held_compressed(output):
+        return read_sample(journal_path(output))
+    with TemporaryDirectory(prefix="callgate-") as folder:
+        path = os.path.join(folder, os.path.basename(output))
+        with open_answers(output)[0] as answers, open(path, "wb") as copy:
+            shutil.copyfileobj(answers, copy)
+        return read_sample(path)
 
 
 async def _run(
@@ -167,35 +195,49 @@ async def _run(
         summary: Summary | None = None
         try:
             async with Journal(options.output, overwrite=options.overwrite) as journal:
-                with open_display(batch, quiet=options.quiet) as display, _Interrupts(batch, display):
+                with (
+                    open_display(batch, quiet=options.quiet) as display,
+                    _Interrupts(batch, display, journal) as interrupts,
+                ):
                     summary = await batch.run(journal)
+                    if not journal.is_output:
+                        display.tell(f"writing {options.output}")
+                        interrupts.publishing = True
+                        if not await journal.publish():
+                            summary = replace(summary, ending="interrupted", message=_not_written(options))
         except InputError as error:
             if summary is None:
                 raise
-            # Closing told that not everything could be written.
+            # Not everything could be written at the end.
             summary = replace(summary, ending="output", message=str(error))
         return summary
 
 
 class _Interrupts:
-    """The first Ctrl-C (or SIGTERM) drains, the second aborts."""
+    """The first Ctrl-C (or SIGTERM) drains, the second aborts; none waits for the output to be written."""
 
-    def __init__(self, batch: BatchRun, display: Display) -> None:
+    def __init__(self, batch: BatchRun, display: Display, journal: Journal) -> None:
+        self.publishing = False
+        """Whether all calls have ended and the output is being written from the journal."""
         self._batch = batch
+        self._journal = journal
         self._display = display
         self._loop = asyncio.get_running_loop()
         self._signals = (signal.SIGINT, signal.SIGTERM)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _Interrupts:
         for name in self._signals:
             self._loop.add_signal_handler(name, self._interrupt)
+        return self
 
     def __exit__(self, *_: object) -> None:
         for name in self._signals:
             self._loop.remove_signal_handler(name)
 
     def _interrupt(self) -> None:
-        if self._batch.draining:
+        if self.publishing:
+            self._journal.stop_publishing()
+        elif self._batch.draining:
             self._display.say("Stopping at once; what has been answered is written.")
             self._batch.abort()
         else:
@@ -226,8 +268,10 @@ def _tell(options: RunOptions, summary: Summary) -> None:
         return
     if summary.ending in ("interrupted", "stopped", "budget", "input", "output"):
         left = summary.progress.left
+        # What could not be written is in the journal all the same.
+        where = journal_path(options.output) if summary.ending == "output" else options.output
         say(
-            f"{summary.progress.finished:,} rows are answered in {options.output}"
+            f"{summary.progress.finished:,} rows are answered in {where}"
             + ("" if left is None else f", {left + summary.progress.tally.failed:,} are not")
             + f". To go on: {command}"
         )
@@ -236,8 +280,26 @@ def _tell(options: RunOptions, summary: Summary) -> None:
     elif summary.ending == "failures":
         say(f"The failed rows: {errors_path(options.output)}. To try them again: {command}")
     else:
-        name = shlex.quote(options.output)
-        say(f"The answers: {options.output}. What next: callgate report {name}, or jq -r .text {name}")
+        say(f"The answers: {options.output}. What next: {_next_steps(options.output)}")
+
+
+def _next_steps(output: str) -> str:
+    name = shlex.quote(output)
+    steps = f"callgate report {name}"
+    if journal_path(output) == output:
+        return f"{steps}, or jq -r .text {name}"
+    if is_compressed_lines(output):
+        unpack = "gzip" if format_of(output)[1] == "gzip" else "zstd"
+        return f"{steps}, or {unpack} -dc {name} | jq -r .text"
+    # Whoever deletes it pays again.
+    return f"{steps} (it reads {shlex.quote(journal_path(output))}, as does the next run: keep it)"
+
+
+def _not_written(options: RunOptions) -> str:
+    return (
+        f"{options.output} is not written, as was asked; all answers are in {journal_path(options.output)},"
+        " and the next run writes it from there"
+    )
 
 
 def _command_to_continue() -> str:

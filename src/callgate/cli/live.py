@@ -40,6 +40,7 @@ class Display:
         self._batch = batch
         self._live = live
         self._quiet = quiet
+        self._doing = ""
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._next_line = self._loop.time() + _PLAIN_SECONDS
@@ -52,22 +53,28 @@ class Display:
         else:
             typer.echo(text, err=True)
 
+    def tell(self, doing: str) -> None:
+        """What is done now that the calls have ended."""
+        self._doing = doing
+        if self._live is not None:
+            self._live.update(render(self._batch.progress(), doing), refresh=True)
+
     def close(self) -> None:
         """Show the last state and stop."""
         if self._timer is not None:
             self._timer.cancel()
         if self._live is not None:
-            self._live.update(render(self._batch.progress()), refresh=True)
+            self._live.update(render(self._batch.progress(), self._doing), refresh=True)
 
     def _tick(self) -> None:
         # Samples are taken also when nobody looks: the summary's rates come from them.
         progress = self._batch.progress()
         now = self._loop.time()
         if self._live is not None:
-            self._live.update(render(progress), refresh=True)
+            self._live.update(render(progress, self._doing), refresh=True)
         elif not self._quiet and now >= self._next_line:
             self._next_line = now + _PLAIN_SECONDS
-            typer.echo(plain_line(progress), err=True)
+            typer.echo(plain_line(progress, self._doing), err=True)
         self._timer = self._loop.call_later(_LIVE_SECONDS, self._tick)
 
 
@@ -131,18 +138,24 @@ def _waited_for(progress: Progress) -> str:
     return f"waited for longest: {', '.join(late)}" if late else ""
 
 
-def plain_line(progress: Progress) -> str:
-    """The state in one line, for logs."""
+def plain_line(progress: Progress, doing: str = "") -> str:
+    """The state in one line, for logs.
+
+    Args:
+        progress: The state.
+        doing: What is done instead of calling, if anything.
+    """
     figures = dict(_parts(progress))
     rows = figures.pop("rows")
     rest = ", ".join(f"{name} {figure}" for name, figure in figures.items())
-    line = f"{duration(progress.seconds)} {rows} rows, {rest}; held back by: {progress.holding_back}"
+    now = doing or f"held back by: {progress.holding_back}"
+    line = f"{duration(progress.seconds)} {rows} rows, {rest}; {now}"
     late = _waited_for(progress)
     return f"{line}; {late}" if late else line
 
 
-def render(progress: Progress) -> Table:
-    """The state as a small table that fits a terminal."""
+def render(progress: Progress, doing: str = "") -> Table:
+    """The state as a small table that fits a terminal; otherwise as `plain_line`."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
@@ -172,7 +185,10 @@ def render(progress: Progress) -> Table:
     whole = Table.grid()
     whole.add_row(head)
     whole.add_row(body)
-    whole.add_row(Text.assemble(("held back by ", "dim"), (progress.holding_back, "cyan")))
+    if doing:
+        whole.add_row(Text(doing, style="cyan"))
+    else:
+        whole.add_row(Text.assemble(("held back by ", "dim"), (progress.holding_back, "cyan")))
     late = _waited_for(progress)
     if late:
         whole.add_row(Text(late, style="dim"))

@@ -14,7 +14,9 @@ __all__ = ["report"]
 
 
 def report(
-    output: str = typer.Argument(..., metavar="OUTPUT", help="What `callgate run` wrote: answers.jsonl"),
+    output: str = typer.Argument(
+        ..., metavar="OUTPUT", help="What `callgate run` wrote: answers.jsonl, answers.csv, ..."
+    ),
     json: bool = typer.Option(False, "--json", help="Print the figures as JSON."),
     html: str | None = typer.Option(
         None, "--html", metavar="FILE", help="Write a page with plots there: --html report.html"

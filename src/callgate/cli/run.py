@@ -69,7 +69,10 @@ def run(
     output: Annotated[
         str,
         typer.Option(
-            "-o", "--output", metavar="OUTPUT", help="The answers, one JSON line a row; - is stdout."
+            "-o",
+            "--output",
+            metavar="OUTPUT",
+            help="The answers: .jsonl (also .gz or .zst), .csv, .tsv, .parquet; - is stdout, as JSON lines.",
         ),
     ],
     template: Annotated[
@@ -166,13 +169,14 @@ def run(
 
     A row is an OpenAI Batch line, {"messages": [...]}, {"prompt": "..."}, or anything with --template.
     Started again with the same OUTPUT it goes on: answered rows are not called again, failed ones are. Failed
-    rows are in OUTPUT.errors.jsonl. Ctrl-C finishes what is in flight, twice stops at once.
+    rows are in OUTPUT.errors.jsonl. Ctrl-C finishes what is in flight, twice stops at once. A table (.csv,
+    .tsv, .parquet) is written at the end, from the journal OUTPUT.journal.jsonl that is kept beside it.
 
     Examples:
 
         callgate run prompts.jsonl -m openai/gpt-4o-mini -o out.jsonl --rpm 500 --tpm 200000
 
-        callgate run words.csv -m local/smollm2 -o out.jsonl --template "Translate to French: {word}"
+        callgate run words.csv -m local/smollm2 -o out.csv --template "Translate to French: {word}"
 
     Exit code: 0 all rows answered, 1 some failed, 2 wrong usage or input, 3 the budget is used up,
     130 interrupted.

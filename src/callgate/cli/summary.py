@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 
 from callgate.batch.forecast import Forecast
-from callgate.batch.journal import STDOUT, errors_path
+from callgate.batch.journal import STDOUT
+from callgate.batch.places import errors_path
 from callgate.batch.run import Summary
 from callgate.cli.figures import dollars, duration
 
