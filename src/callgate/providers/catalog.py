@@ -8,7 +8,7 @@ from importlib import import_module
 
 from callgate.errors import ConfigurationError
 from callgate.providers.dialect import Dialect
-from callgate.providers.hosts import ChatQuirks, Host
+from callgate.providers.host import ChatQuirks, Host
 
 __all__ = ["DIALECTS", "dialect_of", "find_dialect"]
 

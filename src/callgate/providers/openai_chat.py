@@ -13,7 +13,7 @@ from callgate.errors import APIClientError
 from callgate.providers.chat_request import REPLAY
 from callgate.providers.chat_tools import AnswerFormat, describe_answer, read_answer_format
 from callgate.providers.dialect import StreamDecoder, WireRequest
-from callgate.providers.hosts import ChatQuirks
+from callgate.providers.host import ChatQuirks
 from callgate.providers.json_reading import read_object, write_json
 from callgate.providers.openai_chat_answer import read_answer
 from callgate.providers.openai_chat_stream import ChatStream

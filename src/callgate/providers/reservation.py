@@ -12,7 +12,7 @@ from typing import Any
 from callgate.calling import Calling
 from callgate.control.estimate import TokenEstimator
 from callgate.control.quota import QuotaNews
-from callgate.providers.hosts import Host
+from callgate.providers.host import Host
 from callgate.providers.quota_headers import read_quota
 from callgate.providers.request_size import count_characters
 from callgate.response import Response
