@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from callgate.testing import Simulator
+from callgate.testing import Answer, Simulator
 from tests.cli.conftest import Ended, prompts, read_lines, write_rows
 
 Run = Callable[..., Ended]
@@ -64,6 +64,26 @@ def test_a_budget_that_is_enough_ends_like_any_run(folder: Any, simulate: Simula
     assert len(read_lines("out.jsonl")) == 20
     charged = sum(line["charged_usd"] for line in read_lines("out.jsonl"))
     assert charged == pytest.approx(sim.stats.bill)
+
+
+def test_a_budget_holds_over_runs_whose_rows_fail_again_and_again(
+    folder: Any, simulate: Simulate, callgate: Run
+) -> None:
+    def answer(ask: Any) -> Answer | None:
+        # Every other answer breaks off when it has been paid for.
+        return Answer("word " * 30, fault="truncated") if int(ask.text.split()[2]) % 2 else None
+
+    sim = simulate(answers=answer, **PRICES)
+    write_rows("in.jsonl", prompts(20))
+    once = [*against(sim), "--retries", "0", "--budget", "1.00", "--quiet"]
+    codes = [callgate("run", "in.jsonl", *once).code]
+    first = sim.stats.bill
+    while codes[-1] == 1 and len(codes) < 20:
+        codes.append(callgate("run", "in.jsonl", *once).code)
+    assert codes[-1] == 3
+    assert len(codes) > 2
+    assert 1.5 * first < sim.stats.bill <= 1.0
+    assert callgate("run", "in.jsonl", *once, "--overwrite").code == 1  # another output, another budget
 
 
 def test_a_budget_that_no_row_fits_calls_nothing(folder: Any, simulate: Simulate, callgate: Run) -> None:

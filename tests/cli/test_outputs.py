@@ -314,7 +314,8 @@ def test_whatever_ends_the_final_writing_nothing_is_lost_or_called_again(
     assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
     assert Path(output).read_bytes() == before
     if number == signal.SIGINT:
-        assert f"all answers are in {output}.journal.jsonl" in err
+        assert "the next run writes it from the journal" in err
+        assert f"20 rows are answered in {output}.journal.jsonl, 0 are not" in err
     assert callgate(*arguments).code == 0
     assert Counter(row["custom_id"] for row in read_any(output)) == Counter(f"r{i}" for i in range(20))
     assert sim.stats.requests == 20

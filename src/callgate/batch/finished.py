@@ -7,17 +7,14 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from typing import BinaryIO
 
 import orjson
 
-from callgate.batch.files import READ_ERRORS
-from callgate.batch.places import errors_path, has_answers, open_answers
 from callgate.batch.rows import custom_id_key
 from callgate.errors import InputError
 
-__all__ = ["Finished", "read_output", "read_spent"]
+__all__ = ["Finished", "read_output"]
 
 _CHUNK = 1024 * 1024
 _RUN = 1 << 20
@@ -110,38 +107,6 @@ def read_output(stream: BinaryIO, name: str) -> tuple[Finished, int, bool]:
         raise _not_ours(name, number)
     finished.seal()
     return finished, good, lacks_end
-
-
-def read_spent(output: str) -> float:
-    """The US dollars that an output's rows took of a budget, or, without one, are known to have cost.
-
-    An output that is not there took none; a line that is not ours counts nothing (`read_output` refuses it).
-
-    Raises:
-        InputError: when it cannot be read.
-    """
-    spent = 0.0
-    if has_answers(output):
-        stream, name = open_answers(output)
-        with stream:
-            spent += _charges(stream, name)
-    with suppress(FileNotFoundError), open(errors_path(output), "rb") as failures:
-        spent += _charges(failures, errors_path(output))
-    return spent
-
-
-def _charges(stream: BinaryIO, name: str) -> float:
-    charges = 0.0
-    try:
-        for line in stream:
-            try:
-                record = orjson.loads(line)
-                charges += record.get("charged_usd") or record.get("cost_usd") or 0.0
-            except (orjson.JSONDecodeError, AttributeError, TypeError):
-                continue
-    except READ_ERRORS as error:
-        raise InputError(f"cannot be read to its end ({error}); is it damaged?", source=name) from None
-    return charges
 
 
 def _keys_of_ours(chunk: bytes, whole: int) -> array[int] | None:

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
 
+from callgate.batch.charges import carry_charges, forget_charges
 from callgate.batch.files import READ_ERRORS
 from callgate.batch.finished import Finished, read_output
 from callgate.batch.places import (
@@ -90,9 +91,11 @@ class Journal:
                 self._recover(overwrite)
                 # Its rows are tried again, so it starts afresh; that it can be written shows now, not later.
                 self._failures = _open(self.errors)
+                (forget_charges if overwrite else carry_charges)(output)
                 self._failures.cut(0)
         except BaseException:
             self._answers.close()
+            self._failures.close()
             raise
 
     @property
@@ -270,6 +273,7 @@ class Journal:
         self._answers.close()
         # The copy has taken the place of the file that is locked.
         self._answers = self._failures = _open_locked(self.path, self.output)
+        self._tried = self._held = self._answers.size  # unless something comes, the output is as it should be
 
 
 class _LineFile:

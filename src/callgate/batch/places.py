@@ -9,6 +9,7 @@ from callgate.batch.files import format_of, open_bytes
 from callgate.errors import InputError
 
 __all__ = [
+    "charges_path",
     "errors_path",
     "has_answers",
     "is_compressed_lines",
@@ -39,6 +40,15 @@ def errors_path(output: str) -> str:
     'out.jsonl.errors.jsonl'
     """
     return output + ".errors.jsonl"
+
+
+def charges_path(output: str) -> str:
+    """Where it is kept what rows that failed in earlier runs were charged to a budget.
+
+    >>> charges_path("out.jsonl")
+    'out.jsonl.charged.json'
+    """
+    return output + ".charged.json"
 
 
 def is_compressed_lines(output: str) -> bool:

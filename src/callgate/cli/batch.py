@@ -19,9 +19,10 @@ import orjson
 import typer
 
 from callgate.batch.budget import Budget
+from callgate.batch.charges import read_spent
 from callgate.batch.engine import Engine
 from callgate.batch.files import STDIN, format_of
-from callgate.batch.finished import Finished, read_spent
+from callgate.batch.finished import Finished
 from callgate.batch.forecast import Forecast, Sample, forecast, read_sample
 from callgate.batch.guard import FailureGuard
 from callgate.batch.journal import STDOUT, Journal
@@ -56,6 +57,7 @@ __all__ = ["run_batch"]
 
 # How often an answer is asked for until it fits its schema: the structure layer's own measure.
 _MOST_ASKS = 3
+_GIVEN_UP = "interrupted before the output was written; the next run writes it from the journal"
 _EXIT_CODES: dict[Ending, int] = {
     "done": 0,
     "failures": 1,
@@ -88,8 +90,8 @@ def run_batch(options: RunOptions) -> int:
         return 0
     runner = asyncio.Runner(loop_factory=None if uvloop is None else uvloop.new_event_loop)
     with _rarer_collections(), runner:
-        summary = runner.run(_run(options, source, targets, schema))
-    _tell(options, summary)
+        summary, place = runner.run(_run(options, source, targets, schema))
+    _tell(options, summary, place)
     return _EXIT_CODES[summary.ending]
 
 
@@ -141,12 +143,10 @@ def _same_file(one: str, other: str) -> bool:
         return False  # one of them is not there, so they are not the same
 
 
-def _budget(options: RunOptions, targets: int) -> Budget | None:
+def _budget(options: RunOptions, targets: int, journal: Journal) -> Budget | None:
     if options.budget is None:
         return None
-    spent = 0.0
-    if not options.overwrite and options.output != STDOUT:
-        spent = read_spent(options.output)
+    spent = read_spent(options.output) if journal.resumable else 0.0
     retries = RetryConfig().max_retries if options.retries is None else options.retries
     # Each endpoint may try as often, each attempt have a second one beside it, and an answer that does not
     # fit its schema be asked for again.
@@ -169,7 +169,7 @@ async def _foretell(options: RunOptions, source: Source, targets: list[Target]) 
 def _sample(options: RunOptions) -> Sample:
     """What the answers of earlier runs teach."""
     output = options.output
-    if options.overwrite or output == STDOUT:
+    if options.overwrite or output == STDOUT or (os.path.exists(output) and not os.path.isfile(output)):
         return Sample(Finished())
     if not has_answers(output) and os.path.exists(output):
         raise lost_journal(output)
@@ -184,17 +184,20 @@ def _sample(options: RunOptions) -> Sample:
 
 async def _run(
     options: RunOptions, source: Source, targets: list[Target], schema: AnswerSchema | None
-) -> Summary:
+) -> tuple[Summary, str]:
+    """Returns how it ended, and the file that has the answers: the journal, if the output was not written."""
     async with make_caller(options, targets) as model:
         # Only now: a wrong setting or a bad row must not touch the output of an earlier run.
         guard = FailureGuard(most=options.max_failures)
         engine = Engine(model, max_inflight_requests=None, response_schema=schema)
-        budget = _budget(options, len(targets))
-        batch = BatchRun(engine, source, guard=guard, budget=budget)
+        batch = BatchRun(engine, source, guard=guard)
         batch.check()
         summary: Summary | None = None
+        place = options.output
         try:
             async with Journal(options.output, overwrite=options.overwrite) as journal:
+                # What earlier runs have spent stands still now: nobody else writes to this output.
+                batch.budget = _budget(options, len(targets), journal)
                 with (
                     open_display(batch, quiet=options.quiet) as display,
                     _Interrupts(batch, display, journal) as interrupts,
@@ -204,13 +207,15 @@ async def _run(
                         display.tell(f"writing {options.output}")
                         interrupts.publishing = True
                         if not await journal.publish():
-                            summary = replace(summary, ending="interrupted", message=_not_written(options))
+                            place = journal.path
+                            summary = replace(summary, ending="interrupted", message=_GIVEN_UP)
         except InputError as error:
             if summary is None:
                 raise
             # Not everything could be written at the end.
+            place = journal_path(options.output)
             summary = replace(summary, ending="output", message=str(error))
-        return summary
+        return summary, place
 
 
 class _Interrupts:
@@ -251,7 +256,7 @@ class _Interrupts:
 # -- telling how it ended --------------------------------------------------------------------------------
 
 
-def _tell(options: RunOptions, summary: Summary) -> None:
+def _tell(options: RunOptions, summary: Summary, place: str) -> None:
     command = _command_to_continue()
     if options.json:
         sys.stdout.buffer.write(
@@ -268,10 +273,8 @@ def _tell(options: RunOptions, summary: Summary) -> None:
         return
     if summary.ending in ("interrupted", "stopped", "budget", "input", "output"):
         left = summary.progress.left
-        # What could not be written is in the journal all the same.
-        where = journal_path(options.output) if summary.ending == "output" else options.output
         say(
-            f"{summary.progress.finished:,} rows are answered in {where}"
+            f"{summary.progress.finished:,} rows are answered in {place}"
             + ("" if left is None else f", {left + summary.progress.tally.failed:,} are not")
             + f". To go on: {command}"
         )
@@ -293,13 +296,6 @@ def _next_steps(output: str) -> str:
         return f"{steps}, or {unpack} -dc {name} | jq -r .text"
     # Whoever deletes it pays again.
     return f"{steps} (it reads {shlex.quote(journal_path(output))}, as does the next run: keep it)"
-
-
-def _not_written(options: RunOptions) -> str:
-    return (
-        f"{options.output} is not written, as was asked; all answers are in {journal_path(options.output)},"
-        " and the next run writes it from there"
-    )
 
 
 def _command_to_continue() -> str:
