@@ -193,6 +193,13 @@ def test_a_quota_begins_with_its_burst(tmp_path: Path) -> None:
     assert told(tmp_path, model(limit_requests=6_000)).seconds == 0.0
 
 
+def test_a_stock_for_a_day_may_be_spent_at_once(tmp_path: Path) -> None:
+    day = {"capacity_refresh_time": 86_400.0}
+    assert told(tmp_path, model(limit_requests=100, **day)).seconds == 0.0
+    found = told(tmp_path, model(limit_requests=50, **day))
+    assert (found.seconds, found.bottleneck) == (86_400.0, "requests per 86400 s")
+
+
 def test_what_takes_longest_is_the_bottleneck(tmp_path: Path) -> None:
     rows = told(tmp_path, model(limit_requests=10, limit_tokens=1e9))
     assert rows.bottleneck == "requests per minute"

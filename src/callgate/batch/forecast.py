@@ -27,7 +27,7 @@ from callgate.caller import Caller
 from callgate.calling import Calling
 from callgate.control.quota import Quota
 from callgate.control.snapshot import LimiterSnapshot
-from callgate.control.window import PACED_BURST_SECONDS
+from callgate.control.window import RateWindow
 from callgate.providers.request_size import count_characters
 from callgate.response import Usage
 
@@ -337,20 +337,19 @@ def _bounds(limits: LimiterSnapshot, concurrency: int | None, tokens: float, lat
     """What holds a model back whose rows take so many tokens and seconds each."""
     bounds = []
     if limits.requests is not None:
-        bounds.append(_quota("requests per minute", limits.requests.quota, 1.0))
+        bounds.append(_quota("requests", limits.requests.quota, 1.0))
     if limits.tokens is not None:
-        bounds.append(_quota("tokens per minute", limits.tokens.quota, tokens))
+        bounds.append(_quota("tokens", limits.tokens.quota, tokens))
     if latency and concurrency is not None:
         bounds.append(_Bound(f"concurrency, {concurrency} at once", latency / concurrency, latency))
     return bounds
 
 
-def _quota(name: str, quota: Quota, units: float) -> _Bound:
-    """A quota that a row takes so many units of; it begins with its burst."""
-    burst = quota.capacity
-    if burst is None:
-        burst = min(quota.rate, quota.per_second * PACED_BURST_SECONDS)
-    return _Bound(name, units / quota.per_second, burst / quota.per_second)
+def _quota(unit: str, quota: Quota, units: float) -> _Bound:
+    """A quota of which a row takes so many units; it begins with all that may come at once."""
+    period = "minute" if quota.period == 60.0 else f"{quota.period:g} s"
+    burst = RateWindow(quota, now=0.0).level(now=0.0)
+    return _Bound(f"{unit} per {period}", units / quota.per_second, burst / quota.per_second)
 
 
 def _shares(members: list[_Member]) -> list[float]:
