@@ -73,6 +73,7 @@ class Calling(CallRecord):
         "request",
         "sdk_method_name",
         "sink",
+        "size",
         "spent",
         "spent_cost",
         "status",
@@ -98,6 +99,8 @@ class Calling(CallRecord):
     hedges: int
     """How many of the attempts were second ones beside one that took long; a loser's cost is unknown."""
     cached: bool
+    size: tuple[Any, int] | None
+    """The payload whose characters were counted last, and how many: who reserves tokens counts them once."""
     sink: Callable[[Delta], Awaitable[None]] | None
     """Where the deltas of a stream go; None when nobody streams."""
     delivered: int
@@ -151,6 +154,7 @@ class Calling(CallRecord):
         self.hedges = 0
         self.failures = None
         self.cached = False
+        self.size = None
         self.sink = None
         self.delivered = 0
         self.first_delta_at = None

@@ -45,7 +45,7 @@ class TokenAccount:
         payload = calling.payload
         if not isinstance(payload, Mapping):
             return 0.0
-        return self._estimator.estimate(count_characters(payload), _output_bound(payload), self._policy)
+        return self._estimator.estimate(_size(calling, payload), _output_bound(payload), self._policy)
 
     def actual(self, calling: Calling, response: Response) -> float | None:
         """Tokens the provider counted for the answer; None when it does not tell."""
@@ -54,7 +54,7 @@ class TokenAccount:
             return None
         payload = calling.payload
         if isinstance(payload, Mapping):
-            self._estimator.observe(count_characters(payload), usage.input_tokens, usage.output_tokens)
+            self._estimator.observe(_size(calling, payload), usage.input_tokens, usage.output_tokens)
             output: float = usage.output_tokens
             if self._policy == "max_tokens":
                 output = max(output, _output_bound(payload) or 0)
@@ -66,6 +66,14 @@ class TokenAccount:
     def news(self, headers: Mapping[str, str]) -> Sequence[QuotaNews]:
         """What the headers of an answer say of the quota."""
         return read_quota(self._family, headers)
+
+
+def _size(calling: Calling, payload: Mapping[str, Any]) -> int:
+    """Characters of the payload, counted once: for a long conversation that costs more than to encode it."""
+    size = calling.size
+    if size is None or size[0] is not payload:  # an answer that is asked for again has a new payload
+        calling.size = size = (payload, count_characters(payload))
+    return size[1]
 
 
 def _output_bound(payload: Mapping[str, Any]) -> int | None:
