@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 
 from callgate.calling import Calling
 from callgate.control.watch import Watch
 from callgate.errors import DeadlineExceededError
+from callgate.layers.time_limit import TimeLimit
 from callgate.pipeline import Layer, Service
 from callgate.response import Response
 
@@ -23,27 +23,13 @@ def deadline_layer(watch: Watch | None = None) -> Layer:
     Raises (in the service):
         DeadlineExceededError: when the deadline passes first.
     """
+    limit = TimeLimit(_too_late, watch)
 
     def wrap(call: Service) -> Service:
         def within_deadline(calling: Calling) -> Awaitable[Response]:
             # Most calls have none, and are spared a coroutine.
-            return call(calling) if calling.deadline is None else bounded(calling, calling.deadline)
-
-        async def bounded(calling: Calling, deadline: float) -> Response:
-            nonlocal watch
-            if watch is None:
-                watch = Watch(asyncio.get_running_loop())
-            task = calling.task or asyncio.current_task()
-            assert task is not None  # a coroutine that runs is in a task
-            watched = watch.begin_until(task, deadline)
-            try:
-                return await call(calling)
-            except asyncio.CancelledError as error:
-                if not watched.was_it():
-                    raise
-                raise _too_late(calling, deadline) from error
-            finally:
-                watch.end(watched)
+            deadline = calling.deadline
+            return call(calling) if deadline is None else limit.call_until(deadline, deadline, call, calling)
 
         return within_deadline
 

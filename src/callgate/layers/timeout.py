@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from callgate.calling import Calling
 from callgate.control.watch import Watch
 from callgate.errors import APITimeoutError
+from callgate.layers.time_limit import TimeLimit
 from callgate.pipeline import Layer, Service
 from callgate.response import Response
 
@@ -25,31 +26,21 @@ def timeout_layer(seconds: float | None, watch: Watch | None = None) -> Layer:
         APITimeoutError: when the time is over. The provider may still be at work on it, so the attempt
             keeps its charge.
     """
+    limit = TimeLimit(_too_slow, watch)
 
     def wrap(call: Service) -> Service:
         def within_timeout(calling: Calling) -> Awaitable[Response]:
-            limit = seconds if calling.timeout is None else calling.timeout
-            return call(calling) if limit is None else bounded(calling, limit)
-
-        async def bounded(calling: Calling, limit: float) -> Response:
-            nonlocal watch
-            if watch is None:
-                watch = Watch(asyncio.get_running_loop())
-            task = calling.task or asyncio.current_task()
-            assert task is not None  # a coroutine that runs is in a task
-            watched = watch.begin(task, limit)
-            try:
-                return await call(calling)
-            except asyncio.CancelledError as error:
-                if not watched.was_it():
-                    raise
-                raise APITimeoutError(
-                    f"no answer to call {calling.request_id} within {limit:g} s; raise timeout= if the"
-                    " model is slow"
-                ) from error
-            finally:
-                watch.end(watched)
+            allowed = seconds if calling.timeout is None else calling.timeout
+            if allowed is None:
+                return call(calling)
+            return limit.call_until(asyncio.get_running_loop().time() + allowed, allowed, call, calling)
 
         return within_timeout
 
     return wrap
+
+
+def _too_slow(calling: Calling, allowed: float) -> APITimeoutError:
+    return APITimeoutError(
+        f"no answer to call {calling.request_id} within {allowed:g} s; raise timeout= if the model is slow"
+    )
