@@ -53,6 +53,17 @@ def test_a_budget_is_never_passed_and_the_run_goes_on_with_a_larger_one(desk: De
         assert ids(desk.answered) == every(150)
 
 
+def test_a_budget_remembers_what_failed_rows_took_in_every_run(desk: Desk) -> None:
+    desk.rows(8)
+    with Simulator(answers=lambda _: Answer("word " * 50, fault="truncated"), **PRICES) as sim:
+        codes = [
+            desk.run(sim, "--budget", "0.001", "--max-tokens", "60", "--retries", "0", "-q") for _ in range(6)
+        ]
+        assert sim.stats.bill <= 0.001
+    assert codes[0] == 1
+    assert codes[-1] == 3
+
+
 def test_a_budget_needs_a_price(desk: Desk, sim: Simulator) -> None:
     desk.rows(10)
     options = ["--budget", "1", "--max-tokens", "50"]
