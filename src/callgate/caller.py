@@ -141,6 +141,10 @@ class Caller(SyncTwins, ABC):
         Returns:
             The calling. It is not raised for a failed call: look at `calling.error`, or read
             `calling.response`, which raises it.
+
+        Raises:
+            ConfigurationError: (a ValueError) for a time, model or schema that cannot work.
+            RuntimeError: when the model is closed, or its executor is not running.
         """
         if calling is None:
             calling = self._maker.make(

@@ -87,7 +87,14 @@ class CallingMaker:
         return calling
 
     def from_keywords(self, keywords: Mapping[str, Any]) -> Calling:
-        """A calling from the keywords of `iModel.invoke` as one mapping, its times set."""
+        """A calling from the keywords of `iModel.invoke` as one mapping, its times set.
+
+        Raises:
+            ConfigurationError: (a ValueError) when there is one already among them, or as `make` and
+                `set_times` do.
+        """
+        if "calling" in keywords:
+            raise ConfigurationError("calling= is for invoke(); this makes a calling of its own")
         request = dict(keywords)
         timeout, poll_timeout = request.pop("timeout", None), request.pop("poll_timeout", None)
         request.pop("poll_interval", None)
@@ -122,8 +129,20 @@ def _answer_type(
 
 
 def set_times(calling: Calling, timeout: float | None, poll_timeout: float | None) -> None:
-    """Bound one attempt by `timeout`, and the whole call from now on by `poll_timeout`, both in seconds."""
+    """Bound one attempt by `timeout`, and the whole call from now on by `poll_timeout`, both in seconds.
+
+    Raises:
+        ConfigurationError: (a ValueError) when one of them is no number from 0.
+    """
     if timeout is not None:
+        _check_seconds("timeout", timeout)
         calling.timeout = timeout
     if poll_timeout is not None:
+        _check_seconds("poll_timeout", poll_timeout)
         calling.deadline = asyncio.get_running_loop().time() + poll_timeout
+
+
+def _check_seconds(name: str, seconds: Any) -> None:
+    # What is not a number would never come, nor let anything behind it in the heap of the watch come.
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0.0:
+        raise ConfigurationError(f"{name}= is a number of seconds from 0, not {seconds!r}")

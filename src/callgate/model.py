@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -199,12 +200,13 @@ class iModel(Caller):
 
     async def _close_parts(self) -> None:
         close = getattr(self.backend, "close", None)
-        if self._owns_backend and close is not None:
-            await close()
-        if self._owns_cache and self._cache is not None:
-            await self._cache.close()
-        for other in self._owned_fallbacks:
-            await other.close()
+        async with AsyncExitStack() as parts:  # each is closed, also when another one cannot be
+            for other in reversed(self._owned_fallbacks):
+                parts.push_async_callback(other.close)
+            if self._owns_cache and self._cache is not None:
+                parts.push_async_callback(self._cache.close)
+            if self._owns_backend and close is not None:
+                parts.push_async_callback(close)
 
     def __repr__(self) -> str:
         return f"<iModel {self.name!r} {self.backend!r} {self.executor!r}>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from callgate.caller import Caller, LimiterView
@@ -141,8 +142,9 @@ class Spread(Caller):
         }
 
     async def _close_parts(self) -> None:
-        for model in self.models:
-            await model.close()
+        async with AsyncExitStack() as parts:  # each is closed, also when another one cannot be
+            for model in reversed(self.models):
+                parts.push_async_callback(model.close)
 
     def __repr__(self) -> str:
         out = ", ".join(model.name for model in self.left_out) or "none"

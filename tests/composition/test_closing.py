@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from callgate.model import iModel
+from callgate.spread import Spread
 from callgate.testing.clock import run_virtual
 from tests.composition.harness import model_of, nothing_is_left
 from tests.layers.services import After, now
@@ -87,3 +88,37 @@ def test_leaving_with_an_error_cancels_what_an_interrupted_close_was_waiting_for
 
     run_virtual(main())
     assert backend.cancelled == 1
+
+
+def test_what_cannot_be_closed_leaves_nothing_else_open() -> None:
+    model, backend, store = owning("fine")
+
+    async def broken() -> None:
+        raise OSError("the socket is gone")
+
+    async def main() -> None:
+        backend.close = broken
+        model._owns_backend = True
+        with pytest.raises(OSError, match="gone"):
+            await model.close()
+        assert store.closed == 1
+
+    run_virtual(main())
+
+
+def test_a_model_of_a_spread_that_cannot_be_closed_leaves_the_others_closed() -> None:
+    first, backend, _ = owning("fine")
+    second, _, store = owning("fine")
+
+    async def broken() -> None:
+        raise OSError("the socket is gone")
+
+    async def main() -> None:
+        backend.close = broken
+        first._owns_backend = True
+        with pytest.raises(OSError, match="gone"):
+            async with Spread([first, second]):
+                pass
+        assert store.closed == 1
+
+    run_virtual(main())

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from typing import Any
 
 import pytest
 
-from callgate.errors import APITimeoutError, DeadlineExceededError, RateLimitError, ServerError
+from callgate.errors import (
+    APITimeoutError,
+    ConfigurationError,
+    DeadlineExceededError,
+    RateLimitError,
+    ServerError,
+)
 from callgate.testing.clock import run_virtual
 from tests.composition.harness import PLAIN, model_of, nothing_is_left, used
 from tests.layers.services import After, now
@@ -126,3 +134,21 @@ def test_in_line_behind_a_full_queue_it_holds_as_well() -> None:
         await nothing_is_left(model)
 
     run_virtual(main())
+
+
+@pytest.mark.parametrize("name", ["timeout", "poll_timeout"])
+@pytest.mark.parametrize("seconds", [math.nan, -1.0, "5", True])
+def test_a_time_that_is_none_is_refused_before_it_can_hold_up_the_others(name: str, seconds: Any) -> None:
+    model, backend = model_of(After(100, "late"))
+
+    async def main() -> None:
+        for make in (model.invoke, model.create_calling):
+            with pytest.raises(ConfigurationError, match=f"^{name}= is a number of seconds"):
+                await make(prompt="x", **{name: seconds})
+        with pytest.raises(ConfigurationError, match=name):
+            model.submit(prompt="x", **{name: seconds})
+        assert (await model.invoke(prompt="y", poll_timeout=10.0)).error_type == "DeadlineExceededError"
+        assert now() == 10.0
+
+    run_virtual(main())
+    assert len(backend.at) == 1

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from callgate.errors import ConfigurationError
 from callgate.testing.clock import run_virtual
 from tests.composition.harness import model_of, nothing_is_left
 from tests.layers.services import After, now
@@ -46,3 +49,18 @@ def test_invoking_a_calling_that_has_ended_gives_it_as_it_is() -> None:
 
     run_virtual(main())
     assert len(backend.at) == 1
+
+
+def test_only_invoke_takes_a_calling_that_was_made_before() -> None:
+    model, backend = model_of("fine")
+
+    async def main() -> None:
+        calling = await model.create_calling(prompt="x")
+        with pytest.raises(ConfigurationError, match="calling= is for invoke"):
+            model.submit(calling=calling)
+        with pytest.raises(ConfigurationError, match="calling= is for invoke"):
+            async for _ in model.invoke_stream(calling=calling):
+                pass
+
+    run_virtual(main())
+    assert backend.at == []

@@ -8,6 +8,7 @@ import pytest
 
 from callgate.control.backoff import RetryBudget, RetryConfig
 from callgate.errors import (
+    APIClientError,
     APIConnectionError,
     APITimeoutError,
     AuthenticationError,
@@ -216,9 +217,12 @@ def test_other_failures_between_429s_use_up_attempts_as_ever() -> None:
     assert len(backend.at) == 6
 
 
-def test_who_is_told_to_come_back_too_late_ends_at_once_with_all_facts() -> None:
-    told = RateLimitError(
-        "tomorrow", status_code=429, retry_after=86400.0, response_content={"a": 1}, headers={"b": "2"}
+@pytest.mark.parametrize(("kind", "status"), [(RateLimitError, 429), (ServerError, 503)])
+def test_who_is_told_to_come_back_too_late_ends_at_once_with_all_facts(
+    kind: type[APIClientError], status: int
+) -> None:
+    told = kind(
+        "tomorrow", status_code=status, retry_after=86400.0, response_content={"a": 1}, headers={"b": "2"}
     )
     backend = Scripted(told, "never reached")
 
@@ -226,7 +230,7 @@ def test_who_is_told_to_come_back_too_late_ends_at_once_with_all_facts() -> None
         call = calling()
         outcome = await ended(persistent(backend), call)
         assert isinstance(outcome, RetryAfterTooLongError)
-        assert (outcome.status_code, outcome.retry_after) == (429, 86400.0)
+        assert (outcome.status_code, outcome.retry_after) == (status, 86400.0)
         assert (outcome.response_content, outcome.headers) == ({"a": 1}, {"b": "2"})
         assert outcome.__cause__ is told
         assert call.request_id in str(outcome)
@@ -235,6 +239,20 @@ def test_who_is_told_to_come_back_too_late_ends_at_once_with_all_facts() -> None
 
     run_virtual(main())
     assert len(backend.at) == 1
+
+
+def test_a_failure_of_a_users_own_may_ask_for_too_long_a_wait_as_well() -> None:
+    class BusyError(ConnectionError):
+        retry_after = 86400.0
+
+    async def main() -> None:
+        call = calling()
+        outcome = await ended(persistent(Scripted(BusyError(), "never reached")), call)
+        assert isinstance(outcome, RetryAfterTooLongError)
+        assert (outcome.retry_after, outcome.status_code) == (86400.0, None)
+        assert call.request_id in str(outcome)
+
+    run_virtual(main())
 
 
 def test_exactly_the_longest_wait_is_still_obeyed() -> None:

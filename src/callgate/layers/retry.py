@@ -59,12 +59,15 @@ def retry_layer(
                 if isinstance(last, RateLimitError):
                     if pushed_back_since is None:
                         pushed_back_since = now
-                    _check_patience(calling, last, config, now - pushed_back_since)
+                    _check_patience(calling, last, config)
+                    if now - pushed_back_since > config.max_quota_wait:
+                        raise last
                     delay = 0.0
                 else:
                     tries += 1
                     if tries > config.max_retries or (budget is not None and not budget.withdraw()):
                         raise last
+                    _check_patience(calling, last, config)
                     delay = config.delay(tries, last, rng)
                 if calling.deadline is not None and now + delay >= calling.deadline:
                     raise last
@@ -80,15 +83,15 @@ def retry_layer(
     return wrap
 
 
-def _check_patience(calling: Calling, error: RateLimitError, config: RetryConfig, waited: float) -> None:
-    if error.retry_after is not None and error.retry_after > config.max_retry_after:
+def _check_patience(calling: Calling, error: Exception, config: RetryConfig) -> None:
+    """Whether anybody waits as long as the service asks; the error may be one of a backend of the user's."""
+    asked = getattr(error, "retry_after", None)
+    if isinstance(asked, int | float) and asked > config.max_retry_after:
         raise RetryAfterTooLongError(
-            f"call {calling.request_id} was told to come back in {error.retry_after:.0f} s, more than"
+            f"call {calling.request_id} was told to come back in {asked:.0f} s, more than"
             f" the {config.max_retry_after:g} s callgate waits (max_retry_after=)",
-            status_code=error.status_code,
-            response_content=error.response_content,
-            headers=error.headers,
-            retry_after=error.retry_after,
+            status_code=getattr(error, "status_code", None),
+            response_content=getattr(error, "response_content", None),
+            headers=getattr(error, "headers", None),
+            retry_after=asked,
         ) from error
-    if waited > config.max_quota_wait:
-        raise error
