@@ -77,7 +77,7 @@ def test_without_any_answer_it_is_a_range(tmp_path: Path) -> None:
     assert found.cost_usd == pytest.approx(read + 0.02)
     assert found.cost_most_usd == pytest.approx(read + 0.04)
     assert found.seconds is None
-    assert found.bottleneck.startswith("not known: no limits are given")
+    assert found.bottleneck == "not known: no limits are given"
 
 
 def test_answers_tell_their_length_their_time_and_the_tokens_of_a_character(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_what_the_cache_answered_tells_tokens_and_no_time(tmp_path: Path) -> Non
     assert (sample.answers, sample.timed, sample.latency) == (10, 0, 0.0)
     found = told(tmp_path, model(), sample, concurrency=9)
     assert (found.input_tokens, found.output_tokens) == (90 * 24, 90 * 30)
-    assert found.seconds is None
+    assert (found.seconds, found.bottleneck[-24:]) == (None, "how long an answer takes")
 
 
 def test_answers_are_never_foretold_longer_than_they_may_be(tmp_path: Path) -> None:
@@ -158,6 +158,9 @@ def test_a_bound_of_the_model_s_own_counts_for_rows_without_one(tmp_path: Path) 
 def test_every_choice_is_written(tmp_path: Path) -> None:
     body = {"messages": [{"role": "user", "content": "How much?"}], "max_tokens": 10, "n": 3}
     assert told(tmp_path, model(), rows=[{"body": body}]).output_tokens_most == 30
+    # What is no number is the provider's to refuse.
+    strange = {**body, "n": "3", "model": ["x"]}
+    assert told(tmp_path, model(), rows=[{"body": strange}]).output_tokens_most == 10
 
 
 def test_each_row_is_priced_by_the_model_it_names(tmp_path: Path) -> None:

@@ -146,7 +146,8 @@ def longest_answer(request: Mapping[str, Any]) -> int | None:
     """
     given = (request.get("max_completion_tokens"), request.get("max_tokens"))
     bounds = [bound for bound in given if isinstance(bound, int) and bound > 0]
-    return max(bounds) * (request.get("n") or 1) if bounds else None
+    choices = request.get("n")
+    return max(bounds) * (choices if isinstance(choices, int) else 1) if bounds else None
 
 
 def _worst_of(calling: Calling, row: Row) -> float:

@@ -182,7 +182,8 @@ class _Input:
 
     def _add(self, request: dict[str, Any], size: int) -> None:
         self.rows += 1
-        group = self.groups.setdefault(request.get("model"), _Rows())
+        model = request.get("model")
+        group = self.groups.setdefault(model if isinstance(model, str) else None, _Rows())
         group.count += 1
         group.characters += size
         longest = longest_answer(request)
@@ -247,7 +248,7 @@ async def forecast(
     works = [member.work for member in members]
     probable = _Work(*(_weighted(shares, figures) for figures in zip(*works, strict=True)))
     times = [
-        _time(member.bounds, share * told.rows, sample.latency)
+        _time(member.bounds, share * told.rows, sample.latency, concurrency)
         for share, member in zip(shares, members, strict=True)
     ]
     seconds, bottleneck = max(times, key=lambda time: time[0])
@@ -361,10 +362,13 @@ def _shares(members: list[_Member]) -> list[float]:
     return [1.0 / each / together for each in seconds]
 
 
-def _time(bounds: list[_Bound], rows: float, latency: float) -> tuple[float, str]:
+def _time(bounds: list[_Bound], rows: float, latency: float, concurrency: int | None) -> tuple[float, str]:
     """Seconds until so many rows are answered, and what is waited for most."""
     if not bounds:
-        return math.inf, "not known: no limits are given, and nothing was answered before"
+        missing = (
+            "no limits are given" if concurrency is None else "nobody knows yet how long an answer takes"
+        )
+        return math.inf, f"not known: {missing}"
     waits = [max(0.0, rows * bound.seconds_a_row - bound.head_start) for bound in bounds]
     wait = max(waits)
     # The first few rows go ahead alone, and the last one takes its time too.
