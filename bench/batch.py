@@ -6,7 +6,7 @@
     python bench/batch.py forecast      `--dry-run` against the real run: tokens, cost and time within 15 %
     python bench/batch.py budget        a bill of at most $1.00 with faults at 10 %, and on with more
     python bench/batch.py million       1,000,000 rows called for, and the most memory that took
-    python bench/batch.py all           one after another, about ten minutes
+    python bench/batch.py all           one after another, about a quarter of an hour
 
 `--rows N` takes another size, `--folder DIR` keeps the files. The command runs in a process of its own, the
 simulator in this one. Every line says what was found, and the exit code is 1 when a promise is broken. Speeds
@@ -38,7 +38,7 @@ from callgate.calling import Calling
 from callgate.response import Response, Usage
 from callgate.testing import Simulator
 
-MOST_MEMORY = 200.0
+MOST_MEMORY = 120.0
 """Megabytes of a run of any length: the interpreter, the engine, and nothing that grows with the rows."""
 FAULTS = {"500": 0.03, "529": 0.02, "truncated": 0.02, "garbage": 0.02, "reset": 0.01}
 
