@@ -102,6 +102,16 @@ def test_whole_and_streamed_and_on_another_path() -> None:
     asyncio.run(main())
 
 
+def test_the_whole_url_as_the_portal_shows_it_is_understood() -> None:
+    async def ask(origin: str) -> None:
+        shown = origin + "/openai/deployments/my-gpt-4o/chat/completions?api-version=2024-10-21"
+        async with endpoint_at(shown) as endpoint:
+            await endpoint.call({"messages": MESSAGES})
+
+    line, _, _ = asyncio.run(heard(ask))
+    assert line.split()[1] == "/openai/deployments/my-gpt-4o/chat/completions?api-version=2024-10-21"
+
+
 def test_a_path_with_a_query_of_its_own_keeps_it() -> None:
     async def ask(origin: str) -> None:
         async with endpoint_at(origin + DEPLOYMENT) as endpoint:

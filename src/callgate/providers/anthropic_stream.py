@@ -1,7 +1,7 @@
 """One streamed message of Anthropic's, put together as it would have come in one piece.
 
 Who takes the events out of the bytes differs: server-sent events here, Amazon's binary frames in
-`bedrock_invoke`, lines of JSON in `claude_code`. What the events mean is the same: `MessageBuilder`.
+`bedrock_invoke`. What the events mean is the same: `MessageBuilder`.
 """
 
 from __future__ import annotations

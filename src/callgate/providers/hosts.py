@@ -300,7 +300,8 @@ def resolve_base_url(host: Host, environ: Mapping[str, str]) -> str | None:
 def read_query(base_url: str, host: Host | None) -> tuple[str, dict[str, str]]:
     """The URL without its query, and the host's settings that the query tells.
 
-    With any parameter that the host does not take there, or no host, the URL stays as it is.
+    Azure's portal shows the whole URL of a chat with a deployment; that is taken for the deployment's. With
+    any parameter that the host does not take there, or no host, the URL stays as it is.
 
     >>> read_query("https://r.openai.azure.com/openai/deployments/d?api-version=1", find_host("azure"))
     ('https://r.openai.azure.com/openai/deployments/d', {'api_version': '1'})
@@ -310,4 +311,5 @@ def read_query(base_url: str, host: Host | None) -> tuple[str, dict[str, str]]:
     told = dict(parse_qsl(query, keep_blank_values=True))
     if not told or not told.keys() <= ours.keys():
         return base_url, {}
+    address = address.rstrip("/").removesuffix("/chat/completions")
     return address, {ours[name]: value for name, value in told.items()}
