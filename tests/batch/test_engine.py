@@ -44,6 +44,17 @@ def test_rows_in_every_form() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("row", ["How big is the moon?", {"prompt": "How big is the moon?"}])
+def test_one_row_is_not_taken_for_many(row: Any) -> None:
+    async def main() -> None:
+        async with Simulator() as sim, model(sim) as m:
+            with pytest.raises(TypeError, match="put it into a list"):
+                await anext(Engine(m).run(row))
+            assert sim.stats.requests == 0
+
+    asyncio.run(main())
+
+
 def test_an_async_iterable_of_rows() -> None:
     async def rows() -> AsyncIterator[str]:
         for i in range(20):

@@ -118,6 +118,7 @@ class Engine:
             BatchStoppedError: after the results so far, when all rows fail in the same way, or the budget is
                 used up (its `error` is then a `BudgetExceededError`).
             InputError: (or what else the rows raise) after the results of the rows before it.
+            TypeError: when `rows` is one row.
         """
         feed = _feed(rows)
         del rows  # an error's traceback keeps this frame, which is not to keep open the file they come from
@@ -251,6 +252,8 @@ class Engine:
 def _feed(rows: Feed | Iterable[Record] | AsyncIterable[Record]) -> Feed:
     if isinstance(rows, Feed):
         return rows
+    if isinstance(rows, str | Mapping):  # which are iterable too, by their letters or names
+        raise TypeError("rows is one row, and not an iterable of rows; put it into a list")
     builder = RequestBuilder(source="rows")
     if isinstance(rows, AsyncIterable):
         return AsyncFeed(_async_blocks(rows, builder))

@@ -22,6 +22,14 @@ class Feed(ABC):
     Attributes:
         error: What ended the input early, or None. It is kept here, so that calls in flight can end first.
         exhausted: Whether the input has given its last row.
+
+    Example::
+
+        async with aclosing(PulledFeed(source.blocks())) as feed:
+            while (row := await feed.take()) is not None:
+                print(row)
+        if feed.error is not None:
+            raise feed.error
     """
 
     def __init__(self) -> None:
@@ -106,7 +114,16 @@ class PushedFeed(Feed):
     """Rows that come when they come; whoever reads them is a few blocks ahead of the workers and then waits.
 
     Args:
-        used: Called when the workers have begun the last row of a block, once for every block pushed.
+        used: Called when a block is taken up, once for each; its pusher may then push one more.
+
+    Example::
+
+        room = asyncio.Semaphore(8)
+        feed = PushedFeed(room.release)
+        async for block in blocks:
+            await room.acquire()
+            feed.push(block)
+        feed.end()
     """
 
     def __init__(self, used: Callable[[], object]) -> None:
@@ -160,6 +177,11 @@ class ThreadFeed(PushedFeed):
     """Rows of an iterator that may wait for somebody to write (a pipe): read in a thread of its own.
 
     A thread that sits in a read cannot be called back, so it is a daemon: it does not keep the program alive.
+
+    Example::
+
+        feed = ThreadFeed(Source("-").blocks())  # within a running loop
+        row = await feed.take()
     """
 
     def __init__(self, blocks: Iterator[list[Row]]) -> None:
@@ -196,7 +218,17 @@ class ThreadFeed(PushedFeed):
 
 
 class AsyncFeed(PushedFeed):
-    """Rows of an async generator, pulled by one task a few ahead of the workers."""
+    """Rows of an async generator, pulled by one task a few ahead of the workers.
+
+    Example::
+
+        async def blocks():
+            async for record in database.stream("SELECT ..."):
+                yield [builder.build(record, index=record["id"], line=record["id"])]
+
+        feed = AsyncFeed(blocks())  # within a running loop
+        row = await feed.take()
+    """
 
     def __init__(self, blocks: AsyncGenerator[list[Row], None]) -> None:
         self._ahead = asyncio.Semaphore(_BLOCKS_AHEAD)

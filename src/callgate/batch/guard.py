@@ -80,8 +80,8 @@ class FailureGuard:
             model, nothing listening).
         others: How many of any other kind do. Rows that the provider refuses for themselves (content filter,
             too long) never count.
-        most: How many failures in all, of whatever kind and with answers between them, are too many; None:
-            any number is borne.
+        most: How many failures in all, of whatever kind and with answers between them, are borne; None: any
+            number.
 
     >>> guard = FailureGuard(hopeless=2)
     >>> for _ in range(2):

@@ -1,7 +1,7 @@
 """Reading rows: lazily, a block at a time, whatever the format.
 
-A block is what one read brought (a quarter of a megabyte of a file; whatever is there of a pipe), so memory
-does not grow with the input, and a row that comes through a pipe is not kept waiting for the next.
+A block is what one read brought (16 KB of a file; whatever is there of a pipe), so memory does not grow with
+the input, and a row that comes through a pipe is not kept waiting for the next.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from callgate.errors import InputError
 
 __all__ = ["Source"]
 
-_CHUNK = 256 * 1024
+# The rows of a block are made in one go, on the event loop: in a millisecond or so. A quarter of a megabyte
+# takes it a fifth more for each row, and the loop stands still for twenty times as long.
+_CHUNK = 16 * 1024
 _TABLE_ROWS = 256
 _LONGEST_LINE = 256 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -117,7 +119,7 @@ class Source:
     def _lines_to_count(self, stopped: Callable[[], bool]) -> int | None:
         lines, last = 0, b"\n"
         with open_bytes(self.path, self.compression) as stream:
-            while chunk := stream.read(4 * _CHUNK):
+            while chunk := stream.read(64 * _CHUNK):
                 if stopped():
                     return None
                 lines += chunk.count(b"\n")
