@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from callgate.control.quota import QuotaNews
+from callgate.control.rates import Rates
 from callgate.errors import ConfigurationError
 from callgate.providers.hosts import HOSTS, find_host
 from callgate.providers.quota_headers import (
@@ -93,7 +94,7 @@ def test_anthropic_tells_moments_and_the_answers_own_date_says_how_far_off_they_
     assert [news.reset_after for news in read_quota("anthropic", headers)] == [None, None]
 
 
-def test_mistral_and_cerebras_name_the_period_and_the_shortest_comes_first() -> None:
+def test_mistral_and_cerebras_name_the_period_and_the_shortest_counts() -> None:
     mistral = ratelimit(
         limit_req_10_second="60",
         remaining_req_10_second="59",
@@ -105,8 +106,11 @@ def test_mistral_and_cerebras_name_the_period_and_the_shortest_comes_first() -> 
     assert read_quota("per_period", mistral) == [
         QuotaNews("requests", 60, 59, None, 10.0),
         QuotaNews("tokens", 500000, 499000, None, 60.0),
-        QuotaNews("tokens", 1000000000, 999, None, 2_592_000.0),
     ]
+    rates = Rates(None, None, 0.0)
+    for news in read_quota("per_period", mistral):
+        rates.learn(news, None, 0.0)
+    assert rates.most_tokens() == 500000, "the month's limit must not replace the minute's"
     cerebras = ratelimit(
         limit_requests_day="1000",
         remaining_requests_day="900",

@@ -97,7 +97,10 @@ _ZERO_IS_UNKNOWN = frozenset({"azure"})
 
 
 def read_quota(family: str, headers: Mapping[str, str]) -> list[QuotaNews]:
-    """What the headers of one answer tell of the quota, at most one item per resource and period.
+    """What the headers of one answer tell of the quota, at most one item per resource.
+
+    Where they tell of several periods it is the shortest: the limiter keeps to one limit of a provider's at a
+    time, and a month's would have it forget the minute's. Of the end of the longer ones a refusal tells.
 
     Args:
         family: A name of `FAMILIES`, as the hosts table gives it.
@@ -115,10 +118,10 @@ def read_quota(family: str, headers: Mapping[str, str]) -> list[QuotaNews]:
         raise ConfigurationError(
             f"unknown family of quota headers {family!r}; use one of {', '.join(FAMILIES)}"
         ) from None
-    news: list[QuotaNews] = []
+    news: dict[Resource, QuotaNews] = {}
     for row in rows:
         limit_text, remaining_text = headers.get(row.limit), headers.get(row.remaining)
-        if limit_text is None and remaining_text is None:
+        if (limit_text is None and remaining_text is None) or row.resource in news:
             continue
         limit, remaining = _amount(limit_text), _amount(remaining_text)
         if limit == 0:
@@ -129,8 +132,8 @@ def read_quota(family: str, headers: Mapping[str, str]) -> list[QuotaNews]:
             continue
         reset = headers.get(row.reset)
         reset_after = None if reset is None else seconds_of(reset, headers.get("date"))
-        news.append(QuotaNews(row.resource, limit, remaining, reset_after, row.period))
-    return news
+        news[row.resource] = QuotaNews(row.resource, limit, remaining, reset_after, row.period)
+    return list(news.values())
 
 
 def read_retry_after(headers: Mapping[str, str], wall_now: float | None = None) -> float | None:
