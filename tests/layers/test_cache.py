@@ -185,11 +185,16 @@ class TestSharing:
         assert [calling.cached for calling in callings] == [False, False] + [True] * 18
 
     def test_each_gets_an_answer_of_its_own(self) -> None:
-        service = cache_layer(MemoryCache())(Provider(answering(Response(tool_calls=[ToolCall("1", "f")]))))
+        def answer() -> Response:
+            return Response(tool_calls=[ToolCall("1", "f", {"x": [1]})], raw={"choices": [{"index": 0}]})
+
+        service = cache_layer(MemoryCache())(Provider(answering(answer())))
         first, second = outcomes(service(ask()), service(ask()))
         second.metadata["mine"] = True
         second.tool_calls[0].name = "changed"
-        assert first == Response(tool_calls=[ToolCall("1", "f")])
+        second.tool_calls[0].arguments["x"].append(2)
+        second.raw["choices"][0]["index"] = 1
+        assert first == answer()
 
     def test_none_that_comes_while_the_answer_is_being_written_asks_again(self) -> None:
         class Slow(MemoryCache):

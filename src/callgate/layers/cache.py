@@ -235,8 +235,9 @@ def _concerns_all(error: BaseException, calling: Calling) -> TypeGuard[APIClient
 
 
 def _copy(response: Response) -> Response:
-    """A copy that its owner may add to."""
+    """A copy that its owner may change, as one from a store is. A tool's own objects stay one."""
     own = copy.copy(response)
-    own.tool_calls = [copy.copy(call) for call in response.tool_calls]
+    own.tool_calls = copy.deepcopy(response.tool_calls)
+    own.raw = copy.deepcopy(response.raw)
     own.metadata = dict(response.metadata)
     return own
