@@ -92,8 +92,11 @@ def test_what_is_refused_is_not_shown(wrong: dict[str, Any]) -> None:
 def test_plain_http_stays_on_this_machine_unless_asked_for(make: Any) -> None:
     assert make(base_url="http://127.0.0.1:8000/v1/").base_url == "http://127.0.0.1:8000/v1"
     with pytest.raises(ValidationError, match="in the clear"):
-        make(base_url="http://10.0.0.5:8000")
-    assert make(base_url="http://10.0.0.5:8000", allow_http=True).base_url == "http://10.0.0.5:8000"
+        make(base_url="http://10.0.0.5:8000", api_key=CANARY)
+    assert (
+        make(base_url="http://10.0.0.5:8000", api_key=CANARY, allow_http=True).base_url
+        == "http://10.0.0.5:8000"
+    )
 
 
 def test_a_path_is_filled_in_and_what_fills_it_cannot_leave_its_place() -> None:

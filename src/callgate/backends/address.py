@@ -74,8 +74,10 @@ def find_address(config: AnyConfig, host: Host | None, environ: Mapping[str, str
         base_url = _with_region(base_url, region, config.name)
     base_url, told = read_query(base_url, host)
     query = _query(host, {**told, **extra})
-    base_url = check_base_url(base_url, config.allow_http)
+    base_url = check_base_url(base_url, config.may_go_in_the_clear)
     kind = _auth_kind(config, host)
+    if kind in ("google", "sigv4"):
+        check_base_url(base_url, config.allow_http)
     if kind == "sigv4":
         return Address(base_url, _aws(extra, region or "us-east-1"), None, query)
     if kind == "google" and config.api_key is None and config.api_key_env is None:
@@ -89,6 +91,8 @@ def find_address(config: AnyConfig, host: Host | None, environ: Mapping[str, str
             hint = f"set {variable}, or " if variable else ""
             raise ConfigurationError(f"no key for {host.provider}: {hint}pass api_key=")
         kind = "none"
+    elif kind != "none":
+        check_base_url(base_url, config.allow_http)
     return Address(base_url, StaticAuth(kind, key), variable, query)
 
 

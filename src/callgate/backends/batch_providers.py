@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from callgate.backends.config import EndpointConfig
+from callgate.backends.config import EndpointConfig, make_config
 from callgate.backends.endpoint import Endpoint
 from callgate.calling import Calling
 from callgate.errors import ConfigurationError
@@ -54,7 +54,11 @@ class OpenAICompatibleApiProvider(Endpoint):
         key: The key, or the name of the environment variable that holds it.
         base_url: With or without "/chat/completions" at its end.
         model_id: The model.
+        allow_http: Permit plain HTTP to another machine with the key.
         settings: Further keywords of `Endpoint`, and defaults of every request.
+
+    Raises:
+        ConfigurationError: when the address cannot work, or would have the key sent in the clear.
 
     Example::
 
@@ -64,17 +68,27 @@ class OpenAICompatibleApiProvider(Endpoint):
         engine = Engine(provider)
     """
 
-    def __init__(self, key: Secret | str | None, base_url: str, model_id: str, **settings: Any) -> None:
+    def __init__(
+        self,
+        key: Secret | str | None,
+        base_url: str,
+        model_id: str,
+        *,
+        allow_http: bool = False,
+        **settings: Any,
+    ) -> None:
         base_url = base_url.rstrip("/").removesuffix("/chat/completions")
         host = host_at(base_url)
         given: dict[str, Any] = {"api_key": key}  # a name, a key or a secret: the configuration tells which
-        config = EndpointConfig(
+        config = make_config(
+            EndpointConfig,
             name="openai_compatible" if host is None else host.name,
             provider="openai_compatible" if host is None else host.provider,
             base_url=base_url,
             endpoint="chat/completions",
             auth_type="bearer",
             oai_compatible=True,
+            allow_http=allow_http,
             **given,
         )
         super().__init__(config, host=host, model=model_id, **settings)
@@ -105,7 +119,8 @@ class AwsAnthropicProvider(Endpoint):
         **settings: Any,
     ) -> None:
         host = find_host("bedrock_invoke")
-        config = EndpointConfig(
+        config = make_config(
+            EndpointConfig,
             name=host.name,
             provider=host.provider,
             base_url=base_url,
@@ -143,7 +158,8 @@ class GcpBetaCompletionsProvider(Endpoint):
     ) -> None:
         account = _read_account(service_account)
         host = find_host("vertex")
-        config = EndpointConfig(
+        config = make_config(
+            EndpointConfig,
             name=host.name,
             provider=host.provider,
             base_url=base_url,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from string import Formatter
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import quote
 
 from pydantic import (
@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    ValidationError,
     field_serializer,
     field_validator,
     model_validator,
@@ -35,6 +36,7 @@ __all__ = [
     "HttpTransportConfig",
     "SdkTransportConfig",
     "ServiceEndpointConfig",
+    "make_config",
 ]
 
 AuthType = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "none"]
@@ -94,6 +96,19 @@ class _Config(BaseModel):
         }
         for name, value in super().__repr_args__():
             yield name, shown[name](value) if name in shown else value
+
+    @property
+    def may_go_in_the_clear(self) -> bool:
+        """Whether plain HTTP to another machine is meant, or would show no credential of this configuration.
+
+        A key that a provider's own variable holds is not known here.
+        """
+        holds_key = self.api_key is not None or self.api_key_env is not None
+        if getattr(self, "auth_type", None) == "none":
+            holds_key = False
+        return self.allow_http or not (
+            holds_key or mask_headers(self.default_headers) != self.default_headers
+        )
 
     def read_api_key(self, environ: Mapping[str, str] | None = None) -> str | None:
         """The key itself, from the environment when a variable was named; None when none was given.
@@ -159,7 +174,7 @@ class ServiceEndpointConfig(_Config):
         name: How it is called in messages.
         transport_type: "http" (needs `base_url`) or "sdk" (needs `sdk_config`).
         api_key: A key, or the name of the environment variable that holds it.
-        base_url: Where it is; https, or http on this machine (elsewhere with `allow_http`).
+        base_url: Where it is; https, or http on this machine (elsewhere without a key, or with `allow_http`).
         timeout: Seconds one attempt may take.
         read_timeout: Seconds without a single byte after which an attempt is given up; None: no limit.
         default_headers: Sent with every request.
@@ -189,7 +204,7 @@ class ServiceEndpointConfig(_Config):
     @model_validator(mode="after")
     def _has_what_its_transport_needs(self) -> Self:
         if self.base_url is not None:
-            self.base_url = check_base_url(self.base_url, self.allow_http)
+            self.base_url = check_base_url(self.base_url, self.may_go_in_the_clear)
         elif self.transport_type == "http":
             raise ValueError("an endpoint with transport_type 'http' needs a base_url")
         if self.transport_type == "sdk" and self.sdk_config is None:
@@ -216,8 +231,9 @@ class EndpointConfig(_Config):
 
     Args:
         name, provider: How it is called; `provider` also finds a dialect, when it is a known one.
-        base_url: Where the provider is; None: the provider's usual place. It holds no query, but for what
-            the hosts table says a provider takes there (Azure's `?api-version=`).
+        base_url: Where the provider is; None: the provider's usual place. It is https, or http on this
+            machine (elsewhere without a key, or with `allow_http`), and holds no query, but for what the
+            hosts table says a provider takes there (Azure's `?api-version=`).
         endpoint: The path below it; may hold fields in braces, which `params` fills.
         endpoint_params: The names of these fields; read from `endpoint` unless given.
         method: The HTTP method.
@@ -284,7 +300,7 @@ class EndpointConfig(_Config):
     def _fits_together(self) -> Self:
         if self.base_url is not None:
             base_url, told = read_query(self.base_url, HOSTS.get(self.provider))
-            self.base_url = check_base_url(base_url, self.allow_http)
+            self.base_url = check_base_url(base_url, self.may_go_in_the_clear)
             if told:
                 self.client_kwargs = {**told, **self.client_kwargs}
         self.method = self.method.upper()
@@ -320,3 +336,23 @@ class EndpointConfig(_Config):
         if self.base_url is None:
             raise ConfigurationError(f"endpoint {self.name!r} has no base_url; give one")
         return f"{self.base_url}/{self.path}"
+
+
+AnyConfig = TypeVar("AnyConfig", bound=_Config)
+
+
+def make_config(kind: type[AnyConfig], /, **fields: Any) -> AnyConfig:
+    """A configuration of this kind.
+
+    Raises:
+        ConfigurationError: for fields that do not fit; it says what is wrong with them in one line, and not
+            what was given, which may be a key.
+    """
+    try:
+        return kind(**fields)
+    except ValidationError as error:
+        wrong = [
+            ": ".join([*map(str, each["loc"]), each["msg"].removeprefix("Value error, ")])
+            for each in error.errors(include_url=False, include_input=False)
+        ]
+        raise ConfigurationError("; ".join(wrong)) from None

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from callgate.backends.address import Address, find_address
-from callgate.backends.config import EndpointConfig, ServiceEndpointConfig
+from callgate.backends.config import EndpointConfig, ServiceEndpointConfig, make_config
 from callgate.backends.senders import HttpSender, SdkSender
 from callgate.calling import Calling
 from callgate.control.backoff import RetryConfig
@@ -61,7 +61,7 @@ class Endpoint:
         **settings: Any,
     ) -> None:
         if isinstance(config, Mapping):
-            config = EndpointConfig(**config)
+            config = make_config(EndpointConfig, **config)
         # A copy: what is added to the defaults below is not the caller's.
         config = config.model_copy(deep=False)
         self.config = config
@@ -186,7 +186,11 @@ class Endpoint:
         if self._client is None:
             headers = dict(self._sender.headers)
             self._client = AsyncAPIClient(
-                base_url=self.base_url, timeout=self.timeout or 10.0, headers=headers
+                base_url=self.base_url,
+                timeout=self.timeout or 10.0,
+                headers=headers,
+                # Where it is plain, that is meant, or no key goes along.
+                allow_http=self.base_url.startswith("http:"),
             )
         return self._client
 

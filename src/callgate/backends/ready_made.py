@@ -6,16 +6,13 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from callgate.backends.address import host_named
 from callgate.backends.claude_code import ClaudeCodeEndpoint
-from callgate.backends.config import EndpointConfig, ServiceEndpointConfig
+from callgate.backends.config import EndpointConfig, ServiceEndpointConfig, make_config
 from callgate.backends.embedded_endpoint import EmbeddedEndpoint
 from callgate.backends.endpoint import Endpoint
 from callgate.control.backoff import RetryConfig
 from callgate.control.breaker import CircuitBreaker
-from callgate.errors import ConfigurationError
 from callgate.providers.hosts import HOSTS, Host
 
 __all__ = [
@@ -92,26 +89,16 @@ def read_settings(provider: str | None, endpoint: str, settings: Mapping[str, An
     if host is not None and host.auth == "google":
         settings.update(_place_in_google_cloud(of_cloud, os.environ))
     name = host.name if host is not None else (provider or "openai_compatible")
-    try:
-        config = EndpointConfig(
-            name=settings.pop("name", name),
-            provider=host.provider if host is not None else (provider or "openai_compatible"),
-            endpoint=endpoint,
-            client_kwargs=of_cloud,
-            kwargs=settings,
-            **of_config,
-        )
-    except ValidationError as error:
-        raise ConfigurationError(_problems(error)) from None
-    return {"config": config, "host": host, **of_endpoint}
-
-
-def _problems(error: ValidationError) -> str:
-    """What is wrong with the settings, in one line and without what was given: it may be a key."""
-    return "; ".join(
-        ": ".join([*map(str, each["loc"]), each["msg"].removeprefix("Value error, ")])
-        for each in error.errors(include_url=False, include_input=False)
+    config = make_config(
+        EndpointConfig,
+        name=settings.pop("name", name),
+        provider=host.provider if host is not None else (provider or "openai_compatible"),
+        endpoint=endpoint,
+        client_kwargs=of_cloud,
+        kwargs=settings,
+        **of_config,
     )
+    return {"config": config, "host": host, **of_endpoint}
 
 
 def _place_in_google_cloud(given: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:

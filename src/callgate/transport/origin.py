@@ -21,7 +21,7 @@ def check_base_url(url: str, allow_http: bool = False) -> str:
 
     Args:
         url: Where requests go; a path may follow the host.
-        allow_http: Permit plain HTTP to hosts other than this machine's own.
+        allow_http: Permit plain HTTP to hosts other than this machine's own: it is meant, or no key is sent.
 
     Raises:
         ConfigurationError: it is no HTTP URL, holds a user or a password, or would send keys in the clear.
