@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from array import array
 from pathlib import Path
@@ -97,6 +98,27 @@ def test_a_foreign_line_is_an_error_that_names_file_and_line(
     output = write(tmp_path / "out.jsonl", [answer()], torn=line + "\n")
     with pytest.raises(InputError, match=rf"out\.jsonl:2: .*{complaint}"):
         read_report(output)
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet", "out.jsonl.gz"])
+def test_of_an_output_that_is_written_from_a_journal_that_is_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"whatever")
+    write(tmp_path / f"{name}.journal.jsonl", [answer(), answer()])
+    write(tmp_path / f"{name}.errors.jsonl", [failure()])
+    report = read_report(tmp_path / name)
+    assert (report.output, report.answered, report.failed) == (str(tmp_path / name), 2, 1)
+    with pytest.raises(InputError, match=rf"{name}\.journal\.jsonl:3: is no JSON"):
+        write(tmp_path / f"{name}.journal.jsonl", [answer(), answer()], torn="notes\n")
+        read_report(tmp_path / name)
+
+
+def test_compressed_lines_are_read_and_a_damaged_end_is_told(tmp_path: Path) -> None:
+    lines = gzip.compress(b"".join(json.dumps(answer(text=str(i))).encode() + b"\n" for i in range(500)))
+    (tmp_path / "out.jsonl.gz").write_bytes(lines)
+    assert read_report(tmp_path / "out.jsonl.gz").answered == 500
+    (tmp_path / "out.jsonl.gz").write_bytes(lines[:-9])
+    with pytest.raises(InputError, match=r"out\.jsonl\.gz: cannot be read to its end"):
+        read_report(tmp_path / "out.jsonl.gz")
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:

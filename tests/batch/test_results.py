@@ -20,7 +20,7 @@ def test_an_answered_row() -> None:
     calling = answered("Paris", attempts=2)
     calling.pricer = lambda usage, answer: Cost(0.25, 0.5)
     assert calling.answer is not None
-    calling.answer.finish_reason = "length"
+    calling.answer.finish_reason, calling.answer.model = "length", "m-1"
     line = orjson.loads(encode_result(RowResult(make_row(4, custom_id="c"), calling)))
     assert line.pop("id") == calling.request_id
     assert line.pop("finished_at") > 0
@@ -30,6 +30,7 @@ def test_an_answered_row() -> None:
         "error": None,
         "text": "Paris",
         "finish_reason": "length",
+        "model": "m-1",
         "usage": calling.usage.to_dict() if calling.usage else None,
         "cost_usd": 0.75,
         "latency_s": 0.5,

@@ -122,12 +122,20 @@ def test_compressed_lines_are_those_of_the_journal(
     assert path.read_bytes() == first  # equal answers make equal files
 
 
-@pytest.mark.parametrize("limits", [(65_536, 64_000_000), (2, 64_000_000), (65_536, 5)])
+@pytest.mark.parametrize(
+    ("limits", "groups"),
+    [
+        ({}, 1),
+        ({"_BATCH_ROWS": 2}, 1),
+        ({"_BATCH_ROWS": 2, "_GROUP_BYTES": 1}, 2),
+        ({"_BATCH_CHARACTERS": 5, "_GROUP_BYTES": 1}, 3),
+    ],
+)
 def test_parquet_has_types_and_comes_in_groups(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: dict[str, int], groups: int
 ) -> None:
-    monkeypatch.setattr("callgate.batch.sinks._GROUP_ROWS", limits[0])
-    monkeypatch.setattr("callgate.batch.sinks._GROUP_CHARACTERS", limits[1])
+    for name, limit in limits.items():
+        monkeypatch.setattr(f"callgate.batch.sinks.{name}", limit)
     mine = [
         {"n": 1, "share": 1, "tags": ["a"], "mixed": 1, "flag": True},
         {"n": 2**53 + 1, "share": 0.5, "tags": None, "mixed": "1", "flag": None},
@@ -137,8 +145,7 @@ def test_parquet_has_types_and_comes_in_groups(
     put(tmp_path / "out.parquet", *lines)
     with pyarrow.parquet.ParquetFile(tmp_path / "out.parquet") as file:
         table = file.read()
-        groups = file.metadata.num_row_groups
-    assert groups == {65_536: 1 if limits[1] > 5 else 3, 2: 2}[limits[0]]
+        assert file.metadata.num_row_groups == groups
     kinds = {field.name: str(field.type) for field in table.schema}
     assert {name: kinds[name] for name in mine[0]} == {
         "n": "int64", "share": "double", "tags": "string", "mixed": "string", "flag": "bool",

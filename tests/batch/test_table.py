@@ -13,8 +13,8 @@ from callgate.batch.table import AnswerTable, WritingStoppedError
 from callgate.errors import InputError
 
 ENDING = [
-    "text", "finish_reason", "input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens",
-    "cost_usd", "latency_s", "attempts", "cached", "finished_at", "line", "key",
+    "text", "finish_reason", "model", "input_tokens", "output_tokens", "cache_read_tokens",
+    "reasoning_tokens", "cost_usd", "latency_s", "attempts", "cached", "finished_at", "line", "key",
 ]  # fmt: skip
 
 
@@ -39,8 +39,8 @@ def cells(found: AnswerTable) -> list[dict[str, Any]]:
 
 def test_what_an_answer_says_is_in_its_cells(journal: Path) -> None:
     said = {
-        "custom_id": "c", "text": "4", "finish_reason": "stop", "cost_usd": 0.5, "latency_s": 1.5,
-        "attempts": 2, "cached": False, "finished_at": 99.0, "line": 7, "key": "00ab",
+        "custom_id": "c", "text": "4", "finish_reason": "stop", "model": "m-1", "cost_usd": 0.5,
+        "latency_s": 1.5, "attempts": 2, "cached": False, "finished_at": 99.0, "line": 7, "key": "00ab",
     }  # fmt: skip
     usage = {"input_tokens": 3, "output_tokens": 4, "cache_read_tokens": 1, "reasoning_tokens": 2}
     found = table(journal, answer(**said, usage={**usage, "total_tokens": 7}, charged_usd=1.0))
@@ -120,11 +120,22 @@ def test_a_column_has_the_narrowest_type_that_loses_nothing(
 def test_our_own_columns_have_their_types_also_without_any_value(journal: Path) -> None:
     kinds = {column.name: column.kind for column in table(journal).columns}
     assert kinds == {
-        "custom_id": "text", "text": "text", "finish_reason": "text", "input_tokens": "integer",
-        "output_tokens": "integer", "cache_read_tokens": "integer", "reasoning_tokens": "integer",
-        "cost_usd": "number", "latency_s": "number", "attempts": "integer", "cached": "boolean",
-        "finished_at": "number", "line": "integer", "key": "text",
-    }  # fmt: skip
+        "custom_id": "text",
+        "text": "text",
+        "finish_reason": "text",
+        "model": "text",
+        "input_tokens": "integer",
+        "output_tokens": "integer",
+        "cache_read_tokens": "integer",
+        "reasoning_tokens": "integer",
+        "cost_usd": "number",
+        "latency_s": "number",
+        "attempts": "integer",
+        "cached": "boolean",
+        "finished_at": "number",
+        "line": "integer",
+        "key": "text",
+    }
     kinds = {c.name: c.kind for c in table(journal, answer(usage="?", cost_usd=0, attempts="two")).columns}
     assert (kinds["cost_usd"], kinds["attempts"], kinds["input_tokens"]) == ("number", "json", "integer")
 

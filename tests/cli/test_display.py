@@ -47,11 +47,17 @@ def progress(**facts: Any) -> Progress:
     return Progress(**{**usual, **facts})
 
 
-def shown(state: Progress) -> str:
+def shown(state: Progress, doing: str = "") -> str:
     console = Console(file=io.StringIO(), width=100, force_terminal=False)
-    console.print(render(state))
+    console.print(render(state, doing))
     assert isinstance(console.file, io.StringIO)
     return " ".join(console.file.getvalue().split())
+
+
+def test_what_is_done_when_the_calls_have_ended() -> None:
+    for text in (plain_line(progress(), "writing out.csv"), shown(progress(), "writing out.csv")):
+        assert "writing out.csv" in text
+        assert "held back" not in text
 
 
 @pytest.mark.parametrize("show", [plain_line, shown])

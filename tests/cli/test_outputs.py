@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -195,6 +196,16 @@ def test_what_cannot_be_written_is_told_before_a_call(
     assert says in ended.err
     assert sim.stats.requests == 0
     assert {path.name for path in folder.iterdir()} == {"in.jsonl"}
+
+
+def test_a_dry_run_waits_for_nobody_at_the_end_of_a_pipe(
+    folder: Path, simulate: Simulate, callgate: Run
+) -> None:
+    os.mkfifo("pipe")
+    write_rows("in.jsonl", prompts(3))
+    sim = simulate()
+    ended = callgate("run", "in.jsonl", *against(sim, "pipe"), "--dry-run", "--json")
+    assert (ended.code, orjson.loads(ended.out)["rows"]) == (0, 3)
 
 
 def test_an_input_must_not_be_the_journal(folder: Path, simulate: Simulate, callgate: Run) -> None:

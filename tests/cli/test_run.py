@@ -59,6 +59,21 @@ def test_started_again_it_calls_nothing(folder: Path, simulate: Simulate, callga
     assert Path("out.jsonl").read_bytes() == before
 
 
+def test_a_finished_batch_says_what_rows_are_known_by(
+    folder: Path, simulate: Simulate, callgate: Run
+) -> None:
+    sim = simulate()
+    write_rows("in.jsonl", prompts(3))
+    assert "rows are known by" not in callgate("run", "in.jsonl", *against(sim)).err
+    other = ["-m", "openai/gpt-4o", "-o", "out.jsonl", "--base-url", sim.base_url]
+    ended = callgate("run", "in.jsonl", *other)
+    assert ended.err.count("rows are known by what they ask, not by the model or the settings") == 1
+    write_rows("in.jsonl", prompts(4))
+    assert "rows are known by" not in callgate("run", "in.jsonl", *other).err
+    assert [line["model"] for line in read_lines("out.jsonl")] == ["gpt-4o-mini"] * 3 + ["gpt-4o"]
+    assert sim.stats.requests == 4
+
+
 def test_rows_may_be_reordered_added_and_removed_between_runs(
     folder: Path, simulate: Simulate, callgate: Run
 ) -> None:
@@ -149,7 +164,7 @@ def test_what_the_options_say_is_sent(folder: Path, simulate: Simulate, callgate
         assert (body["temperature"], body["top_p"], body["user"]) == (0, 0.5, "me")
         assert 9 in (body.get("max_tokens"), body.get("max_completion_tokens"))
     beetle = next(line for line in read_lines("out.jsonl") if line["input_text"] == "Hund")
-    assert beetle["model"] == "beetle"
+    assert (beetle["model"], beetle["input_model"]) == ("gpt-4o-mini", "beetle")
 
 
 def test_a_provider_alone_leaves_the_model_to_rows(folder: Path, simulate: Simulate, callgate: Run) -> None:

@@ -106,6 +106,5 @@ class _ZstdReader(io.RawIOBase):
             raise EOFError(str(error)) from error
 
     def close(self) -> None:
-        if not self.closed:
-            self._reader.close()
+        self._reader.close()
         super().close()

@@ -123,7 +123,7 @@ def _keys_of_ours(chunk: bytes, whole: int) -> array[int] | None:
     if b"".join(starts) != _LINE_START * len(starts) or not _LINE_ENDS.fullmatch(b"".join(ends)):
         return None
     keys = array("Q", bytes.fromhex(b"".join([end[8:24] for end in ends]).decode()))
-    if sys.byteorder == "little":
+    if sys.byteorder == "little":  # pragma: no branch
         keys.byteswap()
     return keys
 

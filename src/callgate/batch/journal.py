@@ -35,7 +35,7 @@ from callgate.batch.table import WritingStoppedError
 from callgate.batch.whole_file import whole_file
 from callgate.errors import InputError
 
-if sys.platform != "win32":
+if sys.platform != "win32":  # pragma: no branch
     import fcntl
 
 __all__ = ["STDOUT", "Journal", "errors_path"]

@@ -17,7 +17,7 @@ from callgate.response import Cost
 __all__ = ["FIELDS", "RowResult", "encode_result", "free_name"]
 
 FIELDS = (
-    "id", "custom_id", "response", "error", "text", "parsed", "finish_reason", "usage", "cost_usd",
+    "id", "custom_id", "response", "error", "text", "parsed", "finish_reason", "model", "usage", "cost_usd",
     "latency_s", "attempts", "cached", "charged_usd", "finished_at", "line", "key",
 )  # fmt: skip
 """The fields of an output line. A row's own column of such a name travels as `input_NAME`."""
@@ -84,7 +84,7 @@ def encode_result(result: RowResult) -> bytes:
     """The output line of a row, with its line end.
 
     `finish_reason` is one of "stop", "length", "tool_call", "content_filter" and "error", whoever answered.
-    With a schema there is `parsed`, the validated object.
+    With a schema there is `parsed`, the validated object. `model` is what answered, in the provider's words.
     `cost_usd` is null when the price is not known; `latency_s` is the last attempt's time on the wire in
     seconds; `attempts` counts how often it went there; `finished_at` is in seconds since 1970. `charged_usd`
     is there when a budget was set: what the row took of it.
@@ -110,6 +110,7 @@ def encode_result(result: RowResult) -> bytes:
             "error": None,
             "text": answer.text,
             "finish_reason": answer.finish_reason,
+            "model": answer.model,
             "usage": None if usage is None else usage.to_dict(),
             "cost_usd": None if cost is None else cost.input + cost.output,
         }

@@ -27,8 +27,9 @@ __all__ = ["Sink", "sink_for", "write_output"]
 
 _COPY = 1024 * 1024
 _GZIP_LEVEL = 6
-_GROUP_ROWS = 65_536
-_GROUP_CHARACTERS = 64 * 1024 * 1024
+_BATCH_ROWS = 4096
+_BATCH_CHARACTERS = 16 * 1024 * 1024
+_GROUP_BYTES = 32 * 1024 * 1024
 _NESTED = (dict, list)
 
 
@@ -181,29 +182,36 @@ class ParquetSink:
             "boolean": pyarrow.bool_(),
         }
         schema = pyarrow.schema([(column.name, types[column.kind]) for column in table.columns])
+        # A group of rows is to be large, to be read quickly; so it is held in Arrow's form, which takes less.
+        group: list[Any] = []
         with pyarrow.parquet.ParquetWriter(file, schema) as writer:
-            for group in _groups(table):
+            for rows in _batches(table):
                 arrays = [
                     pyarrow.array(_typed(column, cells), types[column.kind])
-                    for column, cells in zip(table.columns, zip(*group, strict=True), strict=True)
+                    for column, cells in zip(table.columns, zip(*rows, strict=True), strict=True)
                 ]
-                writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
+                group.append(pyarrow.record_batch(arrays, schema=schema))
+                if sum(batch.nbytes for batch in group) >= _GROUP_BYTES:
+                    writer.write_table(pyarrow.Table.from_batches(group))
+                    group = []
+            if group:
+                writer.write_table(pyarrow.Table.from_batches(group))
 
 
-def _groups(table: AnswerTable) -> Iterator[list[list[Any]]]:
-    """The rows in groups that are large enough to compress well and small enough to hold."""
+def _batches(table: AnswerTable) -> Iterator[list[list[Any]]]:
+    """The rows, as many at a time as are small enough to hold."""
     rows = table.rows()
     while True:
-        group: list[list[Any]] = []
+        batch: list[list[Any]] = []
         characters = 0
-        for cells in islice(rows, _GROUP_ROWS):
-            group.append(cells)
+        for cells in islice(rows, _BATCH_ROWS):
+            batch.append(cells)
             characters += sum(len(cell) for cell in cells if type(cell) is str)
-            if characters >= _GROUP_CHARACTERS:
+            if characters >= _BATCH_CHARACTERS:
                 break
-        if not group:
+        if not batch:
             return
-        yield group
+        yield batch
 
 
 def _typed(column: Column, cells: tuple[Any, ...]) -> list[Any] | tuple[Any, ...]:

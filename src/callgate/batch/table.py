@@ -5,7 +5,7 @@ A table has these columns:
 - `custom_id`
 - the row's own columns; rows may have different ones, so it is all of them in the order in which they first
   appear. One that has the name of another column here is called `input_NAME`.
-- `text`; `parsed` (with a schema: the validated object, as JSON); `finish_reason`
+- `text`; `parsed` (with a schema: the validated object, as JSON); `finish_reason`; `model`
 - `input_tokens`, `output_tokens`, `cache_read_tokens`, `reasoning_tokens`
 - `cost_usd`, `latency_s`, `attempts`, `cached`, `finished_at`, `line`, `key`, which mean what they mean in
   `results.encode_result`
@@ -48,7 +48,7 @@ _KINDS: dict[int, Kind] = {
 }
 
 _PARSED = "parsed"
-_ANSWER = {"text": _TEXT, _PARSED: _OTHER, "finish_reason": _TEXT}
+_ANSWER = {"text": _TEXT, _PARSED: _OTHER, "finish_reason": _TEXT, "model": _TEXT}
 _USAGE = {
     "input_tokens": _INTEGER,
     "output_tokens": _INTEGER,

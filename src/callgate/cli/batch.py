@@ -283,6 +283,13 @@ def _tell(options: RunOptions, summary: Summary, place: str) -> None:
     elif summary.ending == "failures":
         say(f"The failed rows: {errors_path(options.output)}. To try them again: {command}")
     else:
+        progress = summary.progress
+        if progress.skipped and not progress.tally.ended:
+            # Or somebody who has changed -m or --temperature believes these to be its answers.
+            say(
+                "Nothing was left to ask: rows are known by what they ask, not by the model or the settings."
+                " To ask all anew: another -o, or --overwrite."
+            )
         say(f"The answers: {options.output}. What next: {_next_steps(options.output)}")
 
 
