@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
@@ -195,6 +196,13 @@ class TestSharing:
         second.tool_calls[0].arguments["x"].append(2)
         second.raw["choices"][0]["index"] = 1
         assert first == answer()
+
+    def test_what_a_tool_returns_need_not_be_copied(self) -> None:
+        handle = threading.Lock()
+        service = cache_layer(MemoryCache())(Provider(answering(Response(data=handle, raw=handle))))
+        first, second = outcomes(service(ask()), service(ask()))
+        assert first.data is handle
+        assert second.data is handle
 
     def test_none_that_comes_while_the_answer_is_being_written_asks_again(self) -> None:
         class Slow(MemoryCache):

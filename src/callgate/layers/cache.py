@@ -238,6 +238,7 @@ def _copy(response: Response) -> Response:
     """A copy that its owner may change, as one from a store is. A tool's own objects stay one."""
     own = copy.copy(response)
     own.tool_calls = copy.deepcopy(response.tool_calls)
-    own.raw = copy.deepcopy(response.raw)
+    if response.raw is not response.data:  # the provider's JSON
+        own.raw = copy.deepcopy(response.raw)
     own.metadata = dict(response.metadata)
     return own
