@@ -93,15 +93,32 @@ def test_with_a_template_every_column_is_data() -> None:
 
 def test_identity_is_what_the_row_says_not_what_the_run_adds() -> None:
     plain = build({"prompt": "Hi", "note": "first"})
-    assert (
-        plain.key == build({"note": "second", "prompt": "Hi"}, model="m", system="s", parameters={"n": 1}).key
-    )
-    assert plain.key == content_key({"prompt": "Hi"})
+    again = {"note": "first", "prompt": "Hi", "an empty cell": ""}
+    assert plain.key == build(again, model="m", system="s", parameters={"n": 1}).key
+    assert plain.key == content_key({"prompt": "Hi", "note": "first"})
     assert plain.key != build({"prompt": "Hi", "seed": 1}).key
     assert plain.key != build({"prompt": "Hi", "system": "own"}).key
     one, other = Template("A {t}"), Template("B {t}")
-    assert build({"t": 1}, template=one).key == build({"t": 1, "u": 2}, template=other).key
+    assert build({"t": 1}, template=one).key == build({"t": 1}, template=other).key
     assert build({"t": 1}, template=one).key != build({"t": 2}, template=one).key
+
+
+@pytest.mark.parametrize(
+    ("record", "options"),
+    [
+        ({"prompt": "Hi"}, {}),
+        ({"messages": [USER]}, {}),
+        ({"body": {"messages": [USER]}}, {}),
+        ({"text": "Hi"}, {"template": Template("{text}")}),
+    ],
+)
+def test_equal_questions_about_different_things_are_different_rows(
+    record: dict[str, Any], options: dict[str, Any]
+) -> None:
+    plain, one, other = (build({**record, **about}, **options) for about in ({}, {"n": 1}, {"n": 2}))
+    assert plain.request == one.request == other.request
+    assert len({plain.key, one.key, other.key}) == 3
+    assert build({"n": 1, **record}, **options).key == one.key
 
 
 def test_an_empty_custom_id_is_none() -> None:

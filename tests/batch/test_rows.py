@@ -1,9 +1,10 @@
-"""A row is known again by its id, else by what it asks."""
+"""A row is known again by its id, else by all that it says."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
+import pytest
 from hypothesis import given, strategies as st
 
 from callgate.batch.rows import Row, content_key, custom_id_key
@@ -26,6 +27,12 @@ def test_an_id_that_looks_like_a_content_is_not_one() -> None:
 def test_values_that_json_does_not_know_are_told_apart_by_their_text() -> None:
     assert content_key({"n": Decimal("1.5")}) == content_key({"n": Decimal("1.5")})
     assert content_key({"n": Decimal("1.5")}) != content_key({"n": Decimal("1.6")})
+
+
+@pytest.mark.parametrize("odd", [2**70, {1: "one"}, "\ud800"])
+def test_what_json_cannot_say_has_a_key_all_the_same(odd: object) -> None:
+    assert content_key({"prompt": "Hi", "odd": odd}) == content_key({"prompt": "Hi", "odd": odd})
+    assert content_key({"prompt": "Hi", "odd": odd}) != content_key({"prompt": "Hi", "odd": 2**71})
 
 
 def test_repr_names_the_row() -> None:

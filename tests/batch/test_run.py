@@ -65,6 +65,20 @@ def test_rows_are_counted_on_the_way_when_the_check_ended_before_them(tmp_path: 
     assert (summary.progress.total, summary.progress.left) == (200, 0)
 
 
+def test_equal_questions_about_different_things_are_each_answered_once_in_the_end(
+    tmp_path: Path, output: str
+) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("n,prompt\n" + "".join(f"{n},the same\n" for n in range(40)))
+    failures = [422 if n % 3 == 0 else "ok" for n in range(40)]
+    summary, _ = run(str(path), output, answers=failures)
+    assert (summary.ending, summary.progress.tally.done) == ("failures", 26)
+    summary, _ = run(str(path), output)
+    assert (summary.ending, summary.progress.skipped, summary.progress.tally.done) == ("done", 26, 14)
+    told = [orjson.loads(line)["n"] for line in Path(output).read_bytes().splitlines()]
+    assert sorted(told, key=int) == [str(n) for n in range(40)]
+
+
 def test_a_bound_of_the_number_of_rows_becomes_the_number(tmp_path: Path, output: str) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text("".join(f'{{"prompt": "p{i}"}}\n\n' for i in range(100)))  # each second line is blank

@@ -127,7 +127,7 @@ class RequestBuilder:
             request["model"] = self._model
         elif self._needs_model and not request.get("model"):
             self._refuse(line, "the row names no model, and -m names only a provider; use -m PROVIDER/MODEL")
-        key = custom_id_key(custom_id) if custom_id else content_key(content)
+        key = custom_id_key(custom_id) if custom_id else content_key(_all_said(content, columns))
         return Row(index, line, custom_id or None, key, request, columns)
 
     def check_columns(self, names: Iterable[str], line: int = 1) -> None:
@@ -273,6 +273,20 @@ class RequestBuilder:
 
 def _without(record: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in record.items() if key != name}
+
+
+def _all_said(content: dict[str, Any], columns: dict[str, Any] | None) -> dict[str, Any]:
+    """What a row asks and what travels along: equal questions about different things are different rows.
+
+    Were they one, counted twice, the next run would take an answer to the second for that to the first.
+    """
+    if columns is None:
+        return content
+    return {name: value for name, value in columns.items() if not _is_empty(value)} | content
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (type(value) in (str, list) and not value)
 
 
 def _kind(value: Any) -> str:

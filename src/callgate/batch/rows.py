@@ -1,4 +1,4 @@
-"""One row of a batch: what is asked, and how it is known again in the next run."""
+"""One row of a batch: what it says, and how it is known again in the next run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ def content_key(content: Mapping[str, Any]) -> int:
     >>> content_key({"a": 1, "b": 2}) == content_key({"b": 2, "a": 1})
     True
     """
-    # default=str: a table may hold what JSON does not know (decimals, bytes).
-    canonical = orjson.dumps(content, default=str, option=orjson.OPT_SORT_KEYS)
+    try:
+        # default=str: a table may hold what JSON does not know (decimals, bytes).
+        canonical = orjson.dumps(content, default=str, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # a number of more than 64 bits, a name that is no text
+        canonical = repr(content).encode()
     return int.from_bytes(blake2b(canonical, digest_size=8).digest(), "big")
 
 
@@ -39,9 +42,9 @@ class Row:
         index: Its place among the rows of the input, from 0.
         line: The line of the input it begins on, from 1 (in a Parquet file: its number).
         custom_id: The id it brought along, or None.
-        key: What it is known by in the next run: its `custom_id`, else what it asks. The settings of the
-            whole run (model, template, system prompt, parameters) are no part of it. Equal rows have equal
-            keys; they are told apart by counting.
+        key: What it is known by in the next run: its `custom_id`, else all that it says itself, asked or only
+            travelling along. The settings of the whole run (model, template, system prompt, parameters) are
+            no part of it. Equal rows have equal keys; they are counted, as one is as good as the other.
         request: What is sent, in the one request format.
         columns: What travels along to the output, or None.
 
