@@ -28,6 +28,12 @@ class Completion(TypedDict):
 
     `response` is the provider's own JSON, or None when there is no answer; `error` then says why.
     `request_hash` is the same for the same request to the same model, wherever and whenever it is made.
+
+    Example::
+
+        for completion in await engine.schedule_completions(conversations):
+            if completion["response"] is None:
+                print(completion["request_hash"], completion["error"])
     """
 
     response: Any

@@ -62,6 +62,9 @@ class Verdict:
         error: The last error; one of the equal ones when the failures were the same.
         count: How many rows failed.
         message: All of it in words.
+
+    >>> str(Verdict(ValueError("bad"), 3, "3 rows failed in the same way and none was answered: bad"))
+    '3 rows failed in the same way and none was answered: bad'
     """
 
     error: BaseException

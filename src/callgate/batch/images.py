@@ -51,7 +51,11 @@ def image_type(start: bytes) -> str | None:
 
 
 class ImageFile(str):
-    """The path of an image, where its data URL will be once the row is called."""
+    """The path of an image, where its data URL will be once the row is called.
+
+    >>> ImageFile("photos/cat.png").endswith(".png")
+    True
+    """
 
 
 class Illustrated(dict[str, Any]):
@@ -59,6 +63,12 @@ class Illustrated(dict[str, Any]):
 
     Attributes:
         source, line: Where its row stands, for errors.
+
+    Example::
+
+        parts = [{"type": "image_url", "image_url": {"url": ImageFile("photos/cat.png")}}]
+        request = Illustrated({"messages": [{"role": "user", "content": parts}]}, "rows.jsonl", 1)
+        ready = await request.load()
     """
 
     __slots__ = ("line", "source")

@@ -32,6 +32,11 @@ class Progress:
         projected_cost: US dollars for all rows, or None when it cannot be told.
         budget: US dollars that may be spent at most, or None.
         longest: The rows that have been in flight for longest, by name, with their seconds.
+
+    Example::
+
+        progress = batch.progress()
+        print(f"{progress.finished} of {progress.total} rows; {progress.holding_back}")
     """
 
     total: int | None

@@ -44,6 +44,12 @@ class Summary:
         message: Why, when it did not simply come to its end.
         progress: Its state at the end.
         abandoned: Rows whose calls were cancelled.
+
+    Example::
+
+        summary = await batch.run(journal)
+        if summary.ending != "done":
+            print(summary.message, [group.example for group in summary.progress.tally.error_groups()])
     """
 
     ending: Ending

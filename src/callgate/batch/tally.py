@@ -24,6 +24,9 @@ class ErrorGroup:
         example: One of the messages.
         line: The input line of that row.
         retryable: Whether the same rows may succeed when the batch is run again.
+
+    >>> ErrorGroup("ServerError", 2, "500: down", line=7, retryable=True).to_dict()["count"]
+    2
     """
 
     kind: str
