@@ -30,6 +30,8 @@ from callgate.tool_loop import ToolRun, run_tools
 
 __all__ = ["Caller", "LimiterView"]
 
+_PENDING = RequestStatus.PENDING
+
 
 class LimiterView(Protocol):
     """What there is to see of a limiter, or of several that are seen as one."""
@@ -245,7 +247,8 @@ class Caller(SyncTwins, ABC):
 
     async def _run(self, calling: Calling) -> None:
         """Send it through the pipeline in this task; what comes of it stands on the calling."""
-        if calling.status is not RequestStatus.PENDING or _is_run_elsewhere(calling):
+        task = calling.task
+        if calling.status is not _PENDING or (task is not None and task is not asyncio.current_task()):
             await calling  # somebody has invoked or submitted it already, or it has ended
             return
         service = self._service
@@ -365,7 +368,3 @@ class Caller(SyncTwins, ABC):
                 await self.executor.stop(graceful=False)
         finally:
             await self.close()
-
-
-def _is_run_elsewhere(calling: Calling) -> bool:
-    return calling.task is not None and calling.task is not asyncio.current_task()

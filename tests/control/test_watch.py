@@ -6,13 +6,12 @@ import pytest
 
 from callgate.control.watch import Watch
 from callgate.testing.clock import run_virtual
-from tests.layers.services import now
 
 
 async def bounded(watch: Watch, seconds: float, work: float) -> str:
     task = asyncio.current_task()
     assert task is not None
-    watched = watch.begin(task, now() + seconds)
+    watched = watch.begin(task, seconds)
     try:
         await asyncio.sleep(work)
     except asyncio.CancelledError:
@@ -78,7 +77,7 @@ def test_an_answer_to_our_cancellation_leaves_no_cancellation_behind() -> None:
         watch = Watch(asyncio.get_running_loop())
         task = asyncio.current_task()
         assert task is not None
-        watched = watch.begin(task, now() + 1.0)
+        watched = watch.begin(task, 1.0)
         try:
             await asyncio.sleep(5.0)
         except asyncio.CancelledError:
@@ -95,7 +94,7 @@ def test_of_two_watches_on_one_task_the_inner_one_is_told_apart() -> None:
         watch = Watch(asyncio.get_running_loop())
         task = asyncio.current_task()
         assert task is not None
-        outer, inner = watch.begin(task, now() + 10.0), watch.begin(task, now() + 1.0)
+        outer, inner = watch.begin(task, 10.0), watch.begin(task, 1.0)
         try:
             await asyncio.sleep(60.0)
         except asyncio.CancelledError:
@@ -123,7 +122,7 @@ def test_a_hundred_thousand_watched_hold_one_timer_and_the_ended_are_forgotten()
             return call_at(*args, **kwargs)  # type: ignore[arg-type]
 
         loop.call_at = counted  # type: ignore[method-assign]
-        watched = [watch.begin(task, now() + 60.0 + number) for number in range(100_000)]
+        watched = [watch.begin(task, 60.0 + number) for number in range(100_000)]
         assert timers == 1
         for each in watched:
             watch.end(each)

@@ -76,7 +76,7 @@ class Watch:
 
     Example::
 
-        watched = watch.begin(asyncio.current_task(), until=loop.time() + 60.0)
+        watched = watch.begin(asyncio.current_task(), seconds=60.0)
         try:
             return await send()
         except asyncio.CancelledError:
@@ -95,9 +95,13 @@ class Watch:
         self._dead = 0
         self._alarm = Alarm(self._look)
 
-    def begin(self, task: asyncio.Task[object], until: float) -> Watched:
-        """Watch a task until a moment of the loop's clock, in seconds."""
-        watched = Watched(task, until)
+    def begin(self, task: asyncio.Task[object], seconds: float) -> Watched:
+        """Watch a task from now on, for so many seconds."""
+        return self.begin_until(task, self._loop.time() + seconds)
+
+    def begin_until(self, task: asyncio.Task[object], when: float) -> Watched:
+        """Watch a task until a moment of the loop's clock."""
+        watched = Watched(task, when)
         heap = self._heap
         heappush(heap, watched)
         if heap[0] is watched:

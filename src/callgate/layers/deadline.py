@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from callgate.calling import Calling
 from callgate.control.watch import Watch
 from callgate.errors import DeadlineExceededError
-from callgate.layers.time_limit import TimeLimit
+from callgate.layers.time_limit import time_limit
 from callgate.pipeline import Layer, Service
 from callgate.response import Response
 
@@ -23,13 +23,13 @@ def deadline_layer(watch: Watch | None = None) -> Layer:
     Raises (in the service):
         DeadlineExceededError: when the deadline passes first.
     """
-    limit = TimeLimit(_too_late, watch)
+    bounded = time_limit(Watch.begin_until, _too_late, watch)
 
     def wrap(call: Service) -> Service:
         def within_deadline(calling: Calling) -> Awaitable[Response]:
             # Most calls have none, and are spared a coroutine.
             deadline = calling.deadline
-            return call(calling) if deadline is None else limit.call_until(deadline, deadline, call, calling)
+            return call(calling) if deadline is None else bounded(call, calling, deadline)
 
         return within_deadline
 

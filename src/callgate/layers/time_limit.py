@@ -3,58 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from callgate.calling import Calling
-from callgate.control.watch import Watch
+from callgate.control.watch import Watch, Watched
 from callgate.pipeline import Service
 from callgate.response import Response
 
-__all__ = ["TimeLimit"]
+__all__ = ["Bounded", "time_limit"]
+
+Bounded = Callable[[Service, Calling, float], Coroutine[Any, Any, Response]]
+"""Calls the service with the calling, within the limit."""
 
 
-class TimeLimit:
-    """Cuts calls off, all of a loop by one watch.
+def time_limit(
+    begin: Callable[[Watch, asyncio.Task[Any], float], Watched],
+    too_late: Callable[[Calling, float], Exception],
+    watch: Watch | None = None,
+) -> Bounded:
+    """What cuts calls off, all of a loop by one watch.
 
     Args:
+        begin: How a limit is meant: `Watch.begin`, seconds from now; `Watch.begin_until`, the loop's clock.
         too_late: The error for a calling and the limit that it has passed.
         watch: Shared with others of the same loop; None: one of its own, made with the first call.
 
     Example::
 
-        limit = TimeLimit(lambda calling, seconds: TimeoutError(f"more than {seconds} s"))
-        response = await limit.call_until(loop.time() + 5.0, 5.0, service, calling)
+        bounded = time_limit(Watch.begin, lambda calling, seconds: TimeoutError(f"more than {seconds} s"))
+        response = await bounded(service, calling, 5.0)
     """
 
-    __slots__ = ("_too_late", "_watch")
-
-    def __init__(self, too_late: Callable[[Calling, float], Exception], watch: Watch | None = None) -> None:
-        self._too_late = too_late
-        self._watch = watch
-
-    async def call_until(self, when: float, limit: float, call: Service, calling: Calling) -> Response:
-        """What the call gives, if it gives it by then.
-
-        Args:
-            when: In seconds of the loop's clock.
-            limit: As the error is to tell it.
-            call: The service.
-            calling: What it is called with; its task is the one that is cut off.
-
-        Raises:
-            Exception: what `too_late` makes, when the time is up first.
-        """
-        watch = self._watch
+    async def bounded(call: Service, calling: Calling, limit: float) -> Response:
+        nonlocal watch
         if watch is None:
-            watch = self._watch = Watch(asyncio.get_running_loop())
+            watch = Watch(asyncio.get_running_loop())
         task = calling.task or asyncio.current_task()
         assert task is not None  # a coroutine that runs is in a task
-        watched = watch.begin(task, when)
+        watched = begin(watch, task, limit)
         try:
             return await call(calling)
         except asyncio.CancelledError as error:
             if not watched.was_it():
                 raise
-            raise self._too_late(calling, limit) from error
+            raise too_late(calling, limit) from error
         finally:
             watch.end(watched)
+
+    return bounded

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 
 from callgate.calling import Calling
 from callgate.control.watch import Watch
 from callgate.errors import APITimeoutError
-from callgate.layers.time_limit import TimeLimit
+from callgate.layers.time_limit import time_limit
 from callgate.pipeline import Layer, Service
 from callgate.response import Response
 
@@ -26,14 +25,12 @@ def timeout_layer(seconds: float | None, watch: Watch | None = None) -> Layer:
         APITimeoutError: when the time is over. The provider may still be at work on it, so the attempt
             keeps its charge.
     """
-    limit = TimeLimit(_too_slow, watch)
+    bounded = time_limit(Watch.begin, _too_slow, watch)
 
     def wrap(call: Service) -> Service:
         def within_timeout(calling: Calling) -> Awaitable[Response]:
             allowed = seconds if calling.timeout is None else calling.timeout
-            if allowed is None:
-                return call(calling)
-            return limit.call_until(asyncio.get_running_loop().time() + allowed, allowed, call, calling)
+            return call(calling) if allowed is None else bounded(call, calling, allowed)
 
         return within_timeout
 
