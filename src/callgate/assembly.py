@@ -29,7 +29,7 @@ from callgate.layers.hedge import Hedge
 from callgate.layers.limit import Pushback, limit_layer
 from callgate.layers.observe import observe_layer
 from callgate.layers.retry import retry_layer
-from callgate.layers.structure import structure_layer
+from callgate.layers.structure import fits, structure_layer
 from callgate.layers.timeout import timeout_layer
 from callgate.pipeline import Layer, Layers, Service, pipeline
 from callgate.pricing import price
@@ -269,7 +269,7 @@ def make_services(
         deadline=deadline_layer(),
         fallback=fallback_layer(name, fallbacks) if fallbacks else None,
         structure=structure_layer(),
-        cache=None if cache is None else cache_layer(cache, flights=flights_of(cache)),
+        cache=None if cache is None else cache_layer(cache, flights=flights_of(cache), fits=fits),
         retry=None if retry is None else retry_layer(retry, clock, rng=rng, budget=budget),
         hedge=hedge,
         limit=limit,

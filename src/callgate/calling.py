@@ -42,6 +42,7 @@ class Calling(CallRecord):
     """
 
     __slots__ = (
+        "__weakref__",
         "_error",
         "_headers",
         "_number",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar, overload
 
-__all__ = ["Headers", "mask_headers"]
+__all__ = ["Headers", "mask_headers", "without_credentials"]
 
 # Gateways have names of their own for theirs: `helicone-auth`, `ocp-apim-subscription-key`. One header more
 # that is masked harms nobody.
@@ -48,3 +48,12 @@ class Headers(dict[str, str]):
 def mask_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     """The headers with every value that is a credential replaced by "***"."""
     return {k: "***" if _SECRET_HEADER.search(k) else v for k, v in (headers or {}).items()}
+
+
+def without_credentials(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """The headers that hold no credential, by their names in lower case.
+
+    >>> without_credentials({"Authorization": "Bearer k", "Anthropic-Beta": "files"})
+    {'anthropic-beta': 'files'}
+    """
+    return {k.lower(): v for k, v in (headers or {}).items() if not _SECRET_HEADER.search(k)}

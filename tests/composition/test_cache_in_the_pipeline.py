@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from callgate.cache.memory import MemoryCache
 from callgate.control.breaker import CircuitState
 from callgate.errors import ServerError
+from callgate.layers.cache import key_of
+from callgate.model import iModel
 from callgate.testing.clock import run_virtual
 from tests.composition.harness import breaker, model_of, nothing_is_left, used
 from tests.layers.services import After, now
 
 DOWN = ServerError("down", status_code=500)
+AZURE = "https://example.openai.azure.com/openai/deployments/mine"
 
 
 def test_a_hit_pays_nothing_and_is_answered_while_the_line_is_full() -> None:
@@ -92,3 +96,38 @@ def test_who_waits_for_a_shared_answer_keeps_his_own_deadline() -> None:
 
     run_virtual(main())
     assert len(backend.at) == 1
+
+
+def test_endpoints_that_may_answer_otherwise_share_no_answers() -> None:
+    usual = {
+        "provider": "openai",
+        "model": "m",
+        "base_url": "https://api.example.com/v1",
+        "api_key": "sk-one",
+    }
+    same = [
+        {**usual, "api_key": "sk-another"},
+        {**usual, "headers": {"Authorization": "Bearer sk-third"}},
+    ]
+    others = [
+        {**usual, "headers": {"X-Beta": "long-context"}},
+        {**usual, "provider": "azure", "base_url": f"{AZURE}?api-version=2024-10-21"},
+        {**usual, "provider": "azure", "base_url": f"{AZURE}?api-version=2024-06-01"},
+        {**usual, "endpoint": "other/completions"},
+        {"base_url": "https://api.example.com/v1", "endpoint": "classify", "model": "m", "api_key": "sk-one"},
+        {"base_url": "https://api.example.com/v1", "endpoint": "rank", "model": "m", "api_key": "sk-one"},
+    ]
+
+    async def digest(settings: dict[str, Any]) -> bytes:
+        async with iModel(**settings) as model:
+            key = key_of(await model.create_calling(messages=[{"role": "user", "content": "Hi"}]))
+            assert key is not None
+            assert b"sk-" not in key.request
+            return key.digest
+
+    async def main() -> None:
+        first = await digest(usual)
+        assert {await digest(settings) for settings in same} == {first}
+        assert len({first, *[await digest(settings) for settings in others]}) == len(others) + 1
+
+    run_virtual(main())

@@ -17,6 +17,7 @@ from callgate.calling import Calling
 from callgate.errors import (
     APIClientError,
     APIConnectionError,
+    AuthenticationError,
     DeadlineExceededError,
     RateLimitError,
     ServerError,
@@ -174,6 +175,32 @@ class TestWhatIsKept:
         run_virtual(_in_turn(service, ask(), ask()))
         assert len(provider.calls) == 2
 
+    def test_an_answer_that_does_not_fit_only_when_another_one_to_the_same_calling_does(self) -> None:
+        def fits(_: Calling, response: Response) -> bool:
+            return response.text in ("answer 2", "answer 4")
+
+        def again(calling: Calling) -> Calling:
+            calling.payload = {**calling.payload, "complaint": "no"}
+            return calling
+
+        async def asks(service: Service, number: int) -> list[str]:
+            calling = ask(number)
+            first = await service(calling)
+            return [first.text, (await service(again(calling))).text]
+
+        async def main() -> list[list[str]]:
+            service = cache_layer(MemoryCache(), fits=fits)(Provider())
+            found = [await asks(service, 1), await asks(service, 1)]
+            calling = ask(2)
+            return [*found, [(await service(calling)).text, (await service(calling)).text]]
+
+        # The whole way to an answer that fits is known; what led to none is asked anew.
+        assert run_virtual(main()) == [
+            ["answer 1", "answer 2"],
+            ["answer 1", "answer 2"],
+            ["answer 3", "answer 4"],
+        ]
+
 
 class TestSharing:
     def test_identical_calls_in_flight_share_one_request(self) -> None:
@@ -266,6 +293,17 @@ class TestTheLeaderFails:
         assert len({id(each) for each in found}) == 3
         assert found[1].__cause__ is error
 
+    def test_an_error_is_that_of_those_who_ask_the_same_backend(self) -> None:
+        """Another one has a key of its own, say, and its first call leads."""
+        provider = Provider(failing(AuthenticationError("wrong key")))
+        service = cache_layer(MemoryCache())(provider)
+        other = SimpleNamespace(**vars(BACKEND))
+        callings = [ask() for _ in range(4)]
+        callings[1].backend = callings[3].backend = other
+        found = outcomes(*map(service, callings))
+        assert texts(found) == [AuthenticationError, "answer 2", AuthenticationError, "answer 2"]
+        assert [calling.cached for calling in callings] == [False, False, False, True]
+
     def test_a_refusal_concerns_one_call_and_the_next_leads(self) -> None:
         provider = Provider(failing(DeadlineExceededError()), failing(DeadlineExceededError()))
         service = cache_layer(MemoryCache())(provider)
@@ -333,14 +371,17 @@ class TestTheLeaderFails:
 
     @pytest.mark.parametrize(
         "end",
-        [lambda flight: flight.land(Response(text="4")), lambda flight: flight.crash(ServerError("no"))],
+        [
+            lambda flight: flight.land(Response(text="4")),
+            lambda flight: flight.crash(ServerError("no"), BACKEND),
+        ],
     )
     def test_a_follower_cancelled_in_the_moment_it_is_told_is_cancelled(
         self, end: Callable[[Flight], None]
     ) -> None:
         async def main() -> None:
             flight = Flight(asyncio.get_running_loop())
-            follower, other = (asyncio.create_task(flight.join()) for _ in range(2))
+            follower, other = (asyncio.create_task(flight.join(BACKEND)) for _ in range(2))
             await asyncio.sleep(0)
             end(flight)
             follower.cancel()
@@ -528,6 +569,30 @@ class TestKeyOf:
         keys.append(key_of(elsewhere))
         assert len({key.digest for key in keys if key}) == 6
         assert key_of(ask()) == key_of(ask(metadata={"row": 7}))
+
+    def test_what_else_the_answer_depends_on_and_no_credential(self) -> None:
+        def asked(headers: dict[str, str] | None = None, method: str | None = None, **facts: Any) -> CacheKey:
+            calling = ask(headers=headers, method=method)
+            calling.backend = SimpleNamespace(**vars(BACKEND), cache_facts=facts)
+            key = key_of(calling)
+            assert key is not None
+            return key
+
+        plain = key_of(ask())
+        assert plain == asked()
+        assert plain == asked(headers={"Authorization": "Bearer one"}), "another key finds the same answer"
+        assert plain == asked(method="POST"), "the usual one, as it is noted on a calling that was sent"
+        others = [
+            asked(headers={"Anthropic-Beta": "files"}),
+            asked(headers={"Anthropic-Beta": "other"}),
+            asked(method="GET"),
+            asked(method="DELETE"),
+            asked(path="/users"),
+            asked(query="api-version=1"),
+        ]
+        assert len({key.digest for key in [plain, *others]}) == 7
+        assert asked(headers={"anthropic-beta": "files"}) == asked(headers={"anthropic-beta": "files"})
+        assert asked(headers={"Anthropic-Beta": "files"}) in others
 
     def test_a_backend_may_name_an_origin_that_outlives_its_port(self) -> None:
         one, two = ask(), ask()

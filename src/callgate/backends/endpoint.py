@@ -16,6 +16,7 @@ from callgate.calling import Calling
 from callgate.control.backoff import RetryConfig
 from callgate.control.breaker import CircuitBreaker
 from callgate.errors import ConfigurationError
+from callgate.headers import without_credentials
 from callgate.network.client import AsyncAPIClient
 from callgate.providers.catalog import dialect_of, find_dialect
 from callgate.providers.dialect import Dialect
@@ -85,6 +86,7 @@ class Endpoint:
         self._sender = self._make_sender(config, transport)
         self.dialect: Dialect = self._sender.dialect
         self.base_url: str = self._sender.base_url
+        self.cache_facts = self._find_cache_facts(config)
 
     def _make_sender(
         self, config: EndpointConfig | ServiceEndpointConfig, transport: Transport | None
@@ -110,6 +112,16 @@ class Endpoint:
                 f"the endpoint {self.name!r} has a transport of its own; set read_timeout on that"
             )
         return HttpSender(self.name, dialect, address, path, headers, transport, owns_transport=owned)
+
+    def _find_cache_facts(self, config: EndpointConfig | ServiceEndpointConfig) -> dict[str, Any]:
+        """What answers depend on beside address, dialect and request; see `layers.cache.key_of`."""
+        facts: dict[str, Any] = dict(self._sender.cache_facts)
+        headers = without_credentials(config.default_headers)
+        if headers:
+            facts["headers"] = headers
+        if isinstance(self.dialect, PlainJson) and self.dialect.method != "POST":
+            facts["method"] = self.dialect.method
+        return facts
 
     def _find_address(self, config: EndpointConfig | ServiceEndpointConfig) -> Address:
         return find_address(config, self.host, os.environ)

@@ -82,6 +82,12 @@ class HttpSender:
         self._transport = transport
         self._closed = False
 
+    @property
+    def cache_facts(self) -> dict[str, str]:
+        """Where below the address it sends to, if not where the dialect says."""
+        facts = {"path": self._path, "query": self._query}
+        return {name: value for name, value in facts.items() if value}
+
     async def call(self, calling: Calling) -> Response:
         """Send one call, once.
 
@@ -185,6 +191,11 @@ class SdkSender:
         )
         self._key = key
         self.dialect = find_dialect(dialect_of_method(self._provider, self._method or ""))
+
+    @property
+    def cache_facts(self) -> dict[str, str]:
+        """The SDK's method that is called unless a calling names one."""
+        return {"path": self._method} if self._method else {}
 
     async def call(self, calling: Calling) -> Response:
         """Call the SDK, once.

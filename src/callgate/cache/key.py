@@ -1,4 +1,4 @@
-"""What makes two calls the same: where they go, in which dialect, to which model, and the whole request.
+"""What makes two calls the same: where they go, how, in which dialect, to which model, and the whole request.
 
 The key holds no credential and nothing that only says how the answer is carried (streamed or not), so a call
 finds its answer again under another key and in another mode.
@@ -36,7 +36,15 @@ class CacheKey:
 
 
 def make_key(
-    origin: str, dialect: str, request: Mapping[str, Any], *, path: str | None = None, sample: int = 0
+    origin: str,
+    dialect: str,
+    request: Mapping[str, Any],
+    *,
+    path: str | None = None,
+    sample: int = 0,
+    method: str | None = None,
+    query: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> CacheKey | None:
     """The key of a request; None when it holds something that JSON cannot, and so cannot be compared.
 
@@ -47,6 +55,9 @@ def make_key(
         path: Instead of the dialect's own.
         sample: Counts different answers to one request: sample 1 is asked for once more though sample 0 is
             known.
+        method, query: Of the HTTP request, where they are not the dialect's own.
+        headers: Those that the answer may depend on (a beta feature, say): no credentials, and none that the
+            dialect sends by itself.
 
     >>> one = make_key("https://api.example.com", "openai_chat", {"model": "m", "seed": 1})
     >>> two = make_key("https://api.example.com", "openai_chat", {"seed": 1, "model": "m", "stream": True})
@@ -55,7 +66,17 @@ def make_key(
     """
     if "stream" in request or "stream_options" in request:
         request = {name: value for name, value in request.items() if name not in _CARRIAGE}
-    about = {"dialect": dialect, "origin": origin, "path": path, "request": request, "sample": sample}
+    about: dict[str, Any] = {
+        "dialect": dialect,
+        "origin": origin,
+        "path": path,
+        "request": request,
+        "sample": sample,
+    }
+    # Only where there are any: the keys of all others stay as they have been since the first version.
+    about |= {
+        name: value for name, value in (("method", method), ("query", query), ("headers", headers)) if value
+    }
     try:
         canonical = orjson.dumps(about, option=_SORTED)
     except (TypeError, ValueError, RecursionError):

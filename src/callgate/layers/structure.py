@@ -16,7 +16,7 @@ from callgate.pipeline import Layer, Service
 from callgate.providers.strict_schema import strict_schema
 from callgate.response import Response
 
-__all__ = ["AnswerType", "answer_format", "find_json", "structure_layer"]
+__all__ = ["AnswerType", "answer_format", "find_json", "fits", "structure_layer"]
 
 AnswerType = type[BaseModel] | AnswerSchema
 _MOST_CANDIDATES = 100
@@ -102,7 +102,8 @@ def structure_layer(max_asks: int = 3) -> Layer:
                 if response.tool_calls:
                     return response
                 try:
-                    response.parsed = _validated(response.text, answer_type)
+                    if response.parsed is None:  # the cache has looked at some already
+                        response.parsed = _validated(response.text, answer_type)
                 except MisfitError as error:
                     if response.usage is not None and not calling.cached:
                         calling.spend(response.usage)
@@ -118,6 +119,18 @@ def structure_layer(max_asks: int = 3) -> Layer:
         return structured
 
     return wrap
+
+
+def fits(calling: Calling, response: Response) -> bool:
+    """Whether an answer satisfies what its calling asks for: `parsed` is then set."""
+    answer_type: AnswerType | None = calling.answer_type
+    if answer_type is None or response.tool_calls:
+        return True
+    try:
+        response.parsed = _validated(response.text, answer_type)
+    except MisfitError:
+        return False
+    return True
 
 
 def _validated(text: str, answer_type: AnswerType) -> Any:

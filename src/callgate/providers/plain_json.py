@@ -30,7 +30,7 @@ class PlainJson:
     name = "plain_json"
 
     def __init__(self, method: str = "POST") -> None:
-        self._method = method.upper()
+        self.method = method.upper()
         self._chat = OpenAIChat()
 
     def encode(
@@ -38,15 +38,15 @@ class PlainJson:
     ) -> WireRequest:
         """The request as JSON, or as a query."""
         where = path or ""
-        if self._method in ("GET", "DELETE", "HEAD"):
+        if self.method in ("GET", "DELETE", "HEAD"):
             query = urlencode(request, doseq=True) if request else ""
             glue = "&" if "?" in where else "?"
-            return WireRequest(where + (glue + query if query else ""), b"", method=self._method)
+            return WireRequest(where + (glue + query if query else ""), b"", method=self.method)
         try:
             body = orjson.dumps({**request, "stream": True} if stream else request)
         except (TypeError, ValueError) as error:
             raise InvalidRequestError(f"the request is no JSON: {error}") from error
-        return WireRequest(where, body, method=self._method, stream=stream)
+        return WireRequest(where, body, method=self.method, stream=stream)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer's JSON, or its text; an OpenAI-style answer is read as one."""
