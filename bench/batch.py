@@ -1,7 +1,7 @@
 """Hold what is promised of batches against the simulator's own books, at full size.
 
     python bench/batch.py duplicates    100,000 rows, half duplicates, half of the rest cached: 25,000 calls
-    python bench/batch.py cached        100,000 rows that are all in the cache; 20,000 rows a second are an aim, no promise
+    python bench/batch.py cached        100,000 rows that are all in the cache; 20,000 a second are aimed at
     python bench/batch.py finished      1,000,000 rows that are all answered: skimmed at 100,000 a second
     python bench/batch.py forecast      `--dry-run` against the real run: tokens, cost and time within 15 %
     python bench/batch.py budget        a bill of at most $1.00 with faults at 10 %, and on with more
@@ -10,8 +10,8 @@
 
 `--rows N` takes another size, `--folder DIR` keeps the files. The command runs in a process of its own, the
 simulator in this one. Every line says what was found, and the exit code is 1 when a promise is broken. Speeds
-are told by the clock and by processor time, which a busy machine does not lengthen: that one is held to what
-is promised. The times of `forecast` want a machine that is not overloaded.
+are told by the clock and by processor time, which a busy machine lengthens less: that one is held to what is
+promised (an aim is none). The times of `forecast` want a machine that is not overloaded.
 """
 
 from __future__ import annotations
