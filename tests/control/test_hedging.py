@@ -66,6 +66,18 @@ def test_a_quiet_time_saves_up_no_storm() -> None:
     assert spent == 20
 
 
+def test_what_the_attempts_on_their_way_have_paid_in_is_not_lost() -> None:
+    stragglers = Stragglers(HedgePolicy(share=0.05))
+    for at_once in range(1_000):
+        stragglers.begin(at_once)
+    spent = 0
+    while stragglers.affordable:
+        assert stragglers.spend()
+        spent += 1
+    assert spent == 50
+    assert not stragglers.spend()
+
+
 @pytest.mark.parametrize("share", [0.0, -0.1, 0.6, float("nan"), True, "0.05", None])
 def test_a_share_that_cannot_be_is_refused(share: Any) -> None:
     with pytest.raises(ConfigurationError, match="hedge is the share"):

@@ -30,7 +30,10 @@ DOWN = ServerError("down", status_code=500)
 
 
 class House:
-    """A hedged service that has seen ten answers of one second each, and the parts around it."""
+    """A hedged service that has seen ten answers of one second each, and the parts around it.
+
+    With the usual share these pay for one attempt that is sent again.
+    """
 
     def __init__(
         self,
@@ -42,7 +45,7 @@ class House:
     ) -> None:
         self.backend = Scripted(*[USUAL] * 10, *steps)
         self.limiter = limiter or Limiter()
-        self.hedge = Hedge(HedgePolicy(**{"share": 0.5, "min_samples": 10, **policy}), now, budget=budget)
+        self.hedge = Hedge(HedgePolicy(**{"share": 0.1, "min_samples": 10, **policy}), now, budget=budget)
         self.breaker = CircuitBreaker(clock=now)
         layers = Layers(
             deadline=deadline_layer(),
@@ -65,7 +68,8 @@ class House:
         assert (self.limiter.in_flight, self.limiter.waiting) == (0, 0)
         assert self.backend.running == 0
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        assert not self.hedge._races
+        hedge = self.hedge
+        assert [*hedge._races, *hedge._line, *hedge._unwatched] == []
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -205,6 +209,168 @@ def test_when_all_is_slow_only_the_share_is_sent_twice() -> None:
         await asyncio.gather(*(house.service(call) for call in calls))
         assert sum(call.hedges for call in calls) == 10
         house.nothing_is_left()
+
+    run(main)
+
+
+# --- who could not be afforded at once -------------------------------------------------------------------
+
+
+def test_a_straggler_that_the_share_does_not_pay_for_is_sent_again_when_calls_have_paid_in() -> None:
+    async def main() -> None:
+        house = House(SLOW, SLOW, USUAL)
+        await house.warm()
+        older, younger = calling(), calling()
+        tasks = [asyncio.ensure_future(house.service(call)) for call in (older, younger)]
+        await asyncio.sleep(5.0)
+        assert [task.done() for task in tasks] == [True, False]
+        for begun in range(1, 9):  # the two of them had paid in 0.2 already
+            await house.service(calling())
+            assert len(house.backend.at) == 13 + begun + (begun == 8)
+        assert (await tasks[1]).text == "usual"
+        assert (older.hedges, younger.hedges) == (1, 1)
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_the_oldest_straggler_is_sent_again_first_and_who_is_answered_leaves_the_line() -> None:
+    async def main() -> None:
+        house = House(SLOW, After(2.5, "late"), SLOW, SLOW, USUAL)
+        begun = await house.warm()
+        calls = [calling() for _ in range(4)]
+        tasks = []
+        for call in calls:
+            tasks.append(asyncio.ensure_future(house.service(call)))
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(4.0)
+        assert [call.attempts for call in calls] == [2, 1, 1, 1]
+        assert tasks[1].done()
+        for _ in range(6):
+            await house.service(calling())
+        await tasks[2]
+        assert now() - begun < 20.0
+        assert [task.done() for task in tasks] == [True, True, True, False]
+        assert (await tasks[3]).text == "slow"
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_a_straggler_whose_deadline_has_come_near_keeps_nobody_behind_it_waiting() -> None:
+    async def main() -> None:
+        house = House(SLOW, SLOW, SLOW, USUAL)
+        begun = await house.warm()
+        calls = [calling(), calling(deadline=begun + 5.0), calling()]
+        tasks = [asyncio.ensure_future(ended(house.service, call)) for call in calls]
+        await asyncio.sleep(4.5)
+        await asyncio.gather(*(house.service(calling()) for _ in range(8)))
+        assert [call.attempts for call in calls] == [2, 1, 2]
+        outcomes = await asyncio.gather(*tasks)
+        assert isinstance(outcomes[1], DeadlineExceededError)
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_what_was_sent_before_the_usual_time_was_known_is_sent_again_once_it_is() -> None:
+    async def main() -> None:
+        house = House(min_samples=10)
+        house.backend._steps[:] = [SLOW, After(3.0, "in time"), *[USUAL] * 10]
+        calls = [calling() for _ in range(2)]
+        tasks = [asyncio.ensure_future(house.service(call)) for call in calls]
+        await asyncio.sleep(0.0)
+        for _ in range(9):
+            await house.service(calling())
+        assert (await tasks[0]).text == "usual"
+        assert now() == 10.0  # the ninth of them was the tenth answer
+        assert [call.hedges for call in calls] == [1, 0]
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_when_all_have_become_slower_nobody_is_late_by_the_old_measure() -> None:
+    async def main() -> None:
+        house = House(*[After(4.0, "slower")] * 12, After(4.02, "usual by now"), share=0.5, window=10)
+        await house.warm()
+        first = [calling() for _ in range(10)]
+        tasks = [asyncio.ensure_future(house.service(call)) for call in first[:2]]
+        await asyncio.sleep(1.0)
+        house.hedge.stragglers._sorted[:] = [4.0] * 10  # as ten answers of that time would have it
+        assert [(await task).text for task in tasks] == ["slower"] * 2
+        assert sum(call.hedges for call in first) == 0
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_when_the_retry_budget_has_recovered_the_next_answer_sends_stragglers_again() -> None:
+    async def main() -> None:
+        budget = RetryBudget(0.0, 0.1, now)  # one in ten seconds
+        house = House(SLOW, After(12.0, "other"), USUAL, budget=budget)
+        await house.warm()
+        assert budget.withdraw()  # somebody's retry
+        late, other = calling(), calling(deadline=now() + 12.5)
+        tasks = [asyncio.ensure_future(house.service(call)) for call in (late, other)]
+        await asyncio.sleep(11.0)
+        assert late.attempts == 1
+        await tasks[1]
+        assert (await tasks[0]).text == "usual"
+        assert now() == pytest.approx(23.0)
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_a_second_attempt_that_takes_long_gets_one_beside_it_and_no_more_come() -> None:
+    async def main() -> None:
+        spent = Response(text="third", usage=Usage(3, 4))
+        for steps, attempts, seconds in (
+            ((SLOW, SLOW, After(1.0, spent)), 3, 3.02),
+            ((SLOW, SLOW, SLOW, USUAL), 3, 100.0),
+        ):
+            house = House(*steps, share=0.5)
+            begun = await house.warm()
+            call = calling()
+            await house.service(call)
+            assert now() - begun == pytest.approx(seconds)
+            assert (call.attempts, call.hedges, call.failures) == (attempts, 2, None)
+            house.nothing_is_left()
+
+    run(main)
+
+
+def test_what_a_third_attempt_came_to_is_told_by_the_call() -> None:
+    answer = Response(text="second", usage=Usage(3, 4))
+    third = Response(text="third", usage=Usage(5, 6))
+
+    class Stubborn(Scripted):
+        """Answers its third attempt however much it is cancelled."""
+
+        async def _do(self, step: Any, call: Calling) -> Response:
+            try:
+                return await super()._do(step, call)
+            except asyncio.CancelledError:
+                if len(self.at) < 13 or call is not self.callings[12]:
+                    raise
+                return third
+
+    async def main() -> None:
+        house = House(SLOW, After(30.0, answer), After(1.0, DOWN), share=0.5)
+        await house.warm()
+        call = calling()
+        assert await house.service(call) is answer
+        assert [failure.error for failure in call.failures or ()] == [DOWN]
+        house.nothing_is_left()
+
+        house = House(share=0.5)
+        house.backend = Stubborn(*[USUAL] * 10, SLOW, After(2.0, answer), SLOW)
+        house.service = house.hedge(limit_layer_of(house, house.backend))
+        await house.warm()
+        call = calling()
+        assert await house.service(call) is answer
+        assert (call.attempts, call.spent) == (3, third.usage)
 
     run(main)
 
@@ -412,11 +578,12 @@ def test_a_second_attempt_that_somebody_cancels_does_not_end_the_call() -> None:
         for steps in ((After(30.0, "first"), SLOW), (After(3.0, DOWN), SLOW)):
             house = House(*steps)
             await house.warm()
-            task = asyncio.ensure_future(ended(house.service, calling()))
+            call = calling()
+            task = asyncio.ensure_future(ended(house.service, call))
             await asyncio.sleep(2.0)
-            (race,) = house.hedge._races.values()
-            assert race.second is not None
-            race.second.cancel()
+            second = house.hedge._races[call].second
+            assert second is not None
+            second.cancel()
             outcome = await task
             assert outcome is DOWN or isinstance(outcome, Response)
             house.nothing_is_left()

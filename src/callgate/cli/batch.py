@@ -45,6 +45,7 @@ from callgate.cli.live import Display, open_display
 from callgate.cli.run import RunOptions
 from callgate.cli.summary import print_forecast, print_summary, summary_to_dict
 from callgate.control.backoff import RetryConfig
+from callgate.control.hedging import MOST_AT_ONCE
 from callgate.errors import InputError
 from callgate.layers.answer_schema import AnswerSchema
 
@@ -148,10 +149,10 @@ def _budget(options: RunOptions, targets: int, journal: Journal) -> Budget | Non
         return None
     spent = read_spent(options.output) if journal.resumable else 0.0
     retries = RetryConfig().max_retries if options.retries is None else options.retries
-    # Each endpoint may try as often, each attempt have a second one beside it, and an answer that does not
+    # Each endpoint may try as often, each attempt have others beside it, and an answer that does not
     # fit its schema be asked for again.
     attempts = targets * (1 + retries)
-    attempts *= 1 if options.hedge is None else 2
+    attempts *= 1 if options.hedge is None else MOST_AT_ONCE
     attempts *= 1 if options.schema is None else _MOST_ASKS
     return Budget(options.budget, spent=spent, attempts=attempts)
 

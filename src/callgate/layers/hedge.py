@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from callgate.calling import Calling
 from callgate.control.backoff import RetryBudget
-from callgate.control.hedging import HedgePolicy, Stragglers
+from callgate.control.hedging import MOST_AT_ONCE, HedgePolicy, Stragglers
 from callgate.control.watch import Reminder, Watch, Watched
 from callgate.errors import RefusedError
 from callgate.pipeline import Service
@@ -26,10 +27,14 @@ class Hedge:
     """The layer, and what the limit layer inside it tells when an attempt goes on the wire.
 
     An attempt that has been on the wire for longer than the policy's quantile of recent ones is sent once
-    more, unless the retry budget or the policy's share is used up, or the usual time would pass the call's
-    deadline. The first answer wins and the other attempt is cancelled: it gives back its place and its
-    connection and keeps its charge, as the provider may have worked on it. What it cost cannot be known;
-    `calling.attempts` and `calling.hedges` count it. Streams are never sent twice.
+    more, unless the usual time would pass the call's deadline. A second attempt that takes as long as that
+    gets one beside it, too; more than three attempts are never on their way at once. When the retry budget or
+    the policy's share is used up, stragglers stand in a line, the oldest first, and are served as calls pay
+    in; most of those that are only a little late leave it by themselves.
+
+    The first answer wins and the other attempts are cancelled: they give back their places and their
+    connections and keep their charges, as the provider may have worked on them. What they cost cannot be
+    known; `calling.attempts` and `calling.hedges` count them. Streams are never sent twice.
 
     A failure does not win: as long as one of the two is on its way, its answer is waited for. When both fail,
     the first one's error is raised, and the second one's is in `calling.failures`.
@@ -46,7 +51,7 @@ class Hedge:
         service = pipeline(backend, Layers(hedge=hedge, limit=limit))
     """
 
-    __slots__ = ("_budget", "_clock", "_races", "_watch", "stragglers")
+    __slots__ = ("_budget", "_clock", "_line", "_races", "_unwatched", "_watch", "stragglers")
 
     def __init__(
         self, policy: HedgePolicy, clock: Callable[[], float], *, budget: RetryBudget | None = None
@@ -55,6 +60,9 @@ class Hedge:
         self._clock = clock
         self._budget = budget
         self._races: dict[Calling, _Race] = {}
+        # Both are in the order of their coming, and left from the midst by whoever is answered.
+        self._unwatched: dict[_Race, None] = {}  # sent before it was known what takes long
+        self._line: dict[_Race, None] = {}  # stragglers that could not be afforded yet
         self._watch: Watch | None = None
 
     def __call__(self, call: Service) -> Service:
@@ -71,57 +79,121 @@ class Hedge:
         race = self._races.get(calling)
         if race is None:
             return
-        race.sent_at = now = self._clock()
+        race.sent_at = self._clock()
+        if race.beside + 1 >= MOST_AT_ONCE:
+            return
         patience = self.stragglers.patience
-        if patience is not None:
-            if self._watch is None:
-                self._watch = Watch(asyncio.get_running_loop())
-            race.reminder = self._watch.remind(now + patience, lambda: self._late(race))
+        if patience is None:
+            self._unwatched[race] = None
+        else:
+            self._remind(race, race.sent_at + patience)
 
     async def _first(self, call: Service, calling: Calling) -> Response:
-        self.stragglers.begin()
+        self.stragglers.begin(len(self._races))
+        self._serve()
         task = calling.task or asyncio.current_task()
         assert task is not None  # a coroutine that runs is in a task
-        race = self._races[calling] = _Race(call, calling, task, self._clock)
+        race = _Race(call, calling, task, self._clock, 0)
+        response = await self._run(race)
+        if race.sent_at is not None:
+            # Where the second one won, the first would have taken longer still: a straggler stays one.
+            self.stragglers.note(self._clock() - race.sent_at)
+            if self._unwatched:
+                self._watch_all()
+            # Of the retry budget more may be free by now.
+            self._serve()
+        return response
+
+    async def _run(self, race: _Race) -> Response:
+        """An attempt and what is sent beside it, until neither is on its way."""
+        calling = race.calling
+        self._races[calling] = race
         try:
-            response = await call(calling)
+            return await race.call(calling)
         except asyncio.CancelledError:
             if not race.was_lost():
                 raise
-            response = race.second_answer()
+            return race.second_answer()
         except Exception as error:
             if race.second is None:
                 raise
             return await race.wait_for_second(error)
         finally:
             del self._races[calling]
+            self._unwatched.pop(race, None)
+            self._line.pop(race, None)
             race.first_over = True
             if race.reminder is not None and self._watch is not None:
                 self._watch.end(race.reminder)
             if race.second is not None:
                 await race.end()
-        if race.sent_at is not None:
-            # Where the second one won, the first would have taken longer still: a straggler stays one.
-            self.stragglers.note(self._clock() - race.sent_at)
-        return response
+
+    async def _run_second(self, first: _Race) -> Response:
+        """The second attempt beside `first`, in a task of its own; it may become a straggler, too."""
+        calling, twin = first.calling, first.calling.twin()
+        before = twin.attempts
+        twin.spent = twin.spent_cost = None
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            return await self._run(_Race(first.call, twin, task, self._clock, first.beside + 1))
+        finally:
+            sent = twin.attempts - before
+            calling.attempts += sent
+            calling.hedges += sent
+            if twin.spent is not None:
+                calling.spend(twin.spent)
+            for failure in twin.failures or ():
+                calling.note_failure(failure.error, failure.at)
+
+    def _remind(self, race: _Race, when: float) -> None:
+        if self._watch is None:
+            self._watch = Watch(asyncio.get_running_loop())
+        race.reminder = self._watch.remind(when, lambda: self._late(race))
+
+    def _watch_all(self) -> None:
+        """It is known now what takes long; who has passed that already is reminded of at once."""
+        patience = self.stragglers.patience
+        if patience is not None:
+            for race in self._unwatched:
+                assert race.sent_at is not None
+                self._remind(race, race.sent_at + patience)
+            self._unwatched.clear()
 
     def _late(self, race: _Race) -> None:
-        """The attempt is a straggler now."""
-        deadline = race.calling.deadline
-        if deadline is not None and self._clock() + self.stragglers.usual >= deadline:
+        """The attempt is a straggler now, unless all have become slower since it was sent."""
+        patience = self.stragglers.patience
+        assert patience is not None
+        assert race.sent_at is not None
+        if race.sent_at + patience > self._clock():
+            self._remind(race, race.sent_at + patience)
             return
-        if self.stragglers.spend() and (self._budget is None or self._budget.withdraw()):
-            race.begin_second()
+        self._line[race] = None
+        self._serve()
+
+    def _serve(self) -> None:
+        """Send again whom the share and the retry budget allow, in their order."""
+        while self._line and self.stragglers.affordable:
+            race = next(iter(self._line))
+            deadline = race.calling.deadline
+            hopeless = deadline is not None and self._clock() + self.stragglers.usual >= deadline
+            if not hopeless:
+                if self._budget is not None and not self._budget.withdraw():
+                    return
+                self.stragglers.spend()
+                race.begin_second(self._run_second(race))
+            del self._line[race]
 
 
 class _Race:
-    """Two attempts at one call. The first runs in the call's task, the second in one of its own."""
+    """Two attempts at one call. The first runs in the task it is given, the second in one of its own."""
 
     __slots__ = (
-        "_call",
         "_clock",
         "_first",
         "_used",
+        "beside",
+        "call",
         "calling",
         "first_over",
         "reminder",
@@ -130,31 +202,27 @@ class _Race:
     )
 
     def __init__(
-        self, call: Service, calling: Calling, task: asyncio.Task[object], clock: Callable[[], float]
+        self,
+        call: Service,
+        calling: Calling,
+        task: asyncio.Task[Any],
+        clock: Callable[[], float],
+        beside: int,
     ) -> None:
+        self.call = call
         self.calling = calling
+        self.beside = beside  # how many attempts at the same call were on their way before
         self.sent_at: float | None = None
         self.reminder: Reminder | None = None
         self.second: asyncio.Task[Response] | None = None
         self.first_over = False
-        self._call = call
         self._clock = clock
         self._first = Watched(task, math.inf)
         self._used = False
 
-    def begin_second(self) -> None:
-        self.second = asyncio.get_running_loop().create_task(self._run_second())
+    def begin_second(self, attempt: Coroutine[Any, Any, Response]) -> None:
+        self.second = asyncio.get_running_loop().create_task(attempt)
         self.second.add_done_callback(self._second_ended)
-
-    async def _run_second(self) -> Response:
-        calling, twin = self.calling, self.calling.twin()
-        before = twin.attempts
-        try:
-            return await self._call(twin)
-        finally:
-            sent = twin.attempts - before
-            calling.attempts += sent
-            calling.hedges += sent
 
     def _second_ended(self, second: asyncio.Task[Response]) -> None:
         if second.cancelled():
