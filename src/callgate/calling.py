@@ -234,9 +234,13 @@ class Calling(CallRecord):
         self.failures.append(Failure(now, error))
 
     def twin(self) -> Calling:
-        """The same call once more, to be attempted beside this one; nobody awaits it, and it has no task."""
+        """The same call once more, to be attempted beside this one; nobody awaits it, and it has no task.
+
+        Failures and what was spent are its own; attempts go on from here.
+        """
         twin = copy.copy(self)
         twin.task = twin._waiters = twin.failures = None
+        twin.spent = twin.spent_cost = None
         return twin
 
     def spend(self, usage: Usage) -> None:

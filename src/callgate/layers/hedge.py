@@ -132,7 +132,6 @@ class Hedge:
         """The second attempt beside `first`, in a task of its own; it may become a straggler, too."""
         calling, twin = first.calling, first.calling.twin()
         before = twin.attempts
-        twin.spent = twin.spent_cost = None
         task = asyncio.current_task()
         assert task is not None
         try:
