@@ -237,6 +237,15 @@ class TestVersions:
         with SqliteCache(tmp_path) as cache:
             assert cache.get(key(1)) == answer(1)
 
+    def test_one_that_is_up_to_date_is_opened_while_another_process_writes(self, tmp_path: Path) -> None:
+        with SqliteCache(tmp_path) as cache:
+            put(cache, 1)
+        other = apsw.Connection(str(cache.path))
+        other.execute("BEGIN IMMEDIATE")  # until it ends, whoever wants to write would wait for a minute
+        with SqliteCache(tmp_path) as cache:
+            assert cache.get(key(1)) == answer(1)
+        other.close()
+
 
 class TestPrivacy:
     def test_the_directory_and_the_files_are_their_owner_s_alone(self, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from callgate.errors import (
 )
 from callgate.layers.cache import Flight, cache_layer, key_of
 from callgate.pipeline import Service
-from callgate.response import Cost, Delta, Response, ToolCall, Usage
+from callgate.response import Cost, Delta, Response, ToolCall, ToolCallDelta, Usage
 from callgate.testing.clock import run_virtual
 
 BACKEND = SimpleNamespace(base_url="https://a", dialect=SimpleNamespace(name="chat"), name="a")
@@ -110,16 +110,31 @@ class TestHits:
         assert told == [Delta(reasoning="2 and 2"), Delta(text="4")]
         assert streamed.delivered == 2
 
-    def test_who_streams_an_answer_without_text_is_told_nothing(self) -> None:
-        async def sink(delta: Delta) -> None:
-            raise AssertionError("there is nothing to tell")
+    def test_who_streams_is_told_each_tool_call_as_a_stream_would_tell_it(self) -> None:
+        told: list[Delta] = []
 
-        provider = Provider(answering(Response(tool_calls=[ToolCall("1", "f")])))
-        service = cache_layer(MemoryCache())(provider)
+        async def sink(delta: Delta) -> None:
+            told.append(delta)
+
+        calls = [ToolCall("1", "f", {"city": "Oslo"}), ToolCall("2", "g", raw_arguments="{no JSON")]
+        service = cache_layer(MemoryCache())(Provider(answering(Response(tool_calls=calls))))
         streamed = ask()
         streamed.sink = sink
         (_, second) = run_virtual(_in_turn(service, ask(), streamed))
-        assert second.tool_calls == [ToolCall("1", "f")]
+        assert second.tool_calls == calls
+        assert [delta.tool_call for delta in told] == [
+            ToolCallDelta(0, "1", "f", '{"city":"Oslo"}'),
+            ToolCallDelta(1, "2", "g", "{no JSON"),
+        ]
+
+    def test_who_streams_an_answer_without_anything_is_told_nothing(self) -> None:
+        async def sink(delta: Delta) -> None:
+            raise AssertionError("there is nothing to tell")
+
+        service = cache_layer(MemoryCache())(Provider(answering(Response())))
+        streamed = ask()
+        streamed.sink = sink
+        assert run_virtual(_in_turn(service, ask(), streamed)) == [Response(), Response()]
 
     def test_a_stream_s_answer_is_kept_too(self) -> None:
         provider = Provider()

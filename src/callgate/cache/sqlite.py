@@ -338,6 +338,8 @@ def _connect(file: Path, patience_ms: int) -> apsw.Connection:
 
 
 def _bring_up_to_date(connection: apsw.Connection, file: Path) -> None:
+    if _is_up_to_date(connection):
+        return
     # The switch to WAL does not wait for others itself, so it is made behind a lock that does.
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -360,6 +362,12 @@ def _bring_up_to_date(connection: apsw.Connection, file: Path) -> None:
         connection.close()
         raise
     _switch_to_wal(connection)
+
+
+def _is_up_to_date(connection: apsw.Connection) -> bool:
+    """Asked without a lock: a cache is opened on the loop, and another process may be writing for long."""
+    found = [connection.pragma(name) for name in ("application_id", "user_version", "journal_mode")]
+    return found == [_OURS, len(_MIGRATIONS), "wal"]
 
 
 def _switch_to_wal(connection: apsw.Connection) -> None:

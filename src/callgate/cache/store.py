@@ -39,7 +39,11 @@ class CacheStore(Protocol):
         ...
 
     async def put(self, key: CacheKey, response: Response, /) -> None:
-        """Keep an answer. What cannot be kept is left out silently, or said in the log; it never raises."""
+        """Keep an answer. What cannot be kept is left out silently, or said in the log.
+
+        Raises:
+            RuntimeError: when it is closed; nothing else.
+        """
         ...
 
     async def close(self) -> None:

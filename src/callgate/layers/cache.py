@@ -12,13 +12,15 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, TypeGuard
 from weakref import WeakKeyDictionary
 
+import orjson
+
 from callgate.cache.key import CacheKey, make_key
 from callgate.cache.store import CacheStore, SharedStore
 from callgate.calling import Calling
 from callgate.errors import APIClientError, RefusedError
 from callgate.headers import without_credentials
 from callgate.pipeline import Layer, Service
-from callgate.response import Delta, Response
+from callgate.response import Delta, Response, ToolCallDelta
 
 __all__ = ["Flight", "cache_layer", "is_known", "key_of"]
 
@@ -257,13 +259,16 @@ class _Cached:
 
 
 async def _answer_with(response: Response, calling: Calling) -> Response:
-    """Give a calling an answer that it did not pay; who streams is told it in one piece."""
+    """Give a calling an answer that it did not pay; who streams is told each part of it in one piece."""
     calling.cached = True
     if calling.sink is not None:
         if response.reasoning:
             await calling.emit(Delta(reasoning=response.reasoning))
         if response.text:
             await calling.emit(Delta(text=response.text))
+        for index, call in enumerate(response.tool_calls):
+            written = call.raw_arguments or orjson.dumps(call.arguments).decode()
+            await calling.emit(Delta(tool_call=ToolCallDelta(index, call.id, call.name, written)))
     return response
 
 
