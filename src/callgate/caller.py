@@ -51,8 +51,8 @@ class LimiterView(Protocol):
         """What those who wait are waiting for; None when nobody is."""
         ...
 
-    def expected_wait(self, tokens: float = 1.0) -> float:
-        """Seconds that one more call would wait at least."""
+    def expected_wait(self, tokens: float = 1.0, call_seconds: float = 1.0) -> float:
+        """Seconds that one more call would wait at least, where a call takes `call_seconds`."""
         ...
 
     def snapshot(self) -> LimiterSnapshot:

@@ -57,6 +57,7 @@ class Calling(CallRecord):
         "completed_by",
         "deadline",
         "delivered",
+        "elsewhere",
         "ended_at",
         "endpoint_url",
         "failures",
@@ -97,6 +98,8 @@ class Calling(CallRecord):
     endpoint_url: str | None
     http_path: str | None
     sdk_method_name: str | None
+    elsewhere: Callable[[BaseException], bool] | None
+    """Told of each failed attempt that may be tried again: whether another model takes the call instead."""
     hedges: int
     """How many of the attempts were second ones beside one that took long; a loser's cost is unknown."""
     cached: bool
@@ -154,6 +157,7 @@ class Calling(CallRecord):
         self.attempts = 0
         self.hedges = 0
         self.failures = None
+        self.elsewhere = None
         self.cached = False
         self.size = None
         self.sink = None

@@ -7,47 +7,35 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 
 from callgate.caller import Caller, LimiterView
 from callgate.calling import Calling
 from callgate.control.clock import before_time
-from callgate.control.quota import Quota
-from callgate.control.snapshot import Bottleneck, LimiterSnapshot, RateSnapshot
 from callgate.errors import (
     APIClientError,
     AuthenticationError,
     CircuitBreakerOpenError,
     ConfigurationError,
-    QuotaExhaustedError,
     QuotaTooSmallError,
     RateLimitError,
-    RefusedError,
     ResourceNotFoundError,
-    RetryAfterTooLongError,
 )
 from callgate.executor import Executor
 from callgate.hooks import HookRegistry
+from callgate.joint_limiter import JointLimiter
 from callgate.layers.deadline import deadline_layer
 from callgate.layers.fallback import Alternative
 from callgate.layers.observe import observe_layer
 from callgate.making import CallingMaker
+from callgate.member import LeftOutError, Member, Standing
 from callgate.pipeline import Layers, Service, pipeline
 from callgate.response import Response
 
 __all__ = ["Spread"]
 
-# Failures in a row, each after a model's own retries, that leave it out.
-_MOST_STRIKES = 3
-# Seconds until it is tried again: after failures that pass, and after a key was refused.
-_REST = 30.0
-_LONG_REST = 300.0
 # What each answer leaves of the weight of those before it, for the usual size of a call.
 _FADE = 0.95
-
-
-class LeftOutError(RefusedError):
-    """The model was left out of its spread while the call waited in its line; another one takes it."""
-
 
 # Another model may well do it: nothing about the request is the cause of these.
 _ELSEWHERE = (
@@ -60,20 +48,24 @@ class Spread(Caller):
     """Several models (keys, endpoints, providers) in the place of one.
 
     Each call goes to the model that would admit it first; among those that would at once, to the one with the
-    fewest calls in flight. A call whose answer one of them has in its cache, or on its way, goes there. Each
-    keeps its own limits, retries, breaker and cache, and answers with its own `model` and other defaults.
+    fewest calls in flight for the time it takes to answer. A call whose answer one of them has in its cache,
+    or on its way, goes there. Each keeps its own limits, retries, breaker and cache, and answers with its own
+    `model` and other defaults.
 
-    A model whose key is refused or out of credit, whose breaker is open, or that has failed three times in a
-    row is left out, and its calls go to another one; also those that still wait in its line. It is tried
-    again after 30 s, a refused key after 5 minutes, a breaker when it says so. When no model is left, the
-    last error stands; but while all are out for failures that pass, the one that is due first is tried.
-    `calling.completed_by` tells who answered.
+    A model whose key is refused or out of credit, whose breaker is open, that has failed three times in a
+    row, could not be reached in three attempts, or has answered nothing but 429 for a minute is left out, and
+    its calls go to another one: also those that still wait in its line or would be tried again there. It is
+    tried again after 30 s, a refused key after 5 minutes, a breaker when it says so. When no model is left,
+    the last error stands; but while all are out for failures that pass, the one that is due first is tried.
+    A call that meets a 429 goes where it need not wait, if there is such a place. `calling.completed_by`
+    tells who answered.
 
     Args:
         models: At least one. They belong to the spread from now on: closing it closes them.
         name, tags: For the registry; by default the models' names and what all are tagged with.
         hook_registry: Who watches; the models' own hooks are not run.
         queue_capacity: How many submitted calls may wait as tasks.
+        on_left_out: Called with a model and the error each time that one is left out.
 
     Raises:
         ConfigurationError: (a ValueError) without a model, or when one is given twice.
@@ -96,6 +88,7 @@ class Spread(Caller):
         tags: Sequence[str] | None = None,
         hook_registry: HookRegistry | None = None,
         queue_capacity: int = 100,
+        on_left_out: Callable[[Caller, APIClientError], None] | None = None,
     ) -> None:
         if not models:
             raise ConfigurationError("a spread needs at least one model")
@@ -107,8 +100,12 @@ class Spread(Caller):
             # The line is the models'; only they know when a submitted call has left it.
             model.executor.tell_dispatched(executor.dispatched)
         name = name or " + ".join(dict.fromkeys(model.name for model in models))
-        self._router = _Router(name, [_Member(model) for model in models])
-        self._view = _View(name, self._router)
+        self._router = router = _Router(name, [Member(model, on_left_out) for model in models])
+        self._view = JointLimiter(
+            name,
+            [member.limiter for member in router.members],
+            lambda: [member.limiter for member in router.in_use()],
+        )
         super().__init__(
             name,
             frozenset.intersection(*(model.tags for model in models)) if tags is None else frozenset(tags),
@@ -136,10 +133,15 @@ class Spread(Caller):
         """The models that get no calls at present, and why."""
         now = self._router.clock()
         return {
-            member.model: member.error
+            member.model: member.out_for
             for member in self._router.members
-            if member.out_until > now and member.error is not None
+            if member.out_until > now and member.out_for is not None
         }
+
+    @property
+    def standing(self) -> tuple[Standing, ...]:
+        """How each model has been doing, in their order."""
+        return tuple(member.standing for member in self._router.members)
 
     async def _close_parts(self) -> None:
         async with AsyncExitStack() as parts:  # each is closed, also when another one cannot be
@@ -151,65 +153,26 @@ class Spread(Caller):
         return f"<Spread {self.name!r} of {len(self.models)}, left out: {out}>"
 
 
-class _Member:
-    """One model and how it has been doing."""
-
-    __slots__ = (
-        "error", "limiter", "model", "name", "out_until", "refused", "remembers", "service", "strikes",
-        "turn",
-    )  # fmt: skip
-
-    def __init__(self, model: Caller) -> None:
-        alternative = model.as_alternative()
-        self.model = model
-        self.name = model.name
-        self.turn = alternative.turn
-        self.service = alternative.service
-        self.remembers = alternative.remembers
-        self.limiter = model.limiter
-        self.forget()
-
-    def forget(self) -> None:
-        """It may begin anew."""
-        self.strikes = 0
-        self.out_until = -math.inf
-        self.refused = False
-        self.error: APIClientError | None = None
-
-    def failed(self, error: APIClientError, now: float) -> None:
-        """Note what a call ended in, and leave it out when that says enough."""
-        if isinstance(error, LeftOutError | QuotaTooSmallError):
-            return
-        self.error = error
-        if isinstance(error, CircuitBreakerOpenError | RetryAfterTooLongError):
-            self._leave_out(now + (error.retry_after or _REST))
-            return
-        # A 403 may be about one request alone.
-        self.refused = isinstance(error, QuotaExhaustedError) or error.status_code == 401
-        if self.refused:
-            self._leave_out(now + _LONG_REST)
-        elif not isinstance(error, RateLimitError):
-            self.strikes += 1
-            if self.strikes >= _MOST_STRIKES:
-                self.strikes -= 1  # one more failure when it is tried again, and it is out again
-                self._leave_out(now + _REST)
-
-    def _leave_out(self, until: float) -> None:
-        self.out_until = until
-        self.model.send_away(LeftOutError(f"{self.name} is left out for now: {self.error}"))
+def _is_of_the_model(error: APIClientError) -> bool:
+    """Whether another model may well do it."""
+    return isinstance(error, _ELSEWHERE) or error.counts_as_failure
 
 
 class _Asked:
-    """What a call brought along and every turn to another model would take from it."""
+    """What a call brought along and every turn to another model would take from it; how it goes round."""
 
-    __slots__ = ("_method", "_path", "_sdk_method")
+    __slots__ = ("_method", "_path", "_sdk_method", "comes_back", "dodges")
 
     def __init__(self, calling: Calling) -> None:
+        self.dodges = 0
+        """How often it went to another model because of a 429."""
+        self.comes_back = False
+        """Whether the model it has just left may be asked again."""
         self._path = calling.http_path
         self._method = calling.http_method
         self._sdk_method = calling.sdk_method_name
 
-    def turn(self, calling: Calling, member: _Member) -> None:
+    def turn(self, calling: Calling, member: Member) -> None:
         member.turn(calling)
         calling.http_path = self._path
         calling.http_method = self._method
@@ -219,7 +182,7 @@ class _Asked:
 class _Router:
     """Chooses a model for each call, and another one when that cannot. It is a `ServiceBackend`."""
 
-    def __init__(self, name: str, members: list[_Member]) -> None:
+    def __init__(self, name: str, members: list[Member]) -> None:
         self.name = name
         self.members = members
         self.clock: Callable[[], float] = before_time
@@ -235,7 +198,7 @@ class _Router:
     async def call(self, calling: Calling) -> Response:
         asked = _Asked(calling)
         tokens = calling.num_api_tokens_needed or self._usual_tokens
-        tried: tuple[_Member, ...] = ()
+        tried: tuple[Member, ...] = ()
         last: APIClientError | None = None  # of this call
         home = await self.home(calling, asked)
         while True:
@@ -244,13 +207,17 @@ class _Router:
                 raise last or self._refusal()
             home = None
             asked.turn(calling, member)
+            member.begins(self.clock())
+            calling.elsewhere = partial(self.moves_on, asked, member, tokens, tried)
             try:
                 response = await member.service(calling)
             except APIClientError as error:
-                if not (isinstance(error, _ELSEWHERE) or error.counts_as_failure):
+                if not _is_of_the_model(error):
                     raise
                 member.failed(error, self.clock())
-                tried = (*tried, member)
+                if not asked.comes_back:
+                    tried = (*tried, member)
+                asked.comes_back = False
                 if isinstance(error, LeftOutError):
                     continue
                 if last is not None:
@@ -259,13 +226,42 @@ class _Router:
                 if calling.delivered:
                     raise
             else:
-                member.strikes = 0
+                member.succeeded(calling, self.clock())
                 calling.completed_by = member.name
                 if response.usage is not None:
                     self._usual_tokens += (1.0 - _FADE) * (response.usage.total_tokens - self._usual_tokens)
                 return response
+            finally:
+                calling.elsewhere = None
 
-    async def home(self, calling: Calling, asked: _Asked) -> _Member | None:
+    def moves_on(
+        self,
+        asked: _Asked,
+        member: Member,
+        tokens: float,
+        tried: tuple[Member, ...],
+        error: BaseException,
+    ) -> bool:
+        """Whether a call whose attempt has failed is better off at another model than tried again here."""
+        if not isinstance(error, APIClientError) or not _is_of_the_model(error):
+            return False
+        now = self.clock()
+        member.attempt_failed(error, now)
+        other = self.choose(tokens, (*tried, member))
+        if other is None:
+            return False
+        if member.out_until > now:
+            return True
+        # Not for ever: all may answer with 429, each after another pause.
+        asked.comes_back = (
+            isinstance(error, RateLimitError)
+            and asked.dodges < len(self.members)
+            and other.limiter.expected_wait(tokens) == 0.0
+        )
+        asked.dodges += asked.comes_back
+        return asked.comes_back
+
+    async def home(self, calling: Calling, asked: _Asked) -> Member | None:
         """The model that needs to ask nobody, whether it is left out or not."""
         for member in self.members:
             if member.remembers is not None:
@@ -278,24 +274,27 @@ class _Router:
         """Whether one of the models needs to ask nobody."""
         return await self.home(calling, _Asked(calling)) is not None
 
-    def choose(self, tokens: float, tried: tuple[_Member, ...] = ()) -> _Member | None:
+    def choose(self, tokens: float, tried: tuple[Member, ...] = ()) -> Member | None:
         """The model to go to; None when there is none for this call."""
         now = self.clock()
-        best: _Member | None = None
-        least = math.inf
+        best: Member | None = None
+        least = (math.inf, math.inf, math.inf)
         for member in self.members:
             if member.out_until > now or (tried and member in tried):
                 continue
-            wait = member.limiter.expected_wait(tokens)
-            if best is None or wait < least:
-                best, least = member, wait
-            elif wait == least and member.limiter.in_flight < best.limiter.in_flight:
-                best = member
+            seconds, limiter = member.call_seconds(now), member.limiter
+            in_flight = limiter.in_flight
+            # While nobody has answered all seconds may be 0.0: then the calls alone decide.
+            load = (
+                limiter.expected_wait(tokens, seconds or 1.0), (in_flight + 1) * seconds, in_flight
+            )  # fmt: skip
+            if best is None or load < least:
+                best, least = member, load
         if best is None and not tried:
             return self._first_due()
         return best
 
-    def _first_due(self) -> _Member | None:
+    def _first_due(self) -> Member | None:
         """All are out: whose failures were of the passing kind may have recovered."""
         passing = [member for member in self.members if not member.refused]
         return min(passing, key=lambda member: member.out_until, default=None)
@@ -307,63 +306,7 @@ class _Router:
         error.__cause__ = self._last
         return error
 
-    def in_use(self) -> list[_Member]:
+    def in_use(self) -> list[Member]:
         """The models that get calls at present; all of them when there are none."""
         now = self.clock()
         return [member for member in self.members if member.out_until <= now] or self.members
-
-
-class _View:
-    """The limiters of the models in use, seen as one. It is a `LimiterView`."""
-
-    def __init__(self, name: str, router: _Router) -> None:
-        self._name = name
-        self._router = router
-
-    @property
-    def waiting(self) -> int:
-        """Calls in the shortest line: while it is 0, one more could be on its way."""
-        return min(member.limiter.waiting for member in self._router.in_use())
-
-    @property
-    def in_flight(self) -> int:
-        """Calls that have been admitted by any of them."""
-        return sum(member.limiter.in_flight for member in self._router.members)
-
-    @property
-    def bottleneck(self) -> Bottleneck | None:
-        """What the first of them waits for; None while one has nobody waiting."""
-        found = [member.limiter.bottleneck for member in self._router.in_use()]
-        return None if None in found else found[0]
-
-    def expected_wait(self, tokens: float = 1.0) -> float:
-        """Seconds that one more call would wait at least, where it waits least."""
-        return min(member.limiter.expected_wait(tokens) for member in self._router.in_use())
-
-    def snapshot(self) -> LimiterSnapshot:
-        """All together: sums, and rates by the minute."""
-        parts = [member.limiter.snapshot() for member in self._router.in_use()]
-        places = [part.concurrency for part in parts]
-        return LimiterSnapshot(
-            name=self._name,
-            waiting=sum(part.waiting for part in parts),
-            in_flight=self.in_flight,
-            concurrency=None if None in places else sum(place or 0 for place in places),
-            paused_for=min(part.paused_for for part in parts),
-            bottleneck=self.bottleneck,
-            requests=_together([part.requests for part in parts]),
-            tokens=_together([part.tokens for part in parts]),
-        )
-
-
-def _together(rates: list[RateSnapshot | None]) -> RateSnapshot | None:
-    """Several rates as one by the minute; None when one of them is without bound."""
-    known = [rate for rate in rates if rate is not None]
-    if len(known) < len(rates):
-        return None
-    return RateSnapshot(
-        Quota(sum(60.0 * rate.quota.per_second for rate in known), 60.0),
-        learned=all(rate.learned for rate in known),
-        level=sum(rate.level for rate in known),
-        used=sum(rate.used * 60.0 / rate.quota.period for rate in known),
-    )

@@ -149,11 +149,11 @@ class Limiter:
         if (too_small := self._too_small(tokens)) is not None:
             raise too_small
 
-    def expected_wait(self, tokens: float = 1.0) -> float:
+    def expected_wait(self, tokens: float = 1.0, call_seconds: float = 1.0) -> float:
         """Seconds that a call coming now would wait at least: 0.0 for not at all, infinity for ever.
 
-        Where calls at once are the bottleneck, it is reckoned as if a call took a second: good enough to
-        compare one limiter with another. Costs less than a microsecond while nobody waits.
+        Where calls at once are the bottleneck, that depends on how long a call takes, `call_seconds`. Costs
+        less than a microsecond while nobody waits.
         """
         now = self._time()
         crowded = self._in_flight >= self._slots
@@ -161,7 +161,7 @@ class Limiter:
             if tokens > self._rates.most_tokens():
                 return math.inf
             wait = max(0.0, self._predict(tokens, False, now))
-            return max(wait, (self._line.live + 1) / self._slots) if crowded else wait
+            return max(wait, call_seconds * (self._line.live + 1) / self._slots) if crowded else wait
         return 0.0
 
     def _refuse_hopeless(self, tokens: float, front: bool, deadline: float | None, now: float) -> None:

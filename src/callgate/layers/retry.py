@@ -28,8 +28,9 @@ def retry_layer(
 ) -> Layer:
     """Repeat an attempt that failed for a passing reason.
 
-    A call is not tried again once a piece of its stream has been delivered, when the wait would pass its
-    deadline, or when the retry budget is spent; it then ends with its own last error.
+    A call is not tried again once a piece of its stream has been delivered, when another model takes it
+    (`calling.elsewhere`), when the wait would pass its deadline, or when the retry budget is spent; it then
+    ends with its own last error.
 
     Args:
         config: What to retry, how often, how long to wait.
@@ -54,7 +55,7 @@ def retry_layer(
             while True:
                 now = clock()
                 calling.note_failure(last, now)
-                if calling.delivered or not config.should_retry(last):
+                if calling.delivered or not config.should_retry(last) or _is_for_another(calling, last):
                     raise last
                 if isinstance(last, RateLimitError):
                     if pushed_back_since is None:
@@ -81,6 +82,11 @@ def retry_layer(
         return persistent
 
     return wrap
+
+
+def _is_for_another(calling: Calling, error: BaseException) -> bool:
+    """Whether another model, of several that may answer it, takes the call from here."""
+    return calling.elsewhere is not None and calling.elsewhere(error)
 
 
 def _check_patience(calling: Calling, error: Exception, config: RetryConfig) -> None:
