@@ -50,26 +50,13 @@ def retry_layer(
                 return await call(calling)
             except Exception as error:
                 last = error
-            tries = 0
-            pushed_back_since: float | None = None
+            failed = _Failed(calling, config, rng, budget)
             while True:
                 now = clock()
                 calling.note_failure(last, now)
                 if calling.delivered or not config.should_retry(last) or _is_for_another(calling, last):
                     raise last
-                if isinstance(last, RateLimitError):
-                    if pushed_back_since is None:
-                        pushed_back_since = now
-                    _check_patience(calling, last, config)
-                    if now - pushed_back_since > config.max_quota_wait:
-                        raise last
-                    delay = 0.0
-                else:
-                    tries += 1
-                    if tries > config.max_retries or (budget is not None and not budget.withdraw()):
-                        raise last
-                    _check_patience(calling, last, config)
-                    delay = config.delay(tries, last, rng)
+                delay = failed.delay(last, now)
                 if calling.deadline is not None and now + delay >= calling.deadline:
                     raise last
                 # Also with no delay at all: the loop gets a turn between two attempts.
@@ -89,15 +76,50 @@ def _is_for_another(calling: Calling, error: BaseException) -> bool:
     return calling.elsewhere is not None and calling.elsewhere(error)
 
 
-def _check_patience(calling: Calling, error: Exception, config: RetryConfig) -> None:
-    """Whether anybody waits as long as the service asks; the error may be one of a backend of the user's."""
-    asked = getattr(error, "retry_after", None)
-    if isinstance(asked, int | float) and asked > config.max_retry_after:
-        raise RetryAfterTooLongError(
-            f"call {calling.request_id} was told to come back in {asked:.0f} s, more than"
-            f" the {config.max_retry_after:g} s callgate waits (max_retry_after=)",
-            status_code=getattr(error, "status_code", None),
-            response_content=getattr(error, "response_content", None),
-            headers=getattr(error, "headers", None),
-            retry_after=asked,
-        ) from error
+class _Failed:
+    """What a call that has failed before may still do: made with its first failure."""
+
+    __slots__ = ("_budget", "_calling", "_config", "_pushed_back_since", "_rng", "_tries")
+
+    def __init__(
+        self, calling: Calling, config: RetryConfig, rng: random.Random, budget: RetryBudget | None
+    ) -> None:
+        self._calling = calling
+        self._config = config
+        self._rng = rng
+        self._budget = budget
+        self._tries = 0
+        self._pushed_back_since: float | None = None
+
+    def delay(self, error: Exception, now: float) -> float:
+        """Seconds until the next attempt.
+
+        Raises:
+            Exception: `error`, when there is to be none.
+            RetryAfterTooLongError: when it would be later than anybody waits.
+        """
+        if isinstance(error, RateLimitError):
+            if self._pushed_back_since is None:
+                self._pushed_back_since = now
+            self._check_patience(error)
+            if now - self._pushed_back_since > self._config.max_quota_wait:
+                raise error
+            return 0.0
+        self._tries += 1
+        if self._tries > self._config.max_retries or not (self._budget is None or self._budget.withdraw()):
+            raise error
+        self._check_patience(error)
+        return self._config.delay(self._tries, error, self._rng)
+
+    def _check_patience(self, error: Exception) -> None:
+        # It may be an error of a backend of the user's own.
+        asked = getattr(error, "retry_after", None)
+        if isinstance(asked, int | float) and asked > self._config.max_retry_after:
+            raise RetryAfterTooLongError(
+                f"call {self._calling.request_id} was told to come back in {asked:.0f} s, more than"
+                f" the {self._config.max_retry_after:g} s callgate waits (max_retry_after=)",
+                status_code=getattr(error, "status_code", None),
+                response_content=getattr(error, "response_content", None),
+                headers=getattr(error, "headers", None),
+                retry_after=asked,
+            ) from error
