@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from callgate.testing import Answer, Simulator
 from tests.cli.conftest import Ended, prompts, read_lines, write_rows
+from tests.cli.test_interrupted import Arrivals
 
 Run = Callable[..., Ended]
 Simulate = Callable[..., Simulator]
@@ -84,6 +87,31 @@ def test_a_budget_holds_over_runs_whose_rows_fail_again_and_again(
     assert len(codes) > 2
     assert 1.5 * first < sim.stats.bill <= 1.0
     assert callgate("run", "in.jsonl", *once, "--overwrite").code == 1  # another output, another budget
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGKILL], [signal.SIGINT, signal.SIGINT]])
+def test_a_budget_holds_over_runs_that_are_cut_off(
+    folder: Any, simulate: Simulate, spawn: Callable[..., Any], signals: list[signal.Signals]
+) -> None:
+    arrivals = Arrivals()
+    sim = simulate(answers=arrivals, latency=0.1, **PRICES)
+    write_rows("in.jsonl", prompts(400))
+    once = [*against(sim), "--retries", "1", "--budget", "1.00", "--concurrency", "4"]
+    for _ in range(12):
+        before = arrivals.count
+        process = spawn("run", "in.jsonl", *once)
+        while arrivals.count < before + 6 and process.poll() is None:
+            time.sleep(0.005)
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.02)
+        _, err = process.communicate(timeout=30)
+        if process.returncode == 3:
+            break
+    assert process.returncode == 3
+    assert "of it stand in no line of the output" in err
+    assert sim.stats.requests >= 12
+    assert sim.stats.bill <= 1.0
 
 
 def test_a_budget_that_no_row_fits_calls_nothing(folder: Any, simulate: Simulate, callgate: Run) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -61,6 +61,8 @@ class Budget:
         self.attempts = attempts
         self.refusal: BudgetExceededError | None = None
         """Why no more rows are called, once it is exhausted."""
+        self.on_reserve: Callable[[float], None] | None = None
+        """Told how much is reserved now whenever that has grown, before what it is for is sent."""
         self._open = 0
         self._waiting: deque[tuple[float, asyncio.Future[bool]]] = deque()
 
@@ -94,6 +96,8 @@ class Budget:
     def _take(self, amount: float) -> None:
         self.reserved += amount
         self._open += 1
+        if self.on_reserve is not None:
+            self.on_reserve(self.reserved)
 
     def _fits(self, amount: float) -> bool:
         return self.spent + self.reserved + amount <= self.limit

@@ -11,16 +11,16 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import stat
-import sys
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from callgate.batch.charges import carry_charges, forget_charges
+from callgate.batch.charges import ChargeRecord, carry_charges, forget_charges
 from callgate.batch.files import READ_ERRORS
 from callgate.batch.finished import Finished, read_output
+from callgate.batch.line_file import STDOUT, LineFile, open_lines, open_locked
 from callgate.batch.places import (
     errors_path,
     is_compressed_lines,
@@ -35,13 +35,10 @@ from callgate.batch.table import WritingStoppedError
 from callgate.batch.whole_file import whole_file
 from callgate.errors import InputError
 
-if sys.platform != "win32":  # pragma: no branch
-    import fcntl
+if TYPE_CHECKING:
+    from callgate.batch.budget import Budget
 
 __all__ = ["STDOUT", "Journal", "errors_path"]
-
-STDOUT = "-"
-"""The output that is standard output."""
 
 _COPY = 1024 * 1024
 
@@ -83,14 +80,15 @@ class Journal:
         self._sink = sink_for(output)
         self._tried = self._held = -1  # how large the journal was when that was last tried, and last done
         self._stop = threading.Event()
+        self._record: ChargeRecord | None = None
         if self._sink is not None and not overwrite:
             self._check_table()
-        self._answers = self._failures = _open_locked(self.path, output)
+        self._answers = self._failures = open_locked(self.path, output)
         try:
             if self._answers.regular:
                 self._recover(overwrite)
                 # Its rows are tried again, so it starts afresh; that it can be written shows now, not later.
-                self._failures = _open(self.errors)
+                self._failures = open_lines(self.errors)
                 (forget_charges if overwrite else carry_charges)(output)
                 self._failures.cut(0)
         except BaseException:
@@ -108,6 +106,16 @@ class Journal:
         """Whether the output is its own journal, so that nothing is left to be written at the end."""
         return self._sink is None
 
+    def watch(self, budget: Budget) -> None:
+        """Keep on record beside the output what this budget is charged, for the next run on it, however this
+        one ends. To be called before the first row is.
+
+        Raises:
+            InputError: when it cannot be written.
+        """
+        if self.resumable:
+            self._record = ChargeRecord(self.output, budget)
+
     # -- writing -----------------------------------------------------------------------------------------
 
     def write(self, result: RowResult) -> None:
@@ -118,6 +126,8 @@ class Journal:
                 tried once more by `close`.
         """
         self.append(encode_result(result), failed=not result.ok)
+        if self._record is not None:
+            self._record.note(result)
 
     def append(self, line: bytes, *, failed: bool = False) -> None:
         """Write one encoded line, with its line end; otherwise as `write`."""
@@ -158,13 +168,15 @@ class Journal:
         self._stop.set()
 
     def _publish(self) -> None:
-        if self._sink is None:
+        if self._sink is None and self._record is None:
             return
         self._answers.flush()
-        if self._tried == self._answers.size:
+        self.sync()
+        if self._record is not None:
+            self._record.settle()
+        if self._sink is None or self._tried == self._answers.size:
             return
         self._tried = self._answers.size
-        self._answers.sync()
         with suppress(WritingStoppedError):
             write_output(self._sink, self.output, stopped=self._stop.is_set)
             self._held = self._tried
@@ -201,7 +213,9 @@ class Journal:
             what = f"; {lost} results are lost and will be asked for again" if lost else ""
             raise InputError(f"{error}{what}") from error
 
-    def _close(self, files: Iterable[_LineFile]) -> None:
+    def _close(self, files: Iterable[LineFile]) -> None:
+        if self._record is not None:
+            self._record.close()
         if self._failures is not self._answers and self._failures.size == 0:
             os.unlink(self.errors)
         if self._is_whole and is_compressed_lines(self.output):
@@ -272,108 +286,5 @@ class Journal:
             ) from None
         self._answers.close()
         # The copy has taken the place of the file that is locked.
-        self._answers = self._failures = _open_locked(self.path, self.output)
+        self._answers = self._failures = open_locked(self.path, self.output)
         self._tried = self._held = self._answers.size  # unless something comes, the output is as it should be
-
-
-class _LineFile:
-    """An append-only file of whole lines."""
-
-    __slots__ = ("closed", "fd", "name", "pending", "regular", "size")
-
-    def __init__(self, fd: int, name: str) -> None:
-        self.fd = fd
-        self.name = name
-        status = os.fstat(fd)
-        self.regular = stat.S_ISREG(status.st_mode) and fd != 1
-        self.size = status.st_size if self.regular else 0
-        self.pending: list[bytes] = []
-        self.closed = False
-
-    def cut(self, size: int) -> None:
-        os.ftruncate(self.fd, size)
-        self.size = size
-
-    def flush(self) -> None:
-        """Write what is pending; on failure whole lines are left, and the rest stays pending."""
-        if not self.pending:
-            return
-        data = self.pending[0] if len(self.pending) == 1 else b"".join(self.pending)
-        written = 0
-        try:
-            while written < len(data):
-                written += os.write(self.fd, data[written:] if written else data)
-        except OSError as error:
-            if self.regular:
-                os.ftruncate(self.fd, self.size)
-            else:
-                while written >= len(self.pending[0]):
-                    written -= len(self.pending.pop(0))
-            raise InputError(f"cannot be written: {error.strerror}", source=self.name) from None
-        self.size += written
-        self.pending.clear()
-
-    def sync(self) -> None:
-        if self.regular and not self.closed:
-            try:
-                os.fsync(self.fd)
-            except OSError as error:
-                wrong = f"cannot be brought to the disk: {error.strerror}"
-                raise InputError(wrong, source=self.name) from None
-
-    def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            if self.fd != 1:
-                os.close(self.fd)
-
-
-def _open(path: str) -> _LineFile:
-    if path == STDOUT:
-        return _LineFile(1, "standard output")
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-    except IsADirectoryError:
-        raise InputError("is a directory; name a file", source=path) from None
-    except FileNotFoundError:
-        folder = os.path.dirname(path) or "."
-        raise InputError(f"there is no folder {folder}; make it first", source=path) from None
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror}", source=path) from None
-    return _LineFile(fd, path)
-
-
-def _open_locked(path: str, output: str) -> _LineFile:
-    """Open for appending, with a lock that keeps other runs off."""
-    while True:
-        file = _open(path)
-        if not file.regular:
-            return file
-        try:
-            _lock(file.fd, output)
-            if _is_at(file.fd, path):
-                return file
-        except BaseException:
-            file.close()
-            raise
-        # Between opening and locking, the run that had it came to its end and took it away: once more.
-        file.close()
-
-
-def _is_at(fd: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-def _lock(fd: int, output: str) -> None:
-    if sys.platform == "win32":  # pragma: no cover  (no advisory locks there)
-        return
-    try:
-        # It belongs to the open file: released whichever way this process ends.
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError("another run is writing to it; wait for its end", source=output) from None
-    except OSError:  # pragma: no cover  (a file system without locks: better unlocked than unusable)
-        return

@@ -19,7 +19,7 @@ import orjson
 import typer
 
 from callgate.batch.budget import Budget
-from callgate.batch.charges import read_spent
+from callgate.batch.charges import read_carried, read_spent
 from callgate.batch.engine import Engine
 from callgate.batch.files import STDIN, format_of
 from callgate.batch.finished import Finished
@@ -27,6 +27,7 @@ from callgate.batch.forecast import Forecast, Sample, forecast, read_sample
 from callgate.batch.guard import FailureGuard
 from callgate.batch.journal import STDOUT, Journal
 from callgate.batch.places import (
+    charges_path,
     errors_path,
     has_answers,
     is_compressed_lines,
@@ -41,6 +42,7 @@ from callgate.batch.sinks import sink_for
 from callgate.batch.sources import Source
 from callgate.batch.template import Template
 from callgate.cli.endpoints import Target, make_caller, read_targets
+from callgate.cli.figures import dollars
 from callgate.cli.live import Display, open_display
 from callgate.cli.run import RunOptions
 from callgate.cli.summary import print_forecast, print_summary, summary_to_dict
@@ -199,6 +201,8 @@ async def _run(
             async with Journal(options.output, overwrite=options.overwrite) as journal:
                 # What earlier runs have spent stands still now: nobody else writes to this output.
                 batch.budget = _budget(options, len(targets), journal)
+                if batch.budget is not None:
+                    journal.watch(batch.budget)
                 with (
                     open_display(batch, quiet=options.quiet) as display,
                     _Interrupts(batch, display, journal) as interrupts,
@@ -272,6 +276,11 @@ def _tell(options: RunOptions, summary: Summary, place: str) -> None:
         say(f"callgate: {summary.message}")
     if options.output == STDOUT:
         return
+    if summary.ending == "budget" and (carried := read_carried(options.output)) > 0:
+        say(
+            f"{dollars(carried)} of it stand in no line of the output: rows that failed in earlier runs, and"
+            f" calls that were cut off and may have been billed. See {charges_path(options.output)}"
+        )
     if summary.ending in ("interrupted", "stopped", "budget", "input", "output"):
         left = summary.progress.left
         say(
