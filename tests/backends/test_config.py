@@ -15,6 +15,7 @@ from callgate.backends.config import (
     SdkTransportConfig,
     ServiceEndpointConfig,
 )
+from callgate.backends.endpoint import Endpoint
 from callgate.errors import ConfigurationError
 
 CANARY = "sk-canary-5f3a"
@@ -122,6 +123,23 @@ def test_http_needs_a_base_url_and_sdk_needs_its_config() -> None:
     assert service(transport_type="sdk", base_url=None, sdk_config=sdk).sdk_config is sdk
     with pytest.raises(ValidationError):
         service(transport_type="telepathy")
+
+
+@pytest.mark.parametrize(
+    "setting", [{"base_url": "https://elsewhere.example"}, {"api_key": CANARY}, {"allow_http": True}]
+)
+def test_what_the_endpoint_is_given_cannot_come_by_way_of_the_sdks_client(setting: dict[str, Any]) -> None:
+    """There it would not be checked before a key goes there."""
+    config = service(
+        transport_type="sdk",
+        base_url=None,
+        api_key="sk-1",
+        sdk_config=SdkTransportConfig(sdk_provider_name="openai"),
+        client_constructor_kwargs={**setting, "organization": "org"},
+    )
+    with pytest.raises(ConfigurationError, match=f"'chat' holds {next(iter(setting))};") as caught:
+        Endpoint(config)
+    assert CANARY not in str(caught.value)
 
 
 @pytest.mark.parametrize(

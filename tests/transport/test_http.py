@@ -598,6 +598,8 @@ def test_a_header_value_of_another_type_is_refused() -> None:
         ("GET", "ftp://127.0.0.1/"),
         ("GET", "http://[::1"),
         ("GET", "http://127.0.0.1:99999/"),
+        ("GET", "http://127.0.0.1:0/"),
+        ("GET", f"http://{'a' * 64}.example/"),
         ("GE T", "http://127.0.0.1:9/"),
     ],
 )
@@ -619,6 +621,8 @@ def test_what_cannot_be_asked_for_is_a_configuration_error(method: str, url: str
         ("http://localhost:8000/", "http://localhost:8000"),
         ("http://[::1]:8000", "http://[::1]:8000"),
         ("https://xn--bcher-kva.example", "https://xn--bcher-kva.example"),
+        (f"https://{'a' * 63}.example", f"https://{'a' * 63}.example"),
+        ("https://api.example.com.", "https://api.example.com."),
     ],
 )
 def test_base_urls_that_may_be_used(given: str, used: str) -> None:
@@ -636,6 +640,11 @@ def test_base_urls_that_may_be_used(given: str, used: str) -> None:
         "https://",
         "https://[::1",
         "https://host:port",
+        "https://api.example.com:0",
+        "http://localhost:0/v1",
+        f"https://{'a' * 64}.example.com",
+        "https://api..example.com",
+        "https://api!.example.com",
         "https://api.example.com/a b",
         "https://api.example.com/\r\nx",
         "https://api.example.com?key=1",
@@ -662,6 +671,7 @@ def test_plain_http_to_another_machine_must_be_asked_for() -> None:
 def test_an_origin_shows_neither_path_nor_password() -> None:
     assert origin_of(f"https://u:{CANARY}@h.example/{CANARY}?k={CANARY}") == "https://h.example:443"
     assert origin_of("http://[::1]:80/") == "http://[::1]:80"
+    assert origin_of("https://h.example:0/") == "an unreadable URL"
     assert origin_of("nonsense") == "a URL without a host"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from callgate.backends.address import Address
 from callgate.backends.config import ServiceEndpointConfig
@@ -22,6 +22,9 @@ from callgate.transport.redact import redact, redact_error, secrets_in
 from callgate.transport.sdk import SDKAdapter
 
 __all__ = ["HttpSender", "SdkSender", "Sender"]
+
+
+_OF_THE_ENDPOINT: Final = frozenset({"api_key", "base_url", "allow_http"})
 
 
 class Sender(Protocol):
@@ -173,7 +176,8 @@ class SdkSender:
         key: The key, or None: the SDK's own way.
 
     Raises:
-        ConfigurationError: when there is no such SDK.
+        ConfigurationError: when there is no such SDK, or its client's settings hold what the endpoint itself
+            is given: there it is checked before a key goes there.
     """
 
     def __init__(self, config: ServiceEndpointConfig, key: str | None) -> None:
@@ -181,6 +185,11 @@ class SdkSender:
         self._provider = config.sdk_config.sdk_provider_name
         self._method = config.sdk_config.default_sdk_method_name
         settings = dict(config.client_constructor_kwargs)
+        if misplaced := sorted(_OF_THE_ENDPOINT & settings.keys()):
+            raise ConfigurationError(
+                f"client_constructor_kwargs of {config.name!r} holds {', '.join(misplaced)}; "
+                "these are settings of the endpoint itself"
+            )
         if config.default_headers:
             settings["default_headers"] = dict(config.default_headers)
         settings.setdefault("timeout", config.timeout)

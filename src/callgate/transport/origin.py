@@ -5,15 +5,17 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from callgate.errors import ConfigurationError
 
-__all__ = ["check_base_url", "check_headers", "is_loopback", "origin_of"]
+__all__ = ["check_base_url", "check_headers", "is_loopback", "name_to_look_up", "origin_of", "port_of"]
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FORBIDDEN_IN_VALUE = re.compile(r"[\r\n\0]")
 _NO_CONTROLS = re.compile(r"[\x21-\x7e]+")
+_HOST = re.compile(r"[0-9A-Za-z._-]+|[0-9A-Fa-f:.]+(%[0-9A-Za-z._-]+)?")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def check_base_url(url: str, allow_http: bool = False) -> str:
@@ -35,11 +37,12 @@ def check_base_url(url: str, allow_http: bool = False) -> str:
         raise ConfigurationError("the base URL must be a string without blanks or control characters")
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, _ = parts.hostname, port_of(parts)
     except ValueError as error:
         raise ConfigurationError(f"the base URL cannot be read: {error}") from None
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigurationError("the base URL must start with https://HOST (or http:// on this machine)")
+    name_to_look_up(host)
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError(
             f"the base URL for {host} holds a user name or password; pass these as auth= or a header"
@@ -51,6 +54,37 @@ def check_base_url(url: str, allow_http: bool = False) -> str:
             f"http://{host} would send keys in the clear; use https://, or allow_http=True if that is meant"
         )
     return url.rstrip("/")
+
+
+def name_to_look_up(host: str) -> str:
+    """The host of a URL in ASCII; an IPv6 address has no brackets.
+
+    Raises:
+        ConfigurationError: nothing can have this name: a part of it is empty or longer than 63 characters,
+            or it holds what no name may.
+
+    >>> name_to_look_up("bücher.example")
+    'xn--bcher-kva.example'
+    """
+    try:
+        name = host.encode("idna").decode()
+    except UnicodeError:
+        name = ""
+    if not _HOST.fullmatch(name):
+        raise ConfigurationError(f"the host of a URL, {host[:80]!r}, is no name that can be looked up")
+    return name
+
+
+def port_of(parts: SplitResult) -> int:
+    """The port of a URL, or the one that belongs to its scheme.
+
+    Raises:
+        ValueError: it is none.
+    """
+    port = parts.port
+    if port == 0:
+        raise ValueError("nothing can be reached at port 0")
+    return port or _DEFAULT_PORTS.get(parts.scheme, 80)
 
 
 def is_loopback(host: str) -> bool:
@@ -98,10 +132,10 @@ def origin_of(url: str) -> str:
     """
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        host, port = parts.hostname, port_of(parts)
     except ValueError:
         return "an unreadable URL"
     if not host:
         return "a URL without a host"
     shown = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{shown}:{port or (443 if parts.scheme == 'https' else 80)}"
+    return f"{parts.scheme}://{shown}:{port}"

@@ -9,13 +9,12 @@ from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
 from callgate.errors import ConfigurationError
-from callgate.transport.origin import check_headers, origin_of
+from callgate.transport.origin import check_headers, name_to_look_up, origin_of, port_of
 
 __all__ = ["Target", "read_target", "request_head"]
 
 _IS_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
-_HOST = re.compile(r"[0-9A-Za-z._-]+|[0-9A-Fa-f:.]+(%[0-9A-Za-z._-]+)?")
 # Beside letters and digits: what a path or a query may hold as it is, "%" because it is encoded already.
 _SAFE = "/?%:@!$&'()*+,;=-._~[]|"
 # These follow from the request itself.
@@ -47,7 +46,8 @@ def read_target(url: str) -> Target:
     """What a URL says, checked and encoded. A fragment is left out.
 
     Raises:
-        ConfigurationError: no http or https URL, or one with a user name or password.
+        ConfigurationError: no http or https URL, one with a user name or password, or with a host or port
+            that nothing can have.
 
     >>> read_target("http://[::1]:8000/a b?q=ü").path
     '/a%20b?q=%C3%BC'
@@ -56,32 +56,26 @@ def read_target(url: str) -> Target:
         raise ConfigurationError("a URL holds a control character")
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        host, port = parts.hostname, port_of(parts)
     except ValueError as error:
         raise ConfigurationError(f"a URL cannot be read: {error}") from None
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigurationError("a URL must be http://HOST... or https://HOST...")
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError(f"the URL at {origin_of(url)} holds a user name or password; use a header")
-    try:
-        name = host if host.isascii() else host.encode("idna").decode()
-    except UnicodeError:
-        raise ConfigurationError("the host of a URL is no name that can be looked up") from None
-    if not _HOST.fullmatch(name):
-        raise ConfigurationError("the host of a URL is no name that can be looked up")
+    name = name_to_look_up(host)
     tls = parts.scheme == "https"
-    number = port or (443 if tls else 80)
     shown = f"[{name}]" if ":" in name else name
     path = parts.path if parts.path.startswith("/") else f"/{parts.path}"
     whole = quote(f"{path}?{parts.query}" if parts.query else path, safe=_SAFE)
     return Target(
         tls=tls,
         host=name,
-        port=number,
+        port=port,
         path=whole,
-        shown_host=f"{shown}:{port}" if port else shown,
-        origin=f"{parts.scheme}://{shown}:{number}",
-        key=(tls, name, number),
+        shown_host=f"{shown}:{port}" if parts.port else shown,
+        origin=f"{parts.scheme}://{shown}:{port}",
+        key=(tls, name, port),
     )
 
 
