@@ -23,6 +23,10 @@ class Socket:
         self.sent = b""
         self.closed = False
         self.reading = True
+        self.unsent = 0
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
     def write(self, data: bytes) -> None:
         self.sent += data
@@ -223,6 +227,83 @@ def test_what_follows_an_answer_unasked_never_reaches_the_next_request(extra: by
     line.feed(WHOLE["length"], extra)  # while it is idle
     assert line.socket.closed
     assert not line.connection.usable
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["with the answer", "after it"])
+@pytest.mark.parametrize("extra", [b"HTTP/1.1 200 OK\r\n", b"H", b"\x00garbage"])
+def test_what_follows_an_answer_unasked_closes_the_connection(extra: bytes, together: bool) -> None:
+    line = Line()
+    line.begin()
+    line.feed(*([WHOLE["length"] + extra] if together else [WHOLE["length"], extra]))
+    assert line.socket.closed
+
+
+def test_an_answer_before_the_end_of_its_request_ends_the_connection() -> None:
+    """Else the next request would stand in line behind the rest of a body that nobody reads."""
+    line = Line()
+    exchange = line.begin("POST")
+    line.socket.unsent = 1
+    line.feed(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno")
+    assert (exchange.status, body_of(exchange)) == (413, b"no")
+    assert line.socket.closed
+    assert line.released == 0
+
+
+def test_a_request_that_waits_below_tls_has_not_gone_out_either() -> None:
+    for unsent in (0, 1):
+        line, wire = Line(), Socket()
+        line.connection.secure(line.socket, wire)  # type: ignore[arg-type]
+        wire.unsent = unsent
+        exchange = line.begin("POST")
+        line.feed(WHOLE["length"])
+        assert body_of(exchange) == HELLO
+        assert line.released == 1 - unsent
+    line, wire = Line(), Socket()
+    line.connection.secure(line.socket, wire)  # type: ignore[arg-type]
+    line.socket.unsent = 1
+    line.begin("POST")
+    line.feed(WHOLE["length"])
+    assert line.released == 0
+
+
+def test_a_trailer_is_no_header() -> None:
+    line = Line()
+    exchange = line.begin()
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nretry-after: 1\r\n\r\n"
+    line.feed(head + b"2\r\nhi\r\n0\r\nretry-after: 999\r\nx-late: 1\r\n\r\n")
+    assert body_of(exchange) == b"hi"
+    assert exchange.headers == {"transfer-encoding": "chunked", "retry-after": "1"}
+    second = line.begin()
+    line.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    assert second.headers == {"content-length": "0"}
+
+
+@pytest.mark.parametrize("body", [b"", b"2\r\nhi\r\n"], ids=["no body", "a body"])
+@pytest.mark.parametrize(
+    "endless", [b"x-a: " + b"a" * 1000 + b"\r\n", b"a" * 1000, b"0;"], ids=["many", "one", "the last chunk's"]
+)
+def test_trailers_without_end_are_refused(body: bytes, endless: bytes) -> None:
+    line = Line()
+    exchange = line.begin(limit=1000)
+    line.feed(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + body + b"0")
+    line.feed(b";" if endless == b"0;" else b"\r\n")
+    sent = 0
+    while exchange.error is None and sent < 1 << 20:
+        line.feed(endless * 10)
+        sent += len(endless) * 10
+    assert isinstance(exchange.error, ResponseError)
+    assert sent < 300_000
+    assert line.socket.closed
+
+
+def test_a_long_body_in_small_chunks_is_no_endless_trailer() -> None:
+    line = Line()
+    exchange = line.begin()
+    line.feed(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    for _ in range(100):
+        line.feed(b"1;note=%b\r\nx\r\n" % (b"n" * 5000))
+    line.feed(b"0\r\n\r\n")
+    assert body_of(exchange) == b"x" * 100
 
 
 NO_ANSWER: dict[str, bytes] = {

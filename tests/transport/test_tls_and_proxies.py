@@ -18,6 +18,8 @@ from cryptography.x509.oid import NameOID
 
 from callgate.errors import APIConnectionError, ConfigurationError
 from callgate.transport.http import HttpTransport
+from callgate.transport.pool import Proxies, Proxy as ProxyFound
+from callgate.transport.request_head import read_target
 from tests.transport.wire import KEEP_OPEN, WireServer, answer, wire_server
 
 pytestmark = pytest.mark.usefixtures("each_loop")
@@ -25,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("each_loop")
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 that nobody but the test trusts, with its key in the same file."""
+    """A certificate for 127.0.0.1 and api.example that nobody else trusts, with its key in the same file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "callgate test")])
     now = datetime.datetime.now(datetime.UTC)
@@ -38,7 +40,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("api.example")]
+            ),
+            critical=False,
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
@@ -149,7 +154,8 @@ def test_cancelling_over_tls_closes_the_connection(certificate: Path) -> None:
 
 
 class Proxy:
-    """A proxy that notes what it was asked, passes tunnels on, and answers plain requests itself."""
+    """A proxy that notes what it was asked, passes tunnels on (api.example is at 127.0.0.1), and answers
+    plain requests itself."""
 
     def __init__(self, status: bytes = b"200 OK") -> None:
         self.status = status
@@ -168,7 +174,7 @@ class Proxy:
                 writer.write(b"HTTP/1.1 " + self.status + b"\r\n\r\n")
             else:
                 host, _, port = where.rpartition(":")
-                there = await asyncio.open_connection(host, int(port))
+                there = await asyncio.open_connection(host.replace("api.example", "127.0.0.1"), int(port))
                 writer.write(b"HTTP/1.1 200 Connection established\r\nvia: me\r\n\r\n")
                 await asyncio.gather(self._pass(reader, there[1]), self._pass(there[0], writer))
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -230,14 +236,15 @@ def test_tls_goes_through_a_tunnel(certificate: Path, environment: pytest.Monkey
         async with tls_server(certificate) as server, running(Proxy()) as proxy:
             environment.setenv("https_proxy", proxy.url)
             transport = HttpTransport(verify=certificate)
+            url = server.url.replace("127.0.0.1", "api.example")
             for _ in range(2):
-                got = await transport.send("GET", server.url + "/", {"x-api-key": "secret"})
+                got = await transport.send("GET", url + "/", {"x-api-key": "secret"})
                 assert got.body == b"hi"
-            assert len((await transport.send("GET", server.url + "/big", {})).body) == 500_000
+            assert len((await transport.send("GET", url + "/big", {})).body) == 500_000
             await transport.close()
             port = server.url.rpartition(":")[2]
         assert len(proxy.heads) == 1
-        assert proxy.heads[0].startswith(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n")
+        assert proxy.heads[0].startswith(f"CONNECT api.example:{port} HTTP/1.1\r\n")
         assert "secret" not in proxy.heads[0]
         assert "proxy-authorization" not in "".join(server.heads).lower()
 
@@ -259,19 +266,110 @@ def test_a_proxy_that_refuses_is_told_of(status: bytes, environment: pytest.Monk
     asyncio.run(main())
 
 
-def test_no_proxy_and_trust_env_go_directly(environment: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "all_proxy"])
+def test_no_proxy_is_asked_for_what_is_on_this_machine(
+    name: str, certificate: Path, environment: pytest.MonkeyPatch
+) -> None:
+    """It would be shown the key that is meant for a local server."""
+
     async def main() -> None:
-        async with wire_server({"/": answer(b"hi")}) as server:
-            environment.setenv("http_proxy", "http://127.0.0.1:9")
-            without = HttpTransport(trust_env=False)
-            assert (await without.send("GET", server.url + "/", {})).body == b"hi"
-            environment.setenv("no_proxy", "127.0.0.1,localhost")
-            excepted = HttpTransport()
-            assert (await excepted.send("GET", server.url + "/", {})).body == b"hi"
-            await without.close()
-            await excepted.close()
+        async with running(Proxy()) as proxy, tls_server(certificate) as secured:
+            async with wire_server({"/": answer(b"hi")}) as server:
+                environment.setenv(name, proxy.url)
+                transport = HttpTransport(verify=certificate)
+                for url in (server.url, server.url.replace("127.0.0.1", "localhost"), secured.url):
+                    assert (await transport.send("GET", url + "/", {})).body == b"hi"
+                await transport.close()
+        assert proxy.heads == []
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("exceptions", "url"),
+    [
+        ("api.example", "http://api.example:9999/"),
+        ("api.example:9999", "http://api.example:9999/"),
+        ("api.example:80", "http://api.example/"),
+        ("api.example:443", "https://api.example/"),
+        (".example", "http://api.example/"),
+        ("other.example, 10.0.0.5", "http://10.0.0.5:8000/"),
+        ("10.0.0.5:8000", "http://10.0.0.5:8000/"),
+        ("fd00::5", "http://[fd00::5]:8000/"),
+        ("*", "http://api.example/"),
+        ("", "http://localhost:9999/"),
+        ("", "https://[::1]:9999/"),
+    ],
+)
+def test_what_no_proxy_names_is_asked_directly(exceptions: str, url: str) -> None:
+    proxies = Proxies({"all": "http://proxy.example:3128", "no": exceptions})
+    assert proxies.find(read_target(url)) is None
+
+
+@pytest.mark.parametrize(
+    ("exceptions", "url"),
+    [
+        ("", "http://api.example/"),
+        ("api.example:9999", "http://api.example/"),
+        ("api.example:80", "https://api.example/"),
+        ("localhost", "http://localhost.example/"),
+    ],
+)
+def test_what_no_proxy_does_not_name_is_asked_through_the_proxy(exceptions: str, url: str) -> None:
+    proxies = Proxies({"all": "http://u:p%40ss@proxy.example:3128", "no": exceptions})
+    assert proxies.find(read_target(url)) == ProxyFound("proxy.example", 3128, "Basic dTpwQHNz")
+
+
+def test_trust_env_false_knows_no_proxy(environment: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with running(Proxy()) as proxy:
+            environment.setenv("http_proxy", proxy.url)
+            transport = HttpTransport(trust_env=False)
+            with pytest.raises(APIConnectionError):
+                await transport.send("GET", "http://api.example.invalid/", {})
+            await transport.close()
+        assert proxy.heads == []
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://h:port", "http://h:0", "http://[::1", "http://" + "a" * 64, "http://"]
+)
+def test_a_proxy_that_cannot_be_reached_is_a_configuration_error(proxy: str) -> None:
+    with pytest.raises(ConfigurationError):
+        Proxies({"all": proxy}).find(read_target("https://api.example/"))
+
+
+def test_an_answer_before_the_end_of_its_request_ends_the_connection(certificate: Path) -> None:
+    """Over TLS the rest of the request waits below, in the plain connection."""
+    refusal = b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno"
+
+    async def main(tls: ssl.SSLContext | None) -> None:
+        heads: list[bytes] = []
+        end = asyncio.Event()
+
+        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(refusal)
+            await end.wait()  # the body is left where it is, and the connection open
+            writer.transport.abort()
+
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0, limit=4096, ssl=tls)
+        url = f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        transport = HttpTransport(verify=certificate)
+        for body in (b"x" * 20_000_000, b"small"):
+            assert (await transport.send("POST", url, {}, body, timeout=30.0)).status == 413
+        assert len(heads) == 2  # the second on a connection of its own
+        await transport.close()
+        end.set()
+        server.close()
+        await server.wait_closed()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    asyncio.run(main(None))
+    asyncio.run(main(context))
 
 
 def test_a_proxy_of_another_kind_is_a_configuration_error(environment: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,7 @@ class Call:
             if not (exchange.unanswered and self._reused and self._method in _IDEMPOTENT):
                 return exchange
             # The server closed the connection while it was idle, and the news crossed our request.
+            self.end()
             self.exchange = Exchange(
                 self._method, exchange.origin, exchange.limit, streaming=exchange.streaming
             )
@@ -113,8 +114,7 @@ class Call:
             connection.begin(self.exchange, head + body)
         else:
             connection.begin(self.exchange, head, body)
-        if self._timer is None:
-            self._set_timer()
+        self._set_timer()
         return self.exchange
 
     async def _connect(self) -> Connection:

@@ -21,7 +21,8 @@ from callgate.transport.failures import broken, shut, too_large, unreadable
 
 __all__ = ["Connection", "Exchange"]
 
-_MOST_HEAD_BYTES: Final = 256 * 1024
+# Of a head; and of trailers and whatever else is no part of a body that has begun.
+_MOST_OTHER_BYTES: Final = 256 * 1024
 # More than this unread in a stream, and the other side is made to wait.
 _HIGH_WATER: Final = 256 * 1024
 _LOW_WATER: Final = 64 * 1024
@@ -96,15 +97,16 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_clock",
         "_exchange",
-        "_head_bytes",
         "_headers",
         "_lost",
+        "_other_bytes",
         "_parser",
         "_paused",
         "_released",
         "_spoilt",
         "_transport",
         "_until_close",
+        "_wire",
         "idle_since",
         "key",
     )
@@ -121,10 +123,11 @@ class Connection(asyncio.Protocol):
         self._lost = lost
         self._clock = clock
         self._transport: Any = None
+        self._wire: Any = None  # below TLS; without TLS the transport itself
         self._parser: Any = httptools.HttpResponseParser(self)
         self._exchange: Exchange | None = None
-        self._headers: dict[str, str] = {}
-        self._head_bytes = 0
+        self._headers: dict[str, str] | None = None  # None: the head is complete
+        self._other_bytes = 0  # that have come since the last of the body
         self._until_close = False
         self._paused = False
         self._spoilt = False  # it must not serve another exchange
@@ -146,7 +149,7 @@ class Connection(asyncio.Protocol):
     def begin(self, exchange: Exchange, *request: bytes) -> None:
         """Send a request; its answer goes into `exchange`."""
         self._exchange = exchange
-        self._head_bytes = 0
+        self._other_bytes = 0
         for part in request:
             self._transport.write(part)
 
@@ -175,10 +178,15 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def secure(self, transport: asyncio.BaseTransport, wire: asyncio.BaseTransport) -> None:
+        """TLS stands: what is said to `transport` goes out over `wire`."""
+        self._transport = transport
+        self._wire = wire
+
     # -- what the event loop tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = self._wire = transport
 
     def data_received(self, data: bytes) -> None:
         exchange = self._exchange
@@ -186,18 +194,19 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         exchange.last_byte = self._clock()
+        self._other_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             exchange.fail(unreadable(exchange.origin, "an upgrade that was not asked for"))
         except httptools.HttpParserError as error:
             exchange.fail(unreadable(exchange.origin, str(error)))
-        if exchange.status == 0:
-            self._head_bytes += len(data)
-            if self._head_bytes > _MOST_HEAD_BYTES:
-                exchange.fail(unreadable(exchange.origin, "headers without end"))
+        if self._other_bytes > _MOST_OTHER_BYTES:
+            exchange.fail(unreadable(exchange.origin, "headers or trailers without end"))
         if exchange.error is not None:
             self._exchange = None
+            self.abort()
+        elif self._spoilt:
             self.abort()
         elif exchange.streaming and not exchange.complete:
             if exchange.buffered > _HIGH_WATER and not self._paused:
@@ -212,7 +221,9 @@ class Connection(asyncio.Protocol):
             if self._until_close and exc is None:
                 self._finish(exchange)
             else:
-                exchange.unanswered = exchange.error is None and self._head_bytes == 0 and not exchange.status
+                exchange.unanswered = (
+                    exchange.error is None and self._other_bytes == 0 and not exchange.status
+                )
                 exchange.fail(broken(exchange.origin, exc, begun=exchange.status != 0))
                 self._exchange = None
         self._lost(self)
@@ -225,16 +236,18 @@ class Connection(asyncio.Protocol):
         self._headers = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
         headers = self._headers
+        if headers is None:
+            return  # a trailer: the head has been read, and perhaps acted on
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
 
     def on_headers_complete(self) -> None:
-        exchange = self._exchange
+        exchange, headers = self._exchange, self._headers
+        self._headers = None
         status = self._parser.get_status_code()
-        if exchange is None or status < 200 or exchange.complete:
+        if exchange is None or headers is None or status < 200 or exchange.complete:
             return  # 100, 103: news before the answer
-        headers = self._headers
         length, coding = headers.get("content-length"), headers.get("content-encoding")
         self._until_close = length is None and "chunked" not in headers.get("transfer-encoding", "").lower()
         if coding is not None:
@@ -257,6 +270,7 @@ class Connection(asyncio.Protocol):
             self._finish(exchange)
 
     def on_body(self, data: bytes) -> None:
+        self._other_bytes = 0
         exchange = self._exchange
         if exchange is None or exchange.error is not None or exchange.complete:
             return
@@ -296,10 +310,17 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         exchange.complete = True
         exchange.wake()
-        if self._spoilt:
-            self._transport.abort()
+        if self._spoilt or self._unsent:
+            self.abort()
         else:
             self._released(self)
+
+    @property
+    def _unsent(self) -> bool:
+        """Whether some of the request has not gone out: an answer may come before its end (413, 429)."""
+        if self._wire.get_write_buffer_size():
+            return True
+        return self._wire is not self._transport and bool(self._transport.get_write_buffer_size())
 
     def _fail(self, error: ResponseError | APIConnectionError) -> None:
         if self._exchange is not None:

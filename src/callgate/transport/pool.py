@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
@@ -13,9 +15,10 @@ from urllib.request import getproxies_environment, proxy_bypass_environment  # t
 from callgate.errors import APIClientError, ConfigurationError
 from callgate.transport.connection import Connection
 from callgate.transport.failures import no_connection, too_late
+from callgate.transport.origin import is_loopback, name_to_look_up, port_of
 from callgate.transport.request_head import Target
 
-__all__ = ["Pool", "Proxies"]
+__all__ = ["Pool", "Proxies", "Proxy"]
 
 # Below the minute after which many servers and balancers close an idle connection themselves.
 _MOST_IDLE_SECONDS: Final = 50.0
@@ -24,8 +27,19 @@ _SURELY_FRESH_SECONDS: Final = 0.1
 _MOST_TUNNEL_BYTES: Final = 64 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """Who is asked instead."""
+
+    host: str
+    port: int
+    credentials: str
+    """The value of Proxy-Authorization; "" for none."""
+
+
 class Proxies:
-    """The proxies that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name.
+    """The proxies that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name. None stands before this machine itself:
+    what is meant for a local server is not shown to another machine.
 
     >>> from callgate.transport.request_head import read_target
     >>> Proxies({"http": "http://proxy.example:3128"}).find(read_target("http://api.example.com/")).port
@@ -40,25 +54,36 @@ class Proxies:
     def __bool__(self) -> bool:
         return bool(self._found)
 
-    def find(self, target: Target) -> SplitResult | None:
+    def find(self, target: Target) -> Proxy | None:
         """The proxy for a target, or None: go there directly.
 
         Raises:
-            ConfigurationError: a proxy of a kind that is not supported.
+            ConfigurationError: a proxy of a kind that is not supported, or one that cannot be reached.
         """
         url = self._found.get("https" if target.tls else "http") or self._found.get("all")
-        if not url or proxy_bypass_environment(target.host, self._found):
+        if not url or is_loopback(target.host) or self._is_excepted(target):
             return None
-        proxy = urlsplit(url if "://" in url else f"http://{url}")
-        if proxy.scheme != "http" or not proxy.hostname:
+        try:
+            proxy = urlsplit(url if "://" in url else f"http://{url}")
+            host, port = proxy.hostname, port_of(proxy)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"the proxy that the environment names cannot be read: {error}"
+            ) from None
+        if proxy.scheme != "http" or not host:
             raise ConfigurationError(
                 f"the environment names a {proxy.scheme} proxy; callgate knows http proxies only "
                 "(trust_env=False goes without)"
             )
-        return proxy
+        return Proxy(name_to_look_up(host), port, _credentials(proxy))
+
+    def _is_excepted(self, target: Target) -> bool:
+        # NO_PROXY may name a host, or a host and a port; an address of IPv6 is found without a port only.
+        asked = (target.host, f"{target.host}:{target.port}")
+        return any(proxy_bypass_environment(host, self._found) for host in asked)
 
 
-def _proxy_credentials(proxy: SplitResult) -> str:
+def _credentials(proxy: SplitResult) -> str:
     if proxy.username is None:
         return ""
     pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
@@ -77,7 +102,18 @@ class Pool:
         ended: Called when it has closed for good.
     """
 
-    __slots__ = ("_all", "_ended", "_guard", "_idle", "_loop", "_proxies", "_tls", "clock", "closed")
+    __slots__ = (
+        "_all",
+        "_ended",
+        "_guard",
+        "_idle",
+        "_loop",
+        "_proxies",
+        "_timer",
+        "_tls",
+        "clock",
+        "closed",
+    )
 
     def __init__(
         self,
@@ -94,6 +130,7 @@ class Pool:
         self._idle: dict[tuple[bool, str, int], list[Connection]] = {}
         self._all: set[Connection] = set()
         self._guard: AsyncGenerator[None, None] | None = None
+        self._timer: asyncio.TimerHandle | None = None  # while a connection is idle
         self.closed = False
 
     @property
@@ -114,13 +151,12 @@ class Pool:
         now = self.clock()
         while idle:
             connection = idle.pop()
-            if not connection.usable:
-                continue
-            rested = now - connection.idle_since
-            if rested < _SURELY_FRESH_SECONDS:
-                return connection
-            if rested <= _MOST_IDLE_SECONDS and not connection.has_news():
-                return connection
+            if connection.usable:
+                rested = now - connection.idle_since
+                if rested < _SURELY_FRESH_SECONDS:
+                    return connection
+                if rested < _MOST_IDLE_SECONDS and not connection.has_news():
+                    return connection
             connection.abort()
         return None
 
@@ -129,7 +165,7 @@ class Pool:
         if target.tls or self._proxies is None:
             return None
         proxy = self._proxies.find(target)
-        return None if proxy is None else _proxy_credentials(proxy)
+        return None if proxy is None else proxy.credentials
 
     async def connect(self, target: Target, seconds: float) -> Connection:
         """A new connection.
@@ -154,48 +190,70 @@ class Pool:
 
     async def _open(self, target: Target) -> Connection:
         proxy = None if self._proxies is None else self._proxies.find(target)
-        tls = self._tls() if target.tls else None
-        if proxy is not None:
-            if tls is not None:
-                return await self._tunnel(target, proxy, tls)
-            host, port = proxy.hostname or "", proxy.port or 80
+        host, port = (target.host, target.port) if proxy is None else (proxy.host, proxy.port)
+        if not target.tls:
             _, connection = await self._loop.create_connection(lambda: self._new(target), host, port)
-        else:
-            _, connection = await self._loop.create_connection(
-                lambda: self._new(target),
-                target.host,
-                target.port,
-                ssl=tls,
-                server_hostname=target.host if tls else None,
-            )
+            return self._keep(connection)
+        tls = self._tls()
+        if proxy is None:
+            wire, _ = await self._loop.create_connection(asyncio.Protocol, host, port)
+            return await self._secure(wire, target, tls)
+        tunnel = _Tunnel(self._loop.create_future(), target, proxy.credentials)
+        wire, _ = await self._loop.create_connection(lambda: tunnel, host, port)
+        try:
+            await tunnel.answered
+        except BaseException:
+            wire.abort()
+            raise
+        return await self._secure(wire, target, tls)
+
+    async def _secure(self, wire: asyncio.Transport, target: Target, tls: ssl.SSLContext) -> Connection:
+        """TLS over `wire`, in a step of its own: only so can the connection ask what `wire` has not sent."""
+        connection = self._new(target)
+        try:
+            secured = await self._loop.start_tls(wire, connection, tls, server_hostname=target.host)
+        except BaseException:
+            wire.abort()
+            raise
+        assert secured is not None
+        connection.secure(secured, wire)
         return self._keep(connection)
 
     def _new(self, target: Target) -> Connection:
         return Connection(target.key, self._released, self._all.discard, self.clock)
 
     def _keep(self, connection: Connection) -> Connection:
+        if not connection.usable:
+            connection.abort()
+            raise ConnectionResetError("closed as soon as it was open")
         self._all.add(connection)
         return connection
 
-    async def _tunnel(self, target: Target, proxy: SplitResult, tls: ssl.SSLContext) -> Connection:
-        tunnel = _Tunnel(self._loop.create_future(), target, _proxy_credentials(proxy))
-        transport, _ = await self._loop.create_connection(
-            lambda: tunnel, proxy.hostname or "", proxy.port or 80
-        )
-        try:
-            await tunnel.answered
-            connection = self._new(target)
-            secured = await self._loop.start_tls(transport, connection, tls, server_hostname=target.host)
-        except BaseException:
-            transport.abort()
-            raise
-        assert secured is not None
-        connection.connection_made(secured)
-        return self._keep(connection)
-
     def _released(self, connection: Connection) -> None:
-        connection.idle_since = self.clock()
+        connection.idle_since = now = self.clock()
         self._idle.setdefault(connection.key, []).append(connection)
+        if self._timer is None:
+            self._timer = self._loop.call_at(now + _MOST_IDLE_SECONDS, self._close_old)
+
+    def _close_old(self) -> None:
+        """Close those that nobody has used for too long, and come back when the next one's time is over."""
+        self._timer = None
+        now, next_due = self.clock(), math.inf
+        for key, idle in list(self._idle.items()):
+            young: list[Connection] = []
+            for connection in idle:
+                due = connection.idle_since + _MOST_IDLE_SECONDS
+                if due > now and connection.usable:
+                    young.append(connection)
+                    next_due = min(next_due, due)
+                else:
+                    connection.abort()
+            if young:
+                self._idle[key] = young
+            else:
+                del self._idle[key]
+        if next_due < math.inf:
+            self._timer = self._loop.call_at(next_due, self._close_old)
 
     # -- the end
 
@@ -208,6 +266,9 @@ class Pool:
         """The same, for a callback."""
         self.closed = True
         self._idle.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         for connection in list(self._all):
             connection.shut()
         self._ended(self)
