@@ -63,7 +63,7 @@ Message NetworkRequestEvent OAIChatEndpoint OpenAIAdapter OverloadedError Quota 
 QuotaTooSmallError RateLimitConfig RateLimitError RefusedError RequestStatus ResourceNotFoundError
 Response ResponseError ResponseTooLargeError RetryAfterTooLongError RetryConfig SDKError
 SdkTransportConfig ServerError ServiceBackend ServiceEndpointConfig ServiceRegistry Spread SqliteCache
-StreamChannel StreamChunk StreamInterruptedError TokenBucket TokenBucketRateLimiter Tool ToolCall
+StreamChannel StreamChunk TokenBucket TokenBucketRateLimiter Tool ToolCall
 ToolError Usage alcall circuit_breaker create_sdk_adapter errors iModel providers save_to_file testing
 with_retry
 """.split()

@@ -62,7 +62,6 @@ if TYPE_CHECKING:
         RetryAfterTooLongError as RetryAfterTooLongError,
         SDKError as SDKError,
         ServerError as ServerError,
-        StreamInterruptedError as StreamInterruptedError,
         ToolError as ToolError,
     )
     from callgate.executor import Executor as Executor
@@ -150,7 +149,6 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "RetryAfterTooLongError",
         "SDKError",
         "ServerError",
-        "StreamInterruptedError",
         "ToolError",
     ),
     "executor": ("Executor",),

@@ -29,8 +29,7 @@
     ├── BatchStoppedError                        a batch ended early: its rows all failed in the same way
     ├── CallCancelledError                       somebody cancelled the call
     ├── SDKError                                 an official SDK raised
-    ├── ToolError                                a tool could not be called with these arguments
-    └── StreamInterruptedError                   a channel or a consumer was misused or ended early
+    └── ToolError                                a tool could not be called with these arguments
 
 "We refused" (`RefusedError`) and "it failed" (the others) are different things: a refusal costs nothing,
 opens no breaker and is not retried. Errors carry facts as attributes; strategies (retry, breaker, batch)
@@ -70,7 +69,6 @@ __all__ = [
     "RetryAfterTooLongError",
     "SDKError",
     "ServerError",
-    "StreamInterruptedError",
     "ToolError",
     "error_for_status",
 ]
@@ -320,10 +318,6 @@ class SDKError(CallgateError):
 
 class ToolError(CallgateError):
     """A tool could not be called: unknown name, arguments that do not fit, or it raised."""
-
-
-class StreamInterruptedError(CallgateError):
-    """A stream ended before its final chunk."""
 
 
 _BY_STATUS: dict[int, type[APIClientError]] = {
