@@ -62,7 +62,6 @@ class ChargeRecord:
         self._said = self._carried
         _write(self._path, self._carried)
         self._fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
-        self._closed = False
         budget.on_reserve = self._cover
 
     def note(self, result: RowResult) -> None:
@@ -83,12 +82,10 @@ class ChargeRecord:
 
     def close(self) -> None:
         """Leave it as it is; without anything in it, it goes."""
-        if not self._closed:
-            self._closed = True
-            self._budget.on_reserve = None
-            os.close(self._fd)
-            if self._said <= _DUST:
-                os.unlink(self._path)
+        self._budget.on_reserve = None
+        os.close(self._fd)
+        if self._said <= _DUST:
+            os.unlink(self._path)
 
     def _cover(self, reserved: float) -> None:
         if reserved > self._covered:
