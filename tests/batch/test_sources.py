@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from callgate.batch.files import format_of, is_regular
 from callgate.batch.rows import Row
@@ -142,6 +143,8 @@ def test_a_missing_extra_is_named_with_its_install_command(
         ("a.csv", b"text\na\n", "a.csv:1: the row has no prompt"),
         ("a.jsonl.gz", b"not gzip", "a.jsonl.gz:1: cannot be read on from here"),
         ("a.jsonl.gz", gzip.compress(b'{"prompt": "a"}\n' * 9, mtime=0)[:-9], "a.jsonl.gz:"),
+        ("a.jsonl.zst", b"not zstd", "a.jsonl.zst:1: cannot be read on from here"),
+        ("a.jsonl.zst", zstandard.compress(b'{"prompt": "a"}\n' * 9)[:-9], "a.jsonl.zst:"),
     ],
 )
 def test_bad_input_is_refused_with_file_and_line(

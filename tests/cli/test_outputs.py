@@ -198,6 +198,24 @@ def test_what_cannot_be_written_is_told_before_a_call(
     assert {path.name for path in folder.iterdir()} == {"in.jsonl"}
 
 
+@pytest.mark.parametrize("command", [["--quiet"], ["--dry-run"], ["--budget", "1", "--max-tokens", "5"]])
+@pytest.mark.parametrize("output", ["out.jsonl.gz", "out.jsonl.zst"])
+def test_a_damaged_output_is_told_and_left_alone(
+    folder: Path, simulate: Simulate, callgate: Run, output: str, command: list[str]
+) -> None:
+    sim = simulate()
+    write_rows("in.jsonl", prompts(40))
+    assert callgate("run", "in.jsonl", *against(sim, output), "--limit", "20").code == 0
+    damaged = Path(output).read_bytes()[:-200]
+    Path(output).write_bytes(damaged)
+    ended = callgate("run", "in.jsonl", *against(sim, output), *command)
+    assert ended.code == 2
+    assert f"{output}: cannot be read to its end" in ended.err
+    assert "is it damaged?" in ended.err
+    assert Path(output).read_bytes() == damaged
+    assert sim.stats.requests == 20
+
+
 def test_a_dry_run_waits_for_nobody_at_the_end_of_a_pipe(
     folder: Path, simulate: Simulate, callgate: Run
 ) -> None:

@@ -7,7 +7,8 @@ import io
 import os
 import stat
 import zlib
-from typing import BinaryIO, cast
+from collections.abc import Callable
+from typing import Any, BinaryIO, cast
 
 from callgate.errors import InputError
 
@@ -16,6 +17,8 @@ __all__ = ["READ_ERRORS", "STDIN", "describe", "format_of", "is_regular", "open_
 STDIN = "-"
 """The input that is standard input."""
 
+_BUFFER = 256 * 1024
+_COMPRESSED_READ = 16 * 1024  # little: a hundred times as much may come of it
 _COMPRESSED = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 _FORMATS = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet"}
 
@@ -74,7 +77,7 @@ def open_bytes(path: str, compression: str | None = None) -> BinaryIO:
         raise InputError(f"cannot be read: {error.strerror}", source=describe(path)) from None
     if compression == "zstd":
         return _open_zstd(raw, path)
-    return io.BufferedReader(raw, 256 * 1024)
+    return io.BufferedReader(raw, _BUFFER)
 
 
 def _open_zstd(raw: io.FileIO, path: str) -> BinaryIO:
@@ -85,26 +88,52 @@ def _open_zstd(raw: io.FileIO, path: str) -> BinaryIO:
         raise InputError(
             "reading zstd needs one more package: pip install 'callgate[zstd]'", source=path
         ) from None
-    reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True)
-    return cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, _ZstdReader(reader, zstandard.ZstdError))))
+    reader = _ZstdReader(raw, zstandard.ZstdDecompressor().decompressobj, zstandard.ZstdError)
+    return cast(BinaryIO, io.BufferedReader(reader, _BUFFER))
 
 
 class _ZstdReader(io.RawIOBase):
-    """zstandard's reader with its errors made EOFError, as gzip's are."""
+    """Reads frame by frame; one that is damaged or cut off is an EOFError, as it is with gzip.
 
-    def __init__(self, reader: BinaryIO, error: type[Exception]) -> None:
-        self._reader = reader
+    zstandard's own reader takes a file that is cut off for one that has ended.
+    """
+
+    def __init__(self, raw: io.FileIO, frame: Callable[[], Any], error: type[Exception]) -> None:
+        self._raw = raw
+        self._new_frame = frame
         self._error = error
+        self._frame: Any = None  # the one that has begun and not ended
+        self._compressed = b""  # what was read of the next one
+        self._plain = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: object) -> int:
+    def readinto(self, buffer: Any) -> int:
+        while not self._plain:
+            compressed = self._compressed or self._raw.read(_COMPRESSED_READ)
+            if not compressed:
+                if self._frame is not None:
+                    raise EOFError("the compressed data end before their end marker")
+                return 0
+            self._decompress(compressed)
+        size = min(len(buffer), len(self._plain))
+        buffer[:size] = self._plain[:size]
+        self._plain = self._plain[size:]
+        return size
+
+    def _decompress(self, compressed: bytes) -> None:
+        if self._frame is None:
+            self._frame = self._new_frame()
         try:
-            return cast(int, self._reader.readinto(buffer))  # type: ignore[attr-defined]
+            self._plain = memoryview(self._frame.decompress(compressed))
         except self._error as error:
             raise EOFError(str(error)) from error
+        self._compressed = b""
+        if self._frame.eof:
+            self._compressed = self._frame.unused_data
+            self._frame = None
 
     def close(self) -> None:
-        self._reader.close()
+        self._raw.close()
         super().close()

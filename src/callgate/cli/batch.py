@@ -21,7 +21,7 @@ import typer
 from callgate.batch.budget import Budget
 from callgate.batch.charges import read_carried, read_spent
 from callgate.batch.engine import Engine
-from callgate.batch.files import STDIN, format_of
+from callgate.batch.files import READ_ERRORS, STDIN, format_of
 from callgate.batch.finished import Finished
 from callgate.batch.forecast import Forecast, Sample, forecast, read_sample
 from callgate.batch.guard import FailureGuard
@@ -180,8 +180,11 @@ def _sample(options: RunOptions) -> Sample:
         return read_sample(journal_path(output))
     with TemporaryDirectory(prefix="callgate-") as folder:
         path = os.path.join(folder, os.path.basename(output))
-        with open_answers(output)[0] as answers, open(path, "wb") as copy:
-            shutil.copyfileobj(answers, copy)
+        try:
+            with open_answers(output)[0] as answers, open(path, "wb") as copy:
+                shutil.copyfileobj(answers, copy)
+        except READ_ERRORS as error:
+            raise InputError(f"cannot be read to its end ({error}); is it damaged?", source=output) from None
         return read_sample(path)
 
 
