@@ -47,6 +47,7 @@ __all__ = [
     "read_constructor",
     "read_hedge",
     "restore",
+    "retry_of",
     "write_down",
 ]
 
@@ -237,6 +238,12 @@ def flights_of(store: CacheStore) -> dict[bytes, Flight]:
         return {}
 
 
+def retry_of(backend: ServiceBackend) -> RetryConfig | None:
+    """When its failed calls are tried again; None: never. Who says nothing of it has the usual measure."""
+    retry: RetryConfig | None = getattr(backend, "retry_config", _DEFAULT_RETRY)
+    return retry
+
+
 def make_services(
     backend: ServiceBackend,
     executor: Executor,
@@ -255,7 +262,7 @@ def make_services(
 
     The second leaves out the once-per-call layers that the other model has put around it already.
     """
-    retry: RetryConfig | None = getattr(backend, "retry_config", _DEFAULT_RETRY)
+    retry = retry_of(backend)
     breaker = getattr(backend, "circuit_breaker", None)
     pushback = Pushback(rng) if retry is None else Pushback(rng, longest=retry.max_retry_after)
     budget = RetryBudget(clock=clock)

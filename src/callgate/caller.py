@@ -105,6 +105,15 @@ class Caller(SyncTwins, ABC):
     def limiter(self) -> LimiterView:
         """Where it stands with its quota."""
 
+    @property
+    @abstractmethod
+    def most_attempts(self) -> int:
+        """How often it sends one request at most, besides those answered with a 429, which nobody bills.
+
+        Its fallbacks count by themselves, and each time that an answer does not fit its schema all counts
+        anew.
+        """
+
     # -- calls -------------------------------------------------------------------------------------------
 
     async def invoke(

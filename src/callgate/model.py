@@ -24,12 +24,13 @@ from callgate.assembly import (
     read_constructor,
     read_hedge,
     restore,
+    retry_of,
     write_down,
 )
 from callgate.backends.service import ServiceBackend
 from callgate.cache.store import CacheStore
 from callgate.caller import Caller
-from callgate.control.hedging import HedgePolicy
+from callgate.control.hedging import MOST_AT_ONCE, HedgePolicy
 from callgate.control.limiter import Limiter
 from callgate.executor import Executor
 from callgate.hooks import HookRegistry
@@ -157,6 +158,12 @@ class iModel(Caller):
     def limiter(self) -> Limiter:
         """The executor's limiter: `snapshot()` tells where it stands."""
         return self.executor.limiter
+
+    @property
+    def most_attempts(self) -> int:
+        retry = retry_of(self.backend)
+        tries = 1 if retry is None else 1 + retry.max_retries
+        return tries if self._hedging is None else tries * MOST_AT_ONCE
 
     # -- persistence and end -----------------------------------------------------------------------------
 

@@ -143,6 +143,13 @@ class Spread(Caller):
         """How each model has been doing, in their order."""
         return tuple(member.standing for member in self._router.members)
 
+    @property
+    def most_attempts(self) -> int:
+        each = [model.most_attempts for model in self.models]
+        # A call that dodges a 429 may come back later and begin anew, as often as there are models.
+        dodges = len(each) if len(each) > 1 else 0
+        return sum(each) + dodges * max(each)
+
     async def _close_parts(self) -> None:
         async with AsyncExitStack() as parts:  # each is closed, also when another one cannot be
             for model in reversed(self.models):

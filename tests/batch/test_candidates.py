@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from callgate.batch.candidates import possible_calls, shared_calls
+from callgate.batch.candidates import most_attempts, possible_calls, shared_calls
 from callgate.caller import Caller
 from callgate.calling import Calling
+from callgate.control.backoff import RetryConfig
 from callgate.hooks import HookPhase, HookRegistry
 from callgate.model import iModel
 from callgate.spread import Spread
@@ -61,3 +62,28 @@ def test_nobody_s_hooks_are_told_of_a_call_that_is_not_made() -> None:
     spread = Spread([model("a", hook_registry=hooks)])
     possible_calls(spread, call(spread))
     assert made == []
+
+
+def retrying(retries: int, **settings: Any) -> iModel:
+    return model("m", retry_config=RetryConfig(max_retries=retries) if retries else None, **settings)
+
+
+def attempts(one: Caller, schema: Any = None) -> int:
+    async def main() -> int:
+        request = {"model": "m", "messages": []}
+        return most_attempts(one, await one.create_calling(request_payload=request, response_schema=schema))
+
+    return asyncio.run(main())
+
+
+def test_how_often_a_call_is_sent_at_most() -> None:
+    assert attempts(model("m")) == 4  # a model tries again three times unless told otherwise
+    assert attempts(retrying(0)) == 1
+    assert attempts(retrying(2)) == 3
+    assert attempts(retrying(2, hedge=0.05)) == 3 * 3  # two others beside each
+    assert attempts(retrying(2, hedge=0.05), {"type": "object"}) == 3 * 3 * 3  # asked three times
+    assert attempts(retrying(2, fallbacks=[retrying(0), retrying(4)])) == 3 + 1 + 5
+    assert attempts(Spread([retrying(2)])) == 3
+    # Each may try as often; twice it may dodge a 429 and begin anew.
+    assert attempts(Spread([retrying(2), retrying(4, fallbacks=[retrying(6)])])) == 3 + 5 + 2 * 5
+    assert attempts(retrying(1, fallbacks=[Spread([retrying(2), retrying(0)])])) == 2 + (3 + 1 + 2 * 3)

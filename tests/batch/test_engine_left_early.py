@@ -37,7 +37,7 @@ class Trial:
         self.stage = stage
         self.model = model
         self.engine = Engine(model)
-        self.budget = Budget(BUDGET, attempts=3)
+        self.budget = Budget(BUDGET)
         self.told = 0
         self.reading = 0
         self.leave: Callable[[], object] = lambda: None
@@ -80,7 +80,7 @@ class Trial:
         assert self.stage.stats.running == 0
         assert self.reading == 0
         # What is left can be used: as many calls at once as before, and the same engine.
-        again = Budget(1.0, attempts=3)
+        again = Budget(1.0)
         results = self.engine.run(
             ({"prompt": f"again {n}", "max_tokens": 20} for n in range(4)), budget=again
         )

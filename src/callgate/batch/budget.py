@@ -40,25 +40,23 @@ class Budget:
     Args:
         limit: US dollars.
         spent: What was spent before, of the same limit.
-        attempts: How often one row may be sent at most: retries and second attempts included.
 
     Raises:
         InputError: when the limit is not above 0.
 
     Example::
 
-        budget = Budget(5.00, attempts=4)
+        budget = Budget(5.00)
         async for result in Engine(model).run(rows, budget=budget):
             print(budget.spent, budget.reserved)
     """
 
-    def __init__(self, limit: float, *, spent: float = 0.0, attempts: int = 1) -> None:
+    def __init__(self, limit: float, *, spent: float = 0.0) -> None:
         if not 0.0 < limit < float("inf"):
             raise InputError(f"a budget is an amount of US dollars above 0, not {limit:g}")
         self.limit = limit
         self.spent = spent
         self.reserved = 0.0
-        self.attempts = attempts
         self.refusal: BudgetExceededError | None = None
         """Why no more rows are called, once it is exhausted."""
         self.on_reserve: Callable[[float], None] | None = None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from callgate.caller import Caller
 from callgate.calling import Calling
+from callgate.layers.structure import MOST_ASKS
 from callgate.model import iModel
 from callgate.spread import Spread
 
-__all__ = ["possible_calls", "shared_calls"]
+__all__ = ["most_attempts", "possible_calls", "shared_calls"]
 
 
 def shared_calls(model: Caller, calling: Calling) -> list[tuple[Caller, Calling]]:
@@ -31,9 +32,20 @@ def possible_calls(model: Caller, calling: Calling) -> list[Calling]:
     """The call as each model would send it that may ever answer it, the fallbacks included."""
     found = [call for _, call in shared_calls(model, calling)]
     # Whoever answers in the place of another brings no fallbacks of its own.
-    for other in model.fallbacks if isinstance(model, iModel) else ():
+    for other in _fallbacks(model):
         found += [_turned(calling, member) for member in _members(other)]
     return found
+
+
+def most_attempts(model: Caller, calling: Calling) -> int:
+    """How often a call is sent at most: by everybody who may answer it, with retries, second attempts, and
+    anew for each answer that does not fit its schema. What a 429 answers is not counted: nobody bills it."""
+    sent = model.most_attempts + sum(other.most_attempts for other in _fallbacks(model))
+    return sent if calling.answer_type is None else sent * MOST_ASKS
+
+
+def _fallbacks(model: Caller) -> tuple[Caller, ...]:
+    return model.fallbacks if isinstance(model, iModel) else ()
 
 
 def _members(model: Caller) -> list[Caller]:

@@ -10,6 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from callgate.batch.budget import Budget, charge, worst_case
+from callgate.batch.candidates import most_attempts
 from callgate.batch.feed import Feed
 from callgate.batch.guard import FailureGuard
 from callgate.batch.images import load_images
@@ -155,7 +156,7 @@ class RowCalls:
             # Not raised: that would cut off the calls on the wire, which are paid for.
             self._feed.fail(error)
             return None
-        reserved = worst * budget.attempts
+        reserved = worst * most_attempts(self._model, calling)
         if not await budget.reserve(reserved):
             return None
         try:

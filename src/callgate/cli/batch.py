@@ -46,8 +46,6 @@ from callgate.cli.figures import dollars
 from callgate.cli.live import Display, open_display
 from callgate.cli.run import RunOptions
 from callgate.cli.summary import print_forecast, print_summary, summary_to_dict
-from callgate.control.backoff import RetryConfig
-from callgate.control.hedging import MOST_AT_ONCE
 from callgate.errors import InputError
 from callgate.layers.answer_schema import AnswerSchema
 
@@ -58,8 +56,6 @@ except ImportError:  # pragma: no cover  (not on Windows)
 
 __all__ = ["run_batch"]
 
-# How often an answer is asked for until it fits its schema: the structure layer's own measure.
-_MOST_ASKS = 3
 _GIVEN_UP = "interrupted before the output was written; the next run writes it from the journal"
 _EXIT_CODES: dict[Ending, int] = {
     "done": 0,
@@ -146,17 +142,11 @@ def _same_file(one: str, other: str) -> bool:
         return False  # one of them is not there, so they are not the same
 
 
-def _budget(options: RunOptions, targets: int, journal: Journal) -> Budget | None:
+def _budget(options: RunOptions, journal: Journal) -> Budget | None:
     if options.budget is None:
         return None
     spent = read_spent(options.output) if journal.resumable else 0.0
-    retries = RetryConfig().max_retries if options.retries is None else options.retries
-    # Each endpoint may try as often, each attempt have others beside it, and an answer that does not
-    # fit its schema be asked for again.
-    attempts = targets * (1 + retries)
-    attempts *= 1 if options.hedge is None else MOST_AT_ONCE
-    attempts *= 1 if options.schema is None else _MOST_ASKS
-    return Budget(options.budget, spent=spent, attempts=attempts)
+    return Budget(options.budget, spent=spent)
 
 
 # -- running ---------------------------------------------------------------------------------------------
@@ -203,7 +193,7 @@ async def _run(
         try:
             async with Journal(options.output, overwrite=options.overwrite) as journal:
                 # What earlier runs have spent stands still now: nobody else writes to this output.
-                batch.budget = _budget(options, len(targets), journal)
+                batch.budget = _budget(options, journal)
                 if batch.budget is not None:
                     journal.watch(batch.budget)
                 with (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,9 +16,13 @@ from callgate.pipeline import Layer, Service
 from callgate.providers.strict_schema import strict_schema
 from callgate.response import Response
 
-__all__ = ["AnswerType", "answer_format", "find_json", "fits", "structure_layer"]
+__all__ = ["MOST_ASKS", "AnswerType", "answer_format", "find_json", "fits", "structure_layer"]
 
 AnswerType = type[BaseModel] | AnswerSchema
+
+MOST_ASKS: Final = 3
+"""How often an answer is asked for, until one fits its schema."""
+
 _MOST_CANDIDATES = 100
 _MOST_PROBLEMS = 10
 _decoder = json.JSONDecoder()
@@ -76,7 +80,7 @@ def _require_all(schema: Any) -> None:
     _require_all(schema.get("items"))
 
 
-def structure_layer(max_asks: int = 3) -> Layer:
+def structure_layer(max_asks: int = MOST_ASKS) -> Layer:
     """Validate the answer of a calling that has an `answer_type`; a calling without one is left alone.
 
     An answer that does not fit is shown to the model with the error and asked for again, up to `max_asks`
