@@ -56,6 +56,13 @@ def test_it_holds_the_request_it_was_made_from() -> None:
     assert len(key().digest) == 20
 
 
+def test_a_key_that_is_a_number_is_the_text_that_json_makes_of_it() -> None:
+    """A bias by token: the request is sent all the same, and so it can be kept."""
+    assert key(request={**REQUEST, "logit_bias": {50256: -100}}) == key(
+        request={**REQUEST, "logit_bias": {"50256": -100}}
+    )
+
+
 @pytest.mark.parametrize("value", [object(), "\ud800", 2**70])
 def test_what_json_cannot_hold_has_no_key(value: Any) -> None:
     assert make_key("here", "chat", {"model": "m", "x": value}) is None

@@ -100,6 +100,25 @@ class TestKeeping:
             asyncio.run(elsewhere(cache))
             assert cache.stats().entries == 150
 
+    def test_whatever_keeps_the_writer_from_writing_nobody_waits_for_ever(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def main(cache: SqliteCache) -> None:
+            async with asyncio.timeout(30):
+                await cache.put(CacheKey(b"digest", b"\xff no text"), answer())
+                await cache.put(key(), answer())
+
+        with SqliteCache(tmp_path) as cache:
+            asyncio.run(main(cache))
+            assert cache.get(key()) == answer()
+        assert "cannot be written" in caplog.text
+
+    def test_a_power_cut_may_cost_the_last_answers_and_never_the_file(self, tmp_path: Path) -> None:
+        normal = 1
+        with SqliteCache(tmp_path) as cache:
+            assert cache._writer.pragma("synchronous") == normal
+            assert cache._writer.pragma("journal_mode") == "wal"
+
     def test_closed_it_says_so(self, tmp_path: Path) -> None:
         cache = SqliteCache(tmp_path)
         asyncio.run(cache.close())

@@ -355,6 +355,24 @@ class TestLoops:
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # we left it so on purpose
         assert waiting == (0, True)
 
+    def test_a_timer_of_a_closed_loop_wakes_nobody_and_is_not_waited_for(self) -> None:
+        clock = VirtualClock()
+        limiter = Limiter(requests=Quota(1, 60.0))
+
+        async def leave_one_waiting() -> None:
+            await limiter.acquire()
+            start(limiter)
+            await asyncio.sleep(0)
+
+        loop = clock.new_event_loop()
+        loop.run_until_complete(leave_one_waiting())
+        tasks = asyncio.all_tasks(loop)
+        loop.close()
+        lease = clock.run(limiter.acquire())  # in line for the same moment
+        for task in tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # we left it so on purpose
+        assert 60.0 <= lease.granted_at < 61.0
+
 
 def test_what_there_is_to_see() -> None:
     fresh = Limiter(requests=Quota(10, 1.0), name="api")

@@ -331,6 +331,24 @@ def test_a_success_is_told_to_the_adaptive_concurrency() -> None:
     run_virtual(main())
 
 
+def test_a_call_that_came_through_ends_the_row_of_429s() -> None:
+    """Else the pauses would grow with every 429 of a whole day."""
+
+    async def main() -> None:
+        limiter = Limiter()
+        refused = RateLimitError("slow", status_code=429)
+        service = limited(limiter, Scripted(refused, refused, refused, "fine", refused))
+        pauses: list[float] = []
+        for _ in range(5):
+            await ended(service, calling())
+            pauses.append(limiter.snapshot().paused_for)
+        assert pauses[2] >= 2.0  # the third in a row
+        assert pauses[3] == 0.0
+        assert 0.0 < pauses[4] <= 1.0
+
+    run_virtual(main())
+
+
 class TestPushback:
     def test_without_a_word_of_the_provider_pauses_grow_with_every_429_in_a_row(self) -> None:
         pushback = Pushback(random.Random(0), base=1.0, ceiling=8.0)

@@ -13,6 +13,7 @@ from callgate.errors import APIConnectionError, APITimeoutError
 from callgate.testing import run_virtual
 from callgate.transport.call import Call, Limits
 from callgate.transport.connection import Connection
+from callgate.transport.http import _OpenStream
 from callgate.transport.pool import Pool
 
 HI = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
@@ -205,6 +206,37 @@ def crossed(silence: float) -> Callable[[Socket], None]:
             loop.call_later(silence, socket.say, HI)
 
     return hear
+
+
+def test_a_slow_reader_is_not_the_other_side_s_silence() -> None:
+    async def main() -> None:
+        def hear(socket: Socket) -> None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(0.5, socket.say, HI[:-1])
+            loop.call_later(9.5, socket.say, HI[-1:])
+
+        network = Network(hear)
+        call = Call(network.pool, Limits(10.0, 1.0, 1000), "GET", URL, {}, None, None, streaming=True)
+        async with _OpenStream(call) as stream:
+            await asyncio.sleep(10.0)
+            assert await stream.read() == b"hi"
+
+    run_virtual(main())
+
+
+def test_a_stream_that_falls_silent_is_given_up_once_all_of_it_has_been_read() -> None:
+    async def main() -> None:
+        network = Network(later(0.5, HI[:-1]))
+        call = Call(network.pool, Limits(10.0, 1.0, 1000), "GET", URL, {}, None, None, streaming=True)
+        async with _OpenStream(call) as stream:
+            assert await anext(stream) == b"h"
+            with pytest.raises(APITimeoutError, match="within 1 s"):
+                await anext(stream)
+            assert asyncio.get_running_loop().time() == pytest.approx(1.5)
+        await asyncio.sleep(0)
+        assert network.open == 0
+
+    run_virtual(main())
 
 
 @pytest.mark.parametrize("connecting", [0.0, 5.0])
