@@ -337,6 +337,7 @@ class TestTheLeaderFails:
 
         async def breaks(calling: Calling) -> Response:
             await calling.emit(Delta(text="Hel"))
+            await asyncio.sleep(1)  # the other one joins meanwhile
             raise APIConnectionError("gone")
 
         provider = Provider(breaks)
