@@ -251,7 +251,7 @@ class Journal:
             self._answers.cut(0)
             if self._sink is not None:
                 with suppress(FileNotFoundError):
-                    os.unlink(self.output)
+                    os.unlink(os.path.realpath(self.output))  # a link stays a link
             return
         if is_held_compressed(self.output):
             self._restore()
