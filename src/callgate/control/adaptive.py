@@ -26,6 +26,16 @@ SMALLEST_ROUND: Final = 10
 # turn, and they only queue inside the server; its first bytes, where they are known, must be slower, too.
 LEAST_GAIN: Final = 1.2
 SLOWER: Final = 1.3
+# Where the quota is known, the limit follows it: places are added twice as fast as it refills, and at once no
+# more than in so many seconds; up to half as many again as it keeps busy, to catch up with what it has saved;
+# and never more than so many times what has been borne before.
+PLACES_PER_UNIT: Final = 2.0
+BURST_SECONDS: Final = 0.05
+ROOM: Final = 1.5
+MOST_AHEAD: Final = 8
+# A round under a limit that grew with the quota is too late when it took so many times as long as an answer.
+TOO_LATE: Final = 3.0
+MOST_HEARD: Final = 50
 
 
 class AdaptiveConcurrency:
@@ -37,6 +47,10 @@ class AdaptiveConcurrency:
     cascade. A server that never says 429 is found out by its throughput: when doubling the calls at once has
     not brought more answers per second (and their first bytes come later), the limit goes back to where it
     was.
+
+    Where a quota is known, doubling once in the time of an answer would leave most of it unused for long.
+    `follow_quota` then adds places as fast as the quota asks for them, up to eight times what has been borne;
+    a push-back, or a round whose answers do not come in time, takes them back, and it is doubled instead.
 
     Args:
         start: Calls at once to begin with; no more than the ceiling.
@@ -54,21 +68,27 @@ class AdaptiveConcurrency:
     """
 
     __slots__ = (
+        "_base",
         "_baseline",
         "_busy",
+        "_cascade_until",
         "_ceiling",
         "_count",
         "_cut_at",
         "_doubts",
         "_first_bytes",
         "_floor",
+        "_followed_at",
         "_former",
+        "_heard",
         "_known",
         "_latencies",
+        "_may_follow",
         "_since",
         "_step",
         "_timed",
         "_trial",
+        "_usual",
         "limit",
     )
 
@@ -84,11 +104,16 @@ class AdaptiveConcurrency:
         self._step = step
         self._known: int | None = None  # the limit to stay near: it was pushed back, or more brought nothing
         self._baseline: tuple[int, float] | None = None  # in the latter case: it, and its answers per second
-        self._cut_at = -math.inf
+        self._cut_at = self._cascade_until = -math.inf
         # While doubling: the limit before, its answers per second, its mean seconds to the first byte.
         self._former: tuple[int, float, float | None] | None = None
         self._doubts = 0  # rounds in turn that have brought nothing more than the former limit
         self._trial: list[float] = []  # answers per second of the clean rounds at the highest limit tried
+        self._may_follow = True  # whether it may follow a quota; not after that was too much
+        self._base: int | None = None  # what had been borne before the limit grew with the quota
+        self._followed_at = -math.inf
+        self._usual = 0.0  # seconds until an answer comes: the mean of about as many of the latest as this
+        self._heard = 0
         self.limit = int(min(start, top))
         self._begin(-math.inf)
 
@@ -101,8 +126,12 @@ class AdaptiveConcurrency:
             in_flight: Calls at once at this moment, this one included.
             first_byte: Seconds from sending to the first byte of the answer, where it is known.
         """
-        if now - latency < self._since:
-            return  # sent under another limit
+        sent_under_another = now - latency < self._since
+        if self._base is None or sent_under_another:
+            self._heard = min(self._heard + 1, MOST_HEARD)
+            self._usual += (latency - self._usual) / self._heard
+        if sent_under_another:
+            return
         self._count += 1
         self._latencies += latency
         if in_flight >= NEARLY * self.limit:
@@ -112,8 +141,43 @@ class AdaptiveConcurrency:
             self._first_bytes += first_byte
         if self._count >= max(self.limit, SMALLEST_ROUND):
             if self._busy * 2 > self._count:
-                self._end_round()
+                self._end_round(now)
             self._begin(now)
+
+    @property
+    def follows(self) -> bool:
+        """Whether a known quota may add places: there are answers, and no sign of too much."""
+        return self._may_follow and self._known is None and self._heard > 0
+
+    def follow_quota(self, now: float, seconds_per_call: float) -> float:
+        """The known quota would admit a call that the limit does not: see whether it may have a place.
+
+        Nothing is added before the first answer, where the limit is known to be too much, or where the quota
+        keeps no more calls busy than it allows.
+
+        Args:
+            now: Monotonic seconds.
+            seconds_per_call: In which the quota refills what such a call costs.
+
+        Returns:
+            When the next place can be added, by itself; infinity: not by the quota.
+        """
+        if not self.follows:
+            return math.inf
+        base = self.limit if self._base is None else self._base
+        top = int(min(self._ceiling, base * MOST_AHEAD, ROOM * self._usual / seconds_per_call))
+        if self.limit >= top:
+            return math.inf
+        step = seconds_per_call / PLACES_PER_UNIT
+        if self._base is None:
+            self._base = base
+            self._followed_at = now
+            self._begin(now)
+        elif now >= self._followed_at + step:
+            due = min(now - self._followed_at, max(step, BURST_SECONDS))
+            self.limit = min(top, self.limit + max(1, int(due / step)))
+            self._followed_at = now
+        return self._followed_at + step
 
     def on_push_back(self, now: float, sent_at: float | None = None, in_flight: int | None = None) -> None:
         """The service is overloaded: 429, 529, a timeout.
@@ -125,11 +189,16 @@ class AdaptiveConcurrency:
         """
         self._begin(now)
         self._trial.clear()
-        if now - self._cut_at < CASCADE_SECONDS or (sent_at is not None and sent_at < self._cut_at):
+        if now < self._cascade_until or (sent_at is not None and sent_at < self._cut_at):
             return
         self._cut_at = now
+        if self._base is not None and (in_flight is None or in_flight > self._base):
+            self._stop_following()
+            return
+        self._cascade_until = now + CASCADE_SECONDS
         too_much = self.limit if in_flight is None else min(self.limit, max(in_flight, 1))
         self.limit = max(self._floor, int(too_much * CUT))
+        self._base = None
         self._stay_near(too_much, None)
 
     def __repr__(self) -> str:
@@ -144,7 +213,10 @@ class AdaptiveConcurrency:
         self._timed = 0
         self._first_bytes = 0.0
 
-    def _end_round(self) -> None:
+    def _end_round(self, now: float) -> None:
+        if self._base is not None:
+            self._end_following_round(now)
+            return
         # By Little's law. Counting answers over time would not do: calls that start together end together.
         latency = self._latencies / self._count
         rate = self.limit / latency if latency > 0.0 else math.inf
@@ -159,6 +231,23 @@ class AdaptiveConcurrency:
         if len(self._trial) >= CLEAN_ROUNDS_TO_BELIEVE:
             self._end_trial(sum(self._trial) / len(self._trial))
             self._trial.clear()
+
+    def _end_following_round(self, now: float) -> None:
+        # Here the round itself is timed: while the number at once grows, Little's law does not tell the
+        # answers per second. Calls that begin together need the time of one answer, those that begin as
+        # others end up to twice that.
+        if now - self._since > TOO_LATE * self._usual:
+            self._stop_following()
+            return
+        self._base = self.limit
+        self._usual = (self._usual + self._latencies / self._count) / 2.0
+
+    def _stop_following(self) -> None:
+        """The places that the quota asked for were too many: back to what had been borne, and double that."""
+        assert self._base is not None
+        self.limit = self._base
+        self._base = self._former = None
+        self._may_follow = False
 
     def _end_trial(self, rate: float) -> None:
         if self._baseline is None:

@@ -13,8 +13,9 @@ from callgate.control.lease import Lease
 from callgate.control.line import Line, Waiter, announce
 from callgate.control.quota import Quota, QuotaNews, Resource
 from callgate.control.rates import Rates
+from callgate.control.refusals import another_loop, no_time, overdue, too_small
 from callgate.control.snapshot import Bottleneck, LimiterSnapshot, RateSnapshot
-from callgate.errors import ConfigurationError, DeadlineExceededError, QuotaTooSmallError
+from callgate.errors import ConfigurationError, QuotaTooSmallError
 
 __all__ = ["Bottleneck", "Lease", "Limiter", "LimiterSnapshot", "RateSnapshot"]
 
@@ -146,8 +147,8 @@ class Limiter:
         Raises:
             QuotaTooSmallError: It costs more than a whole window may hold.
         """
-        if (too_small := self._too_small(tokens)) is not None:
-            raise too_small
+        if (refusal := self._too_small(tokens)) is not None:
+            raise refusal
 
     def expected_wait(self, tokens: float = 1.0, call_seconds: float = 1.0) -> float:
         """Seconds that a call coming now would wait at least: 0.0 for not at all, infinity for ever.
@@ -172,11 +173,7 @@ class Limiter:
             return
         wait = self._predict(tokens, front, now)
         if now + wait > deadline or now >= deadline:
-            raise DeadlineExceededError(
-                f"{self._label()} cannot admit the call before its deadline: it would wait {wait:.3g} s, "
-                f"{self._line.live} others before it, and has {max(0.0, deadline - now):.3g} s",
-                retry_after=wait,
-            )
+            raise no_time(self.name, wait, self._line.live, deadline - now)
 
     def _predict(self, tokens: float, front: bool, now: float) -> float:
         calls, ahead = self._line.ahead(front)
@@ -184,12 +181,7 @@ class Limiter:
 
     def _too_small(self, tokens: float) -> QuotaTooSmallError | None:
         most = self._rates.most_tokens()
-        if tokens <= most:
-            return None
-        return QuotaTooSmallError(
-            f"the call costs {tokens:g} tokens and {self._label()} never admits more than {most:g} in one "
-            "period: make the call smaller or the limit larger"
-        )
+        return None if tokens <= most else too_small(self.name, tokens, most)
 
     def _grant(self, tokens: float, now: float) -> Lease:
         self._in_flight += 1
@@ -207,16 +199,18 @@ class Limiter:
             if head.announce(now):
                 continue  # which may have cancelled it
             if self._in_flight >= self._slots:
-                # Whoever releases looks again; only the deadlines in the line need the timer.
-                self._alarm.ring_by(head.future.get_loop(), line.next_deadline())
-                return
+                look_again = self._follow_quota(head.tokens, now)
+                if self._in_flight >= self._slots:
+                    # Whoever releases looks, too; only deadlines and what the quota adds need the timer.
+                    self._alarm.ring_by(head.future.get_loop(), min(look_again, line.next_deadline()))
+                    return
             wait, _ = self._wait_of(head, now)
             if wait <= 0.0:
                 line.leave(head)
                 head.future.set_result(self._grant(head.tokens, now))
-            elif (too_small := self._too_small(head.tokens)) is not None:  # the quota was cut meanwhile
+            elif (refusal := self._too_small(head.tokens)) is not None:  # the quota was cut meanwhile
                 line.leave(head)
-                head.future.set_exception(too_small)
+                head.future.set_exception(refusal)
             else:
                 self._alarm.ring_by(head.future.get_loop(), min(now + wait, line.next_deadline()))
                 return
@@ -228,13 +222,22 @@ class Limiter:
         pause = self._paused_until - now
         return (pause, "paused") if pause > wait else (wait, bottleneck)
 
+    def _follow_quota(self, tokens: float, now: float) -> float:
+        """Add the places that the known quota asks for; tells when the next one may be due."""
+        adaptive, rates = self._adaptive, self._rates
+        if adaptive is None or not adaptive.follows:
+            return math.inf
+        wait, _ = rates.wait(tokens, now)
+        look_again = now + wait if wait > 0.0 else adaptive.follow_quota(now, rates.seconds_per_call(tokens))
+        self._slots = self._find_slots()
+        return look_again
+
     def _on_timer(self) -> None:
         now = self._time()
         while (waiter := self._line.overdue(now)) is not None:
             self._line.leave(waiter)
             if not waiter.future.done():
-                error = f"the call's deadline passed while it waited for {self._label()}; nothing was sent"
-                waiter.future.set_exception(DeadlineExceededError(error))
+                waiter.future.set_exception(overdue(self.name))
         self._pump(now)
 
     def _abandon(self, waiter: Waiter) -> None:
@@ -333,20 +336,19 @@ class Limiter:
         self._count_slots()
 
     def _count_slots(self) -> None:
-        before = self._slots
-        self._slots = math.inf if self._concurrency is None else self._concurrency
-        if self._adaptive is not None:
-            self._slots = min(self._slots, self._adaptive.limit)
+        before, self._slots = self._slots, self._find_slots()
         if self._slots > before and self._line.live:
             self._pump(self._time())
+
+    def _find_slots(self) -> float:
+        slots = math.inf if self._concurrency is None else self._concurrency
+        return slots if self._adaptive is None else min(slots, self._adaptive.limit)
 
     # -- the loop
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not None and not self._loop.is_closed():
-            raise RuntimeError(
-                f"{self._label()} belongs to another event loop that is still open: make one limiter a loop"
-            )
+            raise another_loop(self.name)
         if loop.time() < self._time():  # another clock
             self._rates = self._rates.restarted(loop.time())
             self._paused_until = -math.inf
@@ -393,6 +395,3 @@ class Limiter:
 
     def __repr__(self) -> str:
         return f"<Limiter {self.snapshot()}>"
-
-    def _label(self) -> str:
-        return f"the limiter {self.name!r}" if self.name else "the limiter"

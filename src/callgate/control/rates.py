@@ -113,6 +113,13 @@ class Rates:
             longest = max(longest, window.eta(ahead, tokens, now))
         return longest
 
+    def seconds_per_call(self, tokens: float) -> float:
+        """How long the quotas take to refill what a call costs; infinity where it costs nothing limited."""
+        slowest = max((1.0 / window.quota.per_second for window in self.requests), default=0.0)
+        for window in self.tokens:
+            slowest = max(slowest, tokens / window.quota.per_second)
+        return slowest or math.inf
+
     def most_tokens(self) -> float:
         """What a call may cost at most; more can never be admitted."""
         return min((window.ceiling for window in self.tokens), default=math.inf)

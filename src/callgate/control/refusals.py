@@ -1,0 +1,42 @@
+"""What a limiter says to a call that it does not admit."""
+
+from __future__ import annotations
+
+from callgate.errors import DeadlineExceededError, QuotaTooSmallError
+
+__all__ = ["another_loop", "no_time", "overdue", "too_small"]
+
+
+def too_small(name: str, tokens: float, most: float) -> QuotaTooSmallError:
+    """The call costs more than a whole window may hold."""
+    return QuotaTooSmallError(
+        f"the call costs {tokens:g} tokens and {_label(name)} never admits more than {most:g} in one "
+        "period: make the call smaller or the limit larger"
+    )
+
+
+def no_time(name: str, wait: float, others: int, left: float) -> DeadlineExceededError:
+    """It would wait `wait` seconds behind `others`, and its deadline comes in `left` seconds."""
+    return DeadlineExceededError(
+        f"{_label(name)} cannot admit the call before its deadline: it would wait {wait:.3g} s, "
+        f"{others} others before it, and has {max(0.0, left):.3g} s",
+        retry_after=wait,
+    )
+
+
+def overdue(name: str) -> DeadlineExceededError:
+    """Its deadline came while it stood in the line."""
+    return DeadlineExceededError(
+        f"the call's deadline passed while it waited for {_label(name)}; nothing was sent"
+    )
+
+
+def another_loop(name: str) -> RuntimeError:
+    """It comes on another event loop than the limiter's."""
+    return RuntimeError(
+        f"{_label(name)} belongs to another event loop that is still open: make one limiter a loop"
+    )
+
+
+def _label(name: str) -> str:
+    return f"the limiter {name!r}" if name else "the limiter"

@@ -1,0 +1,46 @@
+"""How soon a batch makes use of a quota that is known, while nobody has said how many calls at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from callgate import Engine, iModel
+from callgate.testing import MemoryTransport, Options, SimulatedProvider, run_virtual
+
+ROWS = 3_000
+
+
+def seconds_of_a_batch(options: Options, **settings: Any) -> tuple[float, dict[int, int]]:
+    """How long it takes, and the provider's answers by status."""
+
+    async def scenario() -> tuple[float, dict[int, int]]:
+        loop = asyncio.get_running_loop()
+        provider = SimulatedProvider(options, clock=loop.time)
+        model = iModel(
+            provider="openai",
+            api_key="k-1",
+            base_url=MemoryTransport.base_url,
+            model="m",
+            transport=MemoryTransport(provider),
+            **settings,
+        )
+        async with model:
+            async for result in Engine(model, None, None).run(f"Question {row}" for row in range(ROWS)):
+                assert result.ok
+        return loop.time(), dict(provider.stats.by_status)
+
+    return run_virtual(scenario())
+
+
+@pytest.mark.parametrize(
+    "limit", [{"limit_requests": 6_000}, {}], ids=["told by the user", "told by the headers"]
+)
+def test_a_quota_is_used_nearly_as_well_as_with_the_right_number_at_once(limit: dict[str, Any]) -> None:
+    options = Options(requests_per_minute=6_000, latency=3.0)
+    best, _ = seconds_of_a_batch(options, limit_requests=6_000, limit_concurrency=1_000)
+    seconds, statuses = seconds_of_a_batch(options, **limit)
+    assert seconds < 1.06 * best
+    assert statuses == {200: ROWS}
