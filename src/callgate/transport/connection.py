@@ -231,7 +231,7 @@ class Connection(asyncio.Protocol):
     # -- what the parser tells
 
     def on_message_begin(self) -> None:
-        if self._exchange is None or self._exchange.complete:
+        if self._exchange is None:
             self._spoilt = True  # an answer to no request
         self._headers = {}
 
@@ -246,7 +246,7 @@ class Connection(asyncio.Protocol):
         exchange, headers = self._exchange, self._headers
         self._headers = None
         status = self._parser.get_status_code()
-        if exchange is None or headers is None or status < 200 or exchange.complete:
+        if exchange is None or headers is None or status < 200:
             return  # 100, 103: news before the answer
         length, coding = headers.get("content-length"), headers.get("content-encoding")
         self._until_close = length is None and "chunked" not in headers.get("transfer-encoding", "").lower()
@@ -272,7 +272,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         self._other_bytes = 0
         exchange = self._exchange
-        if exchange is None or exchange.error is not None or exchange.complete:
+        if exchange is None or exchange.error is not None:
             return
         if exchange.inflater is not None:
             try:
