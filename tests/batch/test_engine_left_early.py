@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ from hypothesis import given, settings, strategies as st
 
 from callgate.batch.budget import Budget
 from callgate.batch.engine import Engine
-from callgate.batch.feed import PulledFeed
+from callgate.batch.feed import AsyncFeed, PulledFeed
 from callgate.batch.results import RowResult
+from callgate.batch.rows import Row
 from callgate.batch.sources import Source
 from callgate.errors import InputError
 from callgate.hooks import HookPhase, HookRegistry
 from callgate.model import iModel
+from tests.batch.conftest import make_row
 from tests.batch.stage import Stage
 
 # Two on the wire, some in the limiter's line, and the others waiting for their share of this.
@@ -250,6 +252,34 @@ def test_the_file_of_the_rows_is_closed_with_the_run(tmp_path: Path) -> None:
 
     def opened() -> list[str]:
         return [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.exists()]
+
+    stage.run(main())
+
+
+def test_what_pulls_the_rows_has_ended_with_the_run() -> None:
+    """A database's cursor is closed while its connection still stands."""
+    stage = Stage()
+    begun: list[int] = []
+    cleaned_up = False
+
+    async def blocks() -> AsyncGenerator[list[Row], None]:
+        nonlocal cleaned_up
+        try:
+            for index in range(100):
+                begun.append(index)
+                yield [make_row(index)]
+        finally:
+            await asyncio.sleep(1)
+            cleaned_up = True
+
+    async def main() -> None:
+        async with stage.model() as model:
+            async with aclosing(Engine(model).run(AsyncFeed(blocks()))) as results:
+                await anext(results)
+                assert not cleaned_up
+            assert cleaned_up
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert len(begun) < 50
 
     stage.run(main())
 

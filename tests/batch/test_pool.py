@@ -270,6 +270,32 @@ def test_aborting_cancels_what_is_in_flight_and_delivers_what_has_ended() -> Non
     asyncio.run(main())
 
 
+def test_what_is_let_through_after_an_abort_begins_nothing() -> None:
+    """A call that is cancelled gives its place to another, which nudges the pool."""
+    begun: list[int] = []
+
+    async def main() -> None:
+        async def call(row: Row) -> RowResult:
+            begun.append(row.index)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await turns(3 * row.index)  # one after the other
+                pool.nudge()
+            return RowResult(row, answered())
+
+        pool = Pool(call, rows(100), in_line=lambda: 0, most=5)
+        task = asyncio.create_task(collect(pool))
+        await turns()
+        pool.abort()
+        await turns(50)
+        assert begun == [0, 1, 2, 3, 4]
+        assert await task == []
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+
+
 def test_leaving_the_loop_cancels_what_is_in_flight() -> None:
     async def main() -> None:
         provider = Provider()

@@ -233,9 +233,11 @@ def test_what_follows_an_answer_unasked_never_reaches_the_next_request(extra: by
 @pytest.mark.parametrize("extra", [b"HTTP/1.1 200 OK\r\n", b"H", b"\x00garbage"])
 def test_what_follows_an_answer_unasked_closes_the_connection(extra: bytes, together: bool) -> None:
     line = Line()
-    line.begin()
+    exchange = line.begin()
     line.feed(*([WHOLE["length"] + extra] if together else [WHOLE["length"], extra]))
     assert line.socket.closed
+    assert body_of(exchange) == HELLO  # which was whole before
+    assert exchange.error is None
 
 
 def test_an_answer_before_the_end_of_its_request_ends_the_connection() -> None:
