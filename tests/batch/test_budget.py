@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import Any
 
 import pytest
 
-from callgate.batch.budget import Budget, charge, longest_answer, worst_case
-from callgate.batch.rows import Row
+from callgate.batch.budget import Budget, charge
 from callgate.calling import Calling
 from callgate.errors import (
     APIConnectionError,
@@ -20,9 +18,7 @@ from callgate.errors import (
     RateLimitError,
     ServerError,
 )
-from callgate.model import iModel
 from callgate.response import Cost
-from callgate.spread import Spread
 from tests.batch.conftest import answered, failed
 
 
@@ -174,87 +170,3 @@ def test_a_failure_without_retries_is_judged_by_its_error() -> None:
     calling.attempts = 1
     calling.fail(RateLimitError("x", status_code=429), 1.0)
     assert charge(calling, None, 1.0) == 0.0
-
-
-def row(**more: Any) -> Row:
-    return Row(0, 7, None, 1, {"messages": [{"role": "user", "content": "Hello!"}], **more})
-
-
-def worst(model: Any, /, **more: Any) -> float:
-    async def main() -> float:
-        one = row(**more)
-        return await worst_case(model, await model.create_calling(request_payload=one.request), one)
-
-    return asyncio.run(main())
-
-
-def model(price: float = 1.0, name: str = "m", **more: Any) -> iModel:
-    prices = {"input": price, "output": 10 * price}
-    return iModel(provider="openai", model=name, api_key="k", prices=prices, **more)
-
-
-def test_the_worst_case_is_no_less_than_any_answer_can_cost() -> None:
-    one = worst(model(), max_tokens=1000)
-    assert one > (1000 * 10 + 6) / 1e6
-    assert worst(model(), max_completion_tokens=1000) == pytest.approx(one, rel=0.01)
-    assert worst(model(), max_tokens=1000, n=3) == pytest.approx(3 * one, rel=0.02)
-    assert worst(model(), max_tokens=1000, tools=[{"x": "y" * 100_000}]) > one + 0.09
-    cached = iModel(
-        provider="openai", model="m", api_key="k", prices={"input": 1, "output": 1, "cache_write": 50}
-    )
-    marked = {"metadata": {"cache_control": "x" * 1000}}
-    plain = {"metadata": {"x": "x" * 1000}}
-    assert worst(cached, max_tokens=1, **marked) > 20 * worst(model(), max_tokens=1, **plain)
-
-
-def test_of_several_models_the_dearest_counts() -> None:
-    spread = Spread([model(1.0), model(5.0, "n")])
-    assert worst(spread, max_tokens=1000) == pytest.approx(worst(model(5.0), max_tokens=1000), rel=0.01)
-
-
-def test_of_several_models_each_is_priced_as_the_one_it_sends_to() -> None:
-    # A spread's models answer with their own names, whatever the row says.
-    spread = Spread(
-        [iModel(provider="openai", model=name, api_key="k") for name in ("gpt-4o-mini", "gpt-4o")]
-    )
-    dear = iModel(provider="openai", model="gpt-4o", api_key="k")
-    assert worst(spread, max_tokens=1000, model="gpt-4o-mini") == pytest.approx(
-        worst(dear, max_tokens=1000), rel=0.01
-    )
-
-
-def test_a_spread_within_a_spread_and_a_fallback_count_too() -> None:
-    dearest = worst(model(5.0), max_tokens=1000)
-    inner = Spread([model(1.0), Spread([model(2.0), model(5.0, "n")])])
-    assert worst(inner, max_tokens=1000) == pytest.approx(dearest, rel=0.01)
-    falling = model(1.0, fallbacks=[model(2.0, "n"), model(5.0, "o")])
-    assert worst(falling, max_tokens=1000) == pytest.approx(dearest, rel=0.01)
-    # Who answers in the place of another brings no fallbacks of its own.
-    assert worst(Spread([falling]), max_tokens=1000) == pytest.approx(dearest / 5, rel=0.01)
-
-
-@pytest.mark.parametrize("spread", [False, True])
-def test_an_answer_that_is_asked_for_again_reads_the_ones_before(spread: bool) -> None:
-    schema = {"type": "object"}
-
-    async def worst_with(schema: Any) -> float:
-        one, asked = row(max_tokens=1000), Spread([model()]) if spread else model()
-        calling = await asked.create_calling(request_payload=one.request, response_schema=schema)
-        return await worst_case(asked, calling, one)
-
-    more = asyncio.run(worst_with(schema)) - asyncio.run(worst_with(None))
-    assert more > 2 * (1000 + 5000) / 1e6
-
-
-def test_the_larger_of_two_bounds_counts() -> None:
-    assert longest_answer({"max_tokens": 5, "max_completion_tokens": 50}) == 50
-    assert longest_answer({"max_tokens": 50, "max_completion_tokens": 5, "n": 2}) == 100
-    assert longest_answer({"max_tokens": 0, "max_completion_tokens": None}) is None
-
-
-def test_what_cannot_be_bounded_is_refused_with_its_line() -> None:
-    with pytest.raises(InputError, match="line 7: a budget needs to know the longest answer"):
-        worst(model())
-    unknown = iModel(provider="openai", model="a-model-nobody-prices", api_key="k")
-    with pytest.raises(InputError, match="line 7: a budget needs to know the price of a-model-nobody-prices"):
-        worst(unknown, max_tokens=5)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from callgate.batch.budget import worst_case
 from callgate.batch.engine import Engine
 from callgate.batch.requests import RequestBuilder
 from callgate.batch.results import RowResult
 from callgate.batch.rows import Row
+from callgate.batch.worst_case import worst_case
 from callgate.errors import InputError
 from callgate.model import iModel
 from callgate.spread import Spread

@@ -1,8 +1,8 @@
 """`--budget`: a hard cap on what a batch can cost.
 
-Before a row is called, the most that it could cost is reserved: its bytes as input tokens (no tokenizer makes
-more tokens than bytes), its `max_tokens` as output, for every attempt that may be made. When it has ended,
-what it really cost is charged instead; an attempt of which nobody can say whether it was billed (a timeout, a
+Before a row is called, the most that it could cost is reserved: its bytes as input tokens, its `max_tokens`
+as output (see `worst_case`), for every attempt that may be made (see `candidates`). When it has ended, what
+it really cost is charged instead; an attempt of which nobody can say whether it was billed (a timeout, a
 broken connection, a server error) is charged in full. So spent plus reserved is never above the limit, and
 the bill never above what was spent.
 """
@@ -11,24 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-import orjson
-
-from callgate.batch.candidates import possible_calls
-from callgate.batch.rows import Row
-from callgate.caller import Caller
 from callgate.calling import Calling
 from callgate.errors import APIClientError, BudgetExceededError, InputError
-from callgate.response import Cost, Usage
+from callgate.response import Cost
 
-__all__ = ["Budget", "charge", "longest_answer", "worst_case"]
-
-_MOST_IMAGE_TOKENS = 50_000
-"""More than any provider counts for one image: 8 tiles of 5,667 and a base, at OpenAI's smallest model."""
-_COMPLAINT_TOKENS = 5_000
-"""Ten problems of 300 characters, and what stands around them, at a token a byte."""
+__all__ = ["Budget", "charge"]
 
 
 class Budget:
@@ -126,53 +115,6 @@ class Budget:
 
     def __repr__(self) -> str:
         return f"<Budget ${self.limit:.2f}: ${self.spent:.4f} spent, ${self.reserved:.4f} reserved>"
-
-
-async def worst_case(model: Caller, calling: Calling, row: Row) -> float:
-    """The most that one attempt of this call can cost, in US dollars, whoever makes it.
-
-    Raises:
-        InputError: naming the row's line, when it cannot be told: the price is not known, or nothing bounds
-            the length of the answer.
-    """
-    return max(_worst_of(call, row) for call in possible_calls(model, calling))
-
-
-def longest_answer(request: Mapping[str, Any]) -> int | None:
-    """The most tokens that a request lets be written, all its choices together; None: nothing bounds them.
-
-    Where the bound is set by both of its names, the larger one counts: providers differ in which they obey.
-
-    >>> longest_answer({"max_tokens": 100, "n": 2}), longest_answer({})
-    (200, None)
-    """
-    given = (request.get("max_completion_tokens"), request.get("max_tokens"))
-    bounds = [bound for bound in given if isinstance(bound, int) and bound > 0]
-    choices = request.get("n")
-    return max(bounds) * (choices if isinstance(choices, int) else 1) if bounds else None
-
-
-def _worst_of(calling: Calling, row: Row) -> float:
-    payload = calling.payload
-    longest = longest_answer(payload)
-    if longest is None:
-        raise InputError(f"line {row.line}: a budget needs to know the longest answer; use --max-tokens")
-    said = orjson.dumps(payload, default=str)
-    # The bytes of an image say nothing of its tokens.
-    size = len(said) + said.count(b'"type":"image_url"') * _MOST_IMAGE_TOKENS
-    if calling.answer_type is not None:
-        # Asked again, it reads the answers that did not fit, and what is wrong with them.
-        size += 2 * (longest + _COMPLAINT_TOKENS)
-    # Writing the provider's cache costs more than reading.
-    written = size if b'"cache_control"' in said else 0
-    usage = Usage(size, longest, cache_write_tokens=written)
-    cost = None if calling.pricer is None else calling.pricer(usage, calling)
-    if cost is None:
-        raise InputError(
-            f"line {row.line}: a budget needs to know the price of {payload.get('model', 'the model')};"
-            " give it in dollars per million tokens: --price INPUT,OUTPUT"
-        )
-    return cost.total
 
 
 def charge(calling: Calling, cost: Cost | None, worst: float) -> float:

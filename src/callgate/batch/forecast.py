@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from callgate.batch.budget import longest_answer
 from callgate.batch.candidates import shared_calls
 from callgate.batch.finished import Finished, read_output
 from callgate.batch.sources import Source
+from callgate.batch.worst_case import longest_answer
 from callgate.caller import Caller
 from callgate.calling import Calling
 from callgate.control.quota import Quota

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from callgate.batch.budget import Budget, charge, worst_case
+from callgate.batch.budget import Budget, charge
 from callgate.batch.candidates import most_attempts
 from callgate.batch.feed import Feed
 from callgate.batch.guard import FailureGuard
@@ -17,6 +17,7 @@ from callgate.batch.images import load_images
 from callgate.batch.pool import Pool
 from callgate.batch.results import RowResult
 from callgate.batch.rows import Row
+from callgate.batch.worst_case import worst_case
 from callgate.caller import Caller
 from callgate.calling import Calling
 from callgate.errors import BatchStoppedError, InputError

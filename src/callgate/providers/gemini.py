@@ -35,6 +35,8 @@ class Gemini:
     """  # noqa: E501
 
     name = "gemini"
+    opens_any_address = True
+    """Whether an address under `image_url` may also be that of a film or a document."""
 
     def encode(
         self, request: Mapping[str, Any], *, stream: bool = False, path: str | None = None
