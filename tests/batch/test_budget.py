@@ -13,10 +13,15 @@ from callgate.errors import (
     APIConnectionError,
     APITimeoutError,
     BudgetExceededError,
+    ContentFilterError,
+    ContextLengthError,
     InputError,
+    InvalidAnswerError,
     InvalidRequestError,
     RateLimitError,
+    SDKError,
     ServerError,
+    error_for_status,
 )
 from callgate.response import Cost
 from tests.batch.conftest import answered, failed
@@ -163,6 +168,30 @@ PAID = Cost(0.1, 0.2)
 )
 def test_what_is_charged(calling: Calling, cost: Cost | None, charged: float) -> None:
     assert charge(calling, cost, 1.0) == pytest.approx(charged)
+
+
+class FromSDK(Exception):
+    status_code = 429
+
+
+@pytest.mark.parametrize(
+    ("error", "free"),
+    [
+        *((error_for_status(status, "x"), True) for status in (400, 401, 402, 403, 404, 405, 413, 422, 429)),
+        *((error_for_status(status, "x"), False) for status in (408, 409, 418, 500, 529)),
+        (ContentFilterError("x", status_code=400), False),
+        (ContentFilterError("x", status_code=403), False),
+        (ContextLengthError("x", status_code=400), False),
+        (InvalidAnswerError("a tool call that does not fit", status_code=400), False),
+        (InvalidRequestError("x"), False),
+        (InvalidRequestError("x", surely_unsent=True), True),
+        (SDKError("x", original=FromSDK()), True),
+        (SDKError("x"), False),
+        (KeyError("x"), False),
+    ],
+)
+def test_what_is_billed_without_an_answer(error: BaseException, free: bool) -> None:
+    assert charge(failed(error, attempts=2), None, 1.0) == (0.0 if free else 2.0)
 
 
 def test_a_failure_without_retries_is_judged_by_its_error() -> None:

@@ -14,10 +14,20 @@ from collections import deque
 from collections.abc import Callable
 
 from callgate.calling import Calling
-from callgate.errors import APIClientError, BudgetExceededError, InputError
+from callgate.errors import (
+    APIClientError,
+    BudgetExceededError,
+    ContentFilterError,
+    ContextLengthError,
+    InputError,
+    InvalidRequestError,
+    SDKError,
+)
 from callgate.response import Cost
 
 __all__ = ["Budget", "charge"]
+
+_REFUSED_AT_THE_DOOR = frozenset({401, 402, 403, 404, 405, 413, 429})
 
 
 class Budget:
@@ -135,6 +145,14 @@ def charge(calling: Calling, cost: Cost | None, worst: float) -> float:
 
 def _is_free(error: BaseException) -> bool:
     """Whether nobody bills an attempt that ended so: not sent, or refused before any work was done."""
-    if not isinstance(error, APIClientError):
+    if not isinstance(error, APIClientError | SDKError):
         return False
-    return error.surely_unsent or (error.status_code is not None and 400 <= error.status_code < 500)
+    if error.surely_unsent:
+        return True
+    # Microsoft's "Manage costs" for Azure OpenAI: a 400 for the content or the length of the input, and a 408,
+    # may be charged, as the service has worked on them; of filtered content prompt and completion are.
+    if isinstance(error, ContentFilterError | ContextLengthError):
+        return False
+    if error.status_code in _REFUSED_AT_THE_DOOR:
+        return True
+    return isinstance(error, InvalidRequestError) and error.status_code in (400, 422)
