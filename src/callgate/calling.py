@@ -77,6 +77,7 @@ class Calling(CallRecord):
         "sink",
         "size",
         "spent",
+        "spent_answers",
         "spent_cost",
         "status",
         "task",
@@ -116,6 +117,8 @@ class Calling(CallRecord):
     """The pydantic model or `AnswerSchema` that the answer must satisfy; None: any text will do."""
     spent: Usage | None
     """Tokens of answers that were paid but not returned (they did not fit the schema)."""
+    spent_answers: int
+    """How many answers that were."""
     spent_cost: Cost | None
     """What those cost, by the prices of whoever gave them; None when that is not known."""
     completed_by: str | None
@@ -167,6 +170,7 @@ class Calling(CallRecord):
         self.pricer = None
         self.answer_type = None
         self.spent = None
+        self.spent_answers = 0
         self.spent_cost = None
         self.completed_by = None
         self.made_at = _now() if now is None else now
@@ -250,6 +254,7 @@ class Calling(CallRecord):
     def spend(self, usage: Usage) -> None:
         """Count the tokens of an answer that was paid but not returned, at the prices of whoever gave it."""
         cost = None if self.pricer is None else self.pricer(usage, self)
+        self.spent_answers += 1
         if self.spent is None:
             self.spent, self.spent_cost = usage, cost
         else:

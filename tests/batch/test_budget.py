@@ -23,7 +23,7 @@ from callgate.errors import (
     ServerError,
     error_for_status,
 )
-from callgate.response import Cost
+from callgate.response import Cost, Response, Usage
 from tests.batch.conftest import answered, failed
 
 
@@ -192,6 +192,28 @@ class FromSDK(Exception):
 )
 def test_what_is_billed_without_an_answer(error: BaseException, free: bool) -> None:
     assert charge(failed(error, attempts=2), None, 1.0) == (0.0 if free else 2.0)
+
+
+def test_answers_that_did_not_fit_are_charged_what_they_cost() -> None:
+    never = failed(InvalidAnswerError("no answer fitted", status_code=200))
+    never.failures, never.attempts = None, 3
+    for _ in range(3):
+        never.spend(Usage(1, 1))
+    assert charge(never, PAID, 1.0) == pytest.approx(0.3)
+    assert charge(never, None, 1.0) == 3.0  # no price is known
+    never.attempts = 4  # one more that nobody knows of
+    assert charge(never, PAID, 1.0) == pytest.approx(1.3)
+    second = answered(attempts=2)
+    second.spend(Usage(1, 1))
+    assert charge(second, PAID, 1.0) == pytest.approx(0.3)
+
+
+def test_what_an_answer_costs_that_tells_no_usage_is_not_known_though_the_one_before_it_is() -> None:
+    calling = Calling({})
+    calling.attempts = 2
+    calling.spend(Usage(1, 1))
+    calling.complete(Response(text="ok"), 1.0)
+    assert charge(calling, PAID, 1.0) == pytest.approx(1.3)
 
 
 def test_a_failure_without_retries_is_judged_by_its_error() -> None:

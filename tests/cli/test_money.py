@@ -114,6 +114,20 @@ def test_a_budget_holds_over_runs_that_are_cut_off(
     assert sim.stats.bill <= 1.0
 
 
+def test_answers_that_never_fit_their_schema_take_of_the_budget_what_they_cost(
+    folder: Any, simulate: Simulate, callgate: Run
+) -> None:
+    (folder / "schema.json").write_bytes(b'{"type": "object", "required": ["moons"]}')
+    sim = simulate(answers=lambda _: "none", **PRICES)
+    write_rows("in.jsonl", prompts(15))
+    told = ["--budget", "50", "--schema", "schema.json"]
+    ended = callgate("run", "in.jsonl", *against(sim), *told, "--json")
+    facts = orjson.loads(ended.out)
+    assert (ended.code, facts["failed"]) == (1, 15)
+    charged = sum(line["charged_usd"] for line in read_lines("out.jsonl.errors.jsonl"))
+    assert charged == pytest.approx(sim.stats.bill)
+
+
 def test_a_budget_that_no_row_fits_calls_nothing(folder: Any, simulate: Simulate, callgate: Run) -> None:
     sim = simulate(**PRICES)
     write_rows("in.jsonl", prompts(20))

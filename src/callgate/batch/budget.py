@@ -132,14 +132,17 @@ def charge(calling: Calling, cost: Cost | None, worst: float) -> float:
 
     Args:
         calling: The call.
-        cost: What its answer cost, where that is known.
+        cost: What its answers cost, those that did not fit a schema too, where that is known.
         worst: What one attempt may cost at most.
     """
-    answered = calling.answer is not None and not calling.cached
+    answer, known = calling.answer, 0
+    if cost is not None:
+        told = answer is not None and not calling.cached and answer.usage is not None
+        known = calling.spent_answers + told
     free = sum(_is_free(failure.error) for failure in calling.failures or ())
     if calling.error is not None and not calling.failures:
         free = int(_is_free(calling.error))
-    unknown = calling.attempts - free - (answered and cost is not None)
+    unknown = calling.attempts - free - known
     return (0.0 if cost is None else cost.total) + max(0, unknown) * worst
 
 
