@@ -249,6 +249,7 @@ class Calling(CallRecord):
         twin = copy.copy(self)
         twin.task = twin._waiters = twin.failures = None
         twin.spent = twin.spent_cost = None
+        twin.spent_answers = 0
         return twin
 
     def spend(self, usage: Usage) -> None:

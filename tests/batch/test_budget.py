@@ -31,7 +31,7 @@ def test_what_fits_is_reserved_and_what_was_not_used_comes_back() -> None:
     async def main() -> None:
         budget = Budget(1.0)
         assert await budget.reserve(0.6)
-        assert repr(budget) == "<Budget $1.00: $0.0000 spent, $0.6000 reserved>"
+        assert repr(budget) == "<Budget $1.00: $0.00 spent, $0.60 reserved>"
         waiting = asyncio.ensure_future(budget.reserve(0.6))
         await asyncio.sleep(0)
         assert not waiting.done()
@@ -51,7 +51,7 @@ def test_it_is_exhausted_when_nothing_can_come_back() -> None:
         budget.settle(0.4, 0.4)
         assert [await place for place in waiting] == [False, False, False]
         assert isinstance(budget.refusal, BudgetExceededError)
-        assert "$1.00 is used up: $0.9000 are spent, and the next row could cost up to $0.3000" in str(
+        assert "$1.00 is used up: $0.90 are spent, and the next row could cost up to $0.30" in str(
             budget.refusal
         )
         assert not await budget.reserve(0.01)
@@ -63,6 +63,12 @@ def test_a_row_that_never_fits_is_refused_at_once() -> None:
     budget = Budget(1.0)
     assert not asyncio.run(budget.reserve(1.5))
     assert budget.refusal is not None
+
+
+def test_small_budgets_are_told_with_their_digits() -> None:
+    budget = Budget(0.002, spent=0.00193)
+    assert not asyncio.run(budget.reserve(0.0001))
+    assert "the budget of $0.002 is used up: $0.00193 are spent" in str(budget.refusal)
 
 
 def test_a_small_row_does_not_overtake_a_large_one() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import os
 from collections.abc import Callable
@@ -13,10 +12,9 @@ import orjson
 import pytest
 
 from callgate.batch import charges as module
-from callgate.batch.budget import Budget
 from callgate.batch.charges import read_spent
 from callgate.batch.journal import Journal
-from callgate.batch.places import charges_path, errors_path, journal_path
+from callgate.batch.places import charges_path, errors_path, journal_path, open_answers
 from callgate.batch.results import RowResult
 from callgate.errors import InputError, ServerError
 
@@ -64,11 +62,12 @@ def test_failed_rows_count_in_every_run_that_follows(output: str, charged: Make)
 def test_while_a_run_has_it_the_sum_is_the_same(output: str, charged: Make) -> None:
     run(output, charged(0, 0.25), charged(1, 0.5, error=BAD))
     journal = Journal(output)
-    assert os.path.getsize(errors_path(output)) == 0
     assert read_spent(output) == 0.75
     journal.write(charged(1, 1.0))
     assert read_spent(output) == 1.75
     journal.close()
+    assert read_spent(output) == 1.75
+    assert not os.path.exists(errors_path(output))
 
 
 def test_overwriting_starts_from_nothing(output: str, charged: Make) -> None:
@@ -96,146 +95,59 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("before", ["whole_file", "cut"])
-def test_a_kill_while_charges_are_carried_over_never_forgets_them(
-    output: str, charged: Make, monkeypatch: pytest.MonkeyPatch, before: str
+@pytest.mark.parametrize("step", range(7))
+def test_a_kill_at_any_step_never_forgets_charges_nor_rows(
+    output: str, charged: Make, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    run(output, charged(0, 0.25), charged(1, 0.5, error=BAD))
+    """A step is what a file system does at once: a file takes its place, or goes."""
+    run(output, charged(0, 0.25), charged(1, 0.5, error=BAD), charged(2, 0.5, error=BAD))
+    steps = 0
 
-    def kill(*_: Any) -> Any:
-        raise Killed
+    def killed_at(name: str) -> None:
+        do = getattr(os, name)
 
-    with monkeypatch.context() as patch:
-        if before == "whole_file":
-            patch.setattr(module, "whole_file", kill)
-        else:
-            patch.setattr("callgate.batch.line_file.LineFile.cut", kill)
-        with pytest.raises(Killed):
-            Journal(output)
-    assert read_spent(output) >= 0.75
+        def counted(*arguments: Any) -> None:
+            nonlocal steps
+            steps += 1
+            if steps > step:
+                raise Killed
+            do(*arguments)
+
+        monkeypatch.setattr(os, name, counted)
+
+    for name in ("replace", "unlink"):
+        killed_at(name)
+    journal: Journal | None = None
+    try:
+        journal = Journal(output)
+        assert journal.outstanding is not None
+        for one in (charged(1, 1.0), charged(3, 2.0, error=BAD)):
+            journal.outstanding.sent(one.calling.request_id, 4.0)
+            journal.write(one)
+        journal.close()
+        ended = True
+    except Killed:
+        ended = False
+    finally:
+        monkeypatch.undo()
+    assert (steps > step) is not ended
+    for file in () if journal is None else (journal._answers, journal._failures):
+        file.close()  # as the system does for who is killed
+    wrote = journal_lines(output)
+    assert read_spent(output) >= 1.25 + sum(line["charged_usd"] for line in wrote[1:])
     run(output)
-    assert read_spent(output) >= 0.75
+    left = {line["line"] for line in errors(output)}
+    assert {2, 3} - {line["line"] for line in wrote} <= left
 
 
-def on_record(output: str) -> float:
-    charged: float = orjson.loads(Path(charges_path(output)).read_bytes())["charged_usd"]
-    return charged
+def journal_lines(output: str) -> list[Any]:
+    stream, _ = open_answers(output)
+    with stream:
+        return [orjson.loads(line) for line in stream]
 
 
-def test_what_is_in_flight_is_on_record_until_its_line_is_written(output: str, charged: Make) -> None:
-    async def main() -> None:
-        run(output, charged(0, 0.25), charged(1, 0.5, error=BAD))
-        budget = Budget(10.0, spent=read_spent(output))
-        async with Journal(output) as journal:
-            journal.watch(budget)
-            assert read_spent(output) == 0.75
-            await budget.reserve(2.0)
-            await budget.reserve(1.0)
-            # A kill now, and all of it may have been billed.
-            assert read_spent(output) >= 3.75
-            budget.settle(2.0, 0.5)
-            assert read_spent(output) >= 2.25
-            journal.write(charged(1, 0.5))
-            assert read_spent(output) >= 2.25
-            # This one is cut off in mid call: it is charged, and has no line.
-            budget.settle(1.0, 0.125)
-        assert read_spent(output) == pytest.approx(1.375)
-        assert on_record(output) == pytest.approx(0.625)
-        assert budget.spent == pytest.approx(1.375)
-        await budget.reserve(1.0)  # which nobody watches any more
-
-    asyncio.run(main())
-
-
-def test_a_run_that_charges_nothing_but_lines_leaves_nothing_on_record(output: str, charged: Make) -> None:
-    async def main() -> None:
-        budget = Budget(10.0)
-        async with Journal(output) as journal:
-            journal.watch(budget)
-            for index in range(3):
-                await budget.reserve(1.0)
-                budget.settle(1.0, 0.1)
-                journal.write(charged(index, 0.1))
-            assert os.path.exists(charges_path(output))
-        assert read_spent(output) == pytest.approx(0.3)
-
-    asyncio.run(main())
-    assert not os.path.exists(charges_path(output))
-
-
-def test_the_record_is_written_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    output = str(tmp_path / "out.jsonl")
-    written: list[bytes] = []
-    write = os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: written.append(data) or write(fd, data))
-
-    async def main() -> None:
-        budget = Budget(1e9)
-        async with Journal(output) as journal:
-            journal.watch(budget)
-            for _ in range(1000):
-                await budget.reserve(1.0)
-            for _ in range(5000):
-                budget.settle(1.0, 0.0)
-                await budget.reserve(1.0)
-            assert len(written) < 50
-            assert on_record(output) >= 1000
-            for _ in range(1000):
-                budget.settle(1.0, 0.0)
-
-    asyncio.run(main())
-
-
-def test_lines_that_could_not_be_written_stay_on_record(
-    output: str, charged: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    journal = Journal(output)
-    budget = Budget(10.0)
-    journal.watch(budget)
-    asyncio.run(budget.reserve(1.0))
-    write = os.write
-
-    def full(fd: int, data: Any) -> int:
-        if len(data) > 60:
-            raise OSError(28, "No space left on device")
-        return write(fd, data)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "write", full)
-        budget.settle(1.0, 0.5)
-        with pytest.raises(InputError, match="No space left"):
-            journal.write(charged(0, 0.5))
-        with pytest.raises(InputError, match="1 results are lost"):
-            journal.close()
-    assert read_spent(output) >= 0.5
-
-
-def test_a_record_that_cannot_be_brought_to_the_disk_is_told(
-    output: str, charged: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    journal = Journal(output)
-    journal.watch(Budget(10.0))
-    monkeypatch.setattr(Journal, "sync", lambda journal: None)
-
-    def refuse(fd: int) -> None:
-        raise OSError(5, "Input/output error")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("callgate.batch.line_file.LineFile.sync", lambda file: None)
-        patch.setattr(os, "fsync", refuse)
-        with pytest.raises(InputError, match=r"charged\.json: cannot be written: Input/output error"):
-            journal.close()
-
-
-def test_a_pipe_keeps_no_record(tmp_path: Path) -> None:
-    path = str(tmp_path / "pipe")
-    os.mkfifo(path)
-    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    journal = Journal(path)
-    journal.watch(Budget(10.0))
-    journal.close()
-    os.close(reader)
-    assert not os.path.exists(charges_path(path))
+def errors(output: str) -> list[Any]:
+    return [orjson.loads(line) for line in Path(errors_path(output)).read_bytes().splitlines()]
 
 
 def test_what_cannot_be_kept_stops_the_run_before_it_is_thrown_away(

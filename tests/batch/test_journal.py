@@ -122,8 +122,9 @@ def test_what_cannot_be_written_shows_at_once(tmp_path: Path, path: str, says: s
 
 def test_an_errors_file_that_cannot_be_written_shows_at_once(output: str) -> None:
     os.mkdir(errors_path(output))
-    with pytest.raises(InputError, match="is a directory"):
-        Journal(output)
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="errors.jsonl: .*Is a directory"):
+            Journal(output, overwrite=overwrite)
     os.rmdir(errors_path(output))
     Journal(output).close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import gzip
 import os
@@ -14,7 +13,6 @@ from typing import Any
 import orjson
 import pytest
 
-from callgate.batch.budget import Budget
 from callgate.batch.charges import read_spent
 from callgate.batch.journal import Journal
 from callgate.batch.places import journal_path
@@ -92,18 +90,17 @@ class Bill:
         self.told: set[int] = set()
         """Rows whose `write` has returned."""
 
-    async def run(self, calls: list[tuple[int, float, bool]]) -> None:
+    def run(self, calls: list[tuple[int, float, bool]]) -> None:
         """One run: each call is (row, its cost, whether it is answered)."""
         journal = Journal(self._output)
-        budget = Budget(100.0, spent=read_spent(self._output))
-        journal.watch(budget)
+        outstanding = journal.outstanding
+        assert outstanding is not None
         for index, cost, ok in calls:
             result = self._make(index, error=None if ok else ServerError("down"))
             if journal.finished.take(result.row.key):
                 continue
-            await budget.reserve(2.0)
+            outstanding.sent(result.calling.request_id, 2.0)
             self.dollars += cost
-            budget.settle(2.0, cost)
             result.charged = cost
             journal.write(result)
             if ok:
@@ -123,11 +120,11 @@ def test_before_any_step(output: str, result: Make, tmp_path: Path, monkeypatch:
         for path in tmp_path.iterdir():
             path.unlink()
         bill = Bill(result, output)
-        asyncio.run(bill.run(CALLS))
+        bill.run(CALLS)
         with monkeypatch.context() as patch:
             mortal = Mortal(patch, life)
             try:
-                asyncio.run(bill.run(AGAIN))
+                bill.run(AGAIN)
                 survived = True
             except Killed:
                 pass
@@ -139,7 +136,7 @@ def test_before_any_step(output: str, result: Make, tmp_path: Path, monkeypatch:
             assert journal.finished.take(result(index).row.key)
         journal.close()
         assert read_spent(output) >= bill.dollars - 1e-9
-        asyncio.run(bill.run(LAST))
+        bill.run(LAST)
         assert Counter(lines_of(output)) == Counter(range(1, 6))
         assert read_spent(output) >= bill.dollars - 1e-9
         left = {path.name for path in tmp_path.iterdir()} - {Path(output).name + ".charged.json"}

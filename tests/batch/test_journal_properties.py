@@ -15,6 +15,7 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from callgate.batch.journal import Journal, errors_path
+from callgate.batch.places import charges_path
 from callgate.batch.results import RowResult
 from callgate.batch.rows import Row, content_key, custom_id_key
 from callgate.errors import InputError, ServerError
@@ -46,7 +47,12 @@ class JournalMachine(RuleBasedStateMachine):
         self.folder = tempfile.mkdtemp()
         self.output = os.path.join(self.folder, "out.jsonl")
         self.answers: Counter[int] = Counter()
-        self.failures = 0
+        self.before: Counter[int] = Counter()
+        """The failures of earlier runs that stand in the errors file."""
+        self.failures: Counter[int] = Counter()
+        """Those of this one."""
+        self.ended: Counter[int] = Counter()
+        """The rows that this run has answered or failed."""
         self.journal = Journal(self.output)
 
     def teardown(self) -> None:
@@ -60,11 +66,13 @@ class JournalMachine(RuleBasedStateMachine):
     def write_an_answer(self, row: Row, text: str) -> None:
         self.journal.write(RowResult(row, answered(text)))
         self.answers[row.key] += 1
+        self.ended[row.key] += 1
 
     @rule(row=rows())
     def write_a_failure(self, row: Row) -> None:
         self.journal.write(RowResult(row, failed(ServerError("down", status_code=500))))
-        self.failures += 1
+        self.failures[row.key] += 1
+        self.ended[row.key] += 1
 
     @rule()
     def sync(self) -> None:
@@ -82,14 +90,22 @@ class JournalMachine(RuleBasedStateMachine):
     @rule()
     def end_and_go_on(self) -> None:
         self.journal.close()
-        assert os.path.exists(errors_path(self.output)) is bool(self.failures)
+        left = self.before - self.ended + self.failures
+        assert os.path.exists(errors_path(self.output)) is bool(left)
+        self.go_on()
+
+    @rule()
+    def end_having_tried_all_and_go_on(self) -> None:
+        self.journal.all_tried = True
+        self.journal.close()
+        self.before.clear()
         self.go_on()
 
     @rule()
     def end_and_start_anew(self) -> None:
         self.journal.close()
         self.journal = Journal(self.output, overwrite=True)
-        self.answers, self.failures = Counter(), 0
+        self.answers, self.failures, self.before, self.ended = Counter(), Counter(), Counter(), Counter()
         assert len(self.journal.finished) == 0
 
     @rule(row=rows(), failure=st.booleans(), cut=CUTS, zeros=st.integers(0, 3))
@@ -99,18 +115,27 @@ class JournalMachine(RuleBasedStateMachine):
         before = self.content()
         self.journal.write(RowResult(row, calling))
         after = self.content()
+        account = Path(charges_path(self.output))
+        beside = account.read_bytes() if account.exists() else None
         self.journal.close()  # a test cannot kill itself, so what closing did is undone
+        if beside is not None:
+            account.write_bytes(beside)
         for path, content in after.items():
             line = content[len(before[path]) :]
             torn = line[:cut] or b"\0" * zeros
             Path(path).write_bytes(before[path] + torn)
             if line and not failure and len(torn) >= len(line) - 1:
                 self.answers[row.key] += 1  # all but the line end is the whole answer
+                self.ended[row.key] += 1
+            elif line and failure and torn == line:
+                self.failures[row.key] += 1
+                self.ended[row.key] += 1
         self.go_on()
 
     def go_on(self) -> None:
         self.journal = journal = Journal(self.output)
-        self.failures = 0
+        self.before = self.before - self.ended + self.failures
+        self.failures, self.ended = Counter(), Counter()
         assert len(journal.finished) == self.answers.total()
         for key, count in self.answers.items():
             given = [journal.finished.take(key) for _ in range(count + 2)]
@@ -125,7 +150,10 @@ class JournalMachine(RuleBasedStateMachine):
         found = [orjson.loads(line) for line in content[self.output].splitlines()]
         assert Counter(int(each["key"], 16) for each in found) == self.answers
         assert all(each["error"] is None for each in found)
-        assert content[errors_path(self.output)].count(b"\n") == self.failures
+        kept = Counter(
+            int(orjson.loads(each)["key"], 16) for each in content[errors_path(self.output)].splitlines()
+        )
+        assert kept == self.before + self.failures
 
     def content(self) -> dict[str, bytes]:
         return {path: Path(path).read_bytes() for path in (self.output, errors_path(self.output))}

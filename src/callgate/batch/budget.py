@@ -10,9 +10,10 @@ the bill never above what was spent.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import Callable
 
+from callgate.batch.outstanding import Outstanding
 from callgate.calling import Calling
 from callgate.errors import (
     APIClientError,
@@ -25,7 +26,7 @@ from callgate.errors import (
 )
 from callgate.response import Cost
 
-__all__ = ["Budget", "charge"]
+__all__ = ["Budget", "charge", "dollars"]
 
 _REFUSED_AT_THE_DOOR = frozenset({401, 402, 403, 404, 405, 413, 429})
 
@@ -39,6 +40,8 @@ class Budget:
     Args:
         limit: US dollars.
         spent: What was spent before, of the same limit.
+        outstanding: Where it is written down what may be spent, before it is; None: nowhere, and a killed
+            process takes the knowledge of it along.
 
     Raises:
         InputError: when the limit is not above 0.
@@ -50,16 +53,21 @@ class Budget:
             print(budget.spent, budget.reserved)
     """
 
-    def __init__(self, limit: float, *, spent: float = 0.0) -> None:
+    def __init__(
+        self,
+        limit: float,
+        *,
+        spent: float = 0.0,
+        outstanding: Outstanding | None = None,
+    ) -> None:
         if not 0.0 < limit < float("inf"):
             raise InputError(f"a budget is an amount of US dollars above 0, not {limit:g}")
         self.limit = limit
         self.spent = spent
         self.reserved = 0.0
+        self.outstanding = outstanding
         self.refusal: BudgetExceededError | None = None
         """Why no more rows are called, once it is exhausted."""
-        self.on_reserve: Callable[[float], None] | None = None
-        """Told how much is reserved now whenever that has grown, before what it is for is sent."""
         self._open = 0
         self._waiting: deque[tuple[float, asyncio.Future[bool]]] = deque()
 
@@ -93,8 +101,6 @@ class Budget:
     def _take(self, amount: float) -> None:
         self.reserved += amount
         self._open += 1
-        if self.on_reserve is not None:
-            self.on_reserve(self.reserved)
 
     def _fits(self, amount: float) -> bool:
         return self.spent + self.reserved + amount <= self.limit
@@ -115,8 +121,8 @@ class Budget:
 
     def _exhaust(self, amount: float) -> None:
         self.refusal = BudgetExceededError(
-            f"the budget of ${self.limit:.2f} is used up: ${self.spent:.4f} are spent, and the next row could"
-            f" cost up to ${amount:.4f} with all its attempts"
+            f"the budget of {dollars(self.limit)} is used up: {dollars(self.spent)} are spent, and the next"
+            f" row could cost up to {dollars(amount)} with all its attempts"
         )
         while self._waiting:
             _, place = self._waiting.popleft()
@@ -124,7 +130,20 @@ class Budget:
                 place.set_result(False)
 
     def __repr__(self) -> str:
-        return f"<Budget ${self.limit:.2f}: ${self.spent:.4f} spent, ${self.reserved:.4f} reserved>"
+        left = f"{dollars(self.spent)} spent, {dollars(self.reserved)} reserved"
+        return f"<Budget {dollars(self.limit)}: {left}>"
+
+
+def dollars(amount: float) -> str:
+    """US dollars in words, with as many digits as small sums need.
+
+    >>> dollars(12.3), dollars(0.00421337), dollars(0.000027), dollars(0)
+    ('$12.30', '$0.004213', '$0.000027', '$0.00')
+    """
+    if amount >= 1 or amount <= 0:
+        return f"${amount:,.2f}"
+    whole, _, digits = f"{amount:.{3 - math.floor(math.log10(amount))}f}".partition(".")
+    return f"${whole}.{digits.rstrip('0'):0<2}"
 
 
 def charge(calling: Calling, cost: Cost | None, worst: float) -> float:

@@ -8,7 +8,7 @@ from callgate.layers.structure import MOST_ASKS
 from callgate.model import iModel
 from callgate.spread import Spread
 
-__all__ = ["most_attempts", "possible_calls", "shared_calls"]
+__all__ = ["fallbacks_of", "most_attempts", "possible_calls", "shared_calls"]
 
 
 def shared_calls(model: Caller, calling: Calling) -> list[tuple[Caller, Calling]]:
@@ -32,7 +32,7 @@ def possible_calls(model: Caller, calling: Calling) -> list[Calling]:
     """The call as each model would send it that may ever answer it, the fallbacks included."""
     found = [call for _, call in shared_calls(model, calling)]
     # Whoever answers in the place of another brings no fallbacks of its own.
-    for other in _fallbacks(model):
+    for other in fallbacks_of(model):
         found += [_turned(calling, member) for member in _members(other)]
     return found
 
@@ -40,11 +40,12 @@ def possible_calls(model: Caller, calling: Calling) -> list[Calling]:
 def most_attempts(model: Caller, calling: Calling) -> int:
     """How often a call is sent at most: by everybody who may answer it, with retries, second attempts, and
     anew for each answer that does not fit its schema. What a 429 answers is not counted: nobody bills it."""
-    sent = model.most_attempts + sum(other.most_attempts for other in _fallbacks(model))
+    sent = model.most_attempts + sum(other.most_attempts for other in fallbacks_of(model))
     return sent if calling.answer_type is None else sent * MOST_ASKS
 
 
-def _fallbacks(model: Caller) -> tuple[Caller, ...]:
+def fallbacks_of(model: Caller) -> tuple[Caller, ...]:
+    """Who answers in its place when it cannot."""
     return model.fallbacks if isinstance(model, iModel) else ()
 
 

@@ -1,20 +1,15 @@
 """What an output has taken of a budget, over all runs on it.
 
-Each line says what its row was charged. What stands in no line is kept in a small file beside the output:
-
-- what rows were charged that failed in earlier runs: they are tried again, and the file that holds them
-  starts afresh with every run;
-- while a run is on, as much as its calls in flight have reserved; when it has ended, what those were charged
-  that were cut off.
-
-So a kill at any moment makes it too much, never too little.
+Each line says what its row was charged. What stands in no line is kept in a small file beside the output: the
+charges of rows that failed and were tried again, of calls that were cut off, and, written before they go out,
+what calls on the wire may cost. A kill between two steps counts an amount twice, never not at all.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, BinaryIO
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -23,92 +18,156 @@ from callgate.batch.places import charges_path, errors_path, has_answers, open_a
 from callgate.batch.whole_file import whole_file
 from callgate.errors import InputError
 
-if TYPE_CHECKING:
-    from callgate.batch.budget import Budget
-    from callgate.batch.results import RowResult
-
-__all__ = ["ChargeRecord", "carry_charges", "forget_charges", "read_carried", "read_spent"]
+__all__ = ["Account", "charged_of", "read_spent"]
 
 _CHARGED = "charged_usd"
-_AHEAD = 1.25  # more than is reserved, to be written less often
-_DUST = 1e-9  # what sums of floats are off
+_OPEN = "open_usd"
+_FAILURES, _ANSWERS = "failures_before", "answers_before"
 
 
-class ChargeRecord:
-    """Keeps on record, while a run is on, what its budget is charged and no line says.
+class Account:
+    """What the runs on an output have to remember of each other, beside its lines. One run has it at a time.
 
     Args:
-        output: The output. Nobody else writes to it.
-        budget: Its budget, before the first call.
+        output: The output's path.
+
+    Attributes:
+        charged: US dollars that were charged and stand in no line any more.
+        open: US dollars that the calls of a run may cost whose end nobody has written down.
+        failures_before: Where the failures of the run that has it begin in the errors file, in bytes; what
+            stands before was written by earlier runs. 0: nothing stands before, or no run has it.
+        answers_before: Where its answers begin, in bytes of the journal.
+        assumed: What of `charged` the calls of a killed run may have cost, and nobody knows whether they did.
 
     Raises:
-        InputError: when it cannot be written.
+        InputError: when the file is there and cannot be used.
 
     Example::
 
-        record = ChargeRecord("out.jsonl", budget)
-        ...  # call, write a line of each result, and tell record.note(result)
-        record.settle()
-        record.close()
+        account = Account("out.jsonl")
+        account.charged += 0.25
+        account.save()
     """
 
-    def __init__(self, output: str, budget: Budget) -> None:
-        self._path = charges_path(output)
-        self._budget = budget
-        self._before = budget.spent
-        self._carried = read_carried(output)
-        self._noted = 0.0
-        self._covered = 0.0  # what is on record for calls in flight
-        self._said = self._carried
-        _write(self._path, self._carried)
-        self._fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
-        budget.on_reserve = self._cover
+    __slots__ = ("answers_before", "assumed", "charged", "failures_before", "open", "path")
 
-    def note(self, result: RowResult) -> None:
-        """A line of this result has been written."""
-        self._noted += result.charged or 0.0
+    def __init__(self, output: str) -> None:
+        self.path = charges_path(output)
+        said = self._read()
+        self.charged = self._amount(said, _CHARGED)
+        self.open = self._amount(said, _OPEN)
+        self.assumed = 0.0
+        self.failures_before = int(self._amount(said, _FAILURES))
+        self.answers_before = int(self._amount(said, _ANSWERS))
 
-    def settle(self) -> None:
-        """The lines of all calls that have ended are written; may take long: call it in a thread.
+    def save(self) -> None:
+        """Write it down, to the disk; the file goes when it says nothing.
 
         Raises:
-            InputError: when it cannot be written. It then says too much.
+            InputError: when it cannot be written.
         """
         try:
-            self._put(self._budget.reserved)
-            os.fsync(self._fd)
+            if self._says_nothing:
+                with suppress(FileNotFoundError):
+                    os.unlink(self.path)
+                return
+            with whole_file(self.path) as file:
+                file.write(self._content)
         except OSError as error:
-            raise InputError(f"cannot be written: {error.strerror}", source=self._path) from None
+            raise self._unwritten(error) from None
 
-    def close(self) -> None:
-        """Leave it as it is; without anything in it, it goes."""
-        self._budget.on_reserve = None
-        os.close(self._fd)
-        if self._said <= _DUST:
-            os.unlink(self._path)
+    def raise_open(self, amount: float) -> None:
+        """Write down that so many US dollars may be outstanding. The operating system has it then; to wait
+        for the disk as well would hold up the calls, and is for a power cut alone.
 
-    def _cover(self, reserved: float) -> None:
-        if reserved > self._covered:
-            self._put(reserved * _AHEAD)
+        Raises:
+            InputError: when it cannot be written; what was there before stands.
+        """
+        before, self.open = self.open, amount
+        beside = self.path + ".open"
+        try:
+            with open(beside, "wb", buffering=0) as file:
+                file.write(self._content)
+            os.replace(beside, self.path)
+        except OSError as error:
+            self.open = before
+            raise self._unwritten(error) from None
 
-    def _put(self, covered: float) -> None:
-        self._covered = covered
-        self._said = self._carried + self._budget.spent - self._before - self._noted + covered
-        # In place: the loop has no time for more, and no kill tears a line so short.
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        os.write(self._fd, _line(self._said))
+    def assume_open(self) -> None:
+        """Count as spent what a run left open that was killed; to be saved."""
+        self.assumed, self.open = self.open, 0.0
+        self.charged += self.assumed
+
+    def settle_open(self, charged: float) -> None:
+        """Nothing is outstanding any more: it came to this many US dollars.
+
+        Raises:
+            InputError: when it cannot be written.
+        """
+        before = self.charged, self.open
+        self.charged, self.open = self.charged + charged, 0.0
+        try:
+            self.save()
+        except InputError:
+            self.charged, self.open = before
+            raise
+
+    @property
+    def _says_nothing(self) -> bool:
+        return not (self.charged or self.open or self.failures_before)
+
+    @property
+    def _content(self) -> bytes:
+        said: dict[str, Any] = {_CHARGED: self.charged}
+        if self.open:
+            said[_OPEN] = self.open
+        if self.failures_before:
+            said |= {_FAILURES: self.failures_before, _ANSWERS: self.answers_before}
+        return orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            with open(self.path, "rb") as file:
+                said = orjson.loads(file.read())
+        except FileNotFoundError:
+            return {_CHARGED: 0.0}
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}", source=self.path) from None
+        except orjson.JSONDecodeError:
+            said = None
+        if not isinstance(said, dict) or _CHARGED not in said:
+            raise self._unusable()
+        return said
+
+    def _amount(self, said: dict[str, Any], name: str) -> float:
+        amount = said.get(name, 0.0)
+        if type(amount) not in (int, float) or amount < 0:
+            raise self._unusable()
+        return float(amount)
+
+    def _unusable(self) -> InputError:
+        # To take it for nothing would spend it again.
+        return InputError(
+            f'does not say what was spent, as in {{"{_CHARGED}": 1.5}}; correct it, or remove it to count'
+            " nothing",
+            source=self.path,
+        )
+
+    def _unwritten(self, error: OSError) -> InputError:
+        return InputError(f"cannot be written: {error.strerror}", source=self.path)
 
 
 def read_spent(output: str) -> float:
     """The US dollars that an output's rows took of a budget, or, without one, are known to have cost.
 
     An output that is not there took none; a line that is not ours counts nothing (`read_output` refuses it).
-    Calls that were in flight when a run was killed count with all that they could have cost.
+    What was in flight when a run was killed counts with the most that it can have cost.
 
     Raises:
         InputError: when it cannot be read.
     """
-    spent = read_carried(output) + _of_failures(output)
+    account = Account(output)
+    spent = account.charged + account.open + _of_failures(output)
     if has_answers(output):
         stream, name = open_answers(output)
         with stream:
@@ -116,60 +175,13 @@ def read_spent(output: str) -> float:
     return spent
 
 
-def carry_charges(output: str) -> None:
-    """Keep what the failed rows were charged; to be called before the errors file is emptied.
-
-    Raises:
-        InputError: when it cannot be read or written.
-    """
-    charged = _of_failures(output)
-    if charged > 0:
-        _write(charges_path(output), charged + read_carried(output))
-
-
-def forget_charges(output: str) -> None:
-    """Start anew."""
-    with suppress(FileNotFoundError):
-        os.unlink(charges_path(output))
-
-
-def read_carried(output: str) -> float:
-    """Of what was spent, the US dollars that stand in no line: of rows that failed in earlier runs, and of
-    calls that were cut off.
-
-    Raises:
-        InputError: when it cannot be read.
-    """
-    path = charges_path(output)
+def charged_of(line: bytes) -> float:
+    """What a line says that its row was charged, or, without a budget, is known to have cost."""
     try:
-        with open(path, "rb") as file:
-            charged = orjson.loads(file.read())[_CHARGED]
-            if isinstance(charged, float | int):
-                return float(charged)
-    except FileNotFoundError:
+        record = orjson.loads(line)
+        return 0.0 + (record.get(_CHARGED) or record.get("cost_usd") or 0.0)
+    except (orjson.JSONDecodeError, AttributeError, TypeError):
         return 0.0
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=path) from None
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        pass
-    # To take it for nothing would spend it again.
-    wrong = (
-        f'does not say what was spent, as in {{"{_CHARGED}": 1.5}}; correct it, or remove it to count nothing'
-    )
-    raise InputError(wrong, source=path)
-
-
-def _line(charged: float) -> bytes:
-    """Always as long, so that one takes the place of another."""
-    return f'{{"{_CHARGED}": {max(0.0, charged):<24.12f}}}\n'.encode()
-
-
-def _write(path: str, charged: float) -> None:
-    try:
-        with whole_file(path) as file:
-            file.write(_line(charged))
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror}", source=path) from None
 
 
 def _of_failures(output: str) -> float:
@@ -184,14 +196,7 @@ def _of_failures(output: str) -> float:
 
 
 def _sum(stream: BinaryIO, name: str) -> float:
-    charges = 0.0
     try:
-        for line in stream:
-            try:
-                record = orjson.loads(line)
-                charges += record.get(_CHARGED) or record.get("cost_usd") or 0.0
-            except (orjson.JSONDecodeError, AttributeError, TypeError):
-                continue
+        return sum(map(charged_of, stream))
     except READ_ERRORS as error:
         raise InputError(f"cannot be read to its end ({error}); is it damaged?", source=name) from None
-    return charges

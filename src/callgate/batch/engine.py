@@ -133,7 +133,7 @@ class Engine:
                 schema=self._schema,
                 budget=budget,
             )
-            with self._noted(calls), calls.nudged():
+            with self._noted(calls), calls.told():
                 async with aclosing(calls.pool.results()) as results:
                     async for result in results:
                         yield result

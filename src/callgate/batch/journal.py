@@ -15,12 +15,12 @@ import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING
 
-from callgate.batch.charges import ChargeRecord, carry_charges, forget_charges
+from callgate.batch.failures import leave_failures, take_up_failures
 from callgate.batch.files import READ_ERRORS
 from callgate.batch.finished import Finished, read_output
 from callgate.batch.line_file import STDOUT, LineFile, open_lines, open_locked
+from callgate.batch.outstanding import Outstanding
 from callgate.batch.places import (
     errors_path,
     is_compressed_lines,
@@ -34,9 +34,6 @@ from callgate.batch.sinks import sink_for, write_output
 from callgate.batch.table import WritingStoppedError
 from callgate.batch.whole_file import whole_file
 from callgate.errors import InputError
-
-if TYPE_CHECKING:
-    from callgate.batch.budget import Budget
 
 __all__ = ["STDOUT", "Journal", "errors_path"]
 
@@ -77,20 +74,24 @@ class Journal:
         """What earlier runs have answered."""
         self.cut = 0
         """How many bytes of a torn last line were cut off."""
+        self.assumed = 0.0
+        """US dollars that the calls of a killed run may have cost, counted as spent from now on."""
+        self.outstanding: Outstanding | None = None
+        """Where a budget writes down what may be spent before it is; None: nothing is kept."""
+        self.all_tried = False
+        """Whether the whole input was read: of earlier failures, no other row is kept then."""
         self._sink = sink_for(output)
         self._tried = self._held = -1  # how large the journal was when that was last tried, and last done
         self._stop = threading.Event()
-        self._record: ChargeRecord | None = None
         if self._sink is not None and not overwrite:
             self._check_table()
         self._answers = self._failures = open_locked(self.path, output)
         try:
             if self._answers.regular:
                 self._recover(overwrite)
-                # Its rows are tried again, so it starts afresh; that it can be written shows now, not later.
-                self._failures = open_lines(self.errors)
-                (forget_charges if overwrite else carry_charges)(output)
-                self._failures.cut(0)
+                self._account = take_up_failures(output, overwrite=overwrite)
+                self.outstanding, self.assumed = Outstanding(self._account), self._account.assumed
+                self._failures = open_lines(self.errors)  # that it can be written shows now, not later
         except BaseException:
             self._answers.close()
             self._failures.close()
@@ -106,16 +107,6 @@ class Journal:
         """Whether the output is its own journal, so that nothing is left to be written at the end."""
         return self._sink is None
 
-    def watch(self, budget: Budget) -> None:
-        """Keep on record beside the output what this budget is charged, for the next run on it, however this
-        one ends. To be called before the first row is.
-
-        Raises:
-            InputError: when it cannot be written.
-        """
-        if self.resumable:
-            self._record = ChargeRecord(self.output, budget)
-
     # -- writing -----------------------------------------------------------------------------------------
 
     def write(self, result: RowResult) -> None:
@@ -126,8 +117,8 @@ class Journal:
                 tried once more by `close`.
         """
         self.append(encode_result(result), failed=not result.ok)
-        if self._record is not None:
-            self._record.note(result)
+        if self.outstanding is not None and result.charged is not None:
+            self.outstanding.written(result.calling.request_id)
 
     def append(self, line: bytes, *, failed: bool = False) -> None:
         """Write one encoded line, with its line end; otherwise as `write`."""
@@ -168,15 +159,13 @@ class Journal:
         self._stop.set()
 
     def _publish(self) -> None:
-        if self._sink is None and self._record is None:
+        if self._sink is None:
             return
         self._answers.flush()
-        self.sync()
-        if self._record is not None:
-            self._record.settle()
-        if self._sink is None or self._tried == self._answers.size:
+        if self._tried == self._answers.size:
             return
         self._tried = self._answers.size
+        self._answers.sync()
         with suppress(WritingStoppedError):
             write_output(self._sink, self.output, stopped=self._stop.is_set)
             self._held = self._tried
@@ -195,29 +184,32 @@ class Journal:
             return
         error: InputError | None = None
         files = {self._answers.fd: self._answers, self._failures.fd: self._failures}.values()
-        for file in files:
-            try:
-                file.flush()  # room may have been made since
-                file.sync()
-            except InputError as caught:
-                error = caught
-        lost = sum(len(file.pending) for file in files)
+        # What was pending is tried once more: room may have been made since.
+        steps = [step for file in files for step in (file.flush, file.sync)]
         try:
+            for step in (*steps, self._settle):
+                try:
+                    step()
+                except InputError as caught:
+                    error = caught
             if error is None:
                 self._publish()
         except InputError as caught:
             error = caught
         finally:
             self._close(files)
+        lost = sum(len(file.pending) for file in files)
         if error is not None:
             what = f"; {lost} results are lost and will be asked for again" if lost else ""
             raise InputError(f"{error}{what}") from error
 
+    def _settle(self) -> None:
+        """Bring the account beside the output in order, while nobody else has it."""
+        if self.outstanding is not None:
+            self.outstanding.settle()
+            leave_failures(self.output, self._account, all_tried=self.all_tried)
+
     def _close(self, files: Iterable[LineFile]) -> None:
-        if self._record is not None:
-            self._record.close()
-        if self._failures is not self._answers and self._failures.size == 0:
-            os.unlink(self.errors)
         if self._is_whole and is_compressed_lines(self.output):
             os.unlink(self.path)  # all that it held is in the output
         for file in files:

@@ -149,7 +149,7 @@ class Pool:
             if result is None:
                 self.drain()
                 return
-            if result.calling.cancelled and result.calling.cancel_requested:
+            if result.given_up:
                 self.abandoned += 1
                 continue  # if nobody had asked for it, it would be a failure like any other
             if self._on_end is not None:

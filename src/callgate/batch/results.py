@@ -72,6 +72,11 @@ class RowResult:
         return is_refusal(self.calling.error)
 
     @property
+    def given_up(self) -> bool:
+        """Whether its call was cancelled because somebody asked for it: nothing came of the row."""
+        return self.calling.cancelled and self.calling.cancel_requested
+
+    @property
     def error(self) -> BaseException | None:
         """What ended the row, or None when there is an answer."""
         return self.calling.error

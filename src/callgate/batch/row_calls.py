@@ -10,10 +10,11 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from callgate.batch.budget import Budget, charge
-from callgate.batch.candidates import most_attempts
+from callgate.batch.candidates import fallbacks_of, most_attempts
 from callgate.batch.feed import Feed
 from callgate.batch.guard import FailureGuard
 from callgate.batch.images import load_images
+from callgate.batch.outstanding import Outstanding
 from callgate.batch.pool import Pool
 from callgate.batch.results import RowResult
 from callgate.batch.rows import Row
@@ -27,8 +28,8 @@ from callgate.layers.answer_schema import AnswerSchema
 __all__ = ["RowCalls"]
 
 _PROBE = 4
-# An executor never forgets whom it tells, so each is asked once, and pools come and go here.
-_nudged: WeakKeyDictionary[Executor, list[Pool]] = WeakKeyDictionary()
+# An executor never forgets whom it tells, so each is asked once, and runs come and go here.
+_told: WeakKeyDictionary[Executor, list[RowCalls]] = WeakKeyDictionary()
 
 
 class RowCalls:
@@ -47,7 +48,7 @@ class RowCalls:
     Example::
 
         calls = RowCalls(model, PulledFeed(source.blocks()), most=32, guard=FailureGuard())
-        with calls.nudged():
+        with calls.told():
             async for result in calls.pool.results():
                 print(result)
         calls.raise_why_it_ended_early()
@@ -82,6 +83,8 @@ class RowCalls:
         self._metadata = metadata
         self._schema = schema
         self._budget = budget
+        self._worst: dict[str, tuple[Outstanding, float]] = {}
+        """What an attempt may cost at most, of each call whose attempts are written down before they go."""
 
     @property
     def on_wire(self) -> int:
@@ -89,18 +92,29 @@ class RowCalls:
         return sum(map(_is_on_wire, self.active))
 
     @contextmanager
-    def nudged(self) -> Iterator[None]:
-        """Have its pool told, meanwhile, when the model lets a call through."""
-        executor = self._model.executor
-        pools = _nudged.get(executor)
-        if pools is None:
-            pools = _nudged[executor] = []
-            executor.tell_dispatched(partial(_nudge, pools))
-        pools.append(self.pool)
+    def told(self) -> Iterator[None]:
+        """Have it know, meanwhile, of each call that the model lets through."""
+        executors = {model.executor for model in (self._model, *fallbacks_of(self._model))}
+        for executor in executors:
+            if executor not in _told:
+                runs = _told[executor] = []
+                executor.tell_dispatched(partial(_tell, runs))
+            _told[executor].append(self)
         try:
             yield
         finally:
-            pools.remove(self.pool)
+            for executor in executors:
+                _told[executor].remove(self)
+
+    def note_dispatched(self, calling: Calling) -> None:
+        """An attempt, perhaps of somebody else's call, is about to go out."""
+        self.pool.nudge()
+        if self._worst:
+            call = calling.request_id  # a second attempt's too: it is a twin
+            written_ahead = self._worst.get(call)
+            if written_ahead is not None:
+                outstanding, worst = written_ahead
+                outstanding.sent(call, worst)
 
     def drain(self) -> None:
         """Send no more requests; what is not on the wire is given up."""
@@ -160,11 +174,18 @@ class RowCalls:
         reserved = worst * most_attempts(self._model, calling)
         if not await budget.reserve(reserved):
             return None
+        outstanding, call = budget.outstanding, calling.request_id
+        if outstanding is not None:
+            self._worst[call] = outstanding, worst
+        result: RowResult | None = None
         try:
             result = await self._send(calling, row)
         finally:
+            self._worst.pop(call, None)
             charged = charge(calling, calling.cost, worst)
             budget.settle(reserved, charged)
+            if outstanding is not None and (result is None or result.given_up):
+                outstanding.cut_off(call, charged)
         if result is not None:
             result.charged = charged
         return result
@@ -183,6 +204,6 @@ def _is_on_wire(calling: Calling) -> bool:
     return calling.attempts > len(calling.failures or ())
 
 
-def _nudge(pools: list[Pool], _: Calling) -> None:
-    for pool in pools:
-        pool.nudge()
+def _tell(runs: list[RowCalls], calling: Calling) -> None:
+    for run in runs:
+        run.note_dispatched(calling)

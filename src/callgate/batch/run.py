@@ -197,6 +197,7 @@ class BatchRun:
         if not self._interrupted:
             # All rows were read: of a pipe their number was not known, and else it may have been a bound.
             self.total = self.skipped + tally.ended + self._abandoned
+            journal.all_tried = self.source.limit is None
 
     @property
     def _abandoned(self) -> int:

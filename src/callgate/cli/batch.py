@@ -19,7 +19,7 @@ import orjson
 import typer
 
 from callgate.batch.budget import Budget
-from callgate.batch.charges import read_carried, read_spent
+from callgate.batch.charges import Account, read_spent
 from callgate.batch.engine import Engine
 from callgate.batch.files import READ_ERRORS, STDIN, format_of
 from callgate.batch.finished import Finished
@@ -57,6 +57,7 @@ except ImportError:  # pragma: no cover  (not on Windows)
 __all__ = ["run_batch"]
 
 _GIVEN_UP = "interrupted before the output was written; the next run writes it from the journal"
+_ASSUMED = "The last run was killed: {} that its calls may have cost count as spent."
 _EXIT_CODES: dict[Ending, int] = {
     "done": 0,
     "failures": 1,
@@ -146,7 +147,7 @@ def _budget(options: RunOptions, journal: Journal) -> Budget | None:
     if options.budget is None:
         return None
     spent = read_spent(options.output) if journal.resumable else 0.0
-    return Budget(options.budget, spent=spent)
+    return Budget(options.budget, spent=spent, outstanding=journal.outstanding)
 
 
 # -- running ---------------------------------------------------------------------------------------------
@@ -194,12 +195,12 @@ async def _run(
             async with Journal(options.output, overwrite=options.overwrite) as journal:
                 # What earlier runs have spent stands still now: nobody else writes to this output.
                 batch.budget = _budget(options, journal)
-                if batch.budget is not None:
-                    journal.watch(batch.budget)
                 with (
                     open_display(batch, quiet=options.quiet) as display,
                     _Interrupts(batch, display, journal) as interrupts,
                 ):
+                    if journal.assumed:
+                        display.say(_ASSUMED.format(dollars(journal.assumed)))
                     summary = await batch.run(journal)
                     if not journal.is_output:
                         display.tell(f"writing {options.output}")
@@ -269,7 +270,7 @@ def _tell(options: RunOptions, summary: Summary, place: str) -> None:
         say(f"callgate: {summary.message}")
     if options.output == STDOUT:
         return
-    if summary.ending == "budget" and (carried := read_carried(options.output)) > 0:
+    if summary.ending == "budget" and (carried := Account(options.output).charged) > 0:
         say(
             f"{dollars(carried)} of it stand in no line of the output: rows that failed in earlier runs, and"
             f" calls that were cut off and may have been billed. See {charges_path(options.output)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from callgate.batch.budget import dollars
 from callgate.control.quota import Quota
 
 __all__ = ["amount", "dollars", "duration", "rate_of"]
@@ -18,15 +19,6 @@ def amount(number: float) -> str:
     if number < 1_000_000:
         return f"{number / 1000:.1f}k"
     return f"{number / 1_000_000:.1f}M"
-
-
-def dollars(number: float) -> str:
-    """US dollars, with as many digits as small sums need.
-
-    >>> dollars(12.3), dollars(0.0042), dollars(0)
-    ('$12.30', '$0.0042', '$0.00')
-    """
-    return f"${number:.2f}" if number == 0 or number >= 0.1 else f"${number:.4f}"
 
 
 def duration(seconds: float) -> str:
