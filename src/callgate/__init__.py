@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     )
     from callgate.backends.service import ServiceBackend as ServiceBackend
     from callgate.backends.tool import Tool as Tool
+    from callgate.batch.budget import Budget as Budget
     from callgate.batch.engine import Engine as Engine
+    from callgate.batch.guard import FailureGuard as FailureGuard
     from callgate.cache.memory import MemoryCache as MemoryCache
     from callgate.cache.sqlite import SqliteCache as SqliteCache
     from callgate.cache.store import CacheStore as CacheStore
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
         APIConnectionError as APIConnectionError,
         APITimeoutError as APITimeoutError,
         AuthenticationError as AuthenticationError,
+        BatchStoppedError as BatchStoppedError,
         BudgetExceededError as BudgetExceededError,
         CallCancelledError as CallCancelledError,
         CallgateError as CallgateError,
@@ -111,7 +114,9 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "backends.ready_made": ("AnthropicMessagesEndpoint", "GeminiEndpoint", "OAIChatEndpoint"),
     "backends.service": ("ServiceBackend",),
     "backends.tool": ("Tool",),
+    "batch.budget": ("Budget",),
     "batch.engine": ("Engine",),
+    "batch.guard": ("FailureGuard",),
     "cache.memory": ("MemoryCache",),
     "cache.sqlite": ("SqliteCache",),
     "cache.store": ("CacheStore",),
@@ -127,6 +132,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "APIConnectionError",
         "APITimeoutError",
         "AuthenticationError",
+        "BatchStoppedError",
         "BudgetExceededError",
         "CallCancelledError",
         "CallgateError",
