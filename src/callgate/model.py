@@ -160,6 +160,11 @@ class iModel(Caller):
         return self.executor.limiter
 
     @property
+    def prices(self) -> Mapping[str, float] | None:
+        """US dollars per million tokens, as they were given; None: the known ones hold."""
+        return self._prices
+
+    @property
     def most_attempts(self) -> int:
         retry = retry_of(self.backend)
         tries = 1 if retry is None else 1 + retry.max_retries

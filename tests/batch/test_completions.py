@@ -154,6 +154,24 @@ def test_costs_add_up_and_are_unknown_rather_than_wrong() -> None:
     assert engine.get_cost_from_completions([])["total_tokens_cost"] == 0.0
 
 
+def test_costs_are_by_the_prices_that_the_model_was_given() -> None:
+    with Simulator() as sim:
+        own = iModel(provider(sim, "a-model-nobody-prices"), prices={"input": 1.0, "output": 2.0})
+        engine = Engine(own)
+        completions = asyncio.run(engine.schedule_completions(conversations(3)))
+        cost = engine.get_cost_from_completions(completions)
+        assert cost["input_cost"] == pytest.approx(sim.stats.input_tokens * 1e-6)
+        assert cost["output_cost"] == pytest.approx(sim.stats.output_tokens * 2e-6)
+        # Whoever does not name its model in its answers is priced as the one that was asked.
+        unnamed = [{"response": {**one["response"], "model": None}} for one in completions]
+        assert engine.get_cost_from_completions(unnamed) == cost
+        # Of a host without a price list, a price by the name alone would be somebody else's.
+        elsewhere = Engine(iModel(provider="ollama", model="gpt-4o-mini", base_url=sim.base_url))
+        completions = asyncio.run(elsewhere.schedule_completions(conversations(1)))
+        assert completions[0]["response"] is not None
+        assert elsewhere.get_cost_from_completions(completions)["total_tokens_cost"] is None
+
+
 def test_settings_that_cannot_work() -> None:
     with pytest.raises(ConfigurationError, match="max_inflight_requests must be at least 1, not 0"):
         Engine(Parrot(), max_inflight_requests=0)

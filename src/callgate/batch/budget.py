@@ -171,8 +171,8 @@ def _is_free(error: BaseException) -> bool:
         return False
     if error.surely_unsent:
         return True
-    # Microsoft's "Manage costs" for Azure OpenAI: a 400 for the content or the length of the input, and a 408,
-    # may be charged, as the service has worked on them; of filtered content prompt and completion are.
+    # Microsoft's "Manage costs" for Azure OpenAI: a 400 for the content or the length of the input and a 408
+    # may be charged, as the service has worked on them. Of filtered content prompt and completion are.
     if isinstance(error, ContentFilterError | ContextLengthError):
         return False
     if error.status_code in _REFUSED_AT_THE_DOOR:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import orjson
 
+from callgate.assembly import make_pricer
 from callgate.batch.rows import Row, content_key
+from callgate.caller import Caller
 from callgate.calling import Calling
 from callgate.errors import APIClientError, BatchStoppedError
 from callgate.layers.cache import key_of
 from callgate.messages import Conversation
-from callgate.pricing import price
-from callgate.response import Cost, Usage
+from callgate.response import Cost, Response, Usage
 
 if TYPE_CHECKING:
     from callgate.batch.engine import Engine
@@ -80,20 +81,21 @@ def _hash(calling: Calling) -> str:
     return sha256(canonical).hexdigest()
 
 
-def total_cost(backend: Any, completions: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
-    """What `Engine.get_cost_from_completions` does, by the dialect and the prices of a backend."""
+def total_cost(model: Caller, completions: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
+    """What `Engine.get_cost_from_completions` does, by the dialect and the prices of a model."""
+    backend: Any = getattr(model, "backend", None)
+    pricer = make_pricer(backend, getattr(model, "prices", None))
     usage, cost = Usage(), Cost(0.0, 0.0)
     known = True
     for completion in completions:
         if completion["response"] is None:
             continue
         answer = _read(backend, completion["response"])
-        if answer is None:
+        if answer is None or answer.usage is None:
             known = False
             continue
-        one, model = answer
-        usage += one
-        paid = price(_price_provider(backend), model, one) if model is not None else None
+        usage += answer.usage
+        paid = pricer(answer.usage, _answered(backend, answer))
         if paid is None:
             known = False
         else:
@@ -108,21 +110,20 @@ def total_cost(backend: Any, completions: Iterable[Mapping[str, Any]]) -> dict[s
     }
 
 
-def _read(backend: Any, raw: Any) -> tuple[Usage, str | None] | None:
-    """The usage and the model of an answer, read again from the provider's own JSON."""
+def _read(backend: Any, raw: Any) -> Response | None:
+    """An answer that tells its usage, read again from the provider's own JSON."""
     dialect = getattr(backend, "dialect", None)
     if dialect is None:
         return None
     try:
-        answer = dialect.decode(orjson.dumps(raw), {})
+        answer: Response = dialect.decode(orjson.dumps(raw), {})
     except (APIClientError, TypeError):
         return None
-    if answer.usage is None:
-        return None
-    # Some providers do not name the model in their answers.
-    return answer.usage, answer.model or getattr(backend, "defaults", {}).get("model")
+    return answer
 
 
-def _price_provider(backend: Any) -> str | None:
-    host = getattr(backend, "host", None)
-    return None if host is None else host.price_provider
+def _answered(backend: Any, answer: Response) -> Calling:
+    """The call that it answers, for whoever prices it: some providers do not name the model in an answer."""
+    calling = Calling({"model": getattr(backend, "defaults", {}).get("model")}, now=0.0)
+    calling.complete(answer, 0.0)
+    return calling

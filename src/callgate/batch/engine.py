@@ -165,7 +165,7 @@ class Engine:
             `input_tokens, output_tokens, total_tokens` and, in US dollars, `input_cost, output_cost,
             total_tokens_cost`; the costs are None when the price of an answer is not known.
         """
-        return total_cost(getattr(self.model, "backend", None), completions)
+        return total_cost(self.model, completions)
 
     def drain(self) -> None:
         """Send no more requests, now and in any later run; `run` ends when those on the wire are answered.
