@@ -66,6 +66,15 @@ def test_zeros_that_a_power_cut_left_are_torn() -> None:
     assert read(LINES[0] + b"\0" * 40)[1] == len(LINES[0])
 
 
+@pytest.mark.parametrize("cut", range(9))
+def test_a_start_of_a_line_with_zeros_behind_it_is_torn_however_short(cut: int) -> None:
+    good = len(LINES[0])
+    assert read(LINES[0] + LINES[1][:cut] + bytes(100))[1:] == (good, False)
+    if cut:
+        with pytest.raises(InputError, match="is no output of callgate"):
+            read(LINES[0] + b"x" + LINES[1][:cut] + bytes(100))
+
+
 def test_lines_that_somebody_edited_still_count() -> None:
     record = orjson.loads(LINES[0])
     reordered = orjson.dumps(dict(reversed(record.items()))) + b"\n"

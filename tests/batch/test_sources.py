@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import zstandard
 
@@ -194,6 +195,40 @@ def test_check_finds_a_bad_row_beyond_the_first_block(tmp_path: Path) -> None:
     path = write(tmp_path, "a.jsonl", '{"prompt": "a"}\n' * 50_000 + "bad\n")
     with pytest.raises(InputError, match=":50001:"):
         Source(path).check(10_000_000)
+
+
+def ids(*pairs: tuple[Any, str]) -> str:
+    return "".join(orjson.dumps({"custom_id": one, "prompt": said}).decode() + "\n" for one, said in pairs)
+
+
+def test_one_id_for_two_different_rows_is_refused_with_both_lines(tmp_path: Path) -> None:
+    fine = [(str(number), f"p{number}") for number in range(3000)]
+    path = write(tmp_path, "a.jsonl", ids(*fine, ("7", "something else")))
+    with pytest.raises(
+        InputError, match="custom_id '7' is that of line 8 too, which says something else"
+    ) as it:
+        Source(path).check(1 << 24)
+    assert (it.value.source, it.value.line) == (path, 3001)
+    # What travels along is part of what a row says; a number is an id as its text is.
+    table = write(tmp_path, "a.csv", "custom_id,prompt,shop\n1,x,Rome\n2,y,Oslo\n1,x,Oslo\n")
+    with pytest.raises(InputError, match=r"a\.csv:4: custom_id '1' is that of line 2 too"):
+        Source(table).check(1 << 24)
+    mixed = write(tmp_path, "b.jsonl", ids((1, "x"), ("1", "y")))
+    with pytest.raises(InputError, match=r"b\.jsonl:2"):
+        Source(mixed).check(1 << 24)
+
+
+def test_equal_rows_may_have_equal_ids_and_rows_without_one_are_as_they_are(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", ids(("1", "x"), (None, "x"), ("2", "y"), ("1", "x"), (None, "z")))
+    assert Source(path).check(1 << 24) == 5
+
+
+def test_ids_are_compared_as_far_as_is_read_ahead(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", ids(*((str(n % 3000), f"p{n}") for n in range(6000))))
+    assert Source(path).check(40_000) is None
+    with pytest.raises(InputError, match=r"a\.jsonl:3001: custom_id '0' is that of line 1"):
+        Source(path).check(1 << 24)
+    assert Source(path, limit=3000).check(1 << 24) == 3000
 
 
 def test_count_by_line_ends(tmp_path: Path) -> None:

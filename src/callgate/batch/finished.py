@@ -168,7 +168,8 @@ def _is_whole(line: bytes) -> bool:
 
 def _is_torn(rest: bytes) -> bool:
     """Whether it is the beginning of a line of ours (or the zeros that a power cut leaves)."""
-    return rest.startswith(_LINE_START) or _LINE_START.startswith(rest) or not rest.strip(b"\0")
+    rest = rest.rstrip(b"\0")
+    return rest.startswith(_LINE_START) or _LINE_START.startswith(rest)
 
 
 def _not_ours(name: str, number: int) -> InputError:

@@ -11,6 +11,7 @@ import io
 import itertools
 import os
 import sys
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NoReturn, cast
@@ -19,7 +20,7 @@ import orjson
 
 from callgate.batch.files import READ_ERRORS, STDIN, describe, format_of, is_regular, open_bytes
 from callgate.batch.requests import RequestBuilder
-from callgate.batch.rows import Row
+from callgate.batch.rows import Row, content_key
 from callgate.errors import InputError
 
 __all__ = ["Source"]
@@ -88,16 +89,43 @@ class Source:
             How many rows there are, or None when the input goes on beyond that, or cannot be read twice.
 
         Raises:
-            InputError: as `blocks` does.
+            InputError: as `blocks` does; and when one `custom_id` stands for two different rows, which the
+                next run could not tell apart. That is looked for within what is read ahead, not beyond it.
         """
         if self.waits:
             return None
         rows, self._consumed = 0, 0
+        whole = True
+        ids = array("Q")
         for block in self.blocks():
             rows += len(block)
+            ids.extend([row.key for row in block if row.custom_id is not None])
             if self._consumed >= most_bytes:
-                return None
-        return rows
+                whole = False
+                break
+        self._check_ids(ids, rows)
+        return rows if whole else None
+
+    def _check_ids(self, ids: array[int], rows: int) -> None:
+        """Refuse an id that two different rows have among the first `rows`; they are read again only where
+        one comes twice."""
+        ordered = sorted(ids)
+        twice = {one for one, next_one in itertools.pairwise(ordered) if one == next_one}
+        if not twice:
+            return
+        first: dict[int, tuple[int, int]] = {}
+        for row in itertools.islice(itertools.chain.from_iterable(self.blocks()), rows):
+            if row.custom_id is None or row.key not in twice:
+                continue
+            said = content_key({"request": row.request, "columns": row.columns})
+            line, said_before = first.setdefault(row.key, (row.line, said))
+            if said != said_before:
+                raise InputError(
+                    f"custom_id {row.custom_id!r} is that of line {line} too, which says something else; give"
+                    " each row an id of its own",
+                    source=self.name,
+                    line=row.line,
+                )
 
     def count(self, stopped: Callable[[], bool]) -> int | None:
         """Count the rows of a regular file the quick way, by its line ends. Meant for a thread.
