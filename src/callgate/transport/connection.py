@@ -310,17 +310,16 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         exchange.complete = True
         exchange.wake()
-        if self._spoilt or self._unsent:
+        wire, transport = self._wire, self._transport
+        # An answer may come before all of its request has gone out (413, 429).
+        if (
+            self._spoilt
+            or wire.get_write_buffer_size()
+            or (wire is not transport and transport.get_write_buffer_size())
+        ):
             self.abort()
         else:
             self._released(self)
-
-    @property
-    def _unsent(self) -> bool:
-        """Whether some of the request has not gone out: an answer may come before its end (413, 429)."""
-        if self._wire.get_write_buffer_size():
-            return True
-        return self._wire is not self._transport and bool(self._transport.get_write_buffer_size())
 
     def _fail(self, error: ResponseError | APIConnectionError) -> None:
         if self._exchange is not None:
