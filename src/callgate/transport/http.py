@@ -126,7 +126,8 @@ class HttpTransport:
         max_response_bytes: Cap on one answer, counted after decompression.
         verify: Check certificates against the system's authorities; False: do not check; a path: trust the
             authorities in that PEM file too.
-        trust_env: Use the proxies that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name.
+        trust_env: Use the proxies that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name, but never for this machine
+            itself.
 
     Raises:
         APIConnectionError: nothing listens, no such host (both `surely_unsent`), or the connection broke.
