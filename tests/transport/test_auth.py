@@ -269,14 +269,15 @@ def test_one_fetch_serves_all_who_wait_for_the_first_token() -> None:
     assert token.count == 1
 
 
-def test_a_new_token_is_fetched_ahead_while_the_old_one_serves() -> None:
+@pytest.mark.parametrize(("lasts", "ahead"), [(3600.0, 300.0), (100.0, 50.0)], ids=["an hour", "short"])
+def test_a_new_token_is_fetched_ahead_while_the_old_one_serves(lasts: float, ahead: float) -> None:
     times = Times()
-    token = Token(times.wall)
+    token = Token(times.wall, lasts)
 
     async def main() -> None:
         auth = GoogleAuth(token, wall_clock=times.wall, clock=times.monotonic)
         await bearer(auth)
-        times.now += 3600 - 301
+        times.now += lasts - ahead - 1
         assert auth.ready() is not None
         assert token.count == 1  # not yet
         times.now += 2

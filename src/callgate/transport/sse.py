@@ -102,7 +102,7 @@ class SSEParser:
 
     def _read(self, lines: list[bytes]) -> list[ServerSentEvent]:
         events: list[ServerSentEvent] = []
-        if self._at_start and lines:
+        if self._at_start:
             self._at_start = False
             lines[0] = lines[0].removeprefix(_BOM)
         for line in lines:
