@@ -29,6 +29,8 @@ _PUSHED_BACK = 60.0
 # Seconds until it is tried again: after failures that pass, and after a key was refused.
 _REST = 30.0
 _LONG_REST = 300.0
+# Seconds in which a model that could not be reached gets no further calls; usually the retries tell sooner.
+_DOUBT = 5.0
 # What each answer leaves of the weight of those before it, for the time that a call takes.
 _FADE = 0.8
 
@@ -73,8 +75,8 @@ class Member:
 
     __slots__ = (
         "_noted", "_pushed_since", "_strikes", "_tell", "_usual_seconds", "_waited_since", "answered",
-        "limiter", "model", "name", "out_for", "out_until", "refused", "remembers", "service", "times_out",
-        "turn",
+        "in_doubt_until", "limiter", "model", "name", "out_for", "out_until", "refused", "remembers",
+        "service", "times_out", "turn",
     )  # fmt: skip
 
     def __init__(self, model: Caller, tell: Callable[[Caller, APIClientError], None] | None = None) -> None:
@@ -97,6 +99,8 @@ class Member:
         self.out_until = -math.inf
         self.refused = False
         """Whether it is out for what does not pass by itself: its key."""
+        self.in_doubt_until = -math.inf
+        """Until then who can go elsewhere does: it could not be reached, and is being tried again."""
         self._strikes = 0
         self._pushed_since: float | None = None  # since when there has been nothing but 429s
         self._waited_since: float | None = None  # when its first call was sent, until one is answered
@@ -122,6 +126,7 @@ class Member:
     def succeeded(self, calling: Calling, now: float) -> None:
         """It has answered."""
         self._strikes = 0
+        self.in_doubt_until = -math.inf
         self._pushed_since = None
         self.answered += 1
         if calling.called_at is not None and not calling.cached:
@@ -137,6 +142,7 @@ class Member:
                 self._leave_out(error, now, _REST)
         elif isinstance(error, APIConnectionError) and error.surely_unsent:
             self._noted = error
+            self.in_doubt_until = now + _DOUBT
             self._strike(error, now)
 
     def failed(self, error: APIClientError, now: float) -> None:
@@ -165,6 +171,7 @@ class Member:
         self.out_for = error
         self.out_until = now + seconds
         self.refused = False
+        self.in_doubt_until = -math.inf  # when it may be called again, somebody has to try
         self.model.send_away(LeftOutError(f"{self.name} is left out for now: {error}"))
         if is_news:
             self.times_out += 1

@@ -285,16 +285,15 @@ class _Router:
         """The model to go to; None when there is none for this call."""
         now = self.clock()
         best: Member | None = None
-        least = (math.inf, math.inf, math.inf)
+        least = (True, math.inf, math.inf, math.inf)
         for member in self.members:
             if member.out_until > now or (tried and member in tried):
                 continue
             seconds, limiter = member.call_seconds(now), member.limiter
             in_flight = limiter.in_flight
             # While nobody has answered all seconds may be 0.0: then the calls alone decide.
-            load = (
-                limiter.expected_wait(tokens, seconds or 1.0), (in_flight + 1) * seconds, in_flight
-            )  # fmt: skip
+            wait = limiter.expected_wait(tokens, seconds or 1.0)
+            load = (member.in_doubt_until > now, wait, (in_flight + 1) * seconds, in_flight)
             if best is None or load < least:
                 best, least = member, load
         if best is None and not tried:

@@ -117,3 +117,67 @@ def test_what_one_endpoint_has_answered_or_is_asked_for_no_other_is_asked_for(
         assert len(read_lines(output)) == 180
         assert all(sim.stats.requests > 0 for sim in sims)
         assert sum(sim.stats.requests for sim in sims) == 60
+
+
+def test_options_may_be_repeated_or_hold_commas(simulate: Simulate, callgate: Run) -> None:
+    sims = [simulate(keys=["sk-first"], latency=0.01), simulate(keys=["sk-second"], latency=0.01)]
+    write_rows("in.jsonl", prompts(40))
+    target = [word for sim in sims for word in ("--base-url", sim.base_url)]
+    keys = ["--api-key-env", "FIRST_KEY", "--api-key-env", "SECOND_KEY"]
+    ended = callgate("run", "in.jsonl", "-o", "out.jsonl", "-m", "openai/a", "-m", "groq/b", *target, *keys)
+    assert ended.code == 0, ended.err
+    assert answered_once(40)
+    assert all(sim.stats.accepted > 0 for sim in sims)
+    assert "left out" not in ended.err + ended.out
+
+
+def test_who_is_left_out_is_named_with_the_reason_once_and_in_the_summary(
+    simulate: Simulate, callgate: Run
+) -> None:
+    sim = simulate(keys=["sk-first"], latency=0.005)
+    write_rows("in.jsonl", prompts(60))
+    target = ["-m", "openai/m", "--base-url", sim.base_url, "--api-key-env", "FIRST_KEY,SECOND_KEY"]
+    ended = callgate("run", "in.jsonl", "-o", "out.jsonl", *target)
+    assert ended.code == 0
+    name = f"openai/m at {sim.base_url}"
+    (said,) = [line for line in ended.err.splitlines() if "left out" in line]
+    assert said.startswith(f"callgate: {name} #2 is left out for now: 401: ")
+    lines = [line.split(None, 1)[1] for line in ended.out.splitlines() if line.startswith("endpoint ")]
+    assert lines[0] == f"{name} #1: 60 answered"
+    assert lines[1].startswith(f"{name} #2: 0 answered, left out: 401: ")
+    assert "sk-" not in ended.out + ended.err
+    ended = callgate("run", "in.jsonl", "-o", "again.jsonl", *target, "--json")
+    first, second = orjson.loads(ended.out)["endpoints"]
+    assert first == {"name": f"{name} #1", "answered": 60, "times_left_out": 0, "left_out_for": None}
+    assert (second["answered"], second["times_left_out"]) == (0, 1)
+    assert second["left_out_for"].startswith("401: ")
+    quiet = callgate("run", "in.jsonl", "-o", "third.jsonl", *target, "--quiet")
+    assert (quiet.out, quiet.err) == ("", "")
+
+
+def test_an_endpoint_that_nobody_listens_at_costs_a_handful_of_attempts(
+    simulate: Simulate, callgate: Run
+) -> None:
+    sim = simulate(latency=0.02)
+    write_rows("in.jsonl", prompts(200))
+    target = ["-m", "openai/m", "--base-url", f"http://127.0.0.1:1,{sim.base_url}"]
+    ended = callgate("run", "in.jsonl", "-o", "out.jsonl", *target, "--json")
+    assert ended.code == 0
+    assert answered_once(200)
+    facts = orjson.loads(ended.out)
+    assert facts["calls"] - 200 <= 8
+    assert facts["endpoints"][0]["times_left_out"] >= 1
+    assert "127.0.0.1:1 is left out for now: " in ended.err
+
+
+def test_an_endpoint_that_always_answers_429_holds_up_no_row(simulate: Simulate, callgate: Run) -> None:
+    busy, good = simulate(faults={"429": 1.0}, fault_retry_after=60.0), simulate(latency=0.01)
+    write_rows("in.jsonl", prompts(100))
+    target = ["-m", "openai/m", "--base-url", f"{busy.base_url},{good.base_url}"]
+    ended = callgate("run", "in.jsonl", "-o", "out.jsonl", *target, "--json")
+    assert ended.code == 0
+    assert answered_once(100)
+    facts = orjson.loads(ended.out)
+    assert busy.stats.requests <= 4
+    assert facts["seconds"] < 60.0
+    assert [each["answered"] for each in facts["endpoints"]] == [0, 100]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from callgate.batch.budget import Budget
 from callgate.batch.engine import Engine
@@ -66,6 +66,7 @@ class BatchRun:
         source: Where the rows come from.
         guard: When to stop because rows fail; None: the usual measure.
         budget: What it may cost at most.
+        metadata: Kept on every calling; {"sample": 1} asks a cache for another answer than sample 0.
 
     Example::
 
@@ -83,6 +84,7 @@ class BatchRun:
         *,
         guard: FailureGuard | None = None,
         budget: Budget | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> None:
         self.engine = engine
         self.source = source
@@ -92,6 +94,7 @@ class BatchRun:
         self.draining = False
         self.budget = budget
         self._guard = guard
+        self._metadata = metadata
         self._interrupted = False
         self._began: float | None = None
         self._meter: Meter | None = None
@@ -190,7 +193,9 @@ class BatchRun:
             tally.note(result)
 
         feed = self._feed(journal.finished)
-        run = self.engine.run(feed, guard=self._guard, on_result=record, budget=self.budget)
+        run = self.engine.run(
+            feed, guard=self._guard, on_result=record, budget=self.budget, metadata=self._metadata
+        )
         async with aclosing(run) as results:
             async for _ in results:
                 pass

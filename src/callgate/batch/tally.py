@@ -57,6 +57,7 @@ class Tally:
         cached: Of those answered, how many from the cache.
         calls: Attempts that went on the wire.
         retries: Of these, how many were repetitions.
+        hedges: Second attempts beside slow ones.
         rate_limited: Attempts that the provider answered with 429.
         input_tokens, output_tokens: As the provider counted them; cached answers count nothing.
         cost: US dollars of what has a known price.
@@ -74,6 +75,7 @@ class Tally:
     cached: int = 0
     calls: int = 0
     retries: int = 0
+    hedges: int = 0
     rate_limited: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
@@ -100,6 +102,7 @@ class Tally:
         if attempts > 1:
             # A second attempt beside a slow one repeats nothing.
             self.retries += attempts - 1 - calling.hedges
+            self.hedges += calling.hedges
         if calling.failures is not None:
             for failure in calling.failures:
                 if isinstance(failure.error, RateLimitError):

@@ -6,7 +6,11 @@ Each command's module imports nothing but typer at its top and the rest when it 
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import typer
 
@@ -14,11 +18,15 @@ from callgate.cli.cache import cache_app
 from callgate.cli.report import report
 from callgate.cli.run import run
 from callgate.cli.simulate import simulate
+from callgate.cli.wording import in_options
 from callgate.errors import CallgateError
 
 __all__ = ["app", "main"]
 
 _INTERRUPTED = 130
+_READER_LEFT = 141  # as the shell tells of a program that a closed pipe has ended
+# What writing to a full disk, a closed pipe or a terminal that has gone raises.
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EDQUOT, errno.EFBIG})
 
 app = typer.Typer(
     name="callgate",
@@ -60,20 +68,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Instead of the program's own, without its name.
 
     Returns:
-        The exit code: 0 done, 1 some rows failed, 2 wrong usage or input, 3 the budget is used up,
-        130 interrupted.
+        The exit code: 0 done, 1 some rows failed, 2 wrong usage or input, or nothing can be printed, 3 the
+        budget is used up, 130 interrupted, 141 whoever reads what is printed has left.
     """
     try:
         code = app(None if arguments is None else list(arguments), standalone_mode=False)
+        sys.stdout.flush()
     except typer.Abort:
         return _INTERRUPTED
     except typer.TyperException as error:  # wrong usage
         return _complain(error.format_message())
     except CallgateError as error:
-        return _complain(str(error))
+        return _complain(in_options(str(error)))
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        return _give_up_stdout(error)
     except KeyboardInterrupt:
         return _INTERRUPTED
     return code if isinstance(code, int) else 0
+
+
+def _give_up_stdout(error: OSError) -> int:
+    """One line on stderr, unless the reader has simply left; and nothing more at the interpreter's end."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:
+        return _READER_LEFT
+    return _complain(f"standard output: cannot be written: {error.strerror}")
 
 
 def _complain(message: str) -> int:

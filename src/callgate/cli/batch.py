@@ -21,7 +21,7 @@ import typer
 from callgate.batch.budget import Budget
 from callgate.batch.charges import Account, read_spent
 from callgate.batch.engine import Engine
-from callgate.batch.files import READ_ERRORS, STDIN, format_of
+from callgate.batch.files import READ_ERRORS, STDIN, describe, format_of
 from callgate.batch.finished import Finished
 from callgate.batch.forecast import Forecast, Sample, forecast, read_sample
 from callgate.batch.guard import FailureGuard
@@ -41,13 +41,16 @@ from callgate.batch.schema_file import read_schema
 from callgate.batch.sinks import sink_for
 from callgate.batch.sources import Source
 from callgate.batch.template import Template
-from callgate.cli.endpoints import Target, make_caller, read_targets
+from callgate.cli.endpoints import LeftOut, Target, make_caller, read_targets
 from callgate.cli.figures import dollars
 from callgate.cli.live import Display, open_display
 from callgate.cli.run import RunOptions
 from callgate.cli.summary import print_forecast, print_summary, summary_to_dict
+from callgate.cli.wording import in_options
 from callgate.errors import InputError
 from callgate.layers.answer_schema import AnswerSchema
+from callgate.member import Standing
+from callgate.spread import Spread
 
 try:
     import uvloop
@@ -90,8 +93,8 @@ def run_batch(options: RunOptions) -> int:
         return 0
     runner = asyncio.Runner(loop_factory=None if uvloop is None else uvloop.new_event_loop)
     with _rarer_collections(), runner:
-        summary, place = runner.run(_run(options, source, targets, schema))
-    _tell(options, summary, place)
+        summary, place, standing = runner.run(_run(options, source, targets, schema))
+    _tell(options, summary, place, standing)
     return _EXIT_CODES[summary.ending]
 
 
@@ -181,13 +184,16 @@ def _sample(options: RunOptions) -> Sample:
 
 async def _run(
     options: RunOptions, source: Source, targets: list[Target], schema: AnswerSchema | None
-) -> tuple[Summary, str]:
-    """Returns how it ended, and the file that has the answers: the journal, if the output was not written."""
-    async with make_caller(options, targets) as model:
+) -> tuple[Summary, str, tuple[Standing, ...]]:
+    """Returns how it ended; the file that has the answers: the journal, if the output was not written; and
+    how each of several endpoints has been doing."""
+    left_out = LeftOut()
+    async with make_caller(options, targets, left_out) as model:
         # Only now: a wrong setting or a bad row must not touch the output of an earlier run.
         guard = FailureGuard(most=options.max_failures)
         engine = Engine(model, max_inflight_requests=None, response_schema=schema)
-        batch = BatchRun(engine, source, guard=guard)
+        metadata = {"sample": options.sample} if options.sample else None
+        batch = BatchRun(engine, source, guard=guard, metadata=metadata)
         batch.check()
         summary: Summary | None = None
         place = options.output
@@ -201,6 +207,8 @@ async def _run(
                 ):
                     if journal.assumed:
                         display.say(_ASSUMED.format(dollars(journal.assumed)))
+                    if not options.quiet:
+                        left_out.say = display.say
                     summary = await batch.run(journal)
                     if not journal.is_output:
                         display.tell(f"writing {options.output}")
@@ -214,11 +222,12 @@ async def _run(
             # Not everything could be written at the end.
             place = journal_path(options.output)
             summary = replace(summary, ending="output", message=str(error))
-        return summary, place
+        return summary, place, model.standing if isinstance(model, Spread) else ()
 
 
 class _Interrupts:
-    """The first Ctrl-C (or SIGTERM) drains, the second aborts; none waits for the output to be written."""
+    """The first Ctrl-C (or SIGTERM, or the terminal's end) drains, the second aborts; none waits for the
+    output to be written."""
 
     def __init__(self, batch: BatchRun, display: Display, journal: Journal) -> None:
         self.publishing = False
@@ -227,7 +236,10 @@ class _Interrupts:
         self._journal = journal
         self._display = display
         self._loop = asyncio.get_running_loop()
-        self._signals = (signal.SIGINT, signal.SIGTERM)
+        self._signals = [signal.SIGINT, signal.SIGTERM]
+        # Where it is ignored, as under nohup, it stays so.
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            self._signals.append(signal.SIGHUP)
 
     def __enter__(self) -> _Interrupts:
         for name in self._signals:
@@ -255,19 +267,22 @@ class _Interrupts:
 # -- telling how it ended --------------------------------------------------------------------------------
 
 
-def _tell(options: RunOptions, summary: Summary, place: str) -> None:
+def _tell(options: RunOptions, summary: Summary, place: str, standing: tuple[Standing, ...]) -> None:
     command = _command_to_continue()
     if options.json:
         sys.stdout.buffer.write(
-            orjson.dumps(summary_to_dict(summary, options.output), option=orjson.OPT_INDENT_2)
+            orjson.dumps(summary_to_dict(summary, options.output, standing), option=orjson.OPT_INDENT_2)
         )
         sys.stdout.buffer.write(b"\n")
         sys.stdout.flush()
     elif not options.quiet:
-        print_summary(summary, options.output)
+        print_summary(summary, options.output, standing)
     say: Callable[[str], None] = lambda text: typer.echo(text, err=True)  # noqa: E731
     if summary.message is not None:
-        say(f"callgate: {summary.message}")
+        # Rows that were in flight then may have failed after it.
+        say(f"callgate: {'stopped after ' * (summary.ending == 'stopped')}{in_options(summary.message)}")
+    if summary.progress.total == 0 and options.limit != 0:
+        say(f"callgate: there are no rows in {describe(options.input)}")
     if options.output == STDOUT:
         return
     if summary.ending == "budget" and (carried := Account(options.output).charged) > 0:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from callgate.cache.sqlite import SqliteCache
 from callgate.caller import Caller
 from callgate.cli.run import RunOptions
+from callgate.cli.wording import one_line
 from callgate.control.backoff import RetryConfig
 from callgate.errors import InputError
 from callgate.model import iModel
 from callgate.spread import Spread
 
-__all__ = ["Target", "make_caller", "read_targets"]
+__all__ = ["LeftOut", "Target", "make_caller", "read_targets"]
 
+_USUAL_RETRY = RetryConfig()
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
@@ -38,14 +41,39 @@ class Target:
         return model if self.base_url is None else f"{model} at {self.base_url}"
 
 
+class LeftOut:
+    """Says of each endpoint once, when it first gets no calls for a while, and why.
+
+    Args:
+        say: Prints one line; set once there is where to print.
+
+    >>> said = []
+    >>> note = LeftOut()
+    >>> note.say = said.append
+    >>> note("openai/m #2", ValueError("no such key"))
+    >>> said
+    ['callgate: openai/m #2 is left out for now: no such key']
+    """
+
+    def __init__(self, say: Callable[[str], None] = lambda text: None) -> None:
+        self.say = say
+        self._told: set[str] = set()
+
+    def __call__(self, name: str, error: BaseException) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            self.say(f"callgate: {name} is left out for now: {one_line(error)}")
+
+
 def read_targets(options: RunOptions) -> list[Target]:
     """The endpoints that the command line names.
 
-    `-m`, `--api-key-env` and `--base-url` may each name several, separated by commas; one stands for all.
+    `-m`, `--api-key-env` and `--base-url` may each name several; one stands for all.
 
     Raises:
         InputError: when they do not match in number, a provider is missing, or a key's variable is not set.
     """
+    _check_options(options)
     models = _several(options.model) or [""]
     keys = [] if options.api_key_env is None else _several(options.api_key_env)
     urls = [] if options.base_url is None else _several(options.base_url)
@@ -64,20 +92,31 @@ def read_targets(options: RunOptions) -> list[Target]:
 
 
 @asynccontextmanager
-async def make_caller(options: RunOptions, targets: list[Target]) -> AsyncGenerator[Caller, None]:
+async def make_caller(
+    options: RunOptions,
+    targets: list[Target],
+    left_out: LeftOut | None = None,
+) -> AsyncGenerator[Caller, None]:
     """One model for each target, with the limits of the command line each; several become one.
+
+    Args:
+        options: The command line.
+        targets: What is called.
+        left_out: Of several, told of each that gets no calls for a while, and why.
 
     Raises:
         ConfigurationError: when a provider is unknown, a setting cannot work, or the cache cannot be opened.
     """
     # One cache for all: what one has on its way, the others do not ask for.
-    cache = None if options.cache is None else SqliteCache(options.cache)
+    cache = None if options.cache is None else SqliteCache(options.cache, ttl=options.cache_ttl)
     try:
         models = [
             iModel(**_settings(options, target), cache=cache, name=_name(targets, place))
             for place, target in enumerate(targets)
         ]
-        async with models[0] if len(models) == 1 else Spread(models) as caller:
+        note = left_out or LeftOut()
+        spread = partial(Spread, on_left_out=lambda model, error: note(model.name, error))
+        async with models[0] if len(models) == 1 else spread(models) as caller:
             yield caller
     finally:
         if cache is not None:
@@ -104,12 +143,29 @@ def _settings(options: RunOptions, target: Target) -> dict[str, Any]:
         "api_key": target.api_key,
         "timeout": options.timeout,
         "read_timeout": options.no_bytes_timeout,
+        "allow_http": options.allow_http or None,
     }
     settings = {name: value for name, value in settings.items() if value is not None}
-    if options.retries is not None:
-        # No retries are said by None, which is not the same as leaving the default.
-        settings["retry_config"] = RetryConfig(max_retries=options.retries) if options.retries else None
+    retry = _retry_config(options)
+    if retry is not _USUAL_RETRY:
+        settings["retry_config"] = retry
     return settings
+
+
+def _retry_config(options: RunOptions) -> RetryConfig | None:
+    """None for no retries, which is not the same as leaving the default."""
+    if options.retries == 0:
+        return None
+    usual = _USUAL_RETRY
+    if options.retries is None and options.max_retry_after is None:
+        return usual
+    longest = options.max_retry_after or usual.max_retry_after
+    return RetryConfig(
+        max_retries=usual.max_retries if options.retries is None else options.retries,
+        max_retry_after=longest,
+        # Who waits so long once must be able to.
+        max_quota_wait=max(usual.max_quota_wait, 2 * longest),
+    )
 
 
 def _several(text: str) -> list[str]:
@@ -120,6 +176,16 @@ def _at(given: list[str], place: int) -> str | None:
     if not given:
         return None
     return given[0] if len(given) == 1 else given[place]
+
+
+def _check_options(options: RunOptions) -> None:
+    if options.cache is None:
+        for option, given in (
+            ("--cache-ttl", options.cache_ttl is not None),
+            ("--sample", options.sample > 0),
+        ):
+            if given:
+                raise InputError("says something of a cache; name one with --cache DIR", source=option)
 
 
 def _split_model(text: str) -> tuple[str, str | None]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
 
-__all__ = ["RunOptions", "read_parameters", "run"]
+__all__ = ["RunOptions", "read_parameters", "read_time", "run"]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 _ROWS = "Rows"
 _REQUEST = "Every request"
@@ -19,7 +22,10 @@ _MONEY = "Money"
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What the command line of `callgate run` says, by the names of its options."""
+    """What the command line of `callgate run` says, by the names of its options.
+
+    Of `model`, `base_url` and `api_key_env` there may be several, separated by commas. Times are in seconds.
+    """
 
     input: str
     model: str
@@ -37,10 +43,14 @@ class RunOptions:
     no_bytes_timeout: float | None = None
     retries: int | None = None
     hedge: float | None = None
+    max_retry_after: float | None = None
     max_failures: int | None = None
     base_url: str | None = None
     api_key_env: str | None = None
+    allow_http: bool = False
     cache: str | None = None
+    cache_ttl: float | None = None
+    sample: int = 0
     budget: float | None = None
     prices: dict[str, float] | None = None
     dry_run: bool = False
@@ -57,13 +67,16 @@ def run(
         str,
         typer.Argument(
             metavar="INPUT",
-            help="A file of rows: .jsonl, .csv, .tsv, .parquet, each also .gz or .zst; - is stdin.",
+            help="A file of rows: .jsonl, .csv, .tsv (each also .gz or .zst), .parquet; - is stdin.",
         ),
     ],
     model: Annotated[
-        str,
+        list[str],
         typer.Option(
-            "-m", "--model", metavar="PROVIDER/MODEL", help="openai/gpt-4o-mini, local/smollm2, ..."
+            "-m",
+            "--model",
+            metavar="PROVIDER/MODEL",
+            help="openai/gpt-4o-mini, local/smollm2, ...; several (repeated, or with commas) share the rows.",
         ),
     ],
     output: Annotated[
@@ -72,7 +85,7 @@ def run(
             "-o",
             "--output",
             metavar="OUTPUT",
-            help="The answers: .jsonl (also .gz or .zst), .csv, .tsv, .parquet; - is stdout, as JSON lines.",
+            help="The answers: .jsonl, .csv, .tsv (each also .gz or .zst), .parquet; - for lines on stdout.",
         ),
     ],
     template: Annotated[
@@ -80,14 +93,27 @@ def run(
     ] = None,
     system: Annotated[str | None, _option("--system", "A system prompt for rows without one.", _ROWS)] = None,
     limit: Annotated[
-        int | None, _option("--limit", "Only the first N rows.", _ROWS, min=0, metavar="N")
+        int | None, _option("--limit", "Only the first N rows (default: all).", _ROWS, min=0, metavar="N")
     ] = None,
     max_tokens: Annotated[
-        int | None, _option("--max-tokens", "Longest answer, in tokens.", _REQUEST, min=1, metavar="N")
+        int | None,
+        _option(
+            "--max-tokens",
+            "Longest answer, in tokens (default: the provider's).",
+            _REQUEST,
+            min=1,
+            metavar="N",
+        ),
     ] = None,
     temperature: Annotated[
         float | None,
-        _option("--temperature", "0 for the same answer each time.", _REQUEST, min=0.0, metavar="T"),
+        _option(
+            "--temperature",
+            "0 for the same answer each time (default: the provider's).",
+            _REQUEST,
+            min=0.0,
+            metavar="T",
+        ),
     ] = None,
     param: Annotated[
         list[str] | None,
@@ -100,37 +126,74 @@ def run(
     rpm: Annotated[float | None, _option("--rpm", "Requests per minute.", _LIMITS, metavar="N")] = None,
     tpm: Annotated[float | None, _option("--tpm", "Tokens per minute.", _LIMITS, metavar="N")] = None,
     concurrency: Annotated[
-        int | None, _option("--concurrency", "Requests at the same time.", _LIMITS, min=1, metavar="N")
+        int | None,
+        _option(
+            "--concurrency", "Requests at the same time (default: found out).", _LIMITS, min=1, metavar="N"
+        ),
     ] = None,
     timeout: Annotated[
-        float | None, _option("--timeout", "Seconds one attempt may take.", _PROVIDER, metavar="S")
+        float | None,
+        _option("--timeout", "Seconds one attempt may take (default: 300).", _PROVIDER, metavar="S"),
     ] = None,
     no_bytes_timeout: Annotated[
         float | None,
-        _option("--no-bytes-timeout", "Seconds of silence that end an attempt.", _PROVIDER, metavar="S"),
+        _option(
+            "--no-bytes-timeout",
+            "Seconds of silence that end an attempt (default: none do).",
+            _PROVIDER,
+            metavar="S",
+        ),
     ] = None,
     retries: Annotated[
-        int | None, _option("--retries", "Further attempts after the first.", _PROVIDER, min=0, metavar="N")
+        int | None,
+        _option("--retries", "Further attempts after the first (default: 3).", _PROVIDER, min=0, metavar="N"),
     ] = None,
     hedge: Annotated[
         float | None,
         _option(
             "--hedge",
-            "Ask the slowest share twice and take the first answer: --hedge 0.05",
+            "Ask the slowest share twice and take the first answer: --hedge 0.05 (default: none)",
             _PROVIDER,
             metavar="SHARE",
         ),
     ] = None,
+    max_retry_after: Annotated[
+        float | None,
+        _option(
+            "--max-retry-after",
+            "Longest Retry-After that is waited for, in seconds (default: 120).",
+            _PROVIDER,
+            metavar="S",
+        ),
+    ] = None,
     max_failures: Annotated[
         int | None,
-        _option("--max-failures", "Stop when more rows than this failed.", _PROVIDER, min=0, metavar="N"),
+        _option(
+            "--max-failures",
+            "Stop when more rows than this failed (default: only when all fail in the same way).",
+            _PROVIDER,
+            min=0,
+            metavar="N",
+        ),
     ] = None,
     base_url: Annotated[
-        str | None, _option("--base-url", "Instead of the provider's own.", _PROVIDER, metavar="URL")
+        list[str] | None,
+        _option(
+            "--base-url", "Instead of the provider's own; may be several, as -m.", _PROVIDER, metavar="URL"
+        ),
     ] = None,
     api_key_env: Annotated[
-        str | None, _option("--api-key-env", "The variable that holds the key.", _PROVIDER, metavar="NAME")
+        list[str] | None,
+        _option(
+            "--api-key-env",
+            "The variable that holds the key; may be several, as -m.",
+            _PROVIDER,
+            metavar="NAME",
+        ),
     ] = None,
+    allow_http: Annotated[
+        bool, _option("--allow-http", "Send keys in the clear, to an http:// of another machine.", _PROVIDER)
+    ] = False,
     budget: Annotated[
         float | None,
         _option("--budget", "Spend at most so many dollars on OUTPUT, over all runs.", _MONEY, metavar="USD"),
@@ -158,6 +221,25 @@ def run(
             envvar="CALLGATE_CACHE",
         ),
     ] = None,
+    cache_ttl: Annotated[
+        str | None,
+        _option(
+            "--cache-ttl",
+            "Ask anew for answers older than 90m, 12h, 7d (default: never).",
+            _OUTPUT,
+            metavar="TIME",
+        ),
+    ] = None,
+    sample: Annotated[
+        int,
+        _option(
+            "--sample",
+            "With a cache: ask for another answer than those of samples 0 to N-1 (default: 0).",
+            _OUTPUT,
+            min=0,
+            metavar="N",
+        ),
+    ] = 0,
     no_cache: Annotated[
         bool, _option("--no-cache", "Use no cache, whatever CALLGATE_CACHE says.", _OUTPUT)
     ] = False,
@@ -178,12 +260,26 @@ def run(
 
         callgate run words.csv -m local/smollm2 -o out.csv --template "Translate to French: {word}"
 
+        callgate run prompts.jsonl -m openai/gpt-4o-mini -o out.jsonl --max-tokens 200 --budget 5.00
+
+        callgate run prompts.jsonl -m openai/gpt-4o-mini -o out.jsonl --cache answers/ --cache-ttl 7d
+
+        callgate run facts.jsonl -m openai/gpt-4o-mini -o out.jsonl --schema fact.json
+
+        callgate run prompts.jsonl -m openai/gpt-4o-mini -o out.jsonl --api-key-env KEY_1 --api-key-env KEY_2
+
+        callgate run prompts.jsonl -m openai/gpt-4o-mini,azure/gpt-4o-mini -o out.jsonl
+
+        callgate run prompts.jsonl -m vllm/llama --base-url http://10.0.0.5:8000/v1 -o out.jsonl
+
+        zcat prompts.jsonl.gz | callgate run - -m openai/gpt-4o-mini -o - | jq -r .text
+
     Exit code: 0 all rows answered, 1 some failed, 2 wrong usage or input, 3 the budget is used up,
     130 interrupted.
     """
     options = RunOptions(
         input=input_,
-        model=model,
+        model=",".join(model),
         output=output,
         template=template,
         system=system,
@@ -198,13 +294,17 @@ def run(
         no_bytes_timeout=_positive("--no-bytes-timeout", no_bytes_timeout),
         retries=retries,
         hedge=hedge,
+        max_retry_after=_positive("--max-retry-after", max_retry_after),
         max_failures=max_failures,
-        base_url=base_url,
-        api_key_env=api_key_env,
+        base_url=_together(base_url),
+        api_key_env=_together(api_key_env),
+        allow_http=allow_http,
         budget=_positive("--budget", budget),
         prices=_prices(price),
         dry_run=dry_run,
         cache=None if no_cache else cache,
+        cache_ttl=None if cache_ttl is None else read_time("--cache-ttl", cache_ttl),
+        sample=sample,
         quiet=quiet,
         json=json,
     )
@@ -212,6 +312,19 @@ def run(
     from callgate.cli.batch import run_batch
 
     raise typer.Exit(run_batch(options))
+
+
+def _together(given: list[str] | None) -> str | None:
+    """What was given once, several times, or several at a time."""
+    return ",".join(given) if given else None
+
+
+def read_time(option: str, text: str) -> float:
+    """Seconds, from a number and a unit: 90m, 12h, 30d, 2w."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip())
+    if match is None:
+        raise typer.BadParameter(f"takes a number and one of s, m, h, d, w, not {text!r}", param_hint=option)
+    return float(match[1]) * _UNITS[match[2]]
 
 
 def _positive(option: str, value: float | None) -> float | None:

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
+import typer
 
 from callgate.batch.forecast import Forecast
 from callgate.batch.journal import STDOUT
 from callgate.batch.places import errors_path
 from callgate.batch.run import Summary
+from callgate.batch.tally import ErrorGroup
 from callgate.cli.figures import dollars, duration
+from callgate.cli.wording import in_options, one_line
+from callgate.errors import RetryAfterTooLongError
+from callgate.member import Standing
 
 __all__ = ["print_forecast", "print_summary", "summary_to_dict"]
 
 _SHOWN_ERRORS = 5
 
 
-def summary_to_dict(summary: Summary, output: str) -> dict[str, Any]:
+def summary_to_dict(summary: Summary, output: str, standing: Sequence[Standing] = ()) -> dict[str, Any]:
     """The summary, ready for JSON.
 
     `cost_usd` is null when no price is known, and the sum of the known ones otherwise; `unpriced` counts the
-    answers without one.
+    answers without one. `endpoints` tells of each how it has been doing, when there were several.
     """
     progress, tally = summary.progress, summary.progress.tally
     paid = tally.done - tally.cached
     per_second = tally.ended / progress.seconds if progress.seconds > 0 else 0.0
     return {
         "ending": summary.ending,
-        "message": summary.message,
+        "message": None if summary.message is None else in_options(summary.message),
         "output": output,
         "errors_file": errors_path(output) if tally.failed and output != STDOUT else None,
         "total": progress.total,
@@ -42,6 +48,7 @@ def summary_to_dict(summary: Summary, output: str) -> dict[str, Any]:
         "cached": tally.cached,
         "calls": tally.calls,
         "retries": tally.retries,
+        "hedges": tally.hedges,
         "rate_limited": tally.rate_limited,
         "input_tokens": tally.input_tokens,
         "output_tokens": tally.output_tokens,
@@ -50,28 +57,43 @@ def summary_to_dict(summary: Summary, output: str) -> dict[str, Any]:
         "seconds": round(progress.seconds, 3),
         "rows_per_second": round(per_second, 3),
         "errors": [group.to_dict() for group in tally.error_groups()],
+        "endpoints": [
+            {
+                "name": each.name,
+                "answered": each.answered,
+                "times_left_out": each.times_out,
+                "left_out_for": None if each.error is None else one_line(each.error),
+            }
+            for each in standing
+        ],
     }
 
 
-def print_summary(summary: Summary, output: str) -> None:
-    """Print the table: on stdout, or on stderr when the answers go to stdout."""
-    # Not at the top: with --json and --quiet it is not needed.
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def print_summary(summary: Summary, output: str, standing: Sequence[Standing] = ()) -> None:
+    """Print what came of it: on stdout, or on stderr when the answers go to stdout."""
+    facts = summary_to_dict(summary, output, standing)
+    on_stderr = output == STDOUT
+    for line in _in_columns(_lines(facts, summary)):
+        typer.echo(line, err=on_stderr)
+    groups = summary.progress.tally.error_groups()
+    for group in groups[:_SHOWN_ERRORS]:
+        text = f"{group.count:,} x {in_options(group.example)} (line {group.line}; {_again(group)})"
+        typer.secho(text, fg="red", err=on_stderr)
+    if len(groups) > _SHOWN_ERRORS:
+        typer.echo(f"and {len(groups) - _SHOWN_ERRORS} other kinds of errors", err=on_stderr)
 
-    facts = summary_to_dict(summary, output)
-    console = Console(file=sys.stderr if output == STDOUT else sys.stdout, highlight=False)
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, figure in _lines(facts, summary):
-        table.add_row(name, figure)
-    console.print(table)
-    for group in summary.progress.tally.error_groups()[:_SHOWN_ERRORS]:
-        again = "worth another try" if group.retryable else "will fail again unless something is changed"
-        console.print(Text(f"{group.count:,} x {group.example} (line {group.line}; {again})", style="red"))
-    more = len(summary.progress.tally.errors) - _SHOWN_ERRORS
-    if more > 0:
-        console.print(f"and {more} other kinds of errors")
+
+def _again(group: ErrorGroup) -> str:
+    """What to expect of another run on the same rows."""
+    if group.kind == RetryAfterTooLongError.__name__:
+        return "worth another try, by then"
+    return "worth another try" if group.retryable else "will fail again unless something is changed"
+
+
+def _in_columns(lines: list[tuple[str, str]]) -> Iterator[str]:
+    # By hand: a table of rich's fills every line up with blanks.
+    width = max(len(name) for name, _ in lines) + 2
+    return (f"{name:<{width}}{figure}" for name, figure in lines)
 
 
 def print_forecast(told: Forecast, *, json: bool) -> None:
@@ -79,16 +101,10 @@ def print_forecast(told: Forecast, *, json: bool) -> None:
     if json:
         sys.stdout.write(orjson.dumps(told.to_dict(), option=orjson.OPT_INDENT_2).decode() + "\n")
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, figure in _forecast_lines(told):
-        table.add_row(name, figure)
-    console = Console(file=sys.stdout, highlight=False)
-    console.print(table)
+    for line in _in_columns(_forecast_lines(told)):
+        typer.echo(line)
     if not told.learned_from:
-        console.print("Nothing was answered before, so this is rough: run with --limit 50 first.")
+        typer.echo("Nothing was answered before, so this is rough: run with --limit 50 first.")
 
 
 def _forecast_lines(told: Forecast) -> list[tuple[str, str]]:
@@ -125,7 +141,9 @@ def _lines(facts: dict[str, Any], summary: Summary) -> list[tuple[str, str]]:
         cost += f" without {facts['unpriced']:,} answers whose price is not known"
     elif facts["cost_usd"] is None:
         cost += ": the price of this model is not known"
-    calls = f"{facts['calls']:,} calls, {facts['retries']:,} of them retries, {facts['rate_limited']:,} x 429"
+    calls = f"{facts['calls']:,}, {facts['retries']:,} of them retries, {facts['rate_limited']:,} x 429"
+    if facts["hedges"]:
+        calls += f", {facts['hedges']:,} second ones beside slow ones"
     if facts["cached"]:
         calls += f"; {facts['cached']:,} rows from the cache"
     return [
@@ -134,4 +152,13 @@ def _lines(facts: dict[str, Any], summary: Summary) -> list[tuple[str, str]]:
         ("tokens", f"{facts['input_tokens']:,} in, {facts['output_tokens']:,} out"),
         ("cost", cost),
         ("time", f"{duration(summary.progress.seconds)}, {facts['rows_per_second']:,.1f} rows/s"),
+        *(("endpoint", _endpoint_line(each)) for each in facts["endpoints"]),
     ]
+
+
+def _endpoint_line(facts: dict[str, Any]) -> str:
+    line = f"{facts['name']}: {facts['answered']:,} answered"
+    if facts["left_out_for"] is None:
+        return line
+    times = facts["times_left_out"]
+    return f"{line}, left out{f' {times} times' * (times > 1)}: {facts['left_out_for']}"
