@@ -110,7 +110,7 @@ def test_a_minute_of_nothing_but_429s_leaves_a_model_out_and_an_answer_between_t
         busy = trying("busy", *steps)
         good = trying("good", After(0.5, "fine"))
         async with Spread([busy, good], on_left_out=lambda model, error: told.append(model.name)) as model:
-            for _ in range(200):
+            for _ in range(600):
                 await model.invoke(prompt="x")
         return told
 
