@@ -115,7 +115,7 @@ def test_a_minute_of_nothing_but_429s_leaves_a_model_out_and_an_answer_between_t
         return told
 
     async def main() -> None:
-        assert await run(BUSY) == ["busy"]
+        assert set(await run(BUSY)) == {"busy"}
         assert await run(*[BUSY, BUSY, "fine"] * 50) == []
 
     run_virtual(main())
