@@ -133,7 +133,7 @@ def test_an_empty_output_is_a_report_of_nothing(tmp_path: Path) -> None:
     assert report.answered == 0
     assert report.percentiles() == {}
     assert report.histogram() == []
-    assert "Nothing was called" in render_page(report)
+    assert "No call was answered" in render_page(report)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from callgate.errors import (
     RetryAfterTooLongError,
 )
 
-__all__ = ["FailureGuard", "Verdict", "fingerprint", "is_refusal"]
+__all__ = ["FailureGuard", "Verdict", "fingerprint", "fingerprint_of", "is_refusal"]
 
 # Nothing about the row can be the cause of these: another row would meet them too.
 _EVERY_ROW = (
@@ -40,7 +40,8 @@ def is_refusal(error: BaseException | None) -> bool:
     >>> is_refusal(ContextLengthError("too long")), is_refusal(TimeoutError())
     (True, False)
     """
-    return isinstance(error, _THIS_ROW)
+    # A schema's error too, where the answer that did not fit was withheld.
+    return isinstance(error, _THIS_ROW) or getattr(error, "code", None) == "content_filter"
 
 
 def fingerprint(error: BaseException) -> str:
@@ -51,7 +52,16 @@ def fingerprint(error: BaseException) -> str:
     """
     status, code = getattr(error, "status_code", None), getattr(error, "code", None)
     text = error.message if isinstance(error, APIClientError) else str(error)
-    return f"{type(error).__name__}|{status}|{code}|{_CHANGING.sub('#', text)[:200]}"
+    return fingerprint_of(type(error).__name__, status, code, text)
+
+
+def fingerprint_of(kind: str, status: int | None, code: str | None, text: str) -> str:
+    """The same of an error of which only this is written down.
+
+    >>> fingerprint_of("ValueError", None, None, "row 12 is bad") == fingerprint(ValueError("row 7 is bad"))
+    True
+    """
+    return f"{kind}|{status}|{code}|{_CHANGING.sub('#', text)[:200]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +116,14 @@ class FailureGuard:
         self._count = 0
         self._succeeded = False
 
-    def note(self, calling: Calling) -> None:
-        """Look at a call that has ended."""
-        error = calling.error
+    def note(self, calling: Calling, error: BaseException | None = None) -> None:
+        """Look at a call that has ended.
+
+        Args:
+            calling: The call.
+            error: What its row ended in, if that is something else than its call did.
+        """
+        error = calling.error if error is None else error
         if error is None:
             # A cached answer says nothing about the provider.
             if not calling.cached:
@@ -121,7 +136,7 @@ class FailureGuard:
             told = f"more than {self._most} rows failed, the last with: {error or type(error).__name__}"
             self.verdict = Verdict(error, self._failed, told)
             return
-        if isinstance(error, _THIS_ROW):
+        if is_refusal(error):
             return
         mark = fingerprint(error)
         self._count = self._count + 1 if mark == self._last else 1

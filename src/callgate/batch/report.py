@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from callgate.batch.files import READ_ERRORS
+from callgate.batch.guard import fingerprint_of
 from callgate.batch.places import errors_path, open_answers
 from callgate.errors import InputError
 from callgate.response import Usage
@@ -21,16 +22,19 @@ __all__ = ["ErrorKind", "Moment", "Report", "read_report"]
 _MOMENTS = 120
 _BARS = 40
 _QUANTILES = (50, 90, 95, 99)
+_MOST_KINDS = 200
 
 
 @dataclass(slots=True)
 class ErrorKind:
-    """Rows that failed with the same type of error: how many, and one of them in words."""
+    """Rows that failed in the same way: how many, and one of them in words."""
 
     type: str
     count: int
     example: str
     line: int | None
+    refused: bool = False
+    """Whether the provider refused them for what they are: their content, or their length."""
 
 
 @dataclass(slots=True)
@@ -51,14 +55,15 @@ class Report:
     Attributes:
         output: The file it was read from.
         answered, failed, cached: Rows.
+        refused: Of those that failed, the rows that the provider refused for their content or their length.
         attempts: Calls that went out.
-        usage: Tokens of all answers.
-        cost: US dollars of the answers whose price is known.
+        usage: Tokens of all answers, those too that failed rows were given and did not keep.
+        cost: US dollars of these, where the price is known.
         unpriced: Answers whose price is not.
         seconds: From the first answer's beginning to the last one's end.
         latencies: Seconds on the wire, of every answer that was not cached, ascending.
         finish_reasons: How the answers ended, in the provider's words.
-        errors: Failures by type, most frequent first.
+        errors: Failures, those that are the same together, most frequent first.
         moments: The run in slices of equal length.
         slice_seconds: How long a slice is.
 
@@ -72,6 +77,7 @@ class Report:
     answered: int = 0
     failed: int = 0
     cached: int = 0
+    refused: int = 0
     attempts: int = 0
     usage: Usage = field(default_factory=Usage)
     cost: float = 0.0
@@ -107,6 +113,7 @@ class Report:
             "output": self.output,
             "answered": self.answered,
             "failed": self.failed,
+            "refused": self.refused,
             "cached": self.cached,
             "calls": self.attempts,
             "usage": self.usage.to_dict(),
@@ -118,7 +125,13 @@ class Report:
             "latency_max_s": round(self.latencies[-1], 6) if self.latencies else None,
             "finish_reasons": dict(self.finish_reasons.most_common()),
             "errors": [
-                {"type": each.type, "count": each.count, "example": each.example, "line": each.line}
+                {
+                    "type": each.type,
+                    "count": each.count,
+                    "example": each.example,
+                    "line": each.line,
+                    "refused": each.refused,
+                }
                 for each in self.errors
             ],
         }
@@ -186,6 +199,8 @@ class _Reader:
         latency, cost = float(row.get("latency_s") or 0.0), row.get("cost_usd")
         self._ends.append(float(row["finished_at"]))
         self._costs.append(cost or 0.0)
+        report.cost += cost or 0.0
+        self._take_usage(row)
         if row.get("error") is not None:
             self._took.append(-1.0)
             self._take_failure(row)
@@ -198,24 +213,29 @@ class _Reader:
             report.latencies.append(latency)
             self._took.append(latency)
             report.unpriced += cost is None
-        report.cost += cost or 0.0
-        self._take_answer(row)
+        body = (row.get("response") or {}).get("body")
+        report.finish_reasons[_finish_reason(body)] += 1
 
-    def _take_answer(self, row: dict[str, Any]) -> None:
+    def _take_usage(self, row: dict[str, Any]) -> None:
         usage = row.get("usage")
         if isinstance(usage, dict) and not row.get("cached"):
             for index, name in enumerate(Usage.__slots__):
                 self._usage[index] += usage.get(name) or 0
-        body = (row.get("response") or {}).get("body")
-        self._report.finish_reasons[_finish_reason(body)] += 1
 
     def _take_failure(self, row: dict[str, Any]) -> None:
-        self._report.failed += 1
-        error = row["error"]
-        kind = str(error.get("type") or error.get("code") or "unknown")
-        found = self._kinds.get(kind)
+        report, error = self._report, row["error"]
+        refused = bool(error.get("refused"))
+        report.failed += 1
+        report.refused += refused
+        kind, code = str(error.get("type") or error.get("code") or "unknown"), error.get("code")
+        status, message = (row.get("response") or {}).get("status_code"), str(error.get("message"))
+        mark = fingerprint_of(kind, status, code, message)
+        if mark not in self._kinds and len(self._kinds) >= _MOST_KINDS:
+            # Texts that never repeat must not fill the memory: the rest goes by its type alone.
+            mark = kind
+        found = self._kinds.get(mark)
         if found is None:
-            self._kinds[kind] = ErrorKind(kind, 1, str(error.get("message")), row.get("line"))
+            self._kinds[mark] = ErrorKind(kind, 1, message, row.get("line"), refused)
         else:
             found.count += 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from html import escape
 
+from callgate.batch.budget import dollars
 from callgate.batch.report import Report, quantile
 
 __all__ = ["render_page"]
@@ -81,14 +82,12 @@ def render_page(report: Report) -> str:
 
 def _tiles(report: Report) -> list[tuple[str, str]]:
     quantiles = report.percentiles()
-    if report.unpriced and not report.cost:
-        cost = "unknown"
-    else:
-        cost = f"${report.cost:,.4f}" if report.cost < 1 else f"${report.cost:,.2f}"
+    cost = "unknown" if report.unpriced and not report.cost else dollars(report.cost)
     rate = f"{report.answered / report.seconds:,.1f}" if report.seconds > 0 else "-"
     return [
         ("rows answered", f"{report.answered:,}"),
         ("rows failed", f"{report.failed:,}"),
+        *([("of them refused by the provider", f"{report.refused:,}")] if report.refused else []),
         ("from the cache", f"{report.cached:,}"),
         ("calls", f"{report.attempts:,}"),
         ("tokens in", f"{report.usage.input_tokens:,}"),
@@ -137,7 +136,7 @@ def _lines(
     prefix: str = "",
 ) -> str:
     if not drawn[0]:
-        return "<p>Nothing was called.</p>"
+        return "<p>No call was answered.</p>"
     top = _round_up(max(value for points in drawn for _, value in points))
     span = seconds or 1.0
     parts = [_axes(top, span, unit, prefix)]
@@ -160,7 +159,7 @@ def _lines(
 def _histogram(report: Report) -> str:
     bars = report.histogram()
     if not bars:
-        return "<p>Nothing was called.</p>"
+        return "<p>No call was answered.</p>"
     top = _round_up(max(count for _, _, count in bars))
     longest = bars[-1][1]
     parts = [_axes(top, longest, "", "")]

@@ -11,8 +11,8 @@ import orjson
 from callgate.batch.guard import is_refusal
 from callgate.batch.rows import Row
 from callgate.calling import Calling
-from callgate.errors import APIClientError
-from callgate.response import Cost
+from callgate.errors import APIClientError, ContentFilterError
+from callgate.response import Cost, Response
 
 __all__ = ["FIELDS", "RowResult", "encode_result", "free_name"]
 
@@ -39,11 +39,17 @@ class RowResult:
             print(result.row.custom_id, result.text if result.ok else result.error)
     """
 
-    __slots__ = ("_cost", "calling", "charged", "row")
+    __slots__ = ("_cost", "calling", "charged", "error", "row")
 
     def __init__(self, row: Row, calling: Calling) -> None:
         self.row = row
         self.calling = calling
+        self.error: BaseException | None = calling.error
+        """What ended the row, or None when there is an answer. One that the provider withheld is none: its
+        content filter left nothing of it."""
+        answer = calling.answer
+        if answer is not None and answer.finish_reason == "content_filter" and _is_empty(answer):
+            self.error = _withheld(answer)
         self.charged: float | None = None
         """US dollars that were charged to a budget, attempts that may have been billed included."""
         self._cost: Cost | Literal[False] | None = False  # not asked for yet
@@ -58,31 +64,31 @@ class RowResult:
     @property
     def ok(self) -> bool:
         """Whether there is an answer."""
-        return self.calling.answer is not None
+        return self.error is None
 
     @property
     def text(self) -> str | None:
         """The answer's text, or None when the row failed."""
-        answer = self.calling.answer
+        answer = self.answer
         return None if answer is None else answer.text
+
+    @property
+    def answer(self) -> Response | None:
+        """The answer, or None when the row failed."""
+        return self.calling.answer if self.error is None else None
 
     @property
     def refused(self) -> bool:
         """Whether the provider refused the row for its content or its length: it would do so again."""
-        return is_refusal(self.calling.error)
+        return is_refusal(self.error)
 
     @property
     def given_up(self) -> bool:
         """Whether its call was cancelled because somebody asked for it: nothing came of the row."""
         return self.calling.cancelled and self.calling.cancel_requested
 
-    @property
-    def error(self) -> BaseException | None:
-        """What ended the row, or None when there is an answer."""
-        return self.calling.error
-
     def __repr__(self) -> str:
-        return f"<RowResult {self.row!r} {'ok' if self.ok else self.calling.error_type}>"
+        return f"<RowResult {self.row!r} {'ok' if self.error is None else type(self.error).__name__}>"
 
 
 def encode_result(result: RowResult) -> bytes:
@@ -90,7 +96,8 @@ def encode_result(result: RowResult) -> bytes:
 
     `finish_reason` is one of "stop", "length", "tool_call", "content_filter" and "error", whoever answered.
     With a schema there is `parsed`, the validated object. `model` is what answered, in the provider's words.
-    `cost_usd` is null when the price is not known; `latency_s` is the last attempt's time on the wire in
+    `usage` and `cost_usd` are of all answers that were paid for the row, of a failed one too, and null when
+    they are not known; `latency_s` is the last attempt's time on the wire in
     seconds; `attempts` counts how often it went there; `finished_at` is in seconds since 1970. `charged_usd`
     is there when a budget was set: what the row took of it.
 
@@ -103,11 +110,10 @@ def encode_result(result: RowResult) -> bytes:
     ('4', True)
     """
     row, calling = result.row, result.calling
-    answer, ended = calling.answer, calling.ended_at or 0.0
+    answer, ended = result.answer, calling.ended_at or 0.0
+    cost, usage = result.cost, calling.usage
     line: dict[str, Any]
     if answer is not None:
-        cost = result.cost
-        usage = calling.usage
         line = {
             "id": calling.request_id,
             "custom_id": row.custom_id,
@@ -116,8 +122,6 @@ def encode_result(result: RowResult) -> bytes:
             "text": answer.text,
             "finish_reason": answer.finish_reason,
             "model": answer.model,
-            "usage": None if usage is None else usage.to_dict(),
-            "cost_usd": None if cost is None else cost.input + cost.output,
         }
         if answer.parsed is not None:
             line["parsed"] = answer.parsed
@@ -125,11 +129,13 @@ def encode_result(result: RowResult) -> bytes:
         line = {
             "id": calling.request_id,
             "custom_id": row.custom_id,
-            "response": _error_response(calling.error),
+            "response": _error_response(result.error),
             # Before the error, not at the end: a failed row must not look finished to a quick reader.
             "key": f"{row.key:016x}",
             "error": _error(result),
         }
+    line["usage"] = None if usage is None else usage.to_dict()
+    line["cost_usd"] = None if cost is None else cost.input + cost.output
     # Without a start on the wire it was answered from the cache, or refused before it went out.
     line["latency_s"] = round(ended - (calling.called_at or calling.made_at), 6)
     line["attempts"] = calling.attempts
@@ -159,14 +165,29 @@ def free_name(name: str, columns: Collection[str]) -> str:
 
 
 def _error(result: RowResult) -> dict[str, Any]:
-    calling, error = result.calling, result.error
+    error, kind = result.error, type(result.error).__name__
     return {
-        "code": getattr(error, "code", None) or calling.error_type,
-        "message": calling.error_message,
-        "type": calling.error_type,
+        "code": getattr(error, "code", None) or kind,
+        "message": str(error) or result.calling.error_message or kind,
+        "type": kind,
         "retryable": isinstance(error, APIClientError) and error.retryable,
         "refused": result.refused,
     }
+
+
+def _is_empty(answer: Response) -> bool:
+    return not (answer.text.strip() or answer.tool_calls)
+
+
+def _withheld(answer: Response) -> ContentFilterError:
+    return ContentFilterError(
+        "the provider withheld its answer (content filter)",
+        status_code=answer.status_code,
+        response_content=answer.raw,
+        headers=answer.headers,
+        code="content_filter",
+        request_id=answer.id,
+    )
 
 
 def _error_response(error: BaseException | None) -> dict[str, Any] | None:

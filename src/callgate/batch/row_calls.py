@@ -143,7 +143,7 @@ class RowCalls:
     def _judge(self, result: RowResult) -> None:
         if self._on_result is not None:
             self._on_result(result)
-        self._guard.note(result.calling)
+        self._guard.note(result.calling, result.error)
         if self._guard.verdict is not None:
             self.drain()
         elif result.ok:

@@ -114,7 +114,7 @@ class Tally:
         cost = result.cost
         if cost is not None:
             self.cost += cost.input + cost.output
-        if calling.answer is None:
+        if not result.ok:
             self._note_failure(result)
             return
         self.done += 1
@@ -127,8 +127,7 @@ class Tally:
     def _note_failure(self, result: RowResult) -> None:
         self.failed += 1
         self.refused += result.refused
-        calling = result.calling
-        error = calling.error
+        error = result.error
         assert error is not None
         mark = fingerprint(error)
         group = self.errors.get(mark)
@@ -137,7 +136,7 @@ class Tally:
             mark = type(error).__name__
             group = self.errors.get(mark)
         if group is None:
-            message = calling.error_message or ""
+            message = str(error) or result.calling.error_message or ""
             retryable = bool(getattr(error, "retryable", False))
             self.errors[mark] = ErrorGroup(type(error).__name__, 1, message, result.row.line, retryable)
         else:

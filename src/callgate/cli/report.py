@@ -64,8 +64,11 @@ def _print_table(facts: Report) -> None:
     if facts.unpriced and facts.cost:
         cost += f" without {facts.unpriced:,} answers whose price is not known"
     rate = f", {facts.answered / facts.seconds:,.1f} rows/s" if facts.seconds > 0 else ""
+    failed = f"{facts.failed:,} failed"
+    if facts.refused:
+        failed += f" ({facts.refused:,} of them refused by the provider for what they are)"
     lines = [
-        ("rows", f"{facts.answered:,} answered, {facts.failed:,} failed, {facts.cached:,} from the cache"),
+        ("rows", f"{facts.answered:,} answered, {failed}, {facts.cached:,} from the cache"),
         ("calls", f"{facts.attempts:,}"),
         ("tokens", f"{facts.usage.input_tokens:,} in, {facts.usage.output_tokens:,} out"),
         ("cost", cost),

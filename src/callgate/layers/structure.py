@@ -222,4 +222,5 @@ def _misfit(
         status_code=response.status_code,
         response_content=response.raw,
         headers=response.headers,
+        code="content_filter" if response.finish_reason == "content_filter" else None,
     )
