@@ -74,6 +74,7 @@ class Calling(CallRecord):
         "queued_on",
         "request",
         "sdk_method_name",
+        "shares",
         "sink",
         "size",
         "spent",
@@ -104,6 +105,8 @@ class Calling(CallRecord):
     hedges: int
     """How many of the attempts were second ones beside one that took long; a loser's cost is unknown."""
     cached: bool
+    shares: bool
+    """Whether it waits for the answer to an equal request that somebody else has sent."""
     size: tuple[Any, int] | None
     """The payload whose characters were counted last, and how many: who reserves tokens counts them once."""
     sink: Callable[[Delta], Awaitable[None]] | None
@@ -162,6 +165,7 @@ class Calling(CallRecord):
         self.failures = None
         self.elsewhere = None
         self.cached = False
+        self.shares = False
         self.size = None
         self.sink = None
         self.delivered = 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from callgate.batch.meter import Meter, Progress, holding_back
+from callgate.batch.meter import Meter, Progress, Waits, holding_back
 from callgate.batch.tally import Tally
 from callgate.control.quota import Quota
 from callgate.control.snapshot import LimiterSnapshot, RateSnapshot
@@ -22,7 +22,7 @@ def limiter(**facts: Any) -> LimiterSnapshot:
 
 
 @pytest.mark.parametrize(
-    ("facts", "in_flight", "idle", "draining", "says"),
+    ("facts", "rows", "idle", "draining", "says"),
     [
         ({"bottleneck": "requests"}, 5, False, False, "waiting for requests per minute"),
         ({"bottleneck": "tokens"}, 5, False, False, "waiting for tokens per minute"),
@@ -42,14 +42,22 @@ def limiter(**facts: Any) -> LimiterSnapshot:
         ({"paused_for": 3.0, "in_flight": 0}, 5, False, True, "the provider asked to pause, 3 s left"),
         ({}, 5, False, False, "the provider is slow"),
         ({}, 5, False, True, "finishing the 5 rows in flight"),
-        ({"in_flight": 0}, 5, False, False, "backing off before 5 retries"),
+        ({"in_flight": 0}, Waits(5, backing_off=4), False, False, "backing off before 4 retries"),
+        ({"in_flight": 0}, Waits(5, backing_off=1, sharing=4), False, False, "backing off before 1 retry"),
+        ({"in_flight": 0}, Waits(5, sharing=5), True, False, "another run asks for the same rows"),
+        ({}, Waits(5, backing_off=1, sharing=4), False, False, "the provider is slow"),
+        ({"in_flight": 0}, Waits(loading=3), False, False, "reading images"),
+        ({"in_flight": 1}, Waits(calling=1, loading=3), False, False, "reading images"),
+        ({"in_flight": 3}, Waits(calling=3, loading=3), False, False, "the provider is slow"),
+        ({"in_flight": 0}, Waits(2), False, False, "preparing requests"),
         ({}, 5, True, False, "waiting for input"),
         ({"in_flight": 0}, 0, True, False, "waiting for input"),
         ({"in_flight": 0}, 0, False, False, "nothing"),
     ],
 )  # fmt: skip
-def test_words(facts: dict[str, Any], in_flight: int, idle: bool, draining: bool, says: str) -> None:
-    assert holding_back(limiter(**facts), in_flight, idle=idle, draining=draining) == says
+def test_words(facts: dict[str, Any], rows: int | Waits, idle: bool, draining: bool, says: str) -> None:
+    at = rows if isinstance(rows, Waits) else Waits(calling=rows)
+    assert holding_back(limiter(**facts), at, idle=idle, draining=draining) == says
 
 
 def test_rates_are_those_of_the_last_half_minute() -> None:

@@ -18,6 +18,7 @@ from rich.console import Console
 from callgate.batch.meter import Progress
 from callgate.batch.run import Summary
 from callgate.batch.tally import ErrorGroup, Tally
+from callgate.cli.figures import rate_of
 from callgate.cli.live import open_display, plain_line, render
 from callgate.cli.summary import print_summary
 from callgate.control.quota import Quota
@@ -54,6 +55,20 @@ def shown(state: Progress, doing: str = "") -> str:
     return " ".join(console.file.getvalue().split())
 
 
+@pytest.mark.parametrize(
+    ("quota", "used", "text"),
+    [
+        (Quota(10, 1.0), 8.0, "8 of 10/s"),
+        (Quota(90_000), 45_250.0, "45.2k of 90.0k/min"),
+        (Quota(5_000, 86_400.0), 12.0, "12 of 5,000/day"),
+        (Quota(40, 10.0), 7.0, "7 of 40/10 s"),
+        (Quota(0.5, 1.0), 1.0, "1 of 1/2 s"),
+    ],
+)
+def test_what_a_limits_window_holds(quota: Quota, used: float, text: str) -> None:
+    assert rate_of(1_000_000.0, RateSnapshot(quota, False, 0.0, used)) == text
+
+
 def test_what_is_done_when_the_calls_have_ended() -> None:
     for text in (plain_line(progress(), "writing out.csv"), shown(progress(), "writing out.csv")):
         assert "writing out.csv" in text
@@ -66,7 +81,7 @@ def test_everything_there_is_to_know(show: Callable[[Progress], str]) -> None:
     for figure in (
         "1,003/5,000",
         "9.8 rows/s",
-        "588 of 600/min",
+        "590 of 600/min",
         "45.3k/min",
         "in flight 12",
         "queued 6",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import astuple
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -15,11 +16,13 @@ from callgate.batch.budget import Budget
 from callgate.batch.completions import Completion, schedule, total_cost
 from callgate.batch.feed import AsyncFeed, Feed, PulledFeed
 from callgate.batch.guard import FailureGuard
+from callgate.batch.meter import Waits
 from callgate.batch.requests import RequestBuilder
 from callgate.batch.results import RowResult
 from callgate.batch.row_calls import RowCalls
 from callgate.batch.rows import Row, content_key
 from callgate.caller import Caller
+from callgate.calling import Calling
 from callgate.errors import ConfigurationError
 from callgate.layers.answer_schema import AnswerSchema
 from callgate.messages import Conversation
@@ -96,6 +99,7 @@ class Engine:
         *,
         guard: FailureGuard | None = None,
         on_result: Callable[[RowResult], None] | None = None,
+        on_abandoned: Callable[[Calling], None] | None = None,
         metadata: Mapping[str, Any] | None = None,
         budget: Budget | None = None,
     ) -> AsyncGenerator[RowResult, None]:
@@ -111,6 +115,7 @@ class Engine:
             on_result: Called with each result at once, before another row is begun in its place: who writes
                 it down here can be killed at any moment and has lost no more than what was in flight. What
                 it raises ends the run.
+            on_abandoned: Called with each calling that was cancelled: no result tells what was sent for it.
             metadata: Kept on every calling.
             budget: What all of it may cost at most.
 
@@ -129,6 +134,7 @@ class Engine:
                 most=self._most,
                 guard=guard or FailureGuard(),
                 on_result=on_result,
+                on_abandoned=on_abandoned,
                 metadata=metadata,
                 schema=self._schema,
                 budget=budget,
@@ -186,6 +192,12 @@ class Engine:
     def in_flight(self) -> int:
         """Rows begun and not ended, those excepted that wait for their share of a budget."""
         return sum(len(run.active) for run in self._runs)
+
+    @property
+    def waits(self) -> Waits:
+        """What the rows of all its runs are at."""
+        each = [run.waits for run in self._runs]
+        return Waits(*map(sum, zip(*map(astuple, each), strict=True)))
 
     @property
     def on_wire(self) -> int:

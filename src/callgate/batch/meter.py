@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from callgate.batch.tally import Tally
 from callgate.control.snapshot import LimiterSnapshot, RateSnapshot
 
-__all__ = ["Meter", "Progress", "holding_back"]
+__all__ = ["Meter", "Progress", "Waits", "holding_back"]
 
 _WINDOW = 30.0
 _MEMORY = 10
@@ -65,30 +65,63 @@ class Progress:
         return None if self.total is None else max(0, self.total - self.skipped - self.tally.ended)
 
 
-def holding_back(limiter: LimiterSnapshot, in_flight: int, *, idle: bool, draining: bool) -> str:
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What the rows that have been begun are at.
+
+    Attributes:
+        calling: Those whose calls are made and have not ended.
+        backing_off: Of these, those that wait before they try again.
+        sharing: Of these, those that wait for the answer to an equal request of somebody else.
+        loading: Further ones, whose images are read.
+
+    >>> Waits(calling=5, backing_off=2).sharing
+    0
+    """
+
+    calling: int = 0
+    backing_off: int = 0
+    sharing: int = 0
+    loading: int = 0
+
+
+def holding_back(limiter: LimiterSnapshot, rows: Waits, *, idle: bool, draining: bool) -> str:
     """What keeps a batch from going faster at this moment, in words.
 
     Args:
         limiter: Its limiter.
-        in_flight: Rows begun and not ended.
+        rows: What the rows are at.
         idle: Whether the workers wait for rows that are still to come.
         draining: Whether no more rows are begun.
     """
     if limiter.bottleneck == "paused" or (limiter.paused_for > 0 and limiter.in_flight == 0):
         return f"the provider asked to pause, {limiter.paused_for:.0f} s left"
     if draining:
-        return f"finishing the {in_flight} rows in flight"
+        return f"finishing the {rows.calling} rows in flight"
     if limiter.bottleneck == "requests":
         return f"waiting for requests per {_period(limiter.requests)}"
     if limiter.bottleneck == "tokens":
         return f"waiting for tokens per {_period(limiter.tokens)}"
     if limiter.bottleneck == "concurrency":
         return f"concurrency, {limiter.concurrency} at once"
-    if in_flight == 0:
-        return "waiting for input" if idle else "nothing"
     if limiter.in_flight == 0:
-        return f"backing off before {in_flight} retries"
+        return _before_sending(rows, idle=idle)
+    if rows.loading > limiter.in_flight:
+        return "reading images"
     return "waiting for input" if idle else "the provider is slow"
+
+
+def _before_sending(rows: Waits, *, idle: bool) -> str:
+    """What keeps a batch from going on while nothing of it is on its way."""
+    if rows.backing_off:
+        return f"backing off before {rows.backing_off} {'retry' if rows.backing_off == 1 else 'retries'}"
+    if rows.sharing:
+        return "another run asks for the same rows"
+    if rows.loading:
+        return "reading images"
+    if rows.calling:
+        return "preparing requests"
+    return "waiting for input" if idle else "nothing"
 
 
 def _period(rate: RateSnapshot | None) -> str:

@@ -14,13 +14,14 @@ from callgate.batch.candidates import fallbacks_of, most_attempts
 from callgate.batch.feed import Feed
 from callgate.batch.guard import FailureGuard
 from callgate.batch.images import load_images
+from callgate.batch.meter import Waits
 from callgate.batch.outstanding import Outstanding
 from callgate.batch.pool import Pool
 from callgate.batch.results import RowResult
 from callgate.batch.rows import Row
 from callgate.batch.worst_case import worst_case
 from callgate.caller import Caller
-from callgate.calling import Calling
+from callgate.calling import Calling, RequestStatus
 from callgate.errors import BatchStoppedError, InputError
 from callgate.executor import Executor
 from callgate.layers.answer_schema import AnswerSchema
@@ -41,6 +42,7 @@ class RowCalls:
         most: Rows in flight at most.
         guard: When to stop because all rows fail in the same way.
         on_result: Told of each result before another row is begun in its place.
+        on_abandoned: Told of each calling that was cancelled and of which nothing came.
         metadata: Kept on every calling.
         schema: What every answer must satisfy.
         budget: What all of it may cost at most.
@@ -62,6 +64,7 @@ class RowCalls:
         most: int,
         guard: FailureGuard,
         on_result: Callable[[RowResult], None] | None = None,
+        on_abandoned: Callable[[Calling], None] | None = None,
         metadata: Mapping[str, Any] | None = None,
         schema: Mapping[str, Any] | AnswerSchema | None = None,
         budget: Budget | None = None,
@@ -80,6 +83,8 @@ class RowCalls:
         self._feed = feed
         self._guard = guard
         self._on_result = on_result
+        self._on_abandoned = on_abandoned
+        self._loading = 0
         self._metadata = metadata
         self._schema = schema
         self._budget = budget
@@ -90,6 +95,17 @@ class RowCalls:
     def on_wire(self) -> int:
         """Rows whose request is sent and not answered."""
         return sum(map(_is_on_wire, self.active))
+
+    @property
+    def waits(self) -> Waits:
+        """What its rows are at."""
+        calls = self.active
+        return Waits(
+            calling=len(calls),
+            backing_off=sum(map(_backs_off, calls)),
+            sharing=sum(calling.shares for calling in calls),
+            loading=self._loading,
+        )
 
     @contextmanager
     def told(self) -> Iterator[None]:
@@ -151,12 +167,15 @@ class RowCalls:
 
     async def _call(self, row: Row) -> RowResult | None:
         metadata = None if self._metadata is None else dict(self._metadata)
+        self._loading += 1
         try:
             request = await load_images(row.request)
         except InputError as error:  # an image that has gone since its row was read
             failed = Calling(row.request, metadata=metadata)
             failed.fail(error, asyncio.get_running_loop().time())
             return RowResult(row, failed)
+        finally:
+            self._loading -= 1
         calling = await self._model.create_calling(
             request_payload=request, metadata=metadata, response_schema=self._schema
         )
@@ -195,13 +214,28 @@ class RowCalls:
             return None
         self.active[calling] = row
         try:
-            return RowResult(row, await self._model.invoke(calling))
+            result = RowResult(row, await self._model.invoke(calling))
+        except asyncio.CancelledError:
+            self._abandon(calling)
+            raise
         finally:
             del self.active[calling]
+        if result.given_up:
+            self._abandon(calling)
+        return result
+
+    def _abandon(self, calling: Calling) -> None:
+        if self._on_abandoned is not None:
+            self._on_abandoned(calling)
 
 
 def _is_on_wire(calling: Calling) -> bool:
     return calling.attempts > len(calling.failures or ())
+
+
+def _backs_off(calling: Calling) -> bool:
+    """Whether it has failed and does not stand in the limiter's line yet."""
+    return bool(calling.failures) and not _is_on_wire(calling) and calling.status is RequestStatus.CALLING
 
 
 def _tell(runs: list[RowCalls], calling: Calling) -> None:

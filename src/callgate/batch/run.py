@@ -151,11 +151,11 @@ class BatchRun:
         """How it is going now; taking it a few times a second also keeps the rates."""
         now = asyncio.get_running_loop().time()
         meter = self._meter or Meter(now)
-        limiter, in_flight = self.engine.model.limiter.snapshot(), self.engine.in_flight
+        limiter, rows = self.engine.model.limiter.snapshot(), self.engine.waits
         meter.sample(
             now,
             self.tally,
-            holding_back(limiter, in_flight, idle=self.engine.idle, draining=self.draining),
+            holding_back(limiter, rows, idle=self.engine.idle, draining=self.draining),
         )
         tally, total = self.tally, self.total
         left = None if total is None else max(0, total - self.skipped - tally.ended)
@@ -172,7 +172,7 @@ class BatchRun:
             requests_per_minute=meter.requests_per_minute,
             tokens_per_minute=meter.tokens_per_minute,
             limiter=limiter,
-            in_flight=in_flight,
+            in_flight=rows.calling,
             holding_back=meter.reason,
             eta=left / speed if left is not None and speed > 0 else None,
             projected_cost=projected,
@@ -194,7 +194,12 @@ class BatchRun:
 
         feed = self._feed(journal.finished)
         run = self.engine.run(
-            feed, guard=self._guard, on_result=record, budget=self.budget, metadata=self._metadata
+            feed,
+            guard=self._guard,
+            on_result=record,
+            on_abandoned=tally.note_abandoned,
+            budget=self.budget,
+            metadata=self._metadata,
         )
         async with aclosing(run) as results:
             async for _ in results:

@@ -7,6 +7,7 @@ from typing import Any
 
 from callgate.batch.guard import fingerprint
 from callgate.batch.results import RowResult
+from callgate.calling import Calling
 from callgate.errors import RateLimitError
 
 __all__ = ["ErrorGroup", "Tally"]
@@ -55,7 +56,7 @@ class Tally:
         failed: Rows that ended in an error.
         refused: Of these, rows that the provider refused for themselves: their content, or their length.
         cached: Of those answered, how many from the cache.
-        calls: Attempts that went on the wire.
+        calls: Attempts that went on the wire, also for rows that were abandoned.
         retries: Of these, how many were repetitions.
         hedges: Second attempts beside slow ones.
         rate_limited: Attempts that the provider answered with 429.
@@ -97,16 +98,7 @@ class Tally:
     def note(self, result: RowResult) -> None:
         """Count one row that has ended."""
         calling = result.calling
-        attempts = calling.attempts
-        self.calls += attempts
-        if attempts > 1:
-            # A second attempt beside a slow one repeats nothing.
-            self.retries += attempts - 1 - calling.hedges
-            self.hedges += calling.hedges
-        if calling.failures is not None:
-            for failure in calling.failures:
-                if isinstance(failure.error, RateLimitError):
-                    self.rate_limited += 1
+        self._note_attempts(calling)
         usage = None if calling.cached else calling.usage
         if usage is not None:
             self.input_tokens += usage.input_tokens
@@ -123,6 +115,22 @@ class Tally:
         else:
             self.unmetered += usage is None
             self.unpriced += cost is None
+
+    def note_abandoned(self, calling: Calling) -> None:
+        """Count what was sent for a row whose call was cancelled: nothing came of it, and it was served."""
+        self._note_attempts(calling)
+
+    def _note_attempts(self, calling: Calling) -> None:
+        attempts = calling.attempts
+        self.calls += attempts
+        if attempts > 1:
+            # A second attempt beside a slow one repeats nothing.
+            self.retries += attempts - 1 - calling.hedges
+            self.hedges += calling.hedges
+        if calling.failures is not None:
+            for failure in calling.failures:
+                if isinstance(failure.error, RateLimitError):
+                    self.rate_limited += 1
 
     def _note_failure(self, result: RowResult) -> None:
         self.failed += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callgate.batch.budget import dollars
-from callgate.control.quota import Quota
+from callgate.control.snapshot import RateSnapshot
 
 __all__ = ["amount", "dollars", "duration", "rate_of"]
 
@@ -36,12 +36,21 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}h{minutes % 60:02d}m"
 
 
-def rate_of(per_minute: float, quota: Quota | None) -> str:
-    """What goes through in a minute, against the limit where there is one.
+_PERIODS = {1.0: "s", 60.0: "min", 3600.0: "h", 86400.0: "day"}
 
-    >>> rate_of(480, Quota(600)), rate_of(480, None)
-    ('480 of 600/min', '480/min')
+
+def rate_of(per_minute: float, limited: RateSnapshot | None) -> str:
+    """What goes through in a minute; where that is limited, what the limit's present window holds of it.
+
+    The speed of the last moments is not set against a limit: a burst that is allowed would look forbidden.
+
+    >>> from callgate.control.quota import Quota
+    >>> rate_of(480, None), rate_of(1167, RateSnapshot(Quota(600), False, 520.0, 80.0))
+    ('480/min', '80 of 600/min')
     """
-    if quota is None:
+    if limited is None:
         return f"{amount(per_minute)}/min"
-    return f"{amount(per_minute)} of {amount(quota.rate * 60 / quota.period)}/min"
+    rate, period = limited.quota.rate, limited.quota.period
+    if rate < 1.0:  # kept as one in a longer period
+        rate, period = 1.0, period / rate
+    return f"{amount(limited.used)} of {amount(rate)}/{_PERIODS.get(period, f'{period:g} s')}"

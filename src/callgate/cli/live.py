@@ -104,8 +104,6 @@ def open_display(batch: BatchRun, *, quiet: bool) -> Iterator[Display]:
 def _parts(progress: Progress) -> list[tuple[str, str]]:
     """What there is to say, as (name, figure)."""
     tally, limiter = progress.tally, progress.limiter
-    requests = None if limiter.requests is None else limiter.requests.quota
-    tokens = None if limiter.tokens is None else limiter.tokens.quota
     total = "?" if progress.total is None else f"{progress.total:,}"
     cost = (
         dollars(tally.cost)
@@ -119,8 +117,8 @@ def _parts(progress: Progress) -> list[tuple[str, str]]:
     return [
         ("rows", f"{progress.skipped + tally.ended:,}/{total}"),
         ("rate", f"{progress.rows_per_second:,.1f} rows/s"),
-        ("requests", rate_of(progress.requests_per_minute, requests)),
-        ("tokens", rate_of(progress.tokens_per_minute, tokens)),
+        ("requests", rate_of(progress.requests_per_minute, limiter.requests)),
+        ("tokens", rate_of(progress.tokens_per_minute, limiter.tokens)),
         ("in flight", f"{limiter.in_flight:,}"),
         ("queued", f"{limiter.waiting:,}"),
         ("retries", f"{tally.retries:,}"),

@@ -9,7 +9,7 @@ import asyncio
 import copy
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 from weakref import WeakKeyDictionary
 
 import orjson
@@ -23,6 +23,8 @@ from callgate.pipeline import Layer, Service
 from callgate.response import Delta, Response, ToolCallDelta
 
 __all__ = ["Flight", "cache_layer", "is_known", "key_of"]
+
+_T = TypeVar("_T")
 
 _NO_FACTS: Mapping[str, Any] = {}
 
@@ -197,7 +199,7 @@ class _Cached:
         loop = asyncio.get_running_loop()
         flight = self._flights.get(key.digest)
         if flight is not None and flight.loop is loop:
-            found = await flight.join(calling.backend)
+            found = await _sharing(calling, flight.join(calling.backend))
             if found is None:
                 return await self._lead(calling, key, flight, None)
         else:
@@ -218,7 +220,7 @@ class _Cached:
             response = None if kept is None else await kept
             if response is None and self._claims is not None:
                 claim = self._claims.claim(key)
-                claimed = claim if isinstance(claim, bool) else await claim
+                claimed = claim if isinstance(claim, bool) else await _sharing(calling, claim)
                 # Whoever asked before may have left the answer since we looked.
                 left = self._claims.get(key)
                 response = await left if isinstance(left, Awaitable) else left
@@ -256,6 +258,15 @@ class _Cached:
             for asked, misfit in self._misfits.pop(calling, ()):
                 await self._store.put(asked, misfit)
         await self._store.put(key, response)
+
+
+async def _sharing(calling: Calling, answer: Awaitable[_T]) -> _T:
+    """Wait for what somebody else does; whoever looks at the calling meanwhile can tell."""
+    calling.shares = True
+    try:
+        return await answer
+    finally:
+        calling.shares = False
 
 
 async def _answer_with(response: Response, calling: Calling) -> Response:

@@ -1,0 +1,175 @@
+"""What a run tells those who watch it: figures as the limiter counts them, and what it waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from callgate import RetryConfig, Spread
+from callgate.batch.engine import Engine
+from callgate.batch.journal import Journal
+from callgate.batch.meter import Progress, Waits
+from callgate.batch.run import BatchRun, Summary
+from callgate.batch.sources import Source
+from callgate.cache.sqlite import SqliteCache
+from callgate.caller import Caller
+from callgate.cli.live import plain_line
+from callgate.layers.cache import key_of
+from tests.batch.stage import Stage
+
+
+def write_prompts(folder: Path, rows: int) -> Path:
+    path = folder / "in.jsonl"
+    path.write_bytes(b"".join(orjson.dumps({"prompt": f"p{row}"}) + b"\n" for row in range(rows)))
+    return path
+
+
+async def watched(
+    model: Caller,
+    folder: Path,
+    rows: int,
+    look: Callable[[Progress, float], object],
+    *,
+    every: float = 0.25,
+    at: tuple[float, Callable[[BatchRun], object]] | None = None,
+) -> Summary:
+    """Run so many rows, and look at the progress now and then; `at` does something at its moment."""
+    loop = asyncio.get_running_loop()
+    async with model, Journal(str(folder / "out.jsonl")) as journal:
+        batch = BatchRun(Engine(model, None, None), Source(str(write_prompts(folder, rows))))
+        batch.check()
+
+        def tick() -> None:
+            nonlocal timer
+            look(batch.progress(), loop.time())
+            timer = loop.call_later(every, tick)
+
+        timer = loop.call_later(every, tick)
+        if at is not None:
+            loop.call_later(at[0], at[1], batch)
+        try:
+            return await batch.run(journal)
+        finally:
+            timer.cancel()
+
+
+# --- against the quota ----------------------------------------------------------------------------------
+
+
+def models(stage: Stage, quotas: list[int]) -> Caller:
+    made = [stage.model(limit_requests=quota, limit_concurrency=None) for quota in quotas]
+    return made[0] if len(made) == 1 else Spread(made)
+
+
+@pytest.mark.parametrize("quotas", [[500], [60], [50, 30]])
+def test_a_quota_that_is_kept_is_never_shown_as_violated(quotas: list[int], tmp_path: Path) -> None:
+    stage = Stage(latency=0.5)
+    shown: list[tuple[int, int, int]] = []
+
+    def look(progress: Progress, now: float) -> None:
+        found = re.search(r"requests (\d+) of (\d+)/min", plain_line(progress))
+        assert found is not None
+        shown.append((int(found[1]), int(found[2]), stage.stats.requests))
+
+    rows = 3 * sum(quotas) // 2
+    summary = stage.run(watched(models(stage, quotas), tmp_path, rows, look))
+    assert summary.ending == "done"
+    assert {of for _, of, _ in shown} == {sum(quotas)}
+    assert max(used for used, _, _ in shown) == sum(quotas)
+    # In the first minute the window holds whatever was sent.
+    first = shown[: 4 * 59]
+    assert [used for used, _, _ in first] == [sent for _, _, sent in first]
+
+
+# --- what it waits for ----------------------------------------------------------------------------------
+
+
+def test_only_rows_that_have_failed_are_said_to_back_off(tmp_path: Path) -> None:
+    stage = Stage(latency=0.1, answers=[500, 500])
+    retry = RetryConfig(base_delay=30.0, max_delay=30.0, jitter=False)
+    model = stage.model(retry_config=retry, limit_concurrency=4)
+    said: list[str] = []
+    summary = stage.run(watched(model, tmp_path, 4, lambda progress, _: said.append(progress.holding_back)))
+    assert summary.ending == "done"
+    assert said[0] == "backing off before 2 retries"
+    assert set(said) <= {"backing off before 2 retries", "the provider is slow", "nothing"}
+
+
+def test_rows_that_another_run_has_asked_for_do_not_back_off(tmp_path: Path) -> None:
+    stage = Stage(latency=0.1)
+
+    async def main() -> tuple[Waits, list[str], Summary]:
+        other = SqliteCache(tmp_path / "cache")  # as another process has it open
+        cache = SqliteCache(tmp_path / "cache")
+        model = stage.model(cache=cache)
+        async with stage.model(cache=other) as first:
+            calling = await first.create_calling(messages=[{"role": "user", "content": "p0"}])
+            key = key_of(calling)
+            assert key is not None
+            assert other.claim(key) is True
+            said: list[str] = []
+            seen: list[Waits] = []
+
+            def leave(batch: BatchRun) -> None:
+                seen.append(batch.engine.waits)
+                other.release(key)
+
+            run = watched(
+                model,
+                tmp_path,
+                1,
+                lambda progress, _: said.append(progress.holding_back),
+                every=0.01,
+                at=(0.3, leave),
+            )
+            summary = await run
+            await cache.close()
+            await other.close()
+            return seen[0], said, summary
+
+    waits, said, summary = asyncio.run(main())
+    assert waits == Waits(calling=1, sharing=1)
+    assert "another run asks for the same rows" in said
+    assert not [text for text in said if text.startswith("backing off")]
+    assert summary.ending == "done"
+
+
+def test_rows_whose_images_are_read_are_counted_as_such(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def load(request: dict[str, Any]) -> dict[str, Any]:
+        await asyncio.sleep(5.0)
+        return request
+
+    monkeypatch.setattr("callgate.batch.row_calls.load_images", load)
+    said: list[str] = []
+    stage = Stage(latency=0.1)
+    stage.run(watched(stage.model(), tmp_path, 3, lambda progress, _: said.append(progress.holding_back)))
+    assert said[:10] == ["reading images"] * 10
+
+
+# --- what was abandoned ---------------------------------------------------------------------------------
+
+
+def test_what_was_sent_for_rows_that_were_cancelled_is_counted(tmp_path: Path) -> None:
+    stage = Stage(latency=60.0)
+    model = stage.model(limit_concurrency=4)
+    summary = stage.run(watched(model, tmp_path, 50, lambda *_: None, at=(2.0, BatchRun.abort)))
+    assert (summary.ending, summary.abandoned) == ("interrupted", 4)
+    assert summary.progress.tally.calls == stage.stats.requests == 4
+
+
+def test_so_is_what_was_sent_for_rows_that_backed_off_when_it_was_drained(tmp_path: Path) -> None:
+    stage = Stage(latency=0.1, answers=[500, 429, "fine"])
+    retry = RetryConfig(base_delay=600.0, max_delay=600.0, jitter=False)
+    model = stage.model(retry_config=retry, limit_concurrency=1)
+    summary = stage.run(watched(model, tmp_path, 50, lambda *_: None, at=(0.15, BatchRun.drain)))
+    assert summary.ending == "interrupted"
+    assert summary.progress.tally.calls == stage.stats.requests
+    assert stage.stats.requests > summary.progress.tally.done
