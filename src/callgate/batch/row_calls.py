@@ -213,20 +213,19 @@ class RowCalls:
         if self._feed.closed:  # asked to stop while its image was read, or it waited for its share
             return None
         self.active[calling] = row
+        result: RowResult | None = None
         try:
             result = RowResult(row, await self._model.invoke(calling))
-        except asyncio.CancelledError:
-            self._abandon(calling)
-            raise
         finally:
             del self.active[calling]
-        if result.given_up:
-            self._abandon(calling)
+            if self._on_abandoned is not None:
+                _tell_if_abandoned(calling, result, self._on_abandoned)
         return result
 
-    def _abandon(self, calling: Calling) -> None:
-        if self._on_abandoned is not None:
-            self._on_abandoned(calling)
+
+def _tell_if_abandoned(calling: Calling, result: RowResult | None, tell: Callable[[Calling], None]) -> None:
+    if result is None or result.given_up:
+        tell(calling)
 
 
 def _is_on_wire(calling: Calling) -> bool:
