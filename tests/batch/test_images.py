@@ -232,7 +232,7 @@ def test_other_parts_of_a_message_pass_through(folder: Path) -> None:
         7,
         {"type": "text", "text": "x"},
         {"type": "image_url", "image_url": "odd"},
-        images._part("no/file"),
+        images._part("gs://no/file"),
     ]
     row = build({"messages": [{"role": "user", "content": odd}], "image": "cat.png"}, folder)
     assert content_of(row)[:4] == odd
@@ -253,3 +253,36 @@ def test_other_parts_of_a_message_pass_through(folder: Path) -> None:
 )
 def test_the_content_tells_the_type(start: bytes, kind: str | None) -> None:
     assert image_type(start) == kind
+
+
+def in_a_message(url: Any, **more: Any) -> dict[str, Any]:
+    part = {"type": "image_url", "image_url": {"url": url, **more}}
+    return {"role": "user", "content": [{"type": "text", "text": "What is this?"}, part]}
+
+
+def test_a_path_in_a_message_is_read_too(folder: Path) -> None:
+    messages = [{"role": "assistant", "tool_calls": []}, in_a_message("cat.png", detail="low")]
+    for record in ({"messages": messages}, {"body": {"messages": messages}}):
+        row = build(record, folder)
+        assert content_of(row)[1]["image_url"] == {"url": data_url("image/png", PNG), "detail": "low"}
+    assert messages[1] == in_a_message("cat.png", detail="low")
+
+
+def test_a_path_in_a_message_stands_beside_one_in_a_column(folder: Path) -> None:
+    row = build({"messages": [in_a_message("cat.png")], "image": "sub/dog.png"}, folder)
+    _, first, second = content_of(row)
+    assert [url_of(first), url_of(second)] == [data_url("image/png", PNG), data_url("image/jpeg", JPEG)]
+
+
+@pytest.mark.parametrize("url", [URL, "data:image/png;base64,AAAA", "gs://bucket/cat.png", None, 7])
+def test_what_is_no_path_in_a_message_goes_out_as_it_is(url: Any) -> None:
+    row = build(
+        {"messages": [{"role": "system", "content": "Be brief."}, in_a_message(url), {"role": "user"}]}
+    )
+    assert row.request["messages"][1] == in_a_message(url)
+    assert not isinstance(row.request, Illustrated)
+
+
+def test_a_path_in_a_message_that_is_not_there_is_refused_before_any_call(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"in\.jsonl:7: image 'dot\.png': there is no such file"):
+        build({"messages": [in_a_message("dot.png")]}, folder)

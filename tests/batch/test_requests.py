@@ -192,3 +192,36 @@ def test_a_table_is_refused_by_its_header() -> None:
         builder.check_columns(["a"])
     with pytest.raises(InputError, match=r"^t.csv:3: the row has no prompt .*--template"):
         RequestBuilder(source="t.csv").check_columns(["a"], 3)
+
+
+def nested(depth: int) -> Any:
+    value: Any = "deep"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"custom_id": "a", "prompt": "Hi", "notes": nested(400)},
+        {"prompt": "Hi", "notes": nested(400)},
+        {"custom_id": "a", "messages": [{"role": "user", "content": nested(400)}]},
+        {"custom_id": "a", "body": {"messages": [{"role": "user", "content": "Hi"}], "tools": nested(400)}},
+    ],
+)
+def test_what_cannot_be_written_down_again_is_told_before_any_call(record: Any) -> None:
+    with pytest.raises(InputError, match="in:3: is nested too deeply to be written down again"):
+        RequestBuilder(source="in").build(record, 0, 3)
+
+
+def test_what_is_nested_and_can_be_written_is_taken() -> None:
+    row = RequestBuilder().build({"custom_id": "a", "prompt": "Hi", "notes": nested(200)}, 0, 1)
+    assert row.columns is not None
+    assert row.columns["notes"] == nested(200)
+    assert RequestBuilder().build({"prompt": "Hi", "number": 2**70}, 0, 1).columns is not None
+
+
+def test_a_prompt_of_null_is_told_as_such() -> None:
+    with pytest.raises(InputError, match="in:1: the prompt must be a text, not null"):
+        RequestBuilder(source="in").build({"prompt": None}, 0, 1)

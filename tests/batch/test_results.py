@@ -126,3 +126,11 @@ def test_the_price_is_looked_up_once() -> None:
     assert result.cost is None
     assert result.cost is None
     assert len(asked) == 1
+
+
+def test_what_travels_along_never_costs_an_answer_its_line() -> None:
+    row = make_row(0, columns={"number": 2**70, 7: "lucky", "more": {"x": [1]}})
+    line = encode_result(RowResult(row, answered()))
+    assert read_output(io.BytesIO(line), "out")[0].take(row.key)
+    found = orjson.loads(line)
+    assert (found["number"], found["7"], found["more"]) == (str(2**70), "lucky", {"x": [1]})

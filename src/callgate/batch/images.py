@@ -88,7 +88,7 @@ class Illustrated(dict[str, Any]):
         return {**self, "messages": messages}
 
     async def _loaded(self, message: dict[str, Any]) -> dict[str, Any]:
-        content = message["content"]
+        content = message.get("content")
         if type(content) is not list:
             return message
         return {**message, "content": [await self._loaded_part(part) for part in content]}
@@ -99,7 +99,7 @@ class Illustrated(dict[str, Any]):
         if not isinstance(path, ImageFile):
             return part
         try:
-            return _part(await asyncio.to_thread(_read, path))
+            return {**part, "image_url": {**image, "url": await asyncio.to_thread(_read, path)}}
         except (OSError, ValueError) as error:
             wrong = f"image {str(path)!r}: {_why(error)}"
             raise InputError(wrong, source=self.source, line=self.line) from None
@@ -163,6 +163,40 @@ class Illustrator:
             self._refuse("has an image, but the message it belongs to is neither a text nor a list", line)
         messages[users[-1]] = {**message, "content": text + parts}
         return Illustrated({**request, "messages": messages}, self._source, line)
+
+    def find_files(self, request: dict[str, Any], line: int) -> dict[str, Any]:
+        """The request with the paths of images in its messages found, as those in a column are.
+
+        Args:
+            request: With `messages`; it is not changed, and comes back as it is when it names no file.
+            line: Where the row stands.
+
+        Raises:
+            InputError: naming the row, when an image is not there or none that could be sent.
+        """
+        messages = request["messages"]
+        if not any(type(message.get("content")) is list for message in messages):
+            return request
+        found = [self._found(message, line) for message in messages]
+        if all(new is old for new, old in zip(found, messages, strict=True)):
+            return request
+        return Illustrated({**request, "messages": found}, self._source, line)
+
+    def _found(self, message: dict[str, Any], line: int) -> dict[str, Any]:
+        content = message.get("content")
+        if type(content) is not list:
+            return message
+        parts = [self._found_part(part, line) for part in content]
+        same = all(new is old for new, old in zip(parts, content, strict=True))
+        return message if same else {**message, "content": parts}
+
+    def _found_part(self, part: Any, line: int) -> Any:
+        image = part.get("image_url") if isinstance(part, dict) else None
+        url = image.get("url") if isinstance(image, dict) else None
+        # What has a scheme goes out as it is: some providers know more of them than we do.
+        if type(url) is not str or "://" in url[:20] or url[:5].lower() == "data:":
+            return part
+        return {**part, "image_url": {**image, "url": self._place(url, line)}}
 
     def _listed(self, name: str, value: Any, line: int) -> list[Any]:
         """The images of one column; a table holds a list as JSON."""

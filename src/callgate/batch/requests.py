@@ -45,6 +45,7 @@ _KINDS = {
     dict: "an object", list: "a list", str: "a text", int: "a number", float: "a number", bool: "a boolean",
     type(None): "null",
 }  # fmt: skip
+_FLAT = frozenset({str, int, float, bool, type(None)})
 # A batch wants whole answers, so a body written for streaming is asked for in one piece.
 _STREAMING = ("stream", "stream_options")
 
@@ -123,10 +124,13 @@ class RequestBuilder:
             request, content, columns = self._from_prompt(record, line)
         if "image" in record or "images" in record:
             request, content = self._illustrated(request, content, record, line)
+        request = self._illustrator.find_files(request, line)
         if self._model is not None:
             request["model"] = self._model
         elif self._needs_model and not request.get("model"):
             self._refuse(line, "the row names no model, and -m names only a provider; use -m PROVIDER/MODEL")
+        if _is_too_deep(content) or (columns is not None and _is_too_deep(columns)):
+            self._refuse(line, "is nested too deeply to be written down again")
         key = custom_id_key(custom_id) if custom_id else content_key(_all_said(content, columns))
         return Row(index, line, custom_id or None, key, request, columns)
 
@@ -192,7 +196,7 @@ class RequestBuilder:
 
     def _from_prompt(self, record: dict[str, Any], line: int) -> tuple[dict[str, Any], Any, dict[str, Any]]:
         prompt, system = record.get("prompt"), record.get("system")
-        if prompt is None:
+        if prompt is None and "prompt" not in record:
             self._no_column("prompt", list(record), line)
         if type(prompt) is not str or not prompt.strip():
             empty = isinstance(prompt, str)
@@ -273,6 +277,17 @@ class RequestBuilder:
 
 def _without(record: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in record.items() if key != name}
+
+
+def _is_too_deep(said: dict[str, Any]) -> bool:
+    """Whether no line could hold it, which would show when its row has been called for."""
+    if all(type(value) in _FLAT for value in said.values()):
+        return False
+    try:
+        orjson.dumps(said, default=str)
+    except TypeError as error:  # of numbers of more than 64 bits too, which can be written in another way
+        return "ecursion" in str(error)
+    return False
 
 
 def _all_said(content: dict[str, Any], columns: dict[str, Any] | None) -> dict[str, Any]:

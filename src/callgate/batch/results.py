@@ -149,7 +149,20 @@ def encode_result(result: RowResult) -> bytes:
             line[name if name not in _TAKEN else free_name(name, row.columns)] = value
     if answer is not None:
         line["key"] = f"{row.key:016x}"
-    return orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE)
+    try:
+        return orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # a number of more than 64 bits, a name that is no text: the answer is paid for
+        plain = {str(name): _writable(value) for name, value in line.items()}
+        return orjson.dumps(plain, default=str, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _writable(value: Any) -> Any:
+    """The value, or in words what JSON cannot say."""
+    try:
+        orjson.dumps(value, default=str)
+    except TypeError:
+        return str(value)
+    return value
 
 
 def free_name(name: str, columns: Collection[str]) -> str:
