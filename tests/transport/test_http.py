@@ -27,6 +27,8 @@ from callgate.errors import (
 from callgate.transport import pool
 from callgate.transport.http import HttpTransport, Transport
 from callgate.transport.origin import check_base_url, check_headers, is_loopback, origin_of
+from callgate.transport.pool import Proxies
+from callgate.transport.request_head import read_target
 from tests.documents.loopback import in_thread
 from tests.transport.wire import CLOSE, KEEP_OPEN, RESET, WireServer, answer, wire_server
 
@@ -662,6 +664,18 @@ def test_a_base_url_with_a_password_is_refused_without_showing_it() -> None:
     with pytest.raises(ConfigurationError, match=r"api\.example\.com") as caught:
         check_base_url(f"https://user:{CANARY}@api.example.com")
     assert CANARY not in str(caught.value)
+
+
+def test_a_password_with_a_slash_is_not_shown_as_a_port() -> None:
+    url = f"https://user:{CANARY}/x@api.example.com"
+    for refuse in (
+        lambda: check_base_url(url),
+        lambda: read_target(url),
+        lambda: Proxies({"all": url}).find(read_target("http://api.example.com/")),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            refuse()
+        assert CANARY not in "".join(traceback.format_exception(caught.value))
 
 
 def test_plain_http_to_another_machine_must_be_asked_for() -> None:

@@ -109,6 +109,7 @@ def test_an_idle_connection_is_closed_when_its_time_is_over_though_nobody_asks()
         assert network.open == 6
         await asyncio.sleep(0.2)
         assert network.open == network.pool.open == 0
+        assert not network.pool._idle  # not even the names of those that were asked once
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run_virtual(main())
@@ -125,6 +126,53 @@ def test_those_that_are_needed_stay_and_the_rest_of_a_burst_goes() -> None:
         assert network.open == network.pool.open == 1
         await asyncio.sleep(51.0)
         assert network.open == 0
+
+    run_virtual(main())
+
+
+def test_each_has_its_own_time_and_all_have_one_timer() -> None:
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        network = Network(later(49.0, HI))
+        calls = []
+        for _ in range(3):  # each is busy while the next one is opened, and free at 49, 69 and 89
+            calls.append(asyncio.ensure_future(network.ask()))
+            await asyncio.sleep(20.0)
+        assert await asyncio.gather(*calls) == [b"hi"] * 3
+        assert network.open == 3
+        assert len([timer for timer in loop._scheduled if not timer.cancelled()]) == 1
+        for moment, left in ((99.1, 2), (119.1, 1), (139.1, 0)):
+            await asyncio.sleep(moment - loop.time())
+            assert network.open == left
+
+    run_virtual(main())
+
+
+def test_a_busy_connection_is_used_again_without_a_system_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Connection] = []
+    monkeypatch.setattr(Connection, "has_news", lambda self: looked.append(self))
+
+    async def main() -> None:
+        network = Network(later(1.0, HI))
+        for _ in range(5):
+            await network.ask()
+        assert looked == []
+        await asyncio.sleep(1.0)
+        await network.ask()
+        assert len(looked) == len(network.sockets) == 1
+
+    run_virtual(main())
+
+
+def test_one_whose_time_is_over_is_not_used_although_nobody_has_closed_it_yet() -> None:
+    """A loop that was blocked, or a machine that slept."""
+
+    async def main() -> None:
+        network = Network(later(0.0, HI))
+        await network.ask()
+        network.pool.clock = lambda: 50.0
+        await network.ask()
+        assert [socket.closed for socket in network.sockets] == [True, False]
 
     run_virtual(main())
 

@@ -38,8 +38,8 @@ def check_base_url(url: str, allow_http: bool = False) -> str:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, port_of(parts)
-    except ValueError as error:
-        raise ConfigurationError(f"the base URL cannot be read: {error}") from None
+    except ValueError:  # whose text may hold a piece of a password
+        raise ConfigurationError("the host or the port of the base URL is none") from None
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigurationError("the base URL must start with https://HOST (or http:// on this machine)")
     name_to_look_up(host)

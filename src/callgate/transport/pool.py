@@ -61,26 +61,20 @@ class Proxies:
             ConfigurationError: a proxy of a kind that is not supported, or one that cannot be reached.
         """
         url = self._found.get("https" if target.tls else "http") or self._found.get("all")
-        if not url or is_loopback(target.host) or self._is_excepted(target):
+        where = f"{target.host}:{target.port}"  # NO_PROXY may name a host, or a host and a port
+        if not url or is_loopback(target.host) or proxy_bypass_environment(where, self._found):
             return None
         try:
             proxy = urlsplit(url if "://" in url else f"http://{url}")
             host, port = proxy.hostname, port_of(proxy)
-        except ValueError as error:
-            raise ConfigurationError(
-                f"the proxy that the environment names cannot be read: {error}"
-            ) from None
+        except ValueError:  # whose text may hold a piece of the password
+            raise ConfigurationError("the environment names a proxy whose host or port is none") from None
         if proxy.scheme != "http" or not host:
             raise ConfigurationError(
                 f"the environment names a {proxy.scheme} proxy; callgate knows http proxies only "
                 "(trust_env=False goes without)"
             )
         return Proxy(name_to_look_up(host), port, _credentials(proxy))
-
-    def _is_excepted(self, target: Target) -> bool:
-        # NO_PROXY may name a host, or a host and a port; an address of IPv6 is found without a port only.
-        asked = (target.host, f"{target.host}:{target.port}")
-        return any(proxy_bypass_environment(host, self._found) for host in asked)
 
 
 def _credentials(proxy: SplitResult) -> str:
@@ -243,7 +237,7 @@ class Pool:
             young: list[Connection] = []
             for connection in idle:
                 due = connection.idle_since + _MOST_IDLE_SECONDS
-                if due > now and connection.usable:
+                if due > now:
                     young.append(connection)
                     next_due = min(next_due, due)
                 else:

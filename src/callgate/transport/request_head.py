@@ -57,8 +57,8 @@ def read_target(url: str) -> Target:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, port_of(parts)
-    except ValueError as error:
-        raise ConfigurationError(f"a URL cannot be read: {error}") from None
+    except ValueError:  # whose text may hold a piece of a password
+        raise ConfigurationError("the host or the port of a URL is none") from None
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigurationError("a URL must be http://HOST... or https://HOST...")
     if parts.username is not None or parts.password is not None:
