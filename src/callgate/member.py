@@ -36,7 +36,7 @@ _FADE = 0.8
 
 
 class LeftOutError(RefusedError):
-    """The model was left out of its spread while the call waited in its line; another one takes it."""
+    """The call was sent on from the line of a model that has been left out, or has no place so soon."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,10 +47,11 @@ _ELSEWHERE = (
 class Spread(Caller):
     """Several models (keys, endpoints, providers) in the place of one.
 
-    Each call goes to the model that would admit it first; among those that would at once, to the one with the
-    fewest calls in flight for the time it takes to answer. A call whose answer one of them has in its cache,
-    or on its way, goes there. Each keeps its own limits, retries, breaker and cache, and answers with its own
-    `model` and other defaults.
+    Each call goes to the model that would answer it first, as far as can be told: among those that would
+    admit it at once, to the one with the fewest calls in flight for the time it takes to answer; and it goes
+    on to another when that has a place sooner. A call whose answer one of them has in its cache, or on its
+    way, goes there. Each keeps its own limits, retries, breaker and cache, and answers with its own `model`
+    and other defaults.
 
     A model whose key is refused or out of credit, whose breaker is open, that has failed three times in a
     row, could not be reached in three attempts, or has answered nothing but 429 for a minute is left out, and
@@ -221,12 +222,15 @@ class _Router:
             except APIClientError as error:
                 if not _is_of_the_model(error):
                     raise
-                member.failed(error, self.clock())
+                now = self.clock()
+                member.failed(error, now)
+                if isinstance(error, LeftOutError):
+                    if member.out_until > now:
+                        tried = (*tried, member)
+                    continue
                 if not asked.comes_back:
                     tried = (*tried, member)
                 asked.comes_back = False
-                if isinstance(error, LeftOutError):
-                    continue
                 if last is not None:
                     error.add_note(f"before it: {type(last).__name__}: {last}")
                 last = self._last = error
@@ -234,6 +238,7 @@ class _Router:
                     raise
             else:
                 member.succeeded(calling, self.clock())
+                self.relieve_others(member)
                 calling.completed_by = member.name
                 if response.usage is not None:
                     self._usual_tokens += (1.0 - _FADE) * (response.usage.total_tokens - self._usual_tokens)
@@ -268,6 +273,14 @@ class _Router:
         asked.dodges += asked.comes_back
         return asked.comes_back
 
+    def relieve_others(self, free: Member) -> None:
+        """Have those who wait at other models choose again, when this one has a place and nobody in line."""
+        for other in self.members:
+            if other is not free and other.limiter.waiting and free.out_until <= self.clock():
+                if free.limiter.expected_wait(self._usual_tokens) > 0.0:
+                    return
+                other.model.send_away(LeftOutError(f"{free.name} has a place sooner than {other.name}"))
+
     async def home(self, calling: Calling, asked: _Asked) -> Member | None:
         """The model that needs to ask nobody, whether it is left out or not."""
         for member in self.members:
@@ -284,21 +297,25 @@ class _Router:
     def choose(self, tokens: float, tried: tuple[Member, ...] = ()) -> Member | None:
         """The model to go to; None when there is none for this call."""
         now = self.clock()
-        best: Member | None = None
-        least = (True, math.inf, math.inf, math.inf)
-        for member in self.members:
-            if member.out_until > now or (tried and member in tried):
-                continue
-            seconds, limiter = member.call_seconds(now), member.limiter
-            in_flight = limiter.in_flight
-            # While nobody has answered all seconds may be 0.0: then the calls alone decide.
-            wait = limiter.expected_wait(tokens, seconds or 1.0)
-            load = (member.in_doubt_until > now, wait, (in_flight + 1) * seconds, in_flight)
-            if best is None or load < least:
-                best, least = member, load
-        if best is None and not tried:
-            return self._first_due()
-        return best
+        there = [each for each in self.members if each.out_until <= now and each not in tried]
+        if not there:
+            return None if tried else self._first_due()
+        free: Member | None = None
+        least = (math.inf, math.inf)
+        waiting: Member | None = None
+        soonest = math.inf
+        for member in [each for each in there if each.in_doubt_until <= now] or there:
+            seconds, in_flight = member.call_seconds(now), member.limiter.in_flight
+            wait = member.limiter.expected_wait(tokens, seconds or 1.0)
+            if wait == 0.0:
+                load = ((in_flight + 1) * seconds, in_flight)
+                if free is None or load < least:
+                    free, least = member, load
+            elif waiting is None or wait + seconds < soonest:
+                waiting, soonest = member, wait + seconds
+        if free is None or soonest < free.call_seconds(now):
+            return waiting  # in the line of a quick one it is answered before a slow one has done so
+        return free
 
     def _first_due(self) -> Member | None:
         """All are out: whose failures were of the passing kind may have recovered."""
