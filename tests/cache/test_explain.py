@@ -51,3 +51,21 @@ def test_very_long_texts_are_not_compared_letter_by_letter() -> None:
 def test_entries_that_cannot_be_read_and_empty_caches() -> None:
     assert explain(key("Hi"), [(b"{", None)]).nearest is None
     assert explain(key("Hi"), []).differences == ()
+
+
+def test_a_system_prompt_more_or_less_does_not_hide_the_same_question() -> None:
+    def plain(text: str) -> CacheKey:
+        made = make_key("https://a", "chat", {"model": "m", "messages": [{"role": "user", "content": text}]})
+        assert made is not None
+        return made
+
+    with_prompt = [key(f"What is {n} plus {n}?") for n in range(200)]
+    without = [plain(f"What is {n} plus {n}?") for n in range(200)]
+    assert nearest(with_prompt[0], *reversed(without)) == [
+        ("request.messages[0].content", "Be kind.", None),
+        ("request.messages[0].role", "system", None),
+    ]
+    assert nearest(without[0], *reversed(with_prompt)) == [
+        ("request.messages[0].content", None, "Be kind."),
+        ("request.messages[0].role", None, "system"),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,15 +73,19 @@ def test_clear_some_or_all(filled: tuple[str, ...], callgate: Run) -> None:
 def test_clear_asks_before_it_forgets_all(
     filled: tuple[str, ...], callgate: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("typer.confirm", lambda text, abort: _decline(text))
-    assert callgate("cache", "clear", "kept").code != 0
+    asked: list[str] = []
+    monkeypatch.setattr("typer.confirm", lambda text: asked.append(text) is not None)
+    declined = callgate("cache", "clear", "kept")
+    assert (declined.code, declined.out, declined.err) == (1, "", "nothing was forgotten\n")
+    assert "Forget all 2 answers" in asked[0]
+    monkeypatch.setattr("typer.confirm", lambda text: _leave())
+    assert callgate("cache", "clear", "kept").code == 1
     assert "2 answers" in callgate("cache", "stats", "kept").out
 
 
-def _decline(text: str) -> None:
+def _leave() -> None:
     import typer
 
-    assert "Forget all 2 answers" in text
     raise typer.Abort
 
 
@@ -110,6 +115,77 @@ def test_explain_an_empty_cache_and_a_damaged_entry(filled: tuple[str, ...], cal
     assert "but damaged; it is asked for anew" in callgate(*explain).out
     callgate("cache", "clear", "kept", "--yes")
     assert "which is empty" in callgate(*explain).out
+
+
+PIXEL = bytes.fromhex(
+    "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
+)
+
+
+def explained(callgate: Run, *options: str) -> str:
+    ended = callgate("cache", "explain", "rows.jsonl", "--cache", "kept", "--json", *options)
+    assert ended.code == 0, ended.err
+    outcome: str = orjson.loads(ended.out)["outcome"]
+    return outcome
+
+
+def test_explain_finds_what_run_would_find(
+    folder: Path, callgate: Run, simulate: Callable[..., Simulator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = simulate(echo=True), simulate(echo=True)
+    (folder / "dot.gif").write_bytes(PIXEL)
+    (folder / "schema.json").write_text('{"type": "object"}')
+    (folder / "rows.jsonl").write_bytes(
+        orjson.dumps({"prompt": "{}", "image": "dot.gif"}) + b"\n" + orjson.dumps({"prompt": "{ }"})
+    )
+    plain = ("-m", "openai/gpt-4o-mini", "--base-url", one.base_url)
+    for number, options in enumerate(
+        (
+            plain,
+            (*plain, "--schema", "schema.json"),
+            (*plain, "--system", "Say it again."),
+            (*plain, "--sample", "3"),
+            ("-m", "openai/m,groq/n", "--base-url", one.base_url, "--base-url", two.base_url),
+        )
+    ):
+        if number:
+            assert explained(callgate, *options) == "miss"
+        run = ("run", "rows.jsonl", "-o", f"{number}.jsonl", "--cache", "kept", "--quiet")
+        assert callgate(*run, *options).code == 0
+        assert explained(callgate, *options) == "hit"
+        assert explained(callgate, *options, "--line", "2") == "hit"
+
+
+def test_a_sample_is_another_answer_and_an_old_answer_is_asked_for_anew(
+    folder: Path, callgate: Run, simulate: Callable[..., Simulator]
+) -> None:
+    provider = simulate()
+    (folder / "rows.jsonl").write_bytes(b'{"prompt": "x"}\n')
+    options = ("-m", "openai/m", "--base-url", provider.base_url, "--cache", "kept", "--quiet")
+    for number, (more, calls) in enumerate(
+        (((), 1), (("--sample", "1"), 2), (("--sample", "1"), 2), (("--cache-ttl", "7d"), 2))
+    ):
+        assert callgate("run", "rows.jsonl", "-o", f"{number}.jsonl", *options, *more).code == 0
+        assert provider.stats.requests == calls
+    with apsw.Connection("kept/cache.sqlite3") as connection:
+        connection.execute("UPDATE entries SET written = written - 8 * 86400")
+    connection.close()
+    asked = ("-m", "openai/m", "--base-url", provider.base_url)
+    assert explained(callgate, *asked) == "hit"
+    assert explained(callgate, *asked, "--cache-ttl", "7d") == "expired"
+    assert callgate("run", "rows.jsonl", "-o", "new.jsonl", *options, "--cache-ttl", "7d").code == 0
+    assert provider.stats.requests == 3
+
+
+def test_a_cache_that_cannot_be_written_beside_says_what_to_do(
+    filled: tuple[str, ...], callgate: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # root may write anywhere
+    ended = callgate("cache", "stats", "kept")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        "callgate: the cache in kept is read-only; copy the folder to where it can be written\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -71,10 +71,16 @@ def explain(key: CacheKey, entries: Iterable[tuple[bytes, datetime | None]]) -> 
 
 
 @dataclass(frozen=True, slots=True)
+class _Leaf:
+    where: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
 class _Entry:
     request: bytes
     written_at: datetime | None
-    leaves: dict[str, Any]
+    leaves: dict[str, _Leaf]
 
 
 def _read(entries: Iterable[tuple[bytes, datetime | None]]) -> Iterator[_Entry]:
@@ -85,27 +91,43 @@ def _read(entries: Iterable[tuple[bytes, datetime | None]]) -> Iterator[_Entry]:
             continue
 
 
-def _leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value that holds no others, by its path: "request.messages[0].content"."""
+def _leaves(value: Any, where: str = "", place: str = "") -> Iterator[tuple[str, _Leaf]]:
+    """Every value that holds no others, by its place in either request, and with its path in this one:
+    "request.messages[0].content"."""
     if isinstance(value, dict) and value:
         for name, inner in value.items():
-            yield from _leaves(inner, f"{where}.{name}" if where else name)
+            dot = "." if where else ""
+            yield from _leaves(inner, f"{where}{dot}{name}", f"{place}{dot}{name}")
     elif isinstance(value, list) and value:
+        # A system prompt is no turn of the conversation: one more of it must not shift what follows.
+        first = -_instructions(value)
         for index, inner in enumerate(value):
-            yield from _leaves(inner, f"{where}[{index}]")
+            yield from _leaves(inner, f"{where}[{index}]", f"{place}[{first + index}]")
     else:
-        yield where, value
+        yield place, _Leaf(where, value)
 
 
-_NOTHING = object()
+def _instructions(values: list[Any]) -> int:
+    """How many messages for the system begin a conversation; 0 when it is none."""
+    count = 0
+    for value in values:
+        if not (isinstance(value, dict) and value.get("role") in ("system", "developer")):
+            break
+        count += 1
+    return count
 
 
-def _count(asked: dict[str, Any], kept: dict[str, Any]) -> int:
-    same = sum(1 for where, value in asked.items() if kept.get(where, _NOTHING) == value)
+def _count(asked: dict[str, _Leaf], kept: dict[str, _Leaf]) -> int:
+    same = sum(1 for place, leaf in asked.items() if _is_in(kept, place, leaf))
     return len(asked) + len(kept) - 2 * same
 
 
-def _distance(asked: dict[str, Any], kept: dict[str, Any]) -> float:
+def _is_in(leaves: dict[str, _Leaf], place: str, leaf: _Leaf) -> bool:
+    other = leaves.get(place)
+    return other is not None and bool(other.value == leaf.value)
+
+
+def _distance(asked: dict[str, _Leaf], kept: dict[str, _Leaf]) -> float:
     return sum(_gap(difference) for difference in _differences(asked, kept))
 
 
@@ -118,10 +140,13 @@ def _gap(difference: Difference) -> float:
     return 1.0
 
 
-def _differences(asked: dict[str, Any], kept: dict[str, Any]) -> list[Difference]:
-    wheres = [*asked, *(where for where in kept if where not in asked)]
+def _differences(asked: dict[str, _Leaf], kept: dict[str, _Leaf]) -> list[Difference]:
+    nothing = _Leaf("", None)
     return [
-        Difference(where, asked.get(where), kept.get(where))
-        for where in wheres
-        if asked.get(where, _NOTHING) != kept.get(where, _NOTHING)
+        Difference(leaf.where, asked.get(place, nothing).value, kept.get(place, nothing).value)
+        for place, leaf in [
+            *asked.items(),
+            *((place, leaf) for place, leaf in kept.items() if place not in asked),
+        ]
+        if not (_is_in(asked, place, leaf) and _is_in(kept, place, leaf))
     ]

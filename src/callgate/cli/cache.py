@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from callgate.batch.rows import Row
     from callgate.cache.explain import Explanation
-    from callgate.cache.key import CacheKey
     from callgate.cache.sqlite import SqliteCache
 
 __all__ = ["cache_app"]
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _SHOWN = 160
+_OUTCOMES = ("hit", "expired", "damaged", "miss")  # the best first
 
 cache_app = typer.Typer(
     name="cache",
@@ -43,7 +41,10 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 @cache_app.command()
 def stats(place: Place, json: Json = False) -> None:
-    """Say how many answers it holds, of which models, since when, and how large it is."""
+    """Say how many answers it holds, of which models, since when, and how large it is.
+
+    Example: callgate cache stats answers/
+    """
     with _open(place) as cache:
         found = cache.stats()
     models = [{"origin": origin, "model": model, "entries": n} for origin, model, n in found.models]
@@ -76,11 +77,22 @@ def clear(
     model: Annotated[str | None, typer.Option("--model", help="Only answers of this model.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Forget answers: all of them, the old ones, or those of one model."""
-    seconds = None if older_than is None else _seconds(older_than)
+    """Forget answers: all of them, the old ones, or those of one model.
+
+    Example: callgate cache clear answers/ --older-than 30d
+    """
+    from callgate.cli.run import read_time
+
+    seconds = None if older_than is None else read_time("--older-than", older_than)
     with _open(place) as cache:
-        if seconds is None and model is None and not yes:
-            typer.confirm(f"Forget all {cache.stats().entries:,} answers in {cache.path}?", abort=True)
+        if (
+            seconds is None
+            and model is None
+            and not yes
+            and not _is_sure(f"Forget all {cache.stats().entries:,} answers in {cache.path}?")
+        ):
+            typer.echo("nothing was forgotten", err=True)
+            raise typer.Exit(1)
         gone = cache.clear(older_than=seconds, model=model)
         left = cache.stats().entries
     typer.echo(f"forgot {gone:,} answers, {left:,} are left")
@@ -91,7 +103,10 @@ def export(
     place: Place,
     output: Annotated[str, typer.Option("-o", "--output", help="A file of JSON lines; - is stdout.")] = "-",
 ) -> None:
-    """Write every answer and what was asked as JSON lines, oldest first."""
+    """Write every answer and what was asked as JSON lines, oldest first.
+
+    Example: callgate cache export answers/ -o answers.jsonl
+    """
     import orjson
 
     from callgate.errors import InputError
@@ -112,96 +127,77 @@ def export(
 def explain(
     input_: Annotated[str, typer.Argument(metavar="INPUT", help="The rows, as given to run.")],
     cache: PlaceOption,
-    model: Annotated[str, typer.Option("-m", "--model", metavar="PROVIDER/MODEL", help="As given to run.")],
+    model: Annotated[
+        list[str], typer.Option("-m", "--model", metavar="PROVIDER/MODEL", help="As given to run.")
+    ],
     line: Annotated[int, typer.Option("--line", min=1, help="The row that begins on this line.")] = 1,
     custom_id: Annotated[str | None, typer.Option("--id", help="The row with this custom_id.")] = None,
     template: Annotated[str | None, typer.Option("--template", help="As given to run.")] = None,
     system: Annotated[str | None, typer.Option("--system", help="As given to run.")] = None,
+    schema: Annotated[str | None, typer.Option("--schema", metavar="FILE", help="As given to run.")] = None,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="As given to run.")] = None,
     temperature: Annotated[float | None, typer.Option("--temperature", help="As given to run.")] = None,
     param: Annotated[list[str] | None, typer.Option("--param", help="As given to run.")] = None,
-    base_url: Annotated[str | None, typer.Option("--base-url", help="As given to run.")] = None,
+    base_url: Annotated[list[str] | None, typer.Option("--base-url", help="As given to run.")] = None,
+    cache_ttl: Annotated[
+        str | None, typer.Option("--cache-ttl", metavar="TIME", help="As given to run.")
+    ] = None,
+    sample: Annotated[int, typer.Option("--sample", min=0, help="As given to run.")] = 0,
     json: Json = False,
 ) -> None:
     """Say whether a row is in the cache, and if not, what differs from the nearest entry.
 
     Give it the options of `callgate run` that shape the request. Nothing is called.
-    """
-    from callgate.batch.sources import Source
-    from callgate.batch.template import Template
-    from callgate.cli.run import read_parameters
 
-    provider, _, name = model.partition("/")
-    source = Source(
-        input_,
-        template=None if template is None else Template(template),
+    Example: callgate cache explain rows.jsonl -m openai/gpt-4o-mini --cache answers/ --line 7
+    """
+    from callgate.cli.looking_up import find_row, keys_of
+    from callgate.cli.run import RunOptions, join, read_parameters, read_time
+
+    options = RunOptions(
+        input=input_,
+        model=join(model) or "",
+        output="",
+        template=template,
         system=system,
-        model=name or None,
+        schema=schema,
         parameters=read_parameters(max_tokens, temperature, param or []),
-        needs_model=True,
+        base_url=join(base_url),
+        cache=str(cache),
+        sample=sample,
     )
-    row = _find(source, line, custom_id)
-    with _open(cache) as store:
-        explanation = store.explain(_key_of(row, provider, name or None, base_url))
+    name, row = find_row(options, line, custom_id)
+    ttl = None if cache_ttl is None else read_time("--cache-ttl", cache_ttl)
+    with _open(cache, ttl) as store:
+        found = [store.explain(key) for key in keys_of(options, row)]
+    # Of several endpoints, any may have answered it.
+    explanation = min(found, key=lambda each: (_OUTCOMES.index(each.outcome), len(each.differences)))
     if json:
         _print_json(_to_dict(explanation))
     else:
-        _print_explanation(explanation, f"{source.name}:{row.line}")
+        _print_explanation(explanation, f"{name}:{row.line}")
 
 
-def _open(place: Path) -> SqliteCache:
+def _is_sure(question: str) -> bool:
+    try:
+        return typer.confirm(question)
+    except typer.Abort:  # Ctrl-C, or nobody there to answer
+        typer.echo(err=True)
+        return False
+
+
+def _open(place: Path, ttl: float | None = None) -> SqliteCache:
     # Not at the top: `callgate --help` needs none of it.
     from callgate.cache.sqlite import SqliteCache, file_of
     from callgate.errors import InputError
 
-    if not file_of(place).is_file():
+    file = file_of(place)
+    if not file.is_file():
         raise InputError(f"there is no cache in {place}")
-    return SqliteCache(place)
-
-
-def _seconds(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip())
-    if match is None:
-        raise typer.BadParameter(
-            f"takes a number and one of s, m, h, d, w, not {text!r}", param_hint="--older-than"
-        )
-    return float(match[1]) * _UNITS[match[2]]
-
-
-def _find(source: Any, line: int, custom_id: str | None) -> Row:
-    from callgate.errors import InputError
-
-    for block in source.blocks():
-        for row in block:
-            found: Row = row
-            if found.custom_id == custom_id if custom_id is not None else found.line >= line:
-                return found
-    what = f"no row with the custom_id {custom_id!r}" if custom_id is not None else f"no row on line {line}"
-    raise InputError(what, source=source.name)
-
-
-def _key_of(row: Row, provider: str, model: str | None, base_url: str | None) -> CacheKey:
-    """The key that `callgate run` would look for; a model is made for it, and never called."""
-    import asyncio
-
-    from callgate.errors import InputError
-    from callgate.layers.cache import key_of
-    from callgate.model import iModel
-
-    settings: dict[str, Any] = {"provider": provider, "api_key": "unused"}
-    if model is not None:
-        settings["model"] = model
-    if base_url is not None:
-        settings["base_url"] = base_url
-
-    async def make() -> CacheKey | None:
-        async with iModel(**settings) as asked:
-            return key_of(await asked.create_calling(request_payload=row.request))
-
-    key = asyncio.run(make())
-    if key is None:
-        raise InputError("the row holds what cannot be compared, so it is never cached", line=row.line)
-    return key
+    if not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
+        # SQLite keeps its log and its locks beside the file, also for those who only read.
+        raise InputError(f"the cache in {place} is read-only; copy the folder to where it can be written")
+    return SqliteCache(place, ttl=ttl)
 
 
 def _to_dict(explanation: Explanation) -> dict[str, Any]:

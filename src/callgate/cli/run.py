@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["RunOptions", "read_parameters", "read_time", "run"]
+__all__ = ["RunOptions", "join", "read_parameters", "read_time", "run"]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
@@ -279,7 +279,7 @@ def run(
     """
     options = RunOptions(
         input=input_,
-        model=",".join(model),
+        model=join(model) or "",
         output=output,
         template=template,
         system=system,
@@ -296,8 +296,8 @@ def run(
         hedge=hedge,
         max_retry_after=_positive("--max-retry-after", max_retry_after),
         max_failures=max_failures,
-        base_url=_together(base_url),
-        api_key_env=_together(api_key_env),
+        base_url=join(base_url),
+        api_key_env=join(api_key_env),
         allow_http=allow_http,
         budget=_positive("--budget", budget),
         prices=_prices(price),
@@ -314,8 +314,8 @@ def run(
     raise typer.Exit(run_batch(options))
 
 
-def _together(given: list[str] | None) -> str | None:
-    """What was given once, several times, or several at a time."""
+def join(given: list[str] | None) -> str | None:
+    """An option that was given once, several times, or with commas; None when it was not."""
     return ",".join(given) if given else None
 
 
