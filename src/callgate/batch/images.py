@@ -95,8 +95,7 @@ class Illustrated(dict[str, Any]):
 
     async def _loaded_part(self, part: Any) -> Any:
         image = part.get("image_url") if isinstance(part, dict) else None
-        path = image.get("url") if isinstance(image, dict) else None
-        if not isinstance(path, ImageFile):
+        if not isinstance(image, dict) or not isinstance(path := image.get("url"), ImageFile):
             return part
         try:
             return {**part, "image_url": {**image, "url": await asyncio.to_thread(_read, path)}}
@@ -192,9 +191,10 @@ class Illustrator:
 
     def _found_part(self, part: Any, line: int) -> Any:
         image = part.get("image_url") if isinstance(part, dict) else None
-        url = image.get("url") if isinstance(image, dict) else None
+        if not isinstance(image, dict) or type(url := image.get("url")) is not str:
+            return part
         # What has a scheme goes out as it is: some providers know more of them than we do.
-        if type(url) is not str or "://" in url[:20] or url[:5].lower() == "data:":
+        if "://" in url[:20] or url[:5].lower() == "data:":
             return part
         return {**part, "image_url": {**image, "url": self._place(url, line)}}
 
