@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +41,7 @@ def test_the_bill_stays_below_the_budget_with_faults_and_the_run_goes_on_with_a_
     facts = orjson.loads(ended.out)
     assert (ended.code, facts["ending"]) == (3, "budget")
     assert "the budget of $1.00 is used up" in ended.err
-    assert "To go on: callgate" in ended.err
+    assert "To go on, with a larger --budget than 1: callgate" in ended.err
     assert sim.stats.bill <= 1.0
     assert sim.stats.bill > 0.5  # and it is used
     assert 0 < facts["answered"] < 400
@@ -156,6 +158,36 @@ def test_what_a_budget_needs_to_know(
     assert ended.code == 2
     assert says in ended.err
     assert sim.stats.requests == 0
+    # The output is not touched, and the same command is not said to go on.
+    assert os.listdir() == ["in.jsonl"]
+    assert "o go on" not in ended.err
+
+
+def test_what_a_budget_needs_is_looked_for_in_every_kind_of_row(
+    folder: Any, simulate: Simulate, callgate: Run
+) -> None:
+    sim = simulate()
+    write_rows("in.jsonl", [{"prompt": "a", "max_tokens": 5}] * 50 + [{"prompt": "b", "model": "m"}])
+    arguments = ["-m", "openai", "-o", "out.jsonl", "--base-url", sim.base_url, "--price", "1,2"]
+    ended = callgate("run", "in.jsonl", *arguments, "--budget", "1", "--param", "model=m")
+    assert (ended.code, sim.stats.requests) == (2, 0)
+    assert "line 51: a budget needs to know the longest answer; use --max-tokens" in ended.err
+
+
+def test_the_same_budget_is_not_said_to_go_on(
+    folder: Any, simulate: Simulate, callgate: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sim = simulate(**PRICES)
+    write_rows("in.jsonl", prompts(20))
+    for words in (["--budget", "0.001"], ["--budget=0.001"]):
+        command = ["run", "in.jsonl", *against(sim), *words]
+        monkeypatch.setattr(sys, "argv", ["callgate", *command])
+        ended = callgate(*command)
+        assert ended.code == 3
+        assert "the budget of $0.001 is used up" in ended.err
+        assert "with a larger --budget than 0.001: callgate run in.jsonl" in ended.err
+        assert words[-1] not in ended.err.rsplit("callgate run", 1)[1]
+        assert "..." in ended.err.rsplit("callgate run", 1)[1]
 
 
 def dry(callgate: Run, *arguments: str) -> Any:

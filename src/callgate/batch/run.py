@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, Literal
 
 from callgate.batch.budget import Budget
@@ -20,6 +21,7 @@ from callgate.batch.results import RowResult
 from callgate.batch.rows import Row
 from callgate.batch.sources import Source
 from callgate.batch.tally import Tally
+from callgate.batch.worst_case import longest_answer, worst_case
 from callgate.errors import BatchStoppedError, BudgetExceededError, InputError, QuotaTooSmallError
 
 __all__ = ["BatchRun", "Ending", "Summary"]
@@ -29,6 +31,7 @@ Ending = Literal["done", "failures", "stopped", "budget", "input", "output", "in
 row; an output that cannot be written; somebody interrupted it."""
 
 _CHECKED_BYTES = 16 * 1024 * 1024
+_BOUNDED_ROWS = 10_000
 _SYNC_SECONDS = 5.0
 _NAMED = 3
 # A limit that no row fits is a wrong setting, not a failure of the provider.
@@ -108,6 +111,25 @@ class BatchRun:
             InputError: naming the file and the line.
         """
         self.total = self.source.check(_CHECKED_BYTES)
+
+    async def check_bounds(self) -> None:
+        """Read ahead, so that a budget which cannot be kept shows before the output is touched: among the
+        first ten thousand rows, one of each kind. Kinds differ in the model that they name, and in whether
+        they bound their answer.
+
+        Raises:
+            InputError: naming the line, when nobody knows what it may cost at most.
+        """
+        if self.source.waits:
+            return
+        kinds: dict[tuple[str | None, bool], Row] = {}
+        for row in islice(chain.from_iterable(self.source.blocks()), _BOUNDED_ROWS):
+            model = row.request.get("model")
+            kind = model if isinstance(model, str) else None, longest_answer(row.request) is None
+            kinds.setdefault(kind, row)
+        for row in kinds.values():
+            calling = await self.engine.model.create_calling(request_payload=row.request)
+            await worst_case(self.engine.model, calling, row)
 
     async def run(self, journal: Journal) -> Summary:
         """Do it. Errors of input, output and provider end it in order: they are in the summary."""

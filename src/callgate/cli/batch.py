@@ -195,6 +195,8 @@ async def _run(
         metadata = {"sample": options.sample} if options.sample else None
         batch = BatchRun(engine, source, guard=guard, metadata=metadata)
         batch.check()
+        if options.budget is not None:
+            await batch.check_bounds()
         summary: Summary | None = None
         place = options.output
         try:
@@ -268,7 +270,7 @@ class _Interrupts:
 
 
 def _tell(options: RunOptions, summary: Summary, place: str, standing: tuple[Standing, ...]) -> None:
-    command = _command_to_continue()
+    command = _command_to_continue(without_budget=summary.ending == "budget")
     if options.json:
         sys.stdout.buffer.write(
             orjson.dumps(summary_to_dict(summary, options.output, standing), option=orjson.OPT_INDENT_2)
@@ -295,7 +297,7 @@ def _tell(options: RunOptions, summary: Summary, place: str, standing: tuple[Sta
         say(
             f"{summary.progress.finished:,} rows are answered in {place}"
             + ("" if left is None else f", {left + summary.progress.tally.failed:,} are not")
-            + f". To go on: {command}"
+            + f". {_to_go_on(options, summary, command)}"
         )
     elif options.quiet or options.json:
         return
@@ -312,6 +314,15 @@ def _tell(options: RunOptions, summary: Summary, place: str, standing: tuple[Sta
         say(f"The answers: {options.output}. What next: {_next_steps(options.output)}")
 
 
+def _to_go_on(options: RunOptions, summary: Summary, command: str) -> str:
+    if summary.ending == "budget":
+        # The same one is used up.
+        return f"To go on, with a larger --budget than {options.budget:g}: {command}"
+    if summary.ending == "input":
+        return f"Once that is put right, to go on: {command}"
+    return f"To go on: {command}"
+
+
 def _next_steps(output: str) -> str:
     name = shlex.quote(output)
     steps = f"callgate report {name}"
@@ -324,7 +335,13 @@ def _next_steps(output: str) -> str:
     return f"{steps} (it reads {shlex.quote(journal_path(output))}, as does the next run: keep it)"
 
 
-def _command_to_continue() -> str:
-    """The same command, without what would throw away the output."""
+def _command_to_continue(*, without_budget: bool) -> str:
+    """The same command, without what would throw away the output, and with a gap for the next budget."""
     words = [word for word in sys.argv[1:] if word != "--overwrite"]
+    if without_budget:
+        for place, word in enumerate(words):
+            if word == "--budget" and place + 1 < len(words):
+                words[place + 1] = "..."
+            elif word.startswith("--budget="):
+                words[place] = "--budget=..."
     return shlex.join(["callgate", *words])

@@ -196,7 +196,12 @@ def run(
     ] = False,
     budget: Annotated[
         float | None,
-        _option("--budget", "Spend at most so many dollars on OUTPUT, over all runs.", _MONEY, metavar="USD"),
+        _option(
+            "--budget",
+            "Dollars to spend on OUTPUT at most, over all runs; takes --max-tokens.",
+            _MONEY,
+            metavar="USD",
+        ),
     ] = None,
     price: Annotated[
         str | None,
