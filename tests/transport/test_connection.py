@@ -390,6 +390,26 @@ def test_a_stream_that_is_not_read_makes_the_other_side_wait() -> None:
     assert 0 < exchange.buffered < 100_000
 
 
+def test_a_stream_that_ends_while_the_other_side_waits_lets_it_go_on() -> None:
+    """TLS hands over what it has unpacked already, also when no more is to be read."""
+    line = Line()
+    exchange = line.begin(limit=1 << 30, streaming=True)
+    line.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 400000\r\n\r\n", b"x" * 300_000)
+    assert not line.socket.reading
+    line.feed(b"x" * 100_000)
+    assert exchange.complete
+    assert line.socket.reading
+    assert line.connection.usable
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_packed_answer_without_a_body_is_whole(method: str) -> None:
+    line = Line()
+    exchange = line.begin(method)
+    line.feed(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 0\r\n\r\n")
+    assert body_of(exchange) == b""
+
+
 def test_an_exchange_that_is_given_up_closes_only_its_own_connection() -> None:
     line = Line()
     first = line.begin()

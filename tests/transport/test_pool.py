@@ -77,8 +77,14 @@ class Network:
     def open(self) -> int:
         return sum(not socket.closed for socket in self.sockets)
 
-    async def ask(self, url: str = URL, method: str = "POST", read_timeout: float | None = None) -> bytes:
-        call = Call(self.pool, Limits(10.0, read_timeout, 1000), method, url, {}, None, None)
+    async def ask(
+        self,
+        url: str = URL,
+        method: str = "POST",
+        read_timeout: float | None = None,
+        timeout: float | None = None,
+    ) -> bytes:
+        call = Call(self.pool, Limits(10.0, read_timeout, 1000), method, url, {}, None, timeout)
         exchange = await call.run()
         call.give_up()
         if exchange.error is not None:
@@ -216,6 +222,31 @@ def test_a_closed_pool_leaves_no_timer() -> None:
         return asyncio.get_running_loop().time()
 
     assert run_virtual(main()) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("connecting", "silence", "limits", "at", "unsent"),
+    [
+        (5.0, 1.0, {"timeout": 3.0}, 3.0, True),
+        (20.0, 1.0, {"timeout": 30.0}, 10.0, True),
+        (5.0, 9.0, {"read_timeout": 2.0, "timeout": 20.0}, 7.0, False),
+        (5.0, 9.0, {"read_timeout": 8.0, "timeout": 11.0}, 11.0, False),
+    ],
+    ids=["whole while connecting", "connecting", "silence", "whole"],
+)
+def test_of_several_limits_the_first_to_pass_ends_the_call(
+    connecting: float, silence: float, limits: dict[str, float], at: float, unsent: bool
+) -> None:
+    async def main() -> None:
+        network = Network(later(silence, HI), connecting)
+        with pytest.raises(APITimeoutError) as caught:
+            await network.ask(**limits)  # type: ignore[arg-type]
+        assert asyncio.get_running_loop().time() == pytest.approx(at)
+        assert caught.value.surely_unsent == unsent
+        await asyncio.sleep(0)
+        assert network.open == network.pool.open == 0
+
+    run_virtual(main())
 
 
 def test_a_connection_that_is_lost_as_it_opens_is_surely_unsent() -> None:

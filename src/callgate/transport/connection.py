@@ -27,7 +27,6 @@ _MOST_OTHER_BYTES: Final = 256 * 1024
 _HIGH_WATER: Final = 256 * 1024
 _LOW_WATER: Final = 64 * 1024
 _POLL: Final = getattr(select, "poll", None)  # Windows has none
-_BODILESS: Final = frozenset({204, 304})
 
 
 class Exchange:
@@ -297,7 +296,7 @@ class Connection(asyncio.Protocol):
         self._finish(exchange)
 
     def _finish(self, exchange: Exchange) -> None:
-        if exchange.inflater is not None and exchange.method != "HEAD" and exchange.status not in _BODILESS:
+        if exchange.inflater is not None:
             try:
                 exchange.inflater.finish()
             except ValueError as error:
