@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -39,3 +40,13 @@ def test_a_backend_may_say_how_much_it_bears(backend: Any, bears: int | None) ->
 def test_anything_else_is_refused(wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match="concurrency"):
         iModel(provider="openai", api_key="k", limit_concurrency=wrong)
+
+
+def test_a_question_in_the_place_of_a_calling_is_told_how_to_ask() -> None:
+    async def main() -> None:
+        async with iModel(backend=Own()) as model:
+            question: Any = "Hello!"
+            with pytest.raises(TypeError, match=r"not a str: invoke\(messages=.*or invoke\(prompt="):
+                await model.invoke(question)
+
+    asyncio.run(main())

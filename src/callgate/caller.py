@@ -156,6 +156,7 @@ class Caller(SyncTwins, ABC):
         Raises:
             ConfigurationError: (a ValueError) for a time, model or schema that cannot work.
             RuntimeError: when the model is closed, or its executor is not running.
+            TypeError: when `calling` is something else.
         """
         if calling is None:
             calling = self._maker.make(
@@ -171,6 +172,11 @@ class Caller(SyncTwins, ABC):
             )
             if self.hooks is not None:
                 await self._announce(calling)
+        elif not isinstance(calling, Calling):
+            raise TypeError(
+                f"invoke() takes a calling or keywords, not a {type(calling).__name__}:"
+                ' invoke(messages=[{"role": "user", "content": "Hello!"}]), or invoke(prompt=...)'
+            )
         set_times(calling, timeout, poll_timeout)
         await self._run(calling)
         return calling

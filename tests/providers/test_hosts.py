@@ -54,8 +54,24 @@ def test_capitals_and_hyphens_do_not_matter() -> None:
     assert find_host(" NVIDIA-NIM ") is HOSTS["nvidia_nim"]
 
 
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("opnai", "did you mean openai?"),
+        ("antropic", "did you mean anthropic?"),
+        ("gpt-4o-mini", "gpt-4o-mini is a model of openai"),
+        ("claude-sonnet-4-5", "claude-sonnet-4-5 is a model of anthropic"),
+    ],
+)
+def test_who_may_be_meant_is_named_alone(given: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        find_host(given)
+    assert hint in str(caught.value)
+    assert "cerebras" not in str(caught.value)
+
+
 def test_an_unknown_provider_is_told_the_known_ones() -> None:
-    with pytest.raises(ConfigurationError, match=r"'acme'.*base_url=.*anthropic, azure.*xai") as caught:
+    with pytest.raises(ConfigurationError, match=r"'acme'.*anthropic, azure.*xai.*base_url=") as caught:
         find_host("acme")
     assert isinstance(caught.value, ValueError)
 

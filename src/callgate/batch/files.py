@@ -12,7 +12,15 @@ from typing import Any, BinaryIO, cast
 
 from callgate.errors import InputError
 
-__all__ = ["READ_ERRORS", "STDIN", "describe", "format_of", "is_regular", "open_bytes"]
+__all__ = [
+    "READ_ERRORS",
+    "STDIN",
+    "describe",
+    "format_of",
+    "is_regular",
+    "open_bytes",
+    "refuse_unknown_table",
+]
 
 STDIN = "-"
 """The input that is standard input."""
@@ -21,6 +29,9 @@ _BUFFER = 256 * 1024
 _COMPRESSED_READ = 16 * 1024  # little: a hundred times as much may come of it
 _COMPRESSED = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 _FORMATS = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet"}
+
+# Whose content would be taken for JSON lines, as any other ending is.
+_OTHER_TABLES = frozenset({".xlsx", ".xls", ".ods", ".feather", ".arrow", ".avro", ".orc", ".db", ".sqlite"})
 
 READ_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
 """What reading a damaged file raises (zstd's own error is made one of these)."""
@@ -42,6 +53,17 @@ def format_of(path: str) -> tuple[str, str | None]:
     if compression is not None:
         ending = os.path.splitext(stem)[1]
     return _FORMATS.get(ending, "jsonl"), compression
+
+
+def refuse_unknown_table(path: str) -> None:
+    """Refuse a name that means a table of a kind that is neither read nor written here.
+
+    Raises:
+        InputError: for such a name; it says which there are.
+    """
+    ending = os.path.splitext(path.lower())[1]
+    if ending in _OTHER_TABLES:
+        raise InputError(f"{ending} is not read or written; use .csv, .tsv, .parquet or .jsonl", source=path)
 
 
 def is_regular(path: str) -> bool:

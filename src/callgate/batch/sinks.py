@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Protocol, cast
 
 import orjson
 
-from callgate.batch.files import format_of
+from callgate.batch.files import format_of, refuse_unknown_table
 from callgate.batch.places import journal_path
 from callgate.batch.table import AnswerTable, Column, WritingStoppedError
 from callgate.batch.whole_file import whole_file
@@ -67,6 +67,7 @@ def sink_for(output: str) -> Sink | None:
     >>> sink_for("out.jsonl") is None, type(sink_for("out.tsv.gz")).__name__
     (True, 'CsvSink')
     """
+    refuse_unknown_table(output)
     if journal_path(output) == output:
         return None
     try:

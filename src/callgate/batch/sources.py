@@ -18,7 +18,15 @@ from typing import Any, BinaryIO, NoReturn, cast
 
 import orjson
 
-from callgate.batch.files import READ_ERRORS, STDIN, describe, format_of, is_regular, open_bytes
+from callgate.batch.files import (
+    READ_ERRORS,
+    STDIN,
+    describe,
+    format_of,
+    is_regular,
+    open_bytes,
+    refuse_unknown_table,
+)
 from callgate.batch.requests import RequestBuilder
 from callgate.batch.rows import Row, content_key
 from callgate.errors import InputError
@@ -31,6 +39,11 @@ _CHUNK = 16 * 1024
 _TABLE_ROWS = 256
 _LONGEST_LINE = 256 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
+_PACKED = (
+    (b"\x1f\x8b", "gzip", "gzip -dc FILE | callgate run - ..., or end its name in .gz"),
+    (b"\x28\xb5\x2f\xfd", "zstd", "zstd -dc FILE | callgate run - ..., or end its name in .zst"),
+    (b"PAR1", "Parquet", "give the file itself, its name ending in .parquet"),
+)
 _UNREADABLE: tuple[type[Exception], ...] = (*READ_ERRORS, InputError)
 
 
@@ -58,6 +71,7 @@ class Source:
     def __init__(self, path: str, *, limit: int | None = None, **options: Any) -> None:
         self.path = path
         self.name = describe(path)
+        refuse_unknown_table(path)
         self.format, self.compression = format_of(path)
         self.limit = limit
         self.waits = not is_regular(path)
@@ -184,6 +198,8 @@ class Source:
                     record = loads(text)
                 except orjson.JSONDecodeError as error:
                     self._no_json(text, number, error)
+                if type(record) is list:
+                    self._is_list(number)
                 rows.append(build(record, index, number))
                 index += 1
             yield rows
@@ -202,8 +218,9 @@ class Source:
             if not chunk:
                 break
             self._consumed += len(chunk)
-            if number == 1 and not pieces and chunk.startswith(_BOM):
-                chunk = chunk[len(_BOM) :]
+            if number == 1 and not pieces:
+                self._refuse_packed(chunk)
+                chunk = chunk.removeprefix(_BOM)
             lines = chunk.split(b"\n")
             rest = lines.pop()
             if lines:
@@ -220,17 +237,27 @@ class Source:
                 )
         yield number, [b"".join(pieces)]
 
+    def _refuse_packed(self, start: bytes) -> None:
+        for magic, name, unpack in _PACKED:
+            if start.startswith(magic):
+                raise InputError(
+                    f"is {name}, which its name does not tell; unpack it: {unpack}", source=self.name
+                )
+
     def _no_json(self, text: bytes, line: int, error: orjson.JSONDecodeError) -> NoReturn:
         if line == 1 and text[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise InputError("is UTF-16; save it as UTF-8", source=self.name) from None
         if line == 1 and text.lstrip().startswith(b"["):
-            raise InputError(
-                "is one JSON list, not one object a line; convert it: jq -c '.[]' FILE > rows.jsonl",
-                source=self.name,
-                line=line,
-            ) from None
+            self._is_list(line)
         start = text[:40].decode("utf-8", "replace") + ("..." if len(text) > 40 else "")
         raise InputError(f"is no JSON ({error.msg}): {start}", source=self.name, line=line) from None
+
+    def _is_list(self, line: int) -> NoReturn:
+        raise InputError(
+            "is one JSON list, not one object a line; convert it: jq -c '.[]' FILE > rows.jsonl",
+            source=self.name,
+            line=line,
+        ) from None
 
     def _read_table(self, stream: BinaryIO) -> Iterator[list[Row]]:
         builder = self._builder(table=True)
@@ -268,6 +295,13 @@ class Source:
 
     def _header(self, cells: list[str], line: int) -> list[str]:
         header = [cell.strip() for cell in cells]
+        for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+            if len(header) == 1 and separator in header[0]:
+                raise InputError(
+                    f"the columns seem to be separated by {name}: a .csv has commas, a .tsv has tabs",
+                    source=self.name,
+                    line=line,
+                )
         for name in header:
             if header.count(name) > 1:
                 raise InputError(f"the header names column {name!r} twice", source=self.name, line=line)

@@ -17,6 +17,7 @@ from callgate.cli.wording import one_line
 from callgate.control.backoff import RetryConfig
 from callgate.errors import InputError
 from callgate.model import iModel
+from callgate.providers.guess import provider_of
 from callgate.spread import Spread
 
 __all__ = ["LeftOut", "Target", "make_caller", "read_targets"]
@@ -195,6 +196,8 @@ def _split_model(text: str) -> tuple[str, str | None]:
         raise InputError(
             f"names no provider: {text!r}; write PROVIDER/MODEL, as in openai/gpt-4o-mini", source="-m"
         )
+    if not model and (owner := provider_of(provider)) is not None:
+        raise InputError(f"{text!r} is a model, and its provider is missing: {owner}/{text}?", source="-m")
     return provider, model or None
 
 

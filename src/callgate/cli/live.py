@@ -48,34 +48,47 @@ class Display:
 
     def say(self, text: str) -> None:
         """A line of text above the live region, on stderr."""
-        if self._live is not None:
-            self._live.console.print(text, style="bold yellow")
-        else:
-            typer.echo(text, err=True)
+        with self._while_there_is_a_terminal():
+            if self._live is not None:
+                self._live.console.print(text, style="bold yellow")
+            else:
+                typer.echo(text, err=True)
 
     def tell(self, doing: str) -> None:
         """What is done now that the calls have ended."""
         self._doing = doing
-        if self._live is not None:
-            self._live.update(render(self._batch.progress(), doing), refresh=True)
+        self._show(self._batch.progress())
 
     def close(self) -> None:
         """Show the last state and stop."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._live is not None:
-            self._live.update(render(self._batch.progress(), self._doing), refresh=True)
+        self._show(self._batch.progress())
 
     def _tick(self) -> None:
         # Samples are taken also when nobody looks: the summary's rates come from them.
         progress = self._batch.progress()
         now = self._loop.time()
         if self._live is not None:
-            self._live.update(render(progress, self._doing), refresh=True)
+            self._show(progress)
         elif not self._quiet and now >= self._next_line:
             self._next_line = now + _PLAIN_SECONDS
-            typer.echo(plain_line(progress, self._doing), err=True)
+            with self._while_there_is_a_terminal():
+                typer.echo(plain_line(progress, self._doing), err=True)
         self._timer = self._loop.call_later(_LIVE_SECONDS, self._tick)
+
+    def _show(self, progress: Progress) -> None:
+        if self._live is not None:
+            with self._while_there_is_a_terminal():
+                self._live.update(render(progress, self._doing), refresh=True)
+
+    @contextmanager
+    def _while_there_is_a_terminal(self) -> Iterator[None]:
+        """Where the terminal has gone (a connection that broke), rows are finished all the same."""
+        try:
+            yield
+        except OSError:
+            self._live, self._quiet = None, True
 
 
 @contextmanager

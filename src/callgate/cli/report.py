@@ -19,7 +19,10 @@ def report(
     ),
     json: bool = typer.Option(False, "--json", help="Print the figures as JSON."),
     html: str | None = typer.Option(
-        None, "--html", metavar="FILE", help="Write a page with plots there: --html report.html"
+        None,
+        "--html",
+        metavar="FILE",
+        help="Write a page with plots there (- for stdout): --html report.html",
     ),
 ) -> None:
     """Say what a batch came to: cost, tokens, latency, errors by kind.
@@ -30,6 +33,9 @@ def report(
     from callgate.batch.report import read_report
 
     facts = read_report(output)
+    if html == "-":
+        _print_page(facts, json)
+        return
     if html is not None:
         _write_page(facts, html)
     if json:
@@ -40,6 +46,15 @@ def report(
         _print_table(facts)
     else:
         typer.echo(f"The page: {html}")
+
+
+def _print_page(facts: Report, json: bool) -> None:
+    from callgate.batch.report_page import render_page
+    from callgate.errors import InputError
+
+    if json:
+        raise InputError("--json and --html - both want standard output; name a file for the page")
+    typer.echo(render_page(facts))
 
 
 def _write_page(facts: Report, path: str) -> None:

@@ -31,7 +31,10 @@ def _option(help_text: str, panel: str, *names: str) -> Any:
     return typer.Option(*names, help=help_text, rich_help_panel=panel)
 
 
-Port = Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one. Example: --port 8000")]
+Port = Annotated[
+    int,
+    typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one. Example: --port 8000"),
+]
 For = Annotated[float | None, typer.Option("--for", help="End by itself after so many seconds: --for 60")]
 StatsFile = Annotated[
     Path | None, typer.Option(help="Write the counts there as JSON at the end: --stats-file s.json")

@@ -10,7 +10,7 @@ PHRASES = (
     ("or allow_http=True if that is meant", "or --allow-http if that is meant"),
     ("pass api_key=", "name the variable that holds it: --api-key-env NAME"),
     ("give api_key=, or auth_type='none'", "name the variable that holds it: --api-key-env NAME"),
-    ("give base_url= for a server", "give --base-url for a server"),
+    ("or give base_url= for a server", "or give --base-url for a server"),
     ("give base_url=, or a provider", "give --base-url, or a provider"),
     ("pass region=, or set", "set"),
     ("; pass these as auth= or a header", "; leave them out"),

@@ -12,6 +12,7 @@ from dataclasses import replace
 from urllib.parse import parse_qsl, urlsplit
 
 from callgate.errors import ConfigurationError
+from callgate.providers.guess import did_you_mean
 from callgate.providers.host import ChatQuirks, Host
 
 __all__ = ["HOSTS", "Host", "find_host", "host_at", "read_query", "resolve_base_url"]
@@ -255,16 +256,16 @@ def find_host(provider: str) -> Host:
     """The host of this name; capitals and hyphens do not matter.
 
     Raises:
-        ConfigurationError: (a ValueError) when nobody goes by that name; it lists those known.
+        ConfigurationError: (a ValueError) when nobody goes by that name; it says who may be meant.
 
     >>> find_host("Together-AI").provider
     'together'
     """
     host = _BY_ANY_NAME.get(provider.strip().lower().replace("-", "_"))
     if host is None:
+        hint = did_you_mean(provider, _BY_ANY_NAME) or f"; use one of {', '.join(sorted(HOSTS))}"
         raise ConfigurationError(
-            f"unknown provider {provider!r}; give base_url= for a server of your own, "
-            f"or use one of {', '.join(sorted(HOSTS))}"
+            f"unknown provider {provider!r}{hint} (or give base_url= for a server of your own)"
         )
     return host
 

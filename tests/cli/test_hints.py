@@ -1,0 +1,199 @@
+"""What goes wrong at first: each mistake is told with what to do instead."""
+
+from __future__ import annotations
+
+import gzip
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+
+from callgate.testing import Simulator
+from tests.cli.conftest import Ended, prompts, read_lines, write_rows
+
+Run = Callable[..., Ended]
+Simulate = Callable[..., Simulator]
+Spawn = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ["-m", "gpt-4o-mini"],
+            "-m: 'gpt-4o-mini' is a model, and its provider is missing: openai/gpt-4o-mini?",
+        ),
+        (
+            ["-m", "opnai/m"],
+            "unknown provider 'opnai'; did you mean openai? (or give --base-url for a server",
+        ),
+        (
+            ["-m", "openai/m", "-o", "x.xlsx"],
+            "x.xlsx: .xlsx is not read or written; use .csv, .tsv, .parquet",
+        ),
+    ],
+)
+def test_options(folder: Path, callgate: Run, arguments: list[str], says: str) -> None:
+    write_rows("in.jsonl", prompts(1))
+    ended = callgate("run", "in.jsonl", "-o", "out.jsonl", *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert says in ended.err
+    assert len(ended.err) < 200
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        (
+            "list.jsonl",
+            b'[{"prompt": "a"}]',
+            "list.jsonl:1: is one JSON list, not one object a line; convert it",
+        ),
+        (
+            "list.jsonl",
+            b'[\n{"prompt": "a"}]',
+            "list.jsonl:1: is one JSON list, not one object a line; convert",
+        ),
+        ("zipped.jsonl", gzip.compress(b"{}"), "is gzip, which its name does not tell; unpack it: gzip -dc"),
+        ("table.jsonl", b"PAR1....", "is Parquet, which its name does not tell"),
+        ("table.csv", b"prompt;id\na;1\n", "table.csv:1: the columns seem to be separated by semicolons"),
+        ("table.csv", b"prompt\tid\na\t1\n", "table.csv:1: the columns seem to be separated by tabs"),
+        ("table.xlsx", b"PK\x03\x04", "table.xlsx: .xlsx is not read or written"),
+    ],
+)
+def test_inputs(folder: Path, callgate: Run, name: str, content: bytes, says: str) -> None:
+    Path(name).write_bytes(content)
+    ended = callgate("run", name, "-o", "out.jsonl", "-m", "openai/m")
+    assert (ended.code, ended.out) == (2, "")
+    assert says in ended.err
+
+
+def test_compressed_standard_input_says_how_to_unpack_it(folder: Path, spawn: Spawn) -> None:
+    Path("in.gz").write_bytes(gzip.compress(b'{"prompt": "a"}\n'))
+    with open("in.gz") as stdin:
+        process = spawn("run", "-", "-o", "out.jsonl", "-m", "openai/m", stdin=stdin)
+        _, err = process.communicate(timeout=30)
+    assert "standard input: is gzip, which its name does not tell; unpack it: gzip -dc" in err
+    assert "UTF-8" not in err
+
+
+def test_an_input_without_rows_is_told(folder: Path, callgate: Run) -> None:
+    Path("in.jsonl").write_text("\n")
+    ended = callgate("run", "in.jsonl", "-o", "out.jsonl", "-m", "openai/m")
+    assert ended.code == 0
+    assert "callgate: there are no rows in in.jsonl\n" in ended.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["run", "in.jsonl", "-o", "out.jsonl", "-m", "openai/gpt-4o-mini"],
+        ["run", "in.jsonl", "-o", "out.jsonl", "-m", "openai/gpt-4o-mini", "--json"],
+        ["report", "out.jsonl"],
+        ["report", "out.jsonl", "--html", "-"],
+    ],
+)
+def test_a_standard_output_that_is_full_is_told_in_one_line(
+    folder: Path, simulate: Simulate, callgate: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", simulate().base_url)
+    write_rows("in.jsonl", prompts(1))
+    assert callgate("run", "in.jsonl", "-o", "out.jsonl", "-m", "openai/gpt-4o-mini").code == 0
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "callgate", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 2
+    lines = [line for line in ended.stderr.splitlines() if not line.startswith("The answers: ")]
+    assert lines == ["callgate: standard output: cannot be written: No space left on device"]
+
+
+def test_the_page_of_a_report_can_go_to_standard_output(
+    folder: Path, simulate: Simulate, callgate: Run
+) -> None:
+    write_rows("in.jsonl", prompts(1))
+    target = ("-m", "openai/gpt-4o-mini", "--base-url", simulate().base_url)
+    assert callgate("run", "in.jsonl", "-o", "out.jsonl", *target).code == 0
+    page = callgate("report", "out.jsonl", "--html", "-")
+    assert page.out.startswith("<!")
+    assert page.out.rstrip().endswith("</html>")
+    assert not Path("-").exists()
+    assert callgate("report", "out.jsonl", "--html", "-", "--json").code == 2
+
+
+def test_the_summary_has_no_blanks_at_the_end_of_a_line_and_no_word_twice(
+    folder: Path, simulate: Simulate, callgate: Run
+) -> None:
+    write_rows("in.jsonl", prompts(1))
+    target = ("-m", "openai/gpt-4o-mini", "--base-url", simulate().base_url)
+    ended = callgate("run", "in.jsonl", "-o", "out.jsonl", *target, "--price", "0.00001,0.00001")
+    lines = ended.out.splitlines()
+    assert lines == [line.rstrip() for line in lines]
+    assert "calls   1, 0 of them retries, 0 x 429" in lines
+    assert "$0.0000" not in ended.out.replace("$0.00000", "")
+    forecast = callgate("run", "in.jsonl", "-o", "o2.jsonl", *target, "--dry-run").out.splitlines()
+    assert forecast == [line.rstrip() for line in forecast]
+
+
+def test_second_attempts_are_counted_in_the_summary(folder: Path, simulate: Simulate, callgate: Run) -> None:
+    sim = simulate(latency=0.01, faults={"slow": 0.05}, slow_seconds=1.5)
+    write_rows("in.jsonl", prompts(300))
+    target = ("-m", "openai/gpt-4o-mini", "--base-url", sim.base_url, "--hedge", "0.1")
+    facts = orjson.loads(callgate("run", "in.jsonl", "-o", "out.jsonl", *target, "--json").out)
+    assert facts["hedges"] == facts["calls"] - 300
+    assert facts["hedges"] > 0
+
+
+def test_when_the_terminal_goes_what_is_in_flight_is_finished(
+    folder: Path, simulate: Simulate, spawn: Spawn
+) -> None:
+    begun = []
+    sim = simulate(latency=0.5, answers=lambda ask: begun.append(ask))
+    write_rows("in.jsonl", prompts(200))
+    process = spawn(
+        "run",
+        "in.jsonl",
+        "-o",
+        "out.jsonl",
+        "-m",
+        "openai/m",
+        "--base-url",
+        sim.base_url,
+        "--concurrency",
+        "4",
+    )
+    assert process.stderr is not None
+    while not begun:
+        assert process.poll() is None
+    process.send_signal(signal.SIGHUP)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "rows in flight, sending no more" in err
+    assert len(read_lines("out.jsonl")) == len(begun) == sim.stats.requests
+
+
+def test_a_port_that_there_is_not_is_refused(callgate: Run) -> None:
+    ended = callgate("simulate", "--port", "80000", "--for", "0.1")
+    assert ended.code == 2
+    assert "--port" in ended.err
+    assert "65535" in ended.err
+
+
+def test_the_help_says_what_is_usual_and_shows_an_example_of_each(callgate: Run) -> None:
+    text = " ".join(callgate("run", "--help").out.replace("│", " ").split())
+    for usual in ("(default: 3)", "(default: 300)", "(default: 120)", "(default: found out)"):
+        assert usual in text
+    for example in ("--budget", "--cache answers/", "--schema", "KEY_2", "azure/", "run - "):
+        assert example in text.split("Examples", 1)[1].split("Arguments", 1)[0]
+    for command in ("stats", "clear", "export", "explain"):
+        assert "Example" in callgate("cache", command, "--help").out
