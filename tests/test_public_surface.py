@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import callgate
+from callgate.backends import batch_providers
 
 SOURCE = Path(callgate.__file__)
 
@@ -32,12 +33,19 @@ def test_type_checkers_see_exactly_what_is_exported() -> None:
     tree = ast.parse(SOURCE.read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If))
     seen = {
-        alias.name: node.module
+        alias.asname: (node.module, alias.name)
         for node in block.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert seen == {name: f"callgate.{module}" for name, module in callgate._HOME_OF.items()}
+    # By `__getattr__`, which a checker takes for Any; the names come from here.
+    where = seen.pop("providers")
+    assert where == ("callgate.backends", "batch_providers")
+    assert set(batch_providers.__all__) < set(dir(callgate.providers))
+    assert all(renamed == name for renamed, (_, name) in seen.items())
+    assert {name: module for name, (module, _) in seen.items()} == {
+        name: f"callgate.{module}" for name, module in callgate._HOME_OF.items()
+    }
 
 
 def test_importing_callgate_imports_nothing_heavy() -> None:

@@ -27,12 +27,38 @@ key: str | None = EndpointConfig(name="chat", provider="openai", endpoint="x").r
 """
 
 
+PROVIDERS = """
+from typing import Any
+from callgate import Calling, Engine, providers
+
+class Parrot(providers.AbstractProvider):
+    async def call(self, calling: Calling, /) -> Any:
+        return "again"
+
+class Mute(providers.AbstractProvider):
+    pass
+
+Engine(Parrot(), None)
+Mute()  # type: ignore[abstract]
+Engine(providers.OpenAICompatibleApiProvider("key", "https://api.example.com/v1", model_id="m"))
+providers.NoSuchProvider  # type: ignore[attr-defined]
+"""
+
+
 @pytest.mark.parametrize("plugins", ["", "plugins = pydantic.mypy\n[pydantic-mypy]\ninit_typed = true\n"])
 def test_a_key_may_be_a_text_and_a_request_may_have_defaults_of_any_name(
     plugins: str, tmp_path: Path
 ) -> None:
+    check(CONFIGURATIONS, plugins, tmp_path)
+
+
+def test_providers_are_known_by_their_types(tmp_path: Path) -> None:
+    check(PROVIDERS, "", tmp_path)
+
+
+def check(text: str, plugins: str, tmp_path: Path) -> None:
     program, config = tmp_path / "program.py", tmp_path / "mypy.ini"
-    program.write_text(CONFIGURATIONS)
+    program.write_text(text)
     config.write_text(f"[mypy]\nstrict = true\nfollow_imports = silent\n{plugins}")
     command = [sys.executable, "-m", "mypy", "--config-file", str(config), "--cache-dir", str(tmp_path / "c")]
     checked = subprocess.run([*command, str(program)], capture_output=True, text=True, timeout=120)

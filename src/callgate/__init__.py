@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 # For type checkers, which cannot follow the table below; a test keeps both the same.
 if TYPE_CHECKING:
+    from callgate.backends import batch_providers as providers  # noqa: F401  exported by `_MODULES`
     from callgate.backends.claude_code import ClaudeCodeEndpoint as ClaudeCodeEndpoint
     from callgate.backends.config import (
         EndpointConfig as EndpointConfig,

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from callgate.backends.batch_providers import AbstractProvider, OpenAICompatibleApiProvider
-from callgate.batch.engine import Engine
+from callgate.batch.engine import Engine, Record
+from callgate.batch.rows import Row
 from callgate.calling import Calling
 from callgate.errors import ConfigurationError
 from callgate.messages import Conversation
@@ -177,3 +178,17 @@ def test_settings_that_cannot_work() -> None:
         Engine(Parrot(), max_inflight_requests=0)
     with pytest.raises(ConfigurationError, match=r"a model takes no further settings \(model\)"):
         Engine(iModel(Parrot()), model="x")
+
+
+def test_whatever_a_run_takes_is_taken() -> None:
+    [conversation] = conversations(1)
+    messages = [{"role": "user", "content": "number 3"}]
+    row = Row(77, 5, "mine", 9, {"messages": messages})
+    given: list[Record] = [conversation, "number 1", {"prompt": "number 2"}, row]
+    with Simulator(echo=True) as sim:
+        engine = Engine(provider(sim), None)
+        for temperature in (0.3, None):
+            assert texts(asyncio.run(engine.schedule_completions(given, temperature))) == [
+                f"number {i}" for i in range(4)
+            ]
+    assert row.request == {"messages": messages}

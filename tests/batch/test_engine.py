@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from callgate.backends.batch_providers import OpenAICompatibleApiProvider
 from callgate.batch.engine import Engine, Record
 from callgate.batch.guard import FailureGuard
 from callgate.batch.results import RowResult
 from callgate.batch.rows import Row
-from callgate.errors import AuthenticationError, BatchStoppedError, InputError
+from callgate.errors import AuthenticationError, BatchStoppedError, ConfigurationError, InputError
 from callgate.messages import Conversation
 from callgate.model import iModel
 from callgate.testing import Simulator
@@ -173,8 +174,11 @@ def test_draining_answers_what_is_on_the_wire_and_gives_up_what_waits() -> None:
             assert all(result.ok for result in results)
             assert len(results) == sim.stats.requests < 20
             assert engine.in_flight == engine.on_wire == 0
-            # Drained before it began: nothing is called at all.
-            assert [result async for result in engine.run(["a"])] == []
+            # Nothing is called any more, and not without a word.
+            with pytest.raises(RuntimeError, match="drained or aborted, and sends no more; make another"):
+                await anext(engine.run(["a"]))
+            with pytest.raises(RuntimeError, match="drained or aborted"):
+                await engine.schedule_completions(["a"])
 
     asyncio.run(main())
 
@@ -192,6 +196,8 @@ def test_aborting_gives_what_there_is() -> None:
             assert 10 <= len(results) < 5000
             assert engine.in_flight == 0
             assert sim.stats.requests < 5000
+            with pytest.raises(RuntimeError, match="drained or aborted"):
+                await anext(engine.run(["a"]))
 
     asyncio.run(main())
 
@@ -235,5 +241,37 @@ def test_a_provider_by_name() -> None:
             engine = Engine("openai", None, model="gpt-4o-mini", api_key="sk-x", base_url=sim.base_url)
             async with engine.model:
                 assert [result.text async for result in engine.run(["hello"])] == ["hello"]
+
+    asyncio.run(main())
+
+
+def test_an_engine_of_a_provider_object_takes_the_limits_and_the_object_the_rest() -> None:
+    async def main() -> None:
+        async with Simulator() as sim:
+            provider = OpenAICompatibleApiProvider("k", sim.base_url, model_id="m")
+            engine = Engine(provider, None, limit_requests=100, limit_tokens=1_000_000)
+            [result] = [result async for result in engine.run(["a"])]
+            assert result.ok
+            limits = engine.model.limiter.snapshot()
+            assert limits.requests is not None
+            assert limits.requests.quota.rate == 100
+            with pytest.raises(ConfigurationError, match=r"settings \(retry_config\); set them on it"):
+                Engine(provider, None, retry_config=None)
+            await provider.close()
+
+    asyncio.run(main())
+
+
+def test_a_conversation_without_messages_is_refused() -> None:
+    async def main() -> None:
+        async with Simulator() as sim, model(sim) as m:
+            engine = Engine(m)
+            with pytest.raises(InputError, match="rows:1: messages must be a list with at least one message"):
+                await anext(engine.run([Conversation()]))
+            with pytest.raises(InputError, match="conversations:2: messages must be a list with at least"):
+                await engine.schedule_completions(
+                    [Conversation.with_initial_message("user", "Hi"), Conversation()]
+                )
+            assert sim.stats.requests == 0
 
     asyncio.run(main())

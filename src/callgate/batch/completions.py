@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
+from copy import copy
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import orjson
 
 from callgate.assembly import make_pricer
-from callgate.batch.rows import Row, content_key
+from callgate.batch.rows import Row
 from callgate.caller import Caller
 from callgate.calling import Calling
 from callgate.errors import APIClientError, BatchStoppedError
 from callgate.layers.cache import key_of
-from callgate.messages import Conversation
 from callgate.response import Cost, Response, Usage
 
 if TYPE_CHECKING:
@@ -44,28 +44,35 @@ class Completion(TypedDict):
 
 async def schedule(
     engine: Engine,
-    conversations: Iterable[Conversation],
+    rows: Sequence[Row],
     temperature: float | None,
     task_name: str | None,
 ) -> list[Completion]:
     """What `Engine.schedule_completions` does."""
-    settings = {} if temperature is None else {"temperature": temperature}
-    requests = [{"messages": conversation.to_messages(), **settings} for conversation in conversations]
+    if temperature is not None:
+        rows = [_at_temperature(row, temperature) for row in rows]
     completions: dict[int, Completion] = {}
-    rows = (Row(i, i + 1, None, content_key(request), request) for i, request in enumerate(requests))
+    # By their place here, whatever index they were given.
+    numbered = [Row(i, row.line, None, row.key, row.request, row.columns) for i, row in enumerate(rows)]
     metadata = None if task_name is None else {"task_name": task_name}
     why = "not called: the engine was stopped before"
     try:
-        async with aclosing(engine.run(rows, metadata=metadata)) as results:
+        async with aclosing(engine.run(numbered, metadata=metadata)) as results:
             async for result in results:
                 completions[result.row.index] = _completion(result.calling)
     except BatchStoppedError as error:
         why = f"not called: {error}"
-    for index, request in enumerate(requests):
-        if index not in completions:
-            calling = await engine.model.create_calling(request_payload=request)
-            completions[index] = {"response": None, "request_hash": _hash(calling), "error": why}
-    return [completions[index] for index in range(len(requests))]
+    for row in numbered:
+        if row.index not in completions:
+            calling = await engine.model.create_calling(request_payload=row.request)
+            completions[row.index] = {"response": None, "request_hash": _hash(calling), "error": why}
+    return [completions[row.index] for row in numbered]
+
+
+def _at_temperature(row: Row, temperature: float) -> Row:
+    request = copy(row.request)  # which may be more than a dict: it says where its images are
+    request["temperature"] = temperature
+    return Row(row.index, row.line, row.custom_id, row.key, request, row.columns)
 
 
 def _completion(calling: Calling) -> Completion:

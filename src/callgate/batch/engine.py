@@ -20,7 +20,7 @@ from callgate.batch.meter import Waits
 from callgate.batch.requests import RequestBuilder
 from callgate.batch.results import RowResult
 from callgate.batch.row_calls import RowCalls
-from callgate.batch.rows import Row, content_key
+from callgate.batch.rows import Row
 from callgate.caller import Caller
 from callgate.calling import Calling
 from callgate.errors import ConfigurationError
@@ -48,7 +48,9 @@ class Engine:
         max_inflight_requests: Rows in flight at most in one run; None: as many as the model's limiter lets
             through, at most 1,024.
         response_schema: A JSON schema that every answer must satisfy; see `iModel.invoke`.
-        settings: Further keywords of `iModel`, for a model of its own.
+        settings: Further keywords of `iModel`, for a model of its own. With a provider object, those that are
+            the model's: `limit_requests` and the other limits, `executor`, `hedge`, `prices`, `fallbacks`,
+            ...; its `retry_config`, `timeout` and the like are the object's own, and set on it.
 
     Raises:
         ConfigurationError: as `iModel` does.
@@ -124,7 +126,10 @@ class Engine:
                 used up (its `error` is then a `BudgetExceededError`).
             InputError: (or what else the rows raise) after the results of the rows before it.
             TypeError: when `rows` is one row.
+            RuntimeError: when the engine was drained or aborted before.
         """
+        if self._draining:
+            raise RuntimeError("the engine was drained or aborted, and sends no more; make another one")
         feed = _feed(rows)
         del rows  # an error's traceback keeps this frame, which is not to keep open the file they come from
         async with aclosing(feed), self._ready_model() as model:
@@ -147,22 +152,28 @@ class Engine:
 
     async def schedule_completions(
         self,
-        conversations: Iterable[Conversation],
+        conversations: Iterable[Record],
         temperature: float | None = None,
         task_name: str | None = None,
     ) -> list[Completion]:
         """Answer every conversation, and return all of them in the order in which they were given.
 
         Args:
-            conversations: What is asked.
-            temperature: For every request; None: the provider's own.
+            conversations: What is asked: conversations, or what else `run` takes.
+            temperature: For every request; None: each one's, or the provider's own.
             task_name: Kept in the metadata of every calling.
 
         Returns:
             For each conversation `{"response": the provider's own JSON, "request_hash": ...}`. One that was
             not answered has `"response": None` and says why in `"error"`; none of them raises.
+
+        Raises:
+            InputError: before any call, when one of them asks nothing.
+            RuntimeError: when the engine was drained or aborted before.
         """
-        return await schedule(self, conversations, temperature, task_name)
+        builder = RequestBuilder(source="conversations")
+        rows = [_row(record, index, builder) for index, record in enumerate(conversations)]
+        return await schedule(self, rows, temperature, task_name)
 
     def get_cost_from_completions(self, completions: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
         """What the answers of `schedule_completions` cost when they are paid for, cached ones too.
@@ -174,7 +185,8 @@ class Engine:
         return total_cost(self.model, completions)
 
     def drain(self) -> None:
-        """Send no more requests, now and in any later run; `run` ends when those on the wire are answered.
+        """Send no more requests, ever; `run` ends when those on the wire are answered, and cannot be called
+        again.
 
         Rows that wait for their quota, or back off before a retry, are given up: nothing is lost with them.
         """
@@ -183,7 +195,8 @@ class Engine:
             run.drain()
 
     def abort(self) -> None:
-        """Cancel what is in flight; `run` ends with what there is, and a later one at once."""
+        """Cancel what is in flight, and send no more requests, ever; `run` ends with what there is, and
+        cannot be called again."""
         self._draining = True
         for run in self._runs:
             run.pool.abort()
@@ -252,8 +265,6 @@ class Engine:
     def _noted(self, run: RowCalls) -> Iterator[None]:
         """Known to those who drain, abort or watch, for as long as it takes."""
         self._runs.append(run)
-        if self._draining:
-            run.pool.drain()
         try:
             yield
         finally:
@@ -291,8 +302,7 @@ def _row(record: Record, index: int, builder: RequestBuilder) -> Row:
     if isinstance(record, Row):
         return record
     if isinstance(record, Conversation):
-        messages = {"messages": record.to_messages()}
-        return Row(index, index + 1, None, content_key(messages), messages)
-    if isinstance(record, str):
+        record = {"messages": record.to_messages()}
+    elif isinstance(record, str):
         record = {"prompt": record}
     return builder.build(record, index, index + 1)

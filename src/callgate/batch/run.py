@@ -205,6 +205,8 @@ class BatchRun:
     # -- the inside --------------------------------------------------------------------------------------
 
     async def _call_all(self, journal: Journal) -> None:
+        if self.draining:  # before it had begun
+            return
         tally = self.tally
 
         def record(result: RowResult) -> None:
