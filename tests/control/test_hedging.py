@@ -71,11 +71,38 @@ def test_what_the_attempts_on_their_way_have_paid_in_is_not_lost() -> None:
     for at_once in range(1_000):
         stragglers.begin(at_once)
     spent = 0
-    while stragglers.affordable:
+    while stragglers.affordable():
         assert stragglers.spend()
         spent += 1
     assert spent == 50
     assert not stragglers.spend()
+
+
+def test_who_is_a_little_late_gets_only_what_the_surely_late_of_late_did_not_need() -> None:
+    stragglers = Stragglers(HedgePolicy(share=0.1, min_samples=10))
+    for number in range(100):
+        stragglers.begin()
+        stragglers.note(8.0 if number % 20 == 19 else 1.0)  # 5 % take eight times the usual
+    assert stragglers.surely_late == 3.0
+    little = 0
+    while stragglers.spend(at_once=0):
+        little += 1
+    assert 4 <= little <= 6
+    assert stragglers.affordable()
+    sure = 0
+    while stragglers.spend():
+        sure += 1
+    assert little + sure in (9, 10)
+
+
+def test_what_those_on_their_way_have_paid_in_is_not_for_who_is_a_little_late() -> None:
+    stragglers = after([1.0] * 20, share=0.1, min_samples=10)
+    assert stragglers.affordable(at_once=10)
+    assert not stragglers.affordable(at_once=11)
+    assert stragglers.affordable()
+    stragglers.spend()
+    stragglers.give_back()
+    assert stragglers.affordable(at_once=10)
 
 
 @pytest.mark.parametrize("share", [0.0, -0.1, 0.6, float("nan"), True, "0.05", None])

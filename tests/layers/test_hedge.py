@@ -305,6 +305,34 @@ def test_when_all_have_become_slower_nobody_is_late_by_the_old_measure() -> None
     run(main)
 
 
+def test_what_those_on_their_way_have_paid_in_is_kept_for_who_is_surely_late() -> None:
+    async def main() -> None:
+        house = House(*[After(1.2, "a little late")] * 9, SLOW, After(1.0, "second"))
+        begun = await house.warm()
+        calls = [calling() for _ in range(10)]
+        tasks = [asyncio.ensure_future(house.service(call)) for call in calls]
+        # Two are paid for: one by those before, one by these ten.
+        assert (await tasks[9]).text == "second"
+        assert now() - begun == pytest.approx(4.0)  # three times the usual, and the second one's second
+        assert [call.hedges for call in calls] == [1, *[0] * 8, 1]
+        house.nothing_is_left()
+
+    run(main)
+
+
+def test_a_second_attempt_that_never_left_the_limiters_line_is_paid_back() -> None:
+    async def main() -> None:
+        house = House(After(30.0, "first"), limiter=Limiter(requests=Quota(11, 86400.0)))
+        await house.warm()
+        task = asyncio.ensure_future(house.service(calling()))
+        await asyncio.sleep(10.0)
+        assert not house.hedge.stragglers.affordable()
+        await task
+        assert house.hedge.stragglers.affordable()
+
+    run(main)
+
+
 def test_when_the_retry_budget_has_recovered_the_next_answer_sends_stragglers_again() -> None:
     async def main() -> None:
         budget = RetryBudget(0.0, 0.1, now)  # one in ten seconds

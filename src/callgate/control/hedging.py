@@ -17,11 +17,15 @@ __all__ = ["MOST_AT_ONCE", "HedgePolicy", "Stragglers"]
 # that takes long by itself, whoever answers it, must not use up what the others have paid in.
 MOST_AT_ONCE: Final = 3
 
+# A second attempt needs the usual time, too: it gains something for certain only where the first one takes
+# several times that. Calls that are a little late, because all are slowing down, soon end by themselves.
+SURELY_LATE: Final = 3.0
 # A service that always takes the same time has no stragglers: only what is clearly later counts as one.
 CLEARLY_LATER: Final = 1.01
 # What a quiet time may save up, so that it is not spent in one storm; what the attempts that are on their way
 # have paid in comes on top, as none of them can be known for a straggler yet.
 MOST_SAVED: Final = 20.0
+ENOUGH: Final = 1.0 - 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +84,12 @@ class Stragglers:
     (0.909, True, False)
     """
 
-    __slots__ = ("_allowance", "_latest", "_policy", "_sorted")
+    __slots__ = ("_allowance", "_latest", "_policy", "_sorted", "_spare")
 
     def __init__(self, policy: HedgePolicy) -> None:
         self._policy = policy
         self._allowance = 0.0
+        self._spare = 0.0  # of it, for attempts that are only a little late
         self._latest: deque[float] = deque()
         self._sorted: list[float] = []
 
@@ -92,18 +97,36 @@ class Stragglers:
         """An attempt begins beside `at_once` others: it pays in its share of a second one."""
         share = self._policy.share
         self._allowance = min(self._allowance + share, MOST_SAVED + share * at_once)
+        ordered = self._sorted
+        if ordered:
+            surely_late = len(ordered) - bisect_left(ordered, self.surely_late)
+            share = max(0.0, share - surely_late / len(ordered))
+        self._spare = min(self._spare + share, MOST_SAVED)
 
-    @property
-    def affordable(self) -> bool:
-        """Whether the share allows a second attempt now."""
-        return self._allowance >= 1.0 - 1e-9
+    def affordable(self, at_once: int | None = None) -> bool:
+        """Whether the share allows a second attempt now.
 
-    def spend(self) -> bool:
-        """Ask for a second attempt; False: the share is used up."""
-        if not self.affordable:
+        Args:
+            at_once: Beside an attempt that is only a little late: how many are on their way. What they have
+                paid in is left for those among them that will be surely late, and of what the others paid in
+                as much as such ones needed of late.
+        """
+        if at_once is None:
+            return self._allowance >= ENOUGH
+        return min(self._spare, self._allowance - self._policy.share * at_once) >= ENOUGH
+
+    def spend(self, at_once: int | None = None) -> bool:
+        """Ask for a second attempt, as `affordable` does; False: the share is used up."""
+        if not self.affordable(at_once):
             return False
         self._allowance -= 1.0
+        if at_once is not None:
+            self._spare -= 1.0
         return True
+
+    def give_back(self) -> None:
+        """A second attempt was not sent after all."""
+        self._allowance += 1.0
 
     def note(self, seconds: float) -> None:
         """An attempt took so long, or at least so long where it was given up for its second one."""
@@ -120,6 +143,11 @@ class Stragglers:
         if known < self._policy.min_samples:
             return None
         return self._sorted[math.ceil(self._policy.quantile * known - 1e-9) - 1] * CLEARLY_LATER
+
+    @property
+    def surely_late(self) -> float:
+        """Seconds after which an attempt is late by more than a second one takes, usually."""
+        return SURELY_LATE * self.usual
 
     @property
     def usual(self) -> float:

@@ -30,7 +30,8 @@ class Hedge:
     more, unless the usual time would pass the call's deadline. A second attempt that takes as long as that
     gets one beside it, too; more than three attempts are never on their way at once. When the retry budget or
     the policy's share is used up, stragglers stand in a line, the oldest first, and are served as calls pay
-    in; most of those that are only a little late leave it by themselves.
+    in. Those that take three times the usual come first: what they may need is kept for them. Most of those
+    that are only a little late leave the line by themselves.
 
     The first answer wins and the other attempts are cancelled: they give back their places and their
     connections and keep their charges, as the provider may have worked on them. What they cost cannot be
@@ -127,6 +128,9 @@ class Hedge:
                 self._watch.end(race.reminder)
             if race.second is not None:
                 await race.end()
+                if not race.repeats:  # it stood in the limiter's line till now
+                    self.stragglers.give_back()
+                    self._serve()
 
     async def _run_second(self, first: _Race) -> Response:
         """The second attempt beside `first`, in a task of its own; it may become a straggler, too."""
@@ -137,7 +141,7 @@ class Hedge:
         try:
             return await self._run(_Race(first.call, twin, task, self._clock, first.beside + 1))
         finally:
-            sent = twin.attempts - before
+            first.repeats = sent = twin.attempts - before
             calling.attempts += sent
             calling.hedges += sent
             if twin.spent is not None:
@@ -164,22 +168,33 @@ class Hedge:
         patience = self.stragglers.patience
         assert patience is not None
         assert race.sent_at is not None
+        if race.second is not None:
+            return
         if race.sent_at + patience > self._clock():
             self._remind(race, race.sent_at + patience)
             return
+        if not self._is_surely_late(race):
+            self._remind(race, race.sent_at + self.stragglers.surely_late)
         self._line[race] = None
         self._serve()
 
+    def _is_surely_late(self, race: _Race) -> bool:
+        assert race.sent_at is not None
+        return race.sent_at + self.stragglers.surely_late <= self._clock()
+
     def _serve(self) -> None:
         """Send again whom the share and the retry budget allow, in their order."""
-        while self._line and self.stragglers.affordable:
+        while self._line:
             race = next(iter(self._line))
+            at_once = None if self._is_surely_late(race) else len(self._races)
+            if not self.stragglers.affordable(at_once):
+                return
             deadline = race.calling.deadline
             hopeless = deadline is not None and self._clock() + self.stragglers.usual >= deadline
             if not hopeless:
                 if self._budget is not None and not self._budget.withdraw():
                     return
-                self.stragglers.spend()
+                self.stragglers.spend(at_once)
                 race.begin_second(self._run_second(race))
             del self._line[race]
 
@@ -196,6 +211,7 @@ class _Race:
         "calling",
         "first_over",
         "reminder",
+        "repeats",
         "second",
         "sent_at",
     )
@@ -214,6 +230,7 @@ class _Race:
         self.sent_at: float | None = None
         self.reminder: Reminder | None = None
         self.second: asyncio.Task[Response] | None = None
+        self.repeats = 0  # how often the second one went on the wire
         self.first_over = False
         self._clock = clock
         self._first = Watched(task, math.inf)
