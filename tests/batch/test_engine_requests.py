@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from callgate.batch import images
+from callgate.batch.budget import Budget
 from callgate.batch.engine import Engine
 from callgate.batch.requests import RequestBuilder
 from callgate.batch.results import RowResult
 from callgate.batch.rows import Row
 from callgate.batch.worst_case import worst_case
-from callgate.errors import InputError
+from callgate.calling import Calling
+from callgate.errors import BatchStoppedError, InputError
 from callgate.model import iModel
 from callgate.spread import Spread
 from callgate.testing import Answer, Simulator
@@ -32,8 +35,8 @@ def row(folder: Path, index: int, image: str | None) -> Row:
     return RequestBuilder(source="in.jsonl", folder=str(folder)).build(record, index, index + 1)
 
 
-async def results(engine: Engine, rows: list[Row]) -> list[RowResult]:
-    ended = [result async for result in engine.run(rows)]
+async def results(engine: Engine, rows: list[Row], budget: Budget | None = None) -> list[RowResult]:
+    ended = [result async for result in engine.run(rows, budget=budget)]
     return sorted(ended, key=lambda result: result.row.index)
 
 
@@ -94,3 +97,70 @@ def test_a_budget_reserves_for_images_and_for_asking_again(tmp_path: Path) -> No
     assert pictured - plain > 50_000 / 1e6
     assert spread_over == pytest.approx(pictured, rel=0.01)
     assert schemed - plain > 2 * 5_000 / 1e6
+
+
+class Holding:
+    """Answers the first call, and holds all others."""
+
+    name = "holding"
+
+    def __init__(self) -> None:
+        self.defaults = {"model": "m"}
+        self.begun = 0
+        self.go = asyncio.Event()
+
+    async def call(self, calling: Calling) -> str:
+        self.begun += 1
+        if self.begun > 1:
+            await self.go.wait()
+        assert "data:image/png;base64," in str(calling.payload)
+        return "a cat"
+
+
+def test_rows_that_wait_for_their_share_of_a_budget_are_few_and_hold_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").write_bytes(PNG)
+    read: list[str] = []
+
+    def noted(path: str) -> str:
+        read.append(path)
+        return _read(path)
+
+    _read = images._read
+    monkeypatch.setattr(images, "_read", noted)
+
+    async def main() -> None:
+        backend = Holding()
+        model = iModel(backend, prices=PRICES, limit_concurrency=None)
+        rows = [row(tmp_path, number, "a.png") for number in range(200)]
+        one = await model.create_calling(request_payload=rows[0].request)
+        cost = 4 * await worst_case(model, one, rows[0])
+        # The first one is answered without telling its usage, and so costs one attempt of its four.
+        budget = Budget(6.5 * cost)
+        run = asyncio.create_task(results(Engine(model, None), rows, budget))
+        while backend.begun < 7 and not run.done():
+            await asyncio.sleep(0.001)
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert backend.begun == len(read) == 7
+        assert 1 <= budget.waiting <= 10  # of 190
+        backend.go.set()
+        with pytest.raises(BatchStoppedError, match="budget"):
+            await run
+
+    asyncio.run(main())
+
+
+def test_an_image_that_has_gone_costs_nothing_of_a_budget(tmp_path: Path) -> None:
+    (tmp_path / "gone.png").write_bytes(PNG)
+    asked = row(tmp_path, 0, "gone.png")
+    (tmp_path / "gone.png").unlink()
+
+    async def main() -> None:
+        budget = Budget(1.0)
+        (result,) = await results(Engine(iModel(Holding(), prices=PRICES)), [asked], budget)
+        assert isinstance(result.error, InputError)
+        assert (result.charged, budget.spent, budget.reserved) == (0.0, 0.0, 0.0)
+
+    asyncio.run(main())

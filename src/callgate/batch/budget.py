@@ -71,6 +71,11 @@ class Budget:
         self._open = 0
         self._waiting: deque[tuple[float, asyncio.Future[bool]]] = deque()
 
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for their share."""
+        return len(self._waiting)
+
     async def reserve(self, amount: float) -> bool:
         """Wait until `amount` US dollars are free and reserve them; False when they never will be."""
         if self.refusal is not None:

@@ -1,7 +1,8 @@
 """Images in rows: a path, an address or a data URL beside the prompt becomes a part of the message.
 
 A file is looked for when its row is read, so that a missing one shows before the first call; it is read only
-when its row is called, in a thread, so that memory holds the images of the rows in flight and no more.
+when its row is called, in a thread, so that memory holds the images of the rows in flight and no more: not
+those of rows that wait for their share of a budget.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Pool:
         call: Makes the call for a row and returns what came of it; does not raise for a failed call. None:
             the row was not called, and no other one is to be.
         feed: The rows.
-        in_line: How many calls stand in the limiter's line now.
+        in_line: How many calls stand in the limiter's line now, or wait for their share of a budget.
         most: Never more workers than this.
         at_first: Never more than this until `open_up()`: a failure that every row would meet shall show on a
             handful of them.

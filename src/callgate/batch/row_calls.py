@@ -74,7 +74,8 @@ class RowCalls:
         self.pool = Pool(
             self._call,
             feed,
-            in_line=lambda: model.limiter.waiting,
+            # Whoever waits for the budget is no call that one more could be beside.
+            in_line=lambda: model.limiter.waiting + (0 if budget is None else budget.waiting),
             most=most,
             at_first=_PROBE,
             on_end=self._judge,
@@ -167,17 +168,8 @@ class RowCalls:
 
     async def _call(self, row: Row) -> RowResult | None:
         metadata = None if self._metadata is None else dict(self._metadata)
-        self._loading += 1
-        try:
-            request = await load_images(row.request)
-        except InputError as error:  # an image that has gone since its row was read
-            failed = Calling(row.request, metadata=metadata)
-            failed.fail(error, asyncio.get_running_loop().time())
-            return RowResult(row, failed)
-        finally:
-            self._loading -= 1
         calling = await self._model.create_calling(
-            request_payload=request, metadata=metadata, response_schema=self._schema
+            request_payload=row.request, metadata=metadata, response_schema=self._schema
         )
         if self._budget is not None:
             return await self._call_within(self._budget, calling, row)
@@ -210,6 +202,17 @@ class RowCalls:
         return result
 
     async def _send(self, calling: Calling, row: Row) -> RowResult | None:
+        self._loading += 1
+        try:
+            request = await load_images(row.request)
+        except InputError as error:  # an image that has gone since its row was read
+            calling.fail(error, asyncio.get_running_loop().time())
+            return RowResult(row, calling)
+        finally:
+            self._loading -= 1
+        if request is not row.request:
+            loaded = {"messages": request["messages"]}
+            calling.payload, calling.request = {**calling.payload, **loaded}, {**calling.request, **loaded}
         if self._feed.closed:  # asked to stop while its image was read, or it waited for its share
             return None
         self.active[calling] = row
