@@ -11,6 +11,7 @@ from callgate.backends.claude_code import ClaudeCodeEndpoint
 from callgate.backends.config import EndpointConfig, ServiceEndpointConfig, make_config
 from callgate.backends.embedded_endpoint import EmbeddedEndpoint
 from callgate.backends.endpoint import Endpoint
+from callgate.backends.misspelt import refuse_misspelt
 from callgate.control.backoff import RetryConfig
 from callgate.control.breaker import CircuitBreaker
 from callgate.providers.hosts import HOSTS, Host
@@ -25,7 +26,7 @@ __all__ = [
 
 # Settings of the endpoint itself; everything else is a default of every request.
 _OF_THE_CONFIG = ("api_key", "api_key_env", "base_url", "timeout", "read_timeout", "default_headers",
-                  "method", "allow_http", "content_type", "auth_type", "params",
+                  "method", "allow_http", "content_type", "auth_type", "params", "max_retries",
                   "oai_compatible")  # fmt: skip
 _OF_THE_ENDPOINT = ("circuit_breaker", "retry_config", "transport")
 _OF_THE_CLOUD = ("region", "location", "project", "access_key", "secret_key", "session_token", "profile",
@@ -88,6 +89,7 @@ def read_settings(provider: str | None, endpoint: str, settings: Mapping[str, An
     of_cloud = _take(settings, _OF_THE_CLOUD)
     if host is not None and host.auth == "google":
         settings.update(_place_in_google_cloud(of_cloud, os.environ))
+    refuse_misspelt(settings, (*_OF_THE_CONFIG, *_OF_THE_ENDPOINT, *_OF_THE_CLOUD))
     name = host.name if host is not None else (provider or "openai_compatible")
     config = make_config(
         EndpointConfig,
