@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from callgate.errors import ConfigurationError, InvalidRequestError, ResponseTooLargeError
-from callgate.transport.subprocess import CommandOutput, CommandRequest, CommandRunner
+from callgate.testing import run_virtual
+from callgate.transport.subprocess import CommandOutput, CommandRequest, CommandRunner, _Child
 from tests.processes import gone
 
 ENV = {"PATH": os.environ["PATH"]}
@@ -123,6 +124,25 @@ def test_a_command_that_does_not_read_its_stdin_answers_all_the_same(run: Callab
     assert run(work()) == (b"done\n", 0)
 
 
+def test_a_command_that_ended_before_its_stdin_was_written_answers_all_the_same() -> None:
+    class Closed:
+        """A pipe as uvloop leaves it when its reader is gone."""
+
+        def is_closing(self) -> bool:
+            return True
+
+        def write(self, data: bytes) -> None:
+            raise RuntimeError("the handler is closed")
+
+    class Ended:
+        def get_pipe_transport(self, fd: int) -> Closed:
+            return Closed()
+
+    child = _Child(1000, 2.0)
+    child.connection_made(Ended())  # type: ignore[arg-type]
+    child.write(b"too late")  # raises nothing
+
+
 def test_the_exit_status_is_told(run: Callable[..., Any]) -> None:
     async def work() -> int | None:
         async with CommandRunner().run(python("raise SystemExit(7)")) as output:
@@ -197,8 +217,11 @@ def test_a_second_cancellation_kills_at_once(run: Callable[..., Any]) -> None:
     async def work() -> None:
         started: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
 
+        outputs: list[CommandOutput] = []
+
         async def call() -> None:
             async with CommandRunner(grace=3600).run(python(FAMILY, "deaf")) as output:
+                outputs.append(output)
                 started.set_result(await family(output))
                 await read_all(output)
 
@@ -212,6 +235,8 @@ def test_a_second_cancellation_kills_at_once(run: Callable[..., Any]) -> None:
             await task
         for pid in pids:
             await gone(pid)
+        while outputs[0].returncode is None:  # the event loop has still to hear of it
+            await asyncio.sleep(0.01)
 
     run(work())
 
@@ -237,6 +262,18 @@ def test_a_daemon_that_left_the_group_holds_the_call_only_for_the_grace(run: Cal
         return child
 
     os.kill(run(work()), 9)
+
+
+def test_what_comes_in_the_moment_the_grace_ends_is_not_lost() -> None:
+    """A loop that was held up finds both at once: the last output, and that its time is over."""
+
+    async def main() -> list[bytes]:
+        child = _Child(1000, 2.0)
+        child._exited = True
+        asyncio.get_running_loop().call_later(2.0, child.pipe_data_received, 1, b"late")
+        return [piece async for piece in child]
+
+    assert run_virtual(main()) == [b"late"]
 
 
 def test_output_over_the_cap_ends_the_command(run: Callable[..., Any]) -> None:

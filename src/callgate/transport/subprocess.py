@@ -194,6 +194,8 @@ class _Child(asyncio.SubprocessProtocol):
 
     def write(self, data: bytes) -> None:
         stdin = cast(asyncio.WriteTransport, self._transport.get_pipe_transport(_STDIN))
+        if stdin.is_closing():
+            return  # it has ended already, and uvloop would raise: its answer tells more
         if data:
             stdin.write(data)
         stdin.close()
@@ -234,12 +236,12 @@ class _Child(asyncio.SubprocessProtocol):
 
     async def _changed(self, timeout: float | None) -> bool:
         """Wait until the event loop has told something new; False when `timeout` seconds passed first."""
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = waiter = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(timeout):
-                await self._waiter
+                await waiter
         except TimeoutError:
-            return False
+            return waiter.done() and not waiter.cancelled()  # both at once, after the loop was held up
         finally:
             self._waiter = None
         return True
