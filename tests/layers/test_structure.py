@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field, RootModel
@@ -241,6 +241,14 @@ def test_the_format_is_closed_and_strict_where_the_schema_allows_it() -> None:
     assert planet["required"] == ["name", "moons"]
     assert "default" not in planet["properties"]["moons"]
     assert made["schema"]["properties"]["star"] == {"$ref": "#/$defs/Planet"}
+
+
+def test_the_items_of_a_list_are_closed_too() -> None:
+    class Sky(BaseModel):
+        planets: list[Annotated[Planet, Field(description="One of them.")]]
+
+    schema = answer_format(Sky)["json_schema"]["schema"]
+    assert schema["properties"]["planets"]["items"] == {"$ref": "#/$defs/Planet"}
 
 
 def test_the_format_is_sent_as_it_is_where_the_schema_cannot_be_closed() -> None:
