@@ -87,9 +87,9 @@ def read_settings(provider: str | None, endpoint: str, settings: Mapping[str, An
     of_config = _take(settings, _OF_THE_CONFIG)
     of_endpoint = _take(settings, _OF_THE_ENDPOINT)
     of_cloud = _take(settings, _OF_THE_CLOUD)
+    refuse_misspelt(settings, (*_OF_THE_CONFIG, *_OF_THE_ENDPOINT, *_OF_THE_CLOUD))
     if host is not None and host.auth == "google":
         settings.update(_place_in_google_cloud(of_cloud, os.environ))
-    refuse_misspelt(settings, (*_OF_THE_CONFIG, *_OF_THE_ENDPOINT, *_OF_THE_CLOUD))
     name = host.name if host is not None else (provider or "openai_compatible")
     config = make_config(
         EndpointConfig,
