@@ -190,8 +190,3 @@ def test_syncing_goes_on_while_it_runs(tmp_path: Path, output: str, monkeypatch:
     summary, _ = run(write_prompts(tmp_path / "in.jsonl", 50), output, latency=0.02)
     assert summary.ending == "done"
     assert synced > 2
-
-
-def test_interrupted_before_it_begins_it_calls_nothing(tmp_path: Path, output: str) -> None:
-    summary, sim = run(write_prompts(tmp_path / "in.jsonl", 20), output, watch=BatchRun.drain)
-    assert (summary.ending, summary.progress.left, sim.stats.requests) == ("interrupted", 20, 0)

@@ -294,3 +294,66 @@ def test_a_dry_run_finds_bad_rows_anywhere(folder: Any, simulate: Simulate, call
     ended = callgate("run", "in.jsonl", *against(sim), "--dry-run")
     assert ended.code == 2
     assert "in.jsonl:3001: the row has no prompt" in ended.err
+
+
+def test_a_dry_run_leaves_out_what_the_cache_answers(folder: Any, simulate: Simulate, callgate: Run) -> None:
+    sim = simulate(**PRICES)
+    write_rows("in.jsonl", prompts(30))
+    cached = [*against(sim), "--cache", "cache"]
+    first = ["run", "in.jsonl", *cached, "-o", "first.jsonl", "--quiet"]
+    assert callgate(*first, "--limit", "20").code == 0
+    told = dry(callgate, *cached)
+    assert (told["rows"], told["cached"], told["answered_before"]) == (10, 20, 0)
+    without = dry(callgate, *against(sim))
+    assert (without["rows"], without["cached"]) == (30, 0)
+    assert told["output_tokens_most"] == without["output_tokens_most"] / 3
+    assert 0 < told["cost_usd"] < without["cost_usd"] / 2
+    assert dry(callgate, *cached, "--temperature", "0.5")["cached"] == 0
+    assert "10 to call, 20 answered by the cache" in callgate("run", "in.jsonl", *cached, "--dry-run").out
+    assert callgate(*first).code == 0
+    told = dry(callgate, *cached)
+    assert (told["rows"], told["cached"], told["cost_usd"], told["seconds"]) == (0, 30, 0.0, 0.0)
+    before = sim.stats.requests
+    assert callgate("run", "in.jsonl", *cached, "--quiet").code == 0
+    assert sim.stats.requests == before == 30
+
+
+def test_a_dry_run_makes_no_cache(folder: Any, simulate: Simulate, callgate: Run) -> None:
+    sim = simulate()
+    write_rows("in.jsonl", prompts(3))
+    assert dry(callgate, *against(sim), "--cache", "cache")["cached"] == 0
+    assert os.listdir() == ["in.jsonl"]
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "nobody/m"])
+def test_a_dry_run_needs_no_key(
+    folder: Any, callgate: Run, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    write_rows("in.jsonl", prompts(3))
+    ended = callgate("run", "in.jsonl", "-m", model, "-o", "out.jsonl", "--dry-run", "--json")
+    if model.startswith("nobody"):
+        assert (ended.code, "unknown provider" in ended.err) == (2, True)
+    else:
+        assert (ended.code, orjson.loads(ended.out)["rows"]) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("budget", "says"),
+    [("50", "enough, without retries"), ("0.05", "probably enough"), ("0.001", "not enough")],
+)
+def test_a_dry_run_says_whether_the_budget_is_enough(
+    folder: Any, simulate: Simulate, callgate: Run, budget: str, says: str
+) -> None:
+    sim = simulate(**PRICES)
+    write_rows("in.jsonl", prompts(4))
+    told = dry(callgate, *against(sim), "--budget", budget)
+    assert (told["enough"], told["budget_left_usd"]) == (says, float(budget))
+    text = callgate("run", "in.jsonl", *against(sim), "--budget", budget, "--dry-run").out
+    assert f"left: {says}" in text
+    assert callgate("run", "in.jsonl", *against(sim), "--budget", "50", "--quiet", "--limit", "2").code == 0
+    told = dry(callgate, *against(sim), "--budget", "50", "--limit", "2")
+    assert told["budget_left_usd"] == pytest.approx(50 - sim.stats.bill)
+    unknown = ["-m", "openai/nobody-prices-this", "-o", "other.jsonl", "--base-url", sim.base_url]
+    assert "nobody knows whether" in callgate("run", "in.jsonl", *unknown, "--budget", "5", "--dry-run").out

@@ -22,18 +22,17 @@ import orjson
 from callgate.batch.candidates import shared_calls
 from callgate.batch.finished import Finished, read_output
 from callgate.batch.sources import Source
+from callgate.batch.whole_input import AlikeRows, IsCached, WholeInput
 from callgate.batch.worst_case import longest_answer
 from callgate.caller import Caller
 from callgate.calling import Calling
 from callgate.control.quota import Quota
 from callgate.control.snapshot import LimiterSnapshot
 from callgate.control.window import RateWindow
-from callgate.providers.request_size import count_characters
 from callgate.response import Usage
 
 __all__ = ["Forecast", "Sample", "forecast", "read_sample"]
 
-_CHARACTERS_PER_TOKEN = 4.0
 _UNBOUNDED_OUTPUT = 256
 # So many rows tell what a model makes of a character; more would only fill the memory.
 _COMPARED_ROWS = 10_000
@@ -81,6 +80,7 @@ class Forecast:
             several models at the cheapest, and at the dearest.
         seconds: How long it takes under the limits that are known; None: none is.
         bottleneck: In words, what it will wait for.
+        cached: Rows that a cache answers; they are none of `rows`, and cost nothing.
     """
 
     rows: int
@@ -94,6 +94,7 @@ class Forecast:
     cost_most_usd: float | None
     seconds: float | None
     bottleneck: str
+    cached: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Its fields, ready for JSON."""
@@ -136,63 +137,6 @@ def _learn(sample: Sample, line: bytes) -> None:
         sample.inputs[int(key, 16)] = used.input_tokens
 
 
-@dataclass(slots=True)
-class _Rows:
-    """Rows that are left and name the same model of their own, or none.
-
-    Attributes:
-        count: How many.
-        characters: Of their requests, together.
-        unbounded: How many of them do not bound their answer.
-        bound: Tokens that the others let be written at most, together.
-    """
-
-    count: int = 0
-    characters: int = 0
-    unbounded: int = 0
-    bound: int = 0
-
-
-class _Input:
-    """A whole input, added up.
-
-    Attributes:
-        rows: Rows that are left.
-        groups: These, by the model that they name.
-        skipped: Rows that have been answered.
-        ratio: Tokens of a character.
-    """
-
-    __slots__ = ("groups", "ratio", "rows", "skipped")
-
-    def __init__(self, source: Source, sample: Sample) -> None:
-        self.groups: dict[str | None, _Rows] = {}
-        self.rows = self.skipped = 0
-        tokens = characters = 0
-        for row in (row for block in source.blocks() for row in block):
-            size = count_characters(row.request)
-            if not sample.finished.take(row.key):
-                self._add(row.request, size)
-                continue
-            self.skipped += 1
-            if row.key in sample.inputs:
-                characters += size
-                tokens += sample.inputs[row.key]
-        self.ratio = tokens / characters if tokens and characters else 1 / _CHARACTERS_PER_TOKEN
-
-    def _add(self, request: dict[str, Any], size: int) -> None:
-        self.rows += 1
-        model = request.get("model")
-        group = self.groups.setdefault(model if isinstance(model, str) else None, _Rows())
-        group.count += 1
-        group.characters += size
-        longest = longest_answer(request)
-        if longest is None:
-            group.unbounded += 1
-        else:
-            group.bound += longest
-
-
 class _Work(NamedTuple):
     """What answering a number of rows comes to, in tokens and US dollars.
 
@@ -226,7 +170,12 @@ class _Member(NamedTuple):
 
 
 async def forecast(
-    model: Caller, source: Source, sample: Sample, *, concurrency: int | None = None
+    model: Caller,
+    source: Source,
+    sample: Sample,
+    *,
+    concurrency: int | None = None,
+    is_cached: IsCached | None = None,
 ) -> Forecast:
     """Read the whole input and foretell the rest of the batch.
 
@@ -236,13 +185,16 @@ async def forecast(
         sample: What is known from earlier answers.
         concurrency: Calls at once (of several models, of each), where that is fixed; one that adapts itself
             is no limit.
+        is_cached: Whether a cache answers a row, so that it costs nothing; None: there is none.
 
     Raises:
         InputError: naming the file and the line, when a row cannot be used.
     """
-    told = _Input(source, sample)
+    told = WholeInput()
+    await told.read(source, sample.finished, sample.inputs, is_cached)
     if not told.rows:
-        return Forecast(0, told.skipped, sample.answers, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, "nothing")
+        nothing = 0, 0, 0, 0.0, 0.0, 0.0, 0.0, "nothing"
+        return Forecast(0, told.skipped, sample.answers, *nothing, cached=told.cached)
     members = await _members(model, told, sample, concurrency)
     shares = _shares(members)
     works = [member.work for member in members]
@@ -265,10 +217,11 @@ async def forecast(
         cost_most_usd=_finite(max, [work.cost_most for work in works]),
         seconds=_finite(sum, [seconds]),
         bottleneck=bottleneck,
+        cached=told.cached,
     )
 
 
-async def _members(model: Caller, told: _Input, sample: Sample, concurrency: int | None) -> list[_Member]:
+async def _members(model: Caller, told: WholeInput, sample: Sample, concurrency: int | None) -> list[_Member]:
     """What all rows come to for each of the models that share them."""
     limits: list[LimiterSnapshot] = []
     parts: list[list[_Work]] = []
@@ -284,7 +237,7 @@ async def _members(model: Caller, told: _Input, sample: Sample, concurrency: int
     ]
 
 
-def _work(calling: Calling, rows: _Rows, ratio: float, sample: Sample) -> _Work:
+def _work(calling: Calling, rows: AlikeRows, ratio: float, sample: Sample) -> _Work:
     """What it comes to for these rows; `calling` stands for each of them."""
     read = rows.characters * ratio
     # The model may have a bound of its own for the rows that bring none.

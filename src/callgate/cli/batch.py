@@ -7,13 +7,11 @@ import gc
 import logging
 import os
 import shlex
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from tempfile import TemporaryDirectory
 
 import orjson
 import typer
@@ -21,26 +19,21 @@ import typer
 from callgate.batch.budget import Budget
 from callgate.batch.charges import Account, read_spent
 from callgate.batch.engine import Engine
-from callgate.batch.files import READ_ERRORS, STDIN, describe, format_of
-from callgate.batch.finished import Finished
-from callgate.batch.forecast import Forecast, Sample, forecast, read_sample
+from callgate.batch.files import STDIN, describe, format_of
 from callgate.batch.guard import FailureGuard
 from callgate.batch.journal import STDOUT, Journal
 from callgate.batch.places import (
     charges_path,
     errors_path,
-    has_answers,
     is_compressed_lines,
-    is_held_compressed,
     journal_path,
-    lost_journal,
-    open_answers,
 )
 from callgate.batch.run import BatchRun, Ending, Summary
 from callgate.batch.schema_file import read_schema
 from callgate.batch.sinks import sink_for
 from callgate.batch.sources import Source
 from callgate.batch.template import Template
+from callgate.cli.dry_run import foretell, left_of_budget
 from callgate.cli.endpoints import LeftOut, Target, make_caller, read_targets
 from callgate.cli.figures import dollars
 from callgate.cli.live import Display, open_display
@@ -89,7 +82,8 @@ def run_batch(options: RunOptions) -> int:
     source = _source(options, targets)
     _check_places(options)
     if options.dry_run:
-        print_forecast(asyncio.run(_foretell(options, source, targets)), json=options.json)
+        told = asyncio.run(foretell(options, source, targets, schema))
+        print_forecast(told, json=options.json, budget=left_of_budget(options))
         return 0
     runner = asyncio.Runner(loop_factory=None if uvloop is None else uvloop.new_event_loop)
     with _rarer_collections(), runner:
@@ -154,32 +148,6 @@ def _budget(options: RunOptions, journal: Journal) -> Budget | None:
 
 
 # -- running ---------------------------------------------------------------------------------------------
-
-
-async def _foretell(options: RunOptions, source: Source, targets: list[Target]) -> Forecast:
-    """Everything that `_run` does before its first call; the output is read, and not touched."""
-    sample = _sample(options)
-    async with make_caller(replace(options, cache=None), targets) as model:
-        return await forecast(model, source, sample, concurrency=options.concurrency)
-
-
-def _sample(options: RunOptions) -> Sample:
-    """What the answers of earlier runs teach."""
-    output = options.output
-    if options.overwrite or output == STDOUT or (os.path.exists(output) and not os.path.isfile(output)):
-        return Sample(Finished())
-    if not has_answers(output) and os.path.exists(output):
-        raise lost_journal(output)
-    if not is_held_compressed(output):
-        return read_sample(journal_path(output))
-    with TemporaryDirectory(prefix="callgate-") as folder:
-        path = os.path.join(folder, os.path.basename(output))
-        try:
-            with open_answers(output)[0] as answers, open(path, "wb") as copy:
-                shutil.copyfileobj(answers, copy)
-        except READ_ERRORS as error:
-            raise InputError(f"cannot be read to its end ({error}); is it damaged?", source=output) from None
-        return read_sample(path)
 
 
 async def _run(

@@ -96,21 +96,43 @@ def _in_columns(lines: list[tuple[str, str]]) -> Iterator[str]:
     return (f"{name:<{width}}{figure}" for name, figure in lines)
 
 
-def print_forecast(told: Forecast, *, json: bool) -> None:
-    """Print what a dry run found, on stdout: a table for people, or JSON for machines."""
+def print_forecast(told: Forecast, *, json: bool, budget: float | None = None) -> None:
+    """Print what a dry run found, on stdout: a table for people, or JSON for machines.
+
+    Args:
+        told: What it found.
+        json: For machines.
+        budget: US dollars that may still be spent; None: there is no budget.
+    """
+    enough = _is_enough(told, budget)
     if json:
-        sys.stdout.write(orjson.dumps(told.to_dict(), option=orjson.OPT_INDENT_2).decode() + "\n")
+        facts = told.to_dict() | ({} if budget is None else {"budget_left_usd": budget, "enough": enough})
+        sys.stdout.write(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode() + "\n")
         return
-    for line in _in_columns(_forecast_lines(told)):
+    lines = _forecast_lines(told)
+    if budget is not None:
+        lines.append(("budget", f"{dollars(budget)} left: {enough or 'nobody knows whether that is enough'}"))
+    for line in _in_columns(lines):
         typer.echo(line)
     if not told.learned_from:
         typer.echo("Nothing was answered before, so this is rough: run with --limit 50 first.")
+
+
+def _is_enough(told: Forecast, budget: float | None) -> str | None:
+    """Whether a budget suffices, in words; None: nobody knows."""
+    if budget is None or told.cost_usd is None:
+        return None
+    if told.cost_most_usd is not None and told.cost_most_usd <= budget:
+        return "enough, without retries"
+    return "probably enough" if told.cost_usd <= budget else "not enough"
 
 
 def _forecast_lines(told: Forecast) -> list[tuple[str, str]]:
     rows = f"{told.rows:,} to call"
     if told.answered_before:
         rows += f", {told.answered_before:,} answered before"
+    if told.cached:
+        rows += f", {told.cached:,} answered by the cache"
     bound = "with no bound" if told.output_tokens_most is None else f"{told.output_tokens_most:,} at most"
     tokens = f"{told.input_tokens:,} in, about {told.output_tokens:,} out ({bound})"
     cost = "unknown: the price of this model is not known"
