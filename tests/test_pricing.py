@@ -109,6 +109,44 @@ def test_reasoning_is_part_of_the_output_and_may_have_its_own_price() -> None:
     assert own == Cost(0.0, pytest.approx(0.6 * 10 + 0.4 * 5))
 
 
+@pytest.mark.parametrize(
+    ("provider", "model", "audio_in", "audio_out"),
+    [
+        ("google", "gemini-2.5-flash", 60_000, 0),
+        ("openai", "gpt-4o-mini-realtime-preview", 60_000, 3_000),
+        ("openai", "gpt-4o-mini", 60_000, 3_000),  # which has no price of its own for sound
+    ],
+)
+def test_sound_has_its_own_price_where_there_is_one(
+    provider: str, model: str, audio_in: int, audio_out: int
+) -> None:
+    usage = Usage(100_000, 5_000, input_audio_tokens=audio_in, output_audio_tokens=audio_out)
+    theirs = genai_prices.calc_price(
+        types.Usage(
+            input_tokens=100_000,
+            output_tokens=5_000,
+            input_audio_tokens=audio_in,
+            output_audio_tokens=audio_out,
+        ),
+        model_ref=model,
+        provider_id=provider,
+    )
+    ours = price(provider, model, usage)
+    assert ours is not None
+    assert ours.input == pytest.approx(float(theirs.input_price))
+    assert ours.output == pytest.approx(float(theirs.output_price))
+    text = price(provider, model, Usage(100_000, 5_000))
+    assert text is not None
+    assert (ours.total > text.total) == (model != "gpt-4o-mini")
+
+
+def test_sound_that_was_cached_is_priced_once() -> None:
+    usage = Usage(1_000, 0, cache_read_tokens=900, input_audio_tokens=1_000)
+    prices = price("google", "gemini-2.5-flash", usage)
+    assert prices is not None
+    assert prices.input == pytest.approx((100 * 1.0 + 900 * 0.03) / 1e6)
+
+
 def test_an_unknown_model_costs_none_never_0_and_that_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "callgate"):
         for _ in range(3):

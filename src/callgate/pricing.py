@@ -37,8 +37,9 @@ def price(
     Args:
         provider: The provider's id at genai-prices; None: found by the model's name.
         model: As the provider names it.
-        usage: Cache reads and writes are part of its input, reasoning of its output; each has its own price
-            where the provider gives it one.
+        usage: Cache reads and writes are part of its input, reasoning of its output, sound of either; each
+            has its own price where the provider gives it one. What a service tier or a cache that is kept for
+            an hour adds is not known.
         prices: US dollars per million tokens, "input" and "output", instead of the known price; optionally
             "cache_read", "cache_write" and "reasoning".
         at: When it was used, for prices that change with the day or the hour; None: now.
@@ -66,6 +67,8 @@ class _Rates:
     cache_read: float
     cache_write: float
     reasoning: float
+    input_audio: float
+    output_audio: float
     request: float = 0.0
     above: int | None = None
     """More input tokens than these are priced by `then`, all of them."""
@@ -78,9 +81,15 @@ class _Rates:
         # Not below nothing: some providers count what they cached beside the input.
         plain = max(0, usage.input_tokens - read - written)
         said = max(0, usage.output_tokens - thought)
+        # Sound that was read from the cache is priced as what is.
+        heard, spoken = min(plain, usage.input_audio_tokens), min(said, usage.output_audio_tokens)
         return Cost(
-            plain * self.input + read * self.cache_read + written * self.cache_write + self.request,
-            said * self.output + thought * self.reasoning,
+            (plain - heard) * self.input
+            + heard * self.input_audio
+            + read * self.cache_read
+            + written * self.cache_write
+            + self.request,
+            (said - spoken) * self.output + spoken * self.output_audio + thought * self.reasoning,
         )
 
 
@@ -109,6 +118,8 @@ def _with_defaults(rates: Mapping[str, float], **more: Any) -> _Rates:
         rates.get("cache_read", said),
         rates.get("cache_write", said),
         rates.get("reasoning", told),
+        rates.get("input_audio", said),
+        rates.get("output_audio", told),
         **more,
     )
 
@@ -120,6 +131,8 @@ _FIELDS = {
     "cache_read": "cache_read_mtok",
     "cache_write": "cache_write_mtok",
     "reasoning": "output_reasoning_mtok",
+    "input_audio": "input_audio_mtok",
+    "output_audio": "output_audio_mtok",
 }
 
 

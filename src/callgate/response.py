@@ -20,7 +20,7 @@ class Usage:
     """Tokens of one answer, counted the same way for every provider.
 
     `input_tokens` includes cache reads and writes, and `output_tokens` includes reasoning, so that sums mean
-    the same everywhere. `total_tokens` is their sum unless given.
+    the same everywhere; each includes its sound, where a provider counts that by itself. `total_tokens` is their sum unless given.
 
     >>> Usage(10, 5) + Usage(1, 1, reasoning_tokens=1)
     Usage(input_tokens=11, output_tokens=6, total_tokens=17, cache_read_tokens=0, cache_write_tokens=0, reasoning_tokens=1)
@@ -32,6 +32,8 @@ class Usage:
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    input_audio_tokens: int = field(default=0, repr=False)
+    output_audio_tokens: int = field(default=0, repr=False)
 
     def __post_init__(self) -> None:
         if not self.total_tokens:
@@ -45,11 +47,13 @@ class Usage:
             self.cache_read_tokens + other.cache_read_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
+            self.input_audio_tokens + other.input_audio_tokens,
+            self.output_audio_tokens + other.output_audio_tokens,
         )
 
     def to_dict(self) -> dict[str, int]:
-        """All six counts by name, ready for JSON."""
-        return {
+        """Six counts by name, ready for JSON; those of sound only where there was any."""
+        counts = {
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
             "total_tokens": self.total_tokens,
@@ -57,6 +61,11 @@ class Usage:
             "cache_write_tokens": self.cache_write_tokens,
             "reasoning_tokens": self.reasoning_tokens,
         }
+        if self.input_audio_tokens:
+            counts["input_audio_tokens"] = self.input_audio_tokens
+        if self.output_audio_tokens:
+            counts["output_audio_tokens"] = self.output_audio_tokens
+        return counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ responses = st.builds(
     ),
     finish_reason=st.sampled_from([None, "stop", "length", "tool_call", "content_filter"]),
     raw_finish_reason=st.none() | text,
-    usage=st.none() | st.builds(Usage, *[st.integers(1, 2**40)] * 6),
+    usage=st.none() | st.builds(Usage, *[st.integers(1, 2**40)] * 8),
     model=st.none() | text,
     id=st.none() | text,
     raw=st.none() | st.dictionaries(text, st.lists(plain, max_size=3), max_size=3),

@@ -10,6 +10,7 @@ import pytest
 from callgate.errors import InvalidRequestError
 from callgate.providers.chat_request import REPLAY
 from callgate.providers.gemini import Gemini
+from callgate.providers.gemini_answer import read_usage
 from tests.providers.conformance import DialectConformance, read_stream
 
 DIALECT = Gemini()
@@ -369,3 +370,11 @@ def test_the_id_of_a_streamed_call_stays_although_the_answers_id_comes_later() -
     deltas, response = read_stream(DIALECT, [body], {})
     assert deltas[0].tool_call is not None
     assert deltas[0].tool_call.id == response.tool_calls[0].id
+
+
+def test_the_tokens_of_sound_are_told_apart_where_they_are_counted_so() -> None:
+    details = [{"modality": "TEXT", "tokenCount": 3}, {"modality": "AUDIO", "tokenCount": 40}, "odd"]
+    heard = read_usage({"promptTokenCount": 43, "promptTokensDetails": details})
+    assert (heard.input_tokens, heard.input_audio_tokens, heard.output_audio_tokens) == (43, 40, 0)
+    spoken = read_usage({"candidatesTokenCount": 43, "candidatesTokensDetails": details})
+    assert (spoken.output_tokens, spoken.output_audio_tokens) == (43, 40)

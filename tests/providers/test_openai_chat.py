@@ -13,6 +13,7 @@ from callgate.providers.catalog import dialect_of
 from callgate.providers.dialect import Dialect
 from callgate.providers.hosts import find_host
 from callgate.providers.openai_chat import OpenAIChat
+from callgate.providers.openai_chat_answer import read_usage
 from callgate.response import Usage
 from tests.providers.conformance import DialectConformance, read_stream
 
@@ -296,3 +297,20 @@ def test_a_gateways_page_is_told_by_its_title() -> None:
 def test_a_message_is_cut_to_what_can_be_read() -> None:
     error = CHAT.error(400, json.dumps({"error": {"message": "x" * 50_000}}).encode(), {})
     assert len(error.message) < 1100
+
+
+def test_the_tokens_of_sound_are_told_apart_where_they_are_counted_so() -> None:
+    usage = read_usage(
+        {
+            "prompt_tokens": 50,
+            "completion_tokens": 30,
+            "prompt_tokens_details": {"audio_tokens": 40},
+            "completion_tokens_details": {"audio_tokens": 20},
+        }
+    )
+    assert (usage.input_audio_tokens, usage.output_audio_tokens) == (40, 20)
+    both = usage + usage
+    assert (both.input_audio_tokens, both.output_audio_tokens) == (80, 40)
+    assert both.to_dict()["input_audio_tokens"] == 80
+    assert both.to_dict()["output_audio_tokens"] == 40
+    assert "input_audio_tokens" not in read_usage({"prompt_tokens": 50}).to_dict()

@@ -130,4 +130,12 @@ def read_usage(usage: dict[str, Any]) -> Usage:
         token_count(usage.get("totalTokenCount")),
         cache_read_tokens=token_count(usage.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
+        input_audio_tokens=_audio(usage.get("promptTokensDetails")),
+        output_audio_tokens=_audio(usage.get("candidatesTokensDetails")),
     )
+
+
+def _audio(details: Any) -> int:
+    """The tokens of sound among the counts by modality."""
+    counts = [one for one in as_list(details) if type(one) is dict and one.get("modality") == "AUDIO"]
+    return sum(token_count(one.get("tokenCount")) for one in counts)

@@ -136,6 +136,8 @@ def read_usage(usage: dict[str, Any]) -> Usage:
         token_count(cache_read) if cache_read else 0,
         token_count(cache_write) if cache_write else 0,
         reasoning or 0,
+        token_count(prompt.get("audio_tokens")),
+        token_count(completion.get("audio_tokens")),
     )
 
 
