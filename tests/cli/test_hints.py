@@ -58,7 +58,11 @@ def test_options(folder: Path, callgate: Run, arguments: list[str], says: str) -
             b'[\n{"prompt": "a"}]',
             "list.jsonl:1: is one JSON list, not one object a line; convert",
         ),
-        ("zipped.jsonl", gzip.compress(b"{}"), "is gzip, which its name does not tell; unpack it: gzip -dc"),
+        (
+            "zipped.jsonl",
+            gzip.compress(b"{}", mtime=0),
+            "is gzip, which its name does not tell; unpack it: gzip -dc",
+        ),
         ("table.jsonl", b"PAR1....", "is Parquet, which its name does not tell"),
         ("table.csv", b"prompt;id\na;1\n", "table.csv:1: the columns seem to be separated by semicolons"),
         ("table.csv", b"prompt\tid\na\t1\n", "table.csv:1: the columns seem to be separated by tabs"),
