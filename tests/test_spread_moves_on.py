@@ -167,6 +167,29 @@ def test_the_line_of_a_quick_model_is_better_than_a_slow_one_that_is_free() -> N
     run_virtual(main())
 
 
+def test_who_waits_in_the_line_of_the_only_one_stays_there_when_it_cannot_be_reached_for_a_while() -> None:
+    async def main() -> None:
+        only = trying("only", *[After(0.1, UNREACHABLE)] * 4, After(0.1, "fine"), limit_concurrency=1)
+        async with Spread([only]) as model:
+            ended = await asyncio.gather(*(model.invoke(prompt=str(n)) for n in range(10)))
+            assert all(calling.answer is not None for calling in ended)
+
+    run_virtual(main())
+
+
+def test_a_call_that_is_sent_on_from_lines_is_attempted_no_more_often_than_is_said() -> None:
+    async def main() -> None:
+        models = [
+            trying(name, *[After(0.1, DOWN), After(0.3, "fine"), After(0.2, DOWN)] * 400, limit_concurrency=1)
+            for name in ("one", "two", "three")
+        ]
+        async with Spread(models) as model:
+            ended = await ask(model, 300, at_once=40)
+            assert max(calling.attempts for calling in ended) <= model.most_attempts
+
+    run_virtual(main())
+
+
 def test_what_another_model_cannot_mend_is_tried_again_as_it_would_be_alone() -> None:
     async def main() -> None:
         shaky = trying("shaky", DOWN, DOWN, "fine")

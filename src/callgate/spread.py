@@ -173,12 +173,19 @@ class _Asked:
 
     def __init__(self, calling: Calling) -> None:
         self.dodges = 0
-        """How often it went to another model because of a 429."""
+        """How often it left a model where it had been tried, and may be tried again."""
         self.comes_back = False
         """Whether the model it has just left may be asked again."""
         self._path = calling.http_path
         self._method = calling.http_method
         self._sdk_method = calling.sdk_method_name
+
+    def may_dodge(self, members: Sequence[Member]) -> bool:
+        """Count one more time, as often as there are models: else it could go round for ever."""
+        if self.dodges >= len(members):
+            return False
+        self.dodges += 1
+        return True
 
     def turn(self, calling: Calling, member: Member) -> None:
         member.turn(calling)
@@ -216,6 +223,7 @@ class _Router:
             home = None
             asked.turn(calling, member)
             member.begins(self.clock())
+            before = calling.attempts
             calling.elsewhere = partial(self.moves_on, asked, member, tokens, tried)
             try:
                 response = await member.service(calling)
@@ -225,8 +233,9 @@ class _Router:
                 now = self.clock()
                 member.failed(error, now)
                 if isinstance(error, LeftOutError):
-                    if member.out_until > now:
-                        tried = (*tried, member)
+                    # Out of its line, where it may come back to; but its retries there begin anew then.
+                    if calling.attempts > before and not asked.may_dodge(self.members):
+                        tried, last = (*tried, member), last or error
                     continue
                 if not asked.comes_back:
                     tried = (*tried, member)
@@ -264,13 +273,11 @@ class _Router:
             return False
         if member.out_until > now:
             return True
-        # Not for ever: all may answer with 429, each after another pause.
         asked.comes_back = (
             isinstance(error, RateLimitError)
-            and asked.dodges < len(self.members)
             and other.limiter.expected_wait(tokens) == 0.0
+            and asked.may_dodge(self.members)
         )
-        asked.dodges += asked.comes_back
         return asked.comes_back
 
     def relieve_others(self, free: Member) -> None:
@@ -324,9 +331,9 @@ class _Router:
 
     def _refusal(self) -> APIClientError:
         """What left the last one out, as an error of this call alone: raised in many, one would mix them."""
-        assert self._last is not None  # somebody is out
-        error = copy.copy(self._last)
-        error.__cause__ = self._last
+        cause = self._last or next(each.out_for for each in self.members if each.out_for is not None)
+        error = copy.copy(cause)
+        error.__cause__ = cause
         return error
 
     def in_use(self) -> list[Member]:
