@@ -116,3 +116,17 @@ def test_what_cannot_be_kept_is_kept_by_the_next_run(
             journal.close()
     run(output)
     assert left(output) == [1, 3, 2]
+
+
+def test_an_empty_file_that_cannot_be_removed_is_told(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(output)
+
+    def refuse(*_: Any) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        with pytest.raises(InputError, match=r"errors\.jsonl: cannot be kept: Operation not permitted"):
+            journal.close()
+    run(output)
+    assert not os.path.exists(errors_path(output))

@@ -172,3 +172,14 @@ def test_the_page_of_a_batch_that_nothing_answered(tmp_path: Path) -> None:
 def test_a_quantile_is_a_value_that_occurred() -> None:
     values = array("d", [1.0, 2.0, 3.0, 4.0, 5.0])
     assert [quantile(values, share) for share in (0, 20, 50, 90, 100)] == [1.0, 1.0, 3.0, 5.0, 5.0]
+
+
+def test_failures_that_are_all_different_do_not_fill_the_memory(tmp_path: Path) -> None:
+    words = [f"{chr(97 + i % 26)}{chr(97 + i // 26)} is bad" for i in range(300)]
+    output = write(tmp_path / "out.jsonl", [])
+    lines = [failure(error={"type": "ServerError", "code": "x", "message": word}) for word in words]
+    write(tmp_path / "out.jsonl.errors.jsonl", lines)
+    report = read_report(output)
+    assert len(report.errors) == 201
+    assert report.errors[0].count == 100
+    assert sum(each.count for each in report.errors) == report.failed == 300

@@ -134,3 +134,35 @@ def test_what_travels_along_never_costs_an_answer_its_line() -> None:
     assert read_output(io.BytesIO(line), "out")[0].take(row.key)
     found = orjson.loads(line)
     assert (found["number"], found["7"], found["more"]) == (str(2**70), "lucky", {"x": [1]})
+
+
+def withheld(text: str = " ") -> RowResult:
+    calling = Calling({})
+    calling.attempts = 1
+    filtered = Response(
+        text=text, raw={"t": text}, usage=Usage(3, 0), finish_reason="content_filter", id="x1"
+    )
+    calling.complete(filtered, 1.0)
+    return RowResult(make_row(0), calling)
+
+
+def test_an_answer_that_was_withheld_is_a_refusal() -> None:
+    result = withheld()
+    assert (result.ok, result.refused, result.text, result.answer) == (False, True, None, None)
+    assert "ContentFilterError" in repr(result)
+    line = orjson.loads(encode_result(result))
+    assert line["error"] == {
+        "code": "content_filter",
+        "message": "200: the provider withheld its answer (content filter) (request x1)",
+        "type": "ContentFilterError",
+        "retryable": False,
+        "refused": True,
+    }
+    assert line["response"] == {"status_code": 200, "request_id": "x1", "body": {"t": " "}}
+    assert line["usage"]["input_tokens"] == 3
+    assert "text" not in line
+
+
+def test_what_is_left_of_an_answer_that_was_cut_is_one() -> None:
+    result = withheld("The moon is")
+    assert (result.ok, result.refused, result.text) == (True, False, "The moon is")

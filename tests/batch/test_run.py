@@ -190,3 +190,28 @@ def test_syncing_goes_on_while_it_runs(tmp_path: Path, output: str, monkeypatch:
     summary, _ = run(write_prompts(tmp_path / "in.jsonl", 50), output, latency=0.02)
     assert summary.ending == "done"
     assert synced > 2
+
+
+def test_a_budget_that_cannot_be_kept_shows_before_the_first_call(tmp_path: Path, output: str) -> None:
+    path = tmp_path / "in.jsonl"
+    rows = [{"prompt": "a", "max_tokens": 5}] * 3 + [{"prompt": "b"}]
+    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    async def main() -> None:
+        async with iModel(provider="openai", model="gpt-4o-mini", api_key="sk-x") as model:
+            await BatchRun(Engine(model), Source(str(path), limit=3)).check_bounds()
+            with pytest.raises(InputError, match="line 4: a budget needs to know the longest answer"):
+                await BatchRun(Engine(model), Source(str(path))).check_bounds()
+            await BatchRun(Engine(model), Source(str(pipe))).check_bounds()  # which can be read only once
+
+    asyncio.run(main())
+
+
+def test_why_it_ended_early_is_in_the_summary(tmp_path: Path, output: str) -> None:
+    summary, _ = run(write_prompts(tmp_path / "in.jsonl", 5), output, answers=lambda _: 401)
+    assert (summary.ending, "3 rows failed in the same way" in str(summary.message)) == ("stopped", True)
+    (tmp_path / "bad.jsonl").write_text('{"prompt": "a"}\n' * 3 + "nothing\n")
+    summary, _ = run(str(tmp_path / "bad.jsonl"), output, check=False)
+    assert (summary.ending, "bad.jsonl:4: is no JSON" in str(summary.message)) == ("input", True)
