@@ -177,7 +177,7 @@ class _Reader:
         self._ends = array("d")
         self._took = array("d")
         self._costs = array("d")
-        self._usage = [0] * 6
+        self._usage = [0] * len(Usage.__slots__)
 
     def take_all(self, stream: BinaryIO, source: str) -> None:
         try:
