@@ -647,6 +647,8 @@ def test_base_urls_that_may_be_used(given: str, used: str) -> None:
         f"https://{'a' * 64}.example.com",
         "https://api..example.com",
         "https://api!.example.com",
+        "https://token@api.example.com",
+        "https://:secret@api.example.com",
         "https://api.example.com/a b",
         "https://api.example.com/\r\nx",
         "https://api.example.com?key=1",

@@ -40,8 +40,8 @@ def test_a_url_becomes_the_first_line_and_the_host(url: str, line: str, host: st
 
 @pytest.mark.parametrize(
     "url",
-    ["", "h.example", "/x", "ftp://h/", "http://", "http://u:p@h/", "http://[::1", "http://h:99999/",
-     "http://h example/", "http://h\r\nx:1/", "http://h%0d%0a/", "http://h\\x/", "//h/x",
+    ["", "h.example", "/x", "ftp://h/", "http://", "http://u:p@h/", "http://u@h/", "http://:p@h/", "http://[::1",
+     "http://h:99999/", "http://h example/", "http://h\r\nx:1/", "http://h%0d%0a/", "http://h\\x/", "//h/x",
      "http://h:0/", "https://h.example:0/", "http://h..example/", "http://.example/",
      f"http://{'a' * 64}.example/", f"http://h.{'a' * 64}/", f"http://{'ü' * 64}.example/"],
 )  # fmt: skip
