@@ -61,7 +61,7 @@ def test_calls_that_fail_in_passing_at_a_model_that_is_left_out_are_not_tried_ag
 
 def test_when_nobody_can_be_reached_calls_are_tried_again_and_outlive_it() -> None:
     async def main() -> None:
-        models = [trying(name, *[UNREACHABLE] * 5, "fine") for name in ("one", "two")]
+        models = [trying(name, *[UNREACHABLE] * 3, "fine") for name in ("one", "two")]
         async with Spread(models) as model:
             ended = await ask(model, 20, at_once=4)
             assert all(calling.answer is not None for calling in ended)
@@ -143,7 +143,7 @@ def test_it_is_told_once_each_time_that_a_model_is_left_out_and_how_each_has_bee
 
 def test_a_model_that_takes_long_is_given_fewer_calls_than_a_quick_one() -> None:
     clock = VirtualClock()
-    slow, quick = (SimulatedProvider(Options(latency=each), clock=clock.time) for each in (0.4, 0.1))
+    slow, quick = (SimulatedProvider(Options(latency=each), clock=clock.time) for each in (4.0, 1.0))
 
     async def main() -> None:
         async with Spread([at_simulator(slow, "a"), at_simulator(quick, "b")]) as model:

@@ -31,6 +31,9 @@ _REST = 30.0
 _LONG_REST = 300.0
 # Seconds in which a model that could not be reached gets no further calls; usually the retries tell sooner.
 _DOUBT = 5.0
+# Seconds that are not worth a change: models that answer within this count as equally quick, so that their
+# quotas are used alike, and nobody leaves a line that is as short.
+_QUICK = 0.25
 # What each answer leaves of the weight of those before it, for the time that a call takes.
 _FADE = 0.8
 
@@ -113,7 +116,22 @@ class Member:
         return Standing(self.name, self.answered, self.times_out, self.out_for)
 
     def call_seconds(self, now: float) -> float:
-        """How long a call takes here; before the first answer, as long as that has been waited for."""
+        """How long a call takes here; before the first answer, as long as that has been waited for, and 0.0
+        where none has been asked for."""
+        if self._usual_seconds is None and self._waited_since is None:
+            return 0.0
+        return max(self._seconds(now), _QUICK)
+
+    def lags_behind(self, free: Member, tokens: float, now: float) -> bool:
+        """Whether who waits in its line does better at a model that has a place."""
+        limiter = self.limiter
+        if not limiter.waiting:
+            return False
+        if self.call_seconds(now) > free.call_seconds(now):
+            return True
+        return limiter.expected_wait(tokens, self._seconds(now)) >= _QUICK
+
+    def _seconds(self, now: float) -> float:
         if self._usual_seconds is not None:
             return self._usual_seconds
         return 0.0 if self._waited_since is None else now - self._waited_since

@@ -282,8 +282,11 @@ class _Router:
 
     def relieve_others(self, free: Member) -> None:
         """Have those who wait at other models choose again, when this one has a place and nobody in line."""
+        now = self.clock()
+        if free.out_until > now:
+            return
         for other in self.members:
-            if other is not free and other.limiter.waiting and free.out_until <= self.clock():
+            if other is not free and other.lags_behind(free, self._usual_tokens, now):
                 if free.limiter.expected_wait(self._usual_tokens) > 0.0:
                     return
                 other.model.send_away(LeftOutError(f"{free.name} has a place sooner than {other.name}"))
