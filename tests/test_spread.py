@@ -490,6 +490,25 @@ def test_what_one_model_was_asked_for_is_not_asked_of_another(inside_another: bo
     run_virtual(main())
 
 
+def test_a_call_that_leaves_a_line_is_not_asked_for_at_both_places() -> None:
+    """Those who shared its request go on where they wait; it may as well wait for them."""
+
+    async def main() -> None:
+        alone = {"cache": MemoryCache(), "limit_concurrency": 1}
+        slow, quick = (
+            member("slow", After(5.0, "x"), model=alone),
+            member("quick", After(0.5, "y"), model=alone),
+        )
+        async with Spread([slow, quick]) as model:
+            ended = await asyncio.gather(
+                *(model.invoke(prompt=str(number)) for number in range(30) for _ in range(3))
+            )
+        assert all(calling.answer is not None for calling in ended)
+        assert calls_of(slow) + calls_of(quick) == 30
+
+    run_virtual(main())
+
+
 def test_a_model_that_is_left_out_still_gives_what_it_has_in_its_cache() -> None:
     async def main() -> None:
         broken = member("broken", "known", WRONG_KEY, model={"cache": MemoryCache()})

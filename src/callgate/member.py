@@ -180,8 +180,8 @@ class Member:
 
     def _strike(self, error: APIClientError, now: float) -> None:
         self._strikes += 1
+        # When it is tried again, one more failure is enough.
         if self._strikes >= _MOST_STRIKES:
-            self._strikes -= 1  # one more failure when it is tried again, and it is out again
             self._leave_out(error, now, _REST)
 
     def _leave_out(self, error: APIClientError, now: float, seconds: float) -> None:

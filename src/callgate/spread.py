@@ -236,6 +236,9 @@ class _Router:
                     # Out of its line, where it may come back to; but its retries there begin anew then.
                     if calling.attempts > before and not asked.may_dodge(self.members):
                         tried, last = (*tried, member), last or error
+                    elif member.out_until <= now:
+                        # Who shared its request asks on there; it must not be asked for twice.
+                        home = await self.home(calling, asked)
                     continue
                 if not asked.comes_back:
                     tried = (*tried, member)

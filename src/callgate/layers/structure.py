@@ -116,7 +116,6 @@ def structure_layer(max_asks: int = MOST_ASKS) -> Layer:
                         raise _misfit(calling, answer_type, response, error, ask) from error
                     calling.payload = _asked_again(asked, response, error)
                     calling.wire = None
-                    calling.cached = False
                 else:
                     return response
 
