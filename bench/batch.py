@@ -32,8 +32,8 @@ from typing import Any
 import orjson
 
 from callgate import Conversation, Engine, iModel
-from callgate.batch.results import RowResult, encode_result
-from callgate.batch.sources import Source
+from callgate.batch.input.sources import Source
+from callgate.batch.output.results import RowResult, encode_result
 from callgate.calling import Calling
 from callgate.response import Response, Usage
 from callgate.testing import Simulator

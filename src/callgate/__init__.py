@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     )
     from callgate.backends.service import ServiceBackend as ServiceBackend
     from callgate.backends.tool import Tool as Tool
-    from callgate.batch.budget import Budget as Budget
     from callgate.batch.engine import Engine as Engine
     from callgate.batch.guard import FailureGuard as FailureGuard
+    from callgate.batch.money.budget import Budget as Budget
     from callgate.cache.memory import MemoryCache as MemoryCache
     from callgate.cache.sqlite import SqliteCache as SqliteCache
     from callgate.cache.store import CacheStore as CacheStore
@@ -115,7 +115,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "backends.ready_made": ("AnthropicMessagesEndpoint", "GeminiEndpoint", "OAIChatEndpoint"),
     "backends.service": ("ServiceBackend",),
     "backends.tool": ("Tool",),
-    "batch.budget": ("Budget",),
+    "batch.money.budget": ("Budget",),
     "batch.engine": ("Engine",),
     "batch.guard": ("FailureGuard",),
     "cache.memory": ("MemoryCache",),

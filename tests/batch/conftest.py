@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from callgate.batch.results import RowResult
-from callgate.batch.rows import Row, content_key
+from callgate.batch.input.rows import Row, content_key
+from callgate.batch.output.results import RowResult
 from callgate.calling import Calling
 from callgate.response import Response, Usage
 

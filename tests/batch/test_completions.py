@@ -10,7 +10,7 @@ import pytest
 
 from callgate.backends.batch_providers import AbstractProvider, OpenAICompatibleApiProvider
 from callgate.batch.engine import Engine, Record
-from callgate.batch.rows import Row
+from callgate.batch.input.rows import Row
 from callgate.calling import Calling
 from callgate.errors import ConfigurationError
 from callgate.messages import Conversation

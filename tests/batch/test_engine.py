@@ -12,8 +12,8 @@ import pytest
 from callgate.backends.batch_providers import OpenAICompatibleApiProvider
 from callgate.batch.engine import Engine, Record
 from callgate.batch.guard import FailureGuard
-from callgate.batch.results import RowResult
-from callgate.batch.rows import Row
+from callgate.batch.input.rows import Row
+from callgate.batch.output.results import RowResult
 from callgate.errors import AuthenticationError, BatchStoppedError, ConfigurationError, InputError
 from callgate.messages import Conversation
 from callgate.model import iModel

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from callgate.batch.budget import Budget
 from callgate.batch.engine import Engine
-from callgate.batch.feed import AsyncFeed, PulledFeed
-from callgate.batch.results import RowResult
-from callgate.batch.rows import Row
-from callgate.batch.sources import Source
+from callgate.batch.input.feed import AsyncFeed, PulledFeed
+from callgate.batch.input.rows import Row
+from callgate.batch.input.sources import Source
+from callgate.batch.money.budget import Budget
+from callgate.batch.output.results import RowResult
 from callgate.errors import InputError
 from callgate.hooks import HookPhase, HookRegistry
 from callgate.model import iModel

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from callgate.batch import images
-from callgate.batch.budget import Budget
 from callgate.batch.engine import Engine
-from callgate.batch.requests import RequestBuilder
-from callgate.batch.results import RowResult
-from callgate.batch.rows import Row
-from callgate.batch.worst_case import worst_case
+from callgate.batch.input import images
+from callgate.batch.input.requests import RequestBuilder
+from callgate.batch.input.rows import Row
+from callgate.batch.money.budget import Budget
+from callgate.batch.money.worst_case import worst_case
+from callgate.batch.output.results import RowResult
 from callgate.calling import Calling
 from callgate.errors import BatchStoppedError, InputError
 from callgate.model import iModel

@@ -8,10 +8,10 @@ from contextlib import aclosing
 
 import pytest
 
-from callgate.batch.feed import AsyncFeed, PulledFeed
+from callgate.batch.input.feed import AsyncFeed, PulledFeed
+from callgate.batch.input.rows import Row
+from callgate.batch.output.results import RowResult
 from callgate.batch.pool import Pool
-from callgate.batch.results import RowResult
-from callgate.batch.rows import Row
 from callgate.calling import Calling
 from tests.batch.conftest import answered, failed, make_row
 

@@ -13,9 +13,9 @@ import orjson
 import pytest
 
 from callgate.batch.engine import Engine
-from callgate.batch.journal import Journal
+from callgate.batch.input.sources import Source
+from callgate.batch.output.journal import Journal
 from callgate.batch.run import BatchRun, Summary
-from callgate.batch.sources import Source
 from callgate.errors import InputError
 from callgate.model import iModel
 from callgate.testing import Simulator

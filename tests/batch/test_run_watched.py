@@ -13,10 +13,10 @@ import pytest
 
 from callgate import RetryConfig, Spread
 from callgate.batch.engine import Engine
-from callgate.batch.journal import Journal
+from callgate.batch.input.sources import Source
 from callgate.batch.meter import Progress, Waits
+from callgate.batch.output.journal import Journal
 from callgate.batch.run import BatchRun, Summary
-from callgate.batch.sources import Source
 from callgate.cache.sqlite import SqliteCache
 from callgate.caller import Caller
 from callgate.cli.live import plain_line

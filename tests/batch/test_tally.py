@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from callgate.batch.results import RowResult
+from callgate.batch.output.results import RowResult
 from callgate.batch.tally import Tally
 from callgate.calling import Calling
 from callgate.errors import (

@@ -19,7 +19,7 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from callgate.batch import journal as journal_module
+from callgate.batch.output import journal as journal_module
 from callgate.errors import InputError
 from callgate.testing import Simulator
 from tests.cli.conftest import Ended, prompts, read_lines, write_rows
@@ -299,7 +299,7 @@ def test_a_killed_run_has_paid_again_only_for_what_was_in_flight(
 # Writes the output for ever, after saying so, until it is killed or asked to give up.
 HANGING = """
 import sys, time
-from callgate.batch import sinks
+from callgate.batch.output import sinks
 from callgate.cli import main
 
 class Hanging:

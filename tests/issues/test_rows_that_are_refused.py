@@ -13,10 +13,10 @@ from pathlib import Path
 import orjson
 
 from callgate import Engine, iModel
-from callgate.batch.journal import Journal
-from callgate.batch.report import read_report
+from callgate.batch.input.sources import Source
+from callgate.batch.output.journal import Journal
+from callgate.batch.output.report import read_report
 from callgate.batch.run import BatchRun, Summary
-from callgate.batch.sources import Source
 from callgate.testing import Ask, Chunk, MemoryTransport, Options, Plan, SimulatedProvider
 
 FILTERED = {

@@ -14,10 +14,10 @@ import orjson
 import pytest
 
 from callgate import Engine, Spread, iModel
-from callgate.batch.forecast import Forecast, forecast, read_sample
-from callgate.batch.journal import Journal
+from callgate.batch.input.sources import Source
+from callgate.batch.money.forecast import Forecast, forecast, read_sample
+from callgate.batch.output.journal import Journal
 from callgate.batch.run import BatchRun
-from callgate.batch.sources import Source
 from callgate.caller import Caller
 from callgate.testing import MemoryTransport, Options, SimulatedProvider, VirtualClock
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 import orjson
 
 from callgate.assembly import make_pricer
-from callgate.batch.rows import Row
+from callgate.batch.input.rows import Row
 from callgate.caller import Caller
 from callgate.calling import Calling
 from callgate.errors import APIClientError, BatchStoppedError

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from callgate.backends.service import ServiceBackend
-from callgate.batch.budget import Budget
 from callgate.batch.completions import Completion, schedule, total_cost
-from callgate.batch.feed import AsyncFeed, Feed, PulledFeed
 from callgate.batch.guard import FailureGuard
+from callgate.batch.input.feed import AsyncFeed, Feed, PulledFeed
+from callgate.batch.input.requests import RequestBuilder
+from callgate.batch.input.rows import Row
 from callgate.batch.meter import Waits
-from callgate.batch.requests import RequestBuilder
-from callgate.batch.results import RowResult
+from callgate.batch.money.budget import Budget
+from callgate.batch.output.results import RowResult
 from callgate.batch.row_calls import RowCalls
-from callgate.batch.rows import Row
 from callgate.caller import Caller
 from callgate.calling import Calling
 from callgate.errors import ConfigurationError

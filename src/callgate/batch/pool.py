@@ -13,9 +13,9 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from callgate.batch.feed import Feed
-from callgate.batch.results import RowResult
-from callgate.batch.rows import Row
+from callgate.batch.input.feed import Feed
+from callgate.batch.input.rows import Row
+from callgate.batch.output.results import RowResult
 
 __all__ = ["Pool"]
 

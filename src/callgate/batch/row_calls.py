@@ -9,17 +9,17 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from callgate.batch.budget import Budget, charge
-from callgate.batch.candidates import fallbacks_of, most_attempts
-from callgate.batch.feed import Feed
 from callgate.batch.guard import FailureGuard
-from callgate.batch.images import load_images
+from callgate.batch.input.feed import Feed
+from callgate.batch.input.images import load_images
+from callgate.batch.input.rows import Row
 from callgate.batch.meter import Waits
-from callgate.batch.outstanding import Outstanding
+from callgate.batch.money.budget import Budget, charge
+from callgate.batch.money.candidates import fallbacks_of, most_attempts
+from callgate.batch.money.outstanding import Outstanding
+from callgate.batch.money.worst_case import worst_case
+from callgate.batch.output.results import RowResult
 from callgate.batch.pool import Pool
-from callgate.batch.results import RowResult
-from callgate.batch.rows import Row
-from callgate.batch.worst_case import worst_case
 from callgate.caller import Caller
 from callgate.calling import Calling, RequestStatus
 from callgate.errors import BatchStoppedError, InputError

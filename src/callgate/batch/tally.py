@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from callgate.batch.guard import fingerprint
-from callgate.batch.results import RowResult
+from callgate.batch.output.results import RowResult
 from callgate.calling import Calling
 from callgate.errors import RateLimitError
 

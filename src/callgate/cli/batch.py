@@ -16,23 +16,23 @@ from dataclasses import replace
 import orjson
 import typer
 
-from callgate.batch.budget import Budget
-from callgate.batch.charges import Account, read_spent
 from callgate.batch.engine import Engine
-from callgate.batch.files import STDIN, describe, format_of
 from callgate.batch.guard import FailureGuard
-from callgate.batch.journal import STDOUT, Journal
-from callgate.batch.places import (
+from callgate.batch.input.files import STDIN, describe, format_of
+from callgate.batch.input.schema_file import read_schema
+from callgate.batch.input.sources import Source
+from callgate.batch.input.template import Template
+from callgate.batch.money.budget import Budget
+from callgate.batch.money.charges import Account, read_spent
+from callgate.batch.output.journal import STDOUT, Journal
+from callgate.batch.output.places import (
     charges_path,
     errors_path,
     is_compressed_lines,
     journal_path,
 )
+from callgate.batch.output.sinks import sink_for
 from callgate.batch.run import BatchRun, Ending, Summary
-from callgate.batch.schema_file import read_schema
-from callgate.batch.sinks import sink_for
-from callgate.batch.sources import Source
-from callgate.batch.template import Template
 from callgate.cli.dry_run import foretell, left_of_budget
 from callgate.cli.endpoints import LeftOut, Target, make_caller, read_targets
 from callgate.cli.figures import dollars

@@ -8,15 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from callgate.batch.charges import read_spent
-from callgate.batch.files import READ_ERRORS
-from callgate.batch.finished import Finished
-from callgate.batch.forecast import Forecast, Sample, forecast, read_sample
-from callgate.batch.images import load_images
-from callgate.batch.journal import STDOUT
-from callgate.batch.places import has_answers, is_held_compressed, journal_path, lost_journal, open_answers
-from callgate.batch.rows import Row
-from callgate.batch.sources import Source
+from callgate.batch.input.files import READ_ERRORS
+from callgate.batch.input.images import load_images
+from callgate.batch.input.rows import Row
+from callgate.batch.input.sources import Source
+from callgate.batch.money.charges import read_spent
+from callgate.batch.money.forecast import Forecast, Sample, forecast, read_sample
+from callgate.batch.output.finished import Finished
+from callgate.batch.output.journal import STDOUT
+from callgate.batch.output.places import (
+    has_answers,
+    is_held_compressed,
+    journal_path,
+    lost_journal,
+    open_answers,
+)
 from callgate.cache.sqlite import file_of
 from callgate.cli.endpoints import Target, make_caller
 from callgate.cli.run import RunOptions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from callgate.batch.budget import dollars
+from callgate.batch.money.budget import dollars
 from callgate.control.snapshot import RateSnapshot
 
 __all__ = ["amount", "dollars", "duration", "rate_of"]

@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from callgate.batch.images import load_images
-from callgate.batch.rows import Row
-from callgate.batch.schema_file import read_schema
-from callgate.batch.sources import Source
-from callgate.batch.template import Template
+from callgate.batch.input.images import load_images
+from callgate.batch.input.rows import Row
+from callgate.batch.input.schema_file import read_schema
+from callgate.batch.input.sources import Source
+from callgate.batch.input.template import Template
 from callgate.cache.key import CacheKey
 from callgate.cli.endpoints import Target, read_targets
 from callgate.cli.run import RunOptions

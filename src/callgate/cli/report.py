@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from callgate.batch.report import Report
+    from callgate.batch.output.report import Report
 
 __all__ = ["report"]
 
@@ -30,7 +30,7 @@ def report(
     Example: callgate report answers.jsonl --html report.html
     """
     # Not at the top: `callgate --help` must not wait for them.
-    from callgate.batch.report import read_report
+    from callgate.batch.output.report import read_report
 
     facts = read_report(output)
     if html == "-":
@@ -49,7 +49,7 @@ def report(
 
 
 def _print_page(facts: Report, json: bool) -> None:
-    from callgate.batch.report_page import render_page
+    from callgate.batch.output.report_page import render_page
     from callgate.errors import InputError
 
     if json:
@@ -58,7 +58,7 @@ def _print_page(facts: Report, json: bool) -> None:
 
 
 def _write_page(facts: Report, path: str) -> None:
-    from callgate.batch.report_page import render_page
+    from callgate.batch.output.report_page import render_page
     from callgate.errors import InputError
 
     try:

@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 import typer
 
-from callgate.batch.forecast import Forecast
-from callgate.batch.journal import STDOUT
-from callgate.batch.places import errors_path
+from callgate.batch.money.forecast import Forecast
+from callgate.batch.output.journal import STDOUT
+from callgate.batch.output.places import errors_path
 from callgate.batch.run import Summary
 from callgate.batch.tally import ErrorGroup
 from callgate.cli.figures import dollars, duration

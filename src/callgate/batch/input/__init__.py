@@ -1,0 +1,1 @@
+"""What a batch reads: files of any format, their rows, and the requests that these stand for."""

@@ -1,0 +1,58 @@
+"""Opening what a batch reads: whole to its end, or told that it is not."""
+
+from __future__ import annotations
+
+import gzip
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from callgate.batch.input.files import READ_ERRORS, open_bytes
+
+PLAIN = random.Random(1).randbytes(40_000) + b"the same again " * 50_000
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda data: gzip.compress(data, mtime=0),
+    "zstd": zstandard.ZstdCompressor().compress,
+}
+
+
+def read(path: Path, content: bytes, compression: str) -> bytes:
+    path.write_bytes(content)
+    with open_bytes(str(path), compression) as stream:
+        return stream.read()
+
+
+@pytest.mark.parametrize("compression", PACK)
+@pytest.mark.parametrize("parts", [[], [b""], [PLAIN], [PLAIN, b"", b"a"], [b"a"] * 300])
+def test_frames_are_read_one_after_the_other(tmp_path: Path, compression: str, parts: list[bytes]) -> None:
+    content = b"".join(map(PACK[compression], parts))
+    assert read(tmp_path / "a", content, compression) == b"".join(parts)
+
+
+@pytest.mark.parametrize("compression", PACK)
+def test_what_is_cut_off_anywhere_is_no_end(tmp_path: Path, compression: str) -> None:
+    whole = PACK[compression](PLAIN)
+    for content in (whole, whole * 2):
+        for end in range(len(content) - len(whole) + 1, len(content), 997):
+            with pytest.raises(READ_ERRORS):
+                read(tmp_path / "a", content[:end], compression)
+
+
+@pytest.mark.parametrize("compression", PACK)
+def test_what_is_something_else_is_told(tmp_path: Path, compression: str) -> None:
+    for content in (b"plain text, nothing else", PACK[compression](PLAIN) + b"and text behind it"):
+        with pytest.raises(READ_ERRORS):
+            read(tmp_path / "a", content, compression)
+
+
+def test_reading_what_is_there_does_not_wait_for_more(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(PACK["zstd"](PLAIN))
+    with open_bytes(str(tmp_path / "a"), "zstd") as stream:
+        pieces = []
+        while piece := stream.read1(1000):  # type: ignore[attr-defined]
+            pieces.append(piece)
+    assert b"".join(pieces) == PLAIN
+    assert stream.closed

@@ -1,0 +1,227 @@
+"""Every kind of record becomes the right request, and every bad one an error that names its line."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import pytest
+
+from callgate.batch.input.requests import RequestBuilder
+from callgate.batch.input.rows import content_key, custom_id_key
+from callgate.batch.input.template import Template
+from callgate.errors import InputError
+
+USER = {"role": "user", "content": "Hi"}
+
+
+def build(record: Any, **options: Any) -> Any:
+    return RequestBuilder(source="in.jsonl", **options).build(record, 4, 9)
+
+
+def test_openai_batch_line() -> None:
+    row = build(
+        {
+            "custom_id": "r1",
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {"model": "m", "messages": [USER], "temperature": 0, "stream": True, "anything": 1},
+            "tag": "kept",
+        }
+    )
+    assert row.request == {"model": "m", "messages": [USER], "temperature": 0, "anything": 1}
+    assert (row.index, row.line, row.custom_id, row.key) == (4, 9, "r1", custom_id_key("r1"))
+    assert row.columns == {"tag": "kept"}
+
+
+def test_a_batch_line_without_method_and_url_is_one_too() -> None:
+    row = build({"body": {"messages": [USER]}})
+    assert row.request == {"messages": [USER]}
+    assert row.columns is None
+    assert row.custom_id is None
+
+
+def test_messages_row_tells_parameters_from_columns() -> None:
+    row = build({"messages": [USER], "max_tokens": 5, "stream": True, "author": "me", "custom_id": 7})
+    assert row.request == {"messages": [USER], "max_tokens": 5}
+    assert row.columns == {"author": "me"}
+    assert row.custom_id == "7"
+
+
+def test_prompt_row_carries_its_prompt_along() -> None:
+    row = build({"prompt": "Hi", "seed": 3, "topic": "x"})
+    assert row.request == {"messages": [USER], "seed": 3}
+    assert row.columns == {"prompt": "Hi", "topic": "x"}
+
+
+def test_system_of_the_row_wins_over_that_of_the_run() -> None:
+    own, of_run = {"role": "system", "content": "own"}, {"role": "system", "content": "run"}
+    assert build({"prompt": "Hi", "system": "own"}, system="run").request["messages"] == [own, USER]
+    assert build({"prompt": "Hi"}, system="run").request["messages"] == [of_run, USER]
+    assert build({"messages": [own, USER]}, system="run").request["messages"] == [own, USER]
+    assert build({"messages": [USER]}, system="run").request["messages"] == [of_run, USER]
+    assert build({"body": {"messages": [USER]}}, system="run").request["messages"] == [of_run, USER]
+
+
+def test_a_developer_message_counts_as_a_system_prompt() -> None:
+    own = {"role": "developer", "content": "own"}
+    assert build({"messages": [own, USER]}, system="run").request["messages"] == [own, USER]
+
+
+def test_the_model_of_the_run_wins_and_its_parameters_do_not() -> None:
+    row = build({"prompt": "Hi", "model": "a", "seed": 1}, model="b", parameters={"seed": 2, "top_p": 0.5})
+    assert row.request == {"messages": [USER], "model": "b", "seed": 1, "top_p": 0.5}
+
+
+def test_a_row_without_any_model_is_refused_when_one_is_needed() -> None:
+    assert build({"prompt": "Hi", "model": "a"}, needs_model=True).request["model"] == "a"
+    assert build({"prompt": "Hi"}, needs_model=True, parameters={"model": "p"}).request["model"] == "p"
+    with pytest.raises(InputError, match=r"in.jsonl:9: the row names no model"):
+        build({"prompt": "Hi"}, needs_model=True)
+
+
+def test_with_a_template_every_column_is_data() -> None:
+    record = {"text": "Hund", "model": "VW", "temperature": "warm", "custom_id": "c"}
+    row = build(record, template=Template("T: {text}"), system="S", parameters={"seed": 1})
+    assert row.request == {
+        "messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "T: Hund"}],
+        "seed": 1,
+    }
+    assert row.columns == {"text": "Hund", "model": "VW", "temperature": "warm"}
+    assert row.custom_id == "c"
+
+
+def test_identity_is_what_the_row_says_not_what_the_run_adds() -> None:
+    plain = build({"prompt": "Hi", "note": "first"})
+    again = {"note": "first", "prompt": "Hi", "an empty cell": ""}
+    assert plain.key == build(again, model="m", system="s", parameters={"n": 1}).key
+    assert plain.key == content_key({"prompt": "Hi", "note": "first"})
+    assert plain.key != build({"prompt": "Hi", "seed": 1}).key
+    assert plain.key != build({"prompt": "Hi", "system": "own"}).key
+    one, other = Template("A {t}"), Template("B {t}")
+    assert build({"t": 1}, template=one).key == build({"t": 1}, template=other).key
+    assert build({"t": 1}, template=one).key != build({"t": 2}, template=one).key
+
+
+@pytest.mark.parametrize(
+    ("record", "options"),
+    [
+        ({"prompt": "Hi"}, {}),
+        ({"messages": [USER]}, {}),
+        ({"body": {"messages": [USER]}}, {}),
+        ({"text": "Hi"}, {"template": Template("{text}")}),
+    ],
+)
+def test_equal_questions_about_different_things_are_different_rows(
+    record: dict[str, Any], options: dict[str, Any]
+) -> None:
+    plain, one, other = (build({**record, **about}, **options) for about in ({}, {"n": 1}, {"n": 2}))
+    assert plain.request == one.request == other.request
+    assert len({plain.key, one.key, other.key}) == 3
+    assert build({"n": 1, **record}, **options).key == one.key
+
+
+def test_an_empty_custom_id_is_none() -> None:
+    row = build({"prompt": "Hi", "custom_id": ""})
+    assert row.custom_id is None
+    assert row.key == content_key({"prompt": "Hi"})
+
+
+def test_numbers_of_a_table_become_numbers() -> None:
+    record = {"prompt": "Hi", "temperature": "0.5", "max_tokens": " ", "stop": "END", "seed": "7"}
+    assert build(record, table=True).request == {
+        "messages": [USER], "temperature": 0.5, "stop": "END", "seed": 7,
+    }  # fmt: skip
+    for cell in ("x", "true", '"7"', "[7]"):
+        with pytest.raises(InputError) as caught:
+            build({"prompt": "Hi", "seed": cell}, table=True)
+        assert f"seed must be a number, not {cell!r}" in str(caught.value)
+
+
+def test_objects_of_any_kind_of_dict_are_objects() -> None:
+    ordered = OrderedDict({"prompt": "Hi", "topic": "x"})
+    assert build(ordered).request == {"messages": [USER]}
+    said = {"messages": [OrderedDict(USER)]}
+    assert build(OrderedDict(said)).request == build(OrderedDict(body=OrderedDict(said))).request == said
+    assert build(OrderedDict(said)).key == build(said).key
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        ([1], "is no JSON object but a list"),
+        ("text", "is no JSON object but a text"),
+        (None, "is no JSON object but null"),
+        (True, "is no JSON object but a boolean"),
+        ({"custom_id": ["a"], "prompt": "Hi"}, "custom_id must be a text, not a list"),
+        ({"body": "x"}, "body must be a JSON object, not a text"),
+        ({"body": {}}, "the body has no messages"),
+        ({"body": {"messages": [USER]}, "method": "GET"}, "method must be POST, not 'GET'"),
+        ({"body": {"messages": [USER]}, "method": None}, "method must be POST, not None"),
+        ({"body": {"messages": [USER]}, "url": "/v1/embeddings"}, "url must be /v1/chat/completions"),
+        ({"body": {"messages": [USER]}, "url": 3}, "url must be /v1/chat/completions"),
+        ({"messages": []}, "messages must be a list with at least one message"),
+        ({"messages": "Hi"}, "messages must be a list with at least one message"),
+        ({"messages": ["Hi"]}, "each message must be an object"),
+        ({"messages": [{"content": "Hi"}]}, "each message must be an object with a role"),
+        ({"prompt": ""}, "the prompt is empty"),
+        ({"prompt": "  "}, "the prompt is empty"),
+        ({"prompt": 3}, "the prompt must be a text, not a number"),
+        ({"prompt": "Hi", "system": 3}, "system must be a text, not a number"),
+        ({"promt": "Hi"}, "the row has no prompt (it has promt); did you mean promt?"),
+        ({}, "the row has no prompt (it has no columns)"),
+    ],
+)
+def test_a_bad_record_is_refused_with_its_line(record: Any, says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        build(record)
+    assert str(caught.value).startswith("in.jsonl:9: ")
+    assert says in str(caught.value)
+    assert (caught.value.source, caught.value.line) == ("in.jsonl", 9)
+
+
+def test_a_missing_template_column_names_the_one_that_looks_like_it() -> None:
+    with pytest.raises(InputError, match=r"wants \{txt\}.*it has text, id.*did you mean text\?"):
+        build({"text": "Hund", "id": 1}, template=Template("{txt}"))
+
+
+def test_a_table_is_refused_by_its_header() -> None:
+    builder = RequestBuilder(source="t.csv", template=Template("{a} {b}"))
+    builder.check_columns(["a", "b", "c"])
+    with pytest.raises(InputError, match=r"^t.csv:1: the template wants \{b\}"):
+        builder.check_columns(["a"])
+    with pytest.raises(InputError, match=r"^t.csv:3: the row has no prompt .*--template"):
+        RequestBuilder(source="t.csv").check_columns(["a"], 3)
+
+
+def nested(depth: int) -> Any:
+    value: Any = "deep"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"custom_id": "a", "prompt": "Hi", "notes": nested(400)},
+        {"prompt": "Hi", "notes": nested(400)},
+        {"custom_id": "a", "messages": [{"role": "user", "content": nested(400)}]},
+        {"custom_id": "a", "body": {"messages": [{"role": "user", "content": "Hi"}], "tools": nested(400)}},
+    ],
+)
+def test_what_cannot_be_written_down_again_is_told_before_any_call(record: Any) -> None:
+    with pytest.raises(InputError, match="in:3: is nested too deeply to be written down again"):
+        RequestBuilder(source="in").build(record, 0, 3)
+
+
+def test_what_is_nested_and_can_be_written_is_taken() -> None:
+    row = RequestBuilder().build({"custom_id": "a", "prompt": "Hi", "notes": nested(200)}, 0, 1)
+    assert row.columns is not None
+    assert row.columns["notes"] == nested(200)
+    assert RequestBuilder().build({"prompt": "Hi", "number": 2**70}, 0, 1).columns is not None
+
+
+def test_a_prompt_of_null_is_told_as_such() -> None:
+    with pytest.raises(InputError, match="in:1: the prompt must be a text, not null"):
+        RequestBuilder(source="in").build({"prompt": None}, 0, 1)

@@ -1,0 +1,49 @@
+"""Templates reach columns and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from callgate.batch.input.template import Template
+from callgate.errors import InputError
+
+
+def test_text_stands_as_it_is_and_other_values_as_json() -> None:
+    template = Template("{a}|{b}|{c}|{d}|{e}")
+    record = {"a": "x {a}", "b": 3, "c": [1, {"k": "v"}], "d": None, "e": True}
+    assert template.render(record) == 'x {a}|3|[1,{"k":"v"}]||true'
+
+
+def test_doubled_braces_are_braces() -> None:
+    assert Template('{{"q": "{text}"}}').render({"text": "why"}) == '{"q": "why"}'
+
+
+def test_a_column_may_be_used_twice_and_have_spaces() -> None:
+    template = Template("{first name}, {first name} {last}")
+    assert template.columns == ("first name", "last")
+    assert template.render({"first name": "Ada", "last": "L."}) == "Ada, Ada L."
+
+
+@pytest.mark.parametrize("name", ["a.__class__", "a[0]", "a!r", "a:>10", "a!r:x"])
+def test_attributes_indices_and_formats_are_only_names(name: str) -> None:
+    template = Template("{" + name + "}")
+    assert template.columns == (name,)
+    with pytest.raises(KeyError):
+        template.render({"a": "secret"})
+    assert template.render({name: "shown"}) == "shown"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("Translate {text", "write {column} for a column"),
+        ("Translate } {text}", "write {column} for a column"),
+        ("no column", "names no column"),
+        ("{{text}}", "names no column"),
+        ("Translate {}", "empty braces"),
+    ],
+)
+def test_a_broken_template_is_refused_with_a_hint(text: str, says: str) -> None:
+    with pytest.raises(InputError, match=r"^--template: ") as caught:
+        Template(text)
+    assert says in str(caught.value)
