@@ -22,7 +22,7 @@ from callgate.errors import (
     RateLimitError,
     ServerError,
 )
-from callgate.layers.cache import Flight, cache_layer, key_of
+from callgate.layers.cache import Flight, cache_layer, is_known, key_of
 from callgate.pipeline import Service
 from callgate.response import Cost, Delta, Response, ToolCall, ToolCallDelta, Usage
 from callgate.testing.clock import run_virtual
@@ -569,6 +569,32 @@ class TestManyProcesses:
         store = Remote(MemoryCache(), {})
         assert texts(outcomes(cache_layer(store)(Provider())(ask()))) == ["answer 1"]
         assert store.claimed == 0
+
+
+class TestIsKnown:
+    def test_by_the_store_or_a_request_on_its_way_on_the_same_loop(self) -> None:
+        store = MemoryCache()
+        flights: dict[bytes, Flight] = {}
+        service = cache_layer(store, flights=flights)(Provider())
+        elsewhere = asyncio.new_event_loop()
+
+        async def main() -> None:
+            assert not await is_known(ask(), store, flights)
+            on_its_way = asyncio.create_task(service(ask()))
+            await asyncio.sleep(0.5)
+            assert await is_known(ask(), store, flights)
+            assert not await is_known(ask(2), store, flights)
+            assert not await is_known(ask(metadata={"cache": False}), store, flights)
+            await on_its_way
+            assert flights == {}
+            assert await is_known(ask(), store, flights)
+            key = key_of(ask(2))
+            assert key is not None
+            flights[key.digest] = Flight(elsewhere)
+            assert not await is_known(ask(2), store, flights)
+
+        run_virtual(main())
+        elsewhere.close()
 
 
 class TestKeyOf:
