@@ -31,6 +31,7 @@ from callgate.tool_loop import ToolRun, run_tools
 __all__ = ["Caller", "LimiterView"]
 
 _PENDING = RequestStatus.PENDING
+_HOW = 'invoke(messages=[{"role": "user", "content": "Hello!"}]), or invoke(prompt=...)'
 
 
 class LimiterView(Protocol):
@@ -173,10 +174,7 @@ class Caller(SyncTwins, ABC):
             if self.hooks is not None:
                 await self._announce(calling)
         elif not isinstance(calling, Calling):
-            raise TypeError(
-                f"invoke() takes a calling or keywords, not a {type(calling).__name__}:"
-                ' invoke(messages=[{"role": "user", "content": "Hello!"}]), or invoke(prompt=...)'
-            )
+            raise TypeError(f"invoke() takes a calling or keywords, not a {type(calling).__name__}: {_HOW}")
         set_times(calling, timeout, poll_timeout)
         await self._run(calling)
         return calling

@@ -97,9 +97,9 @@ def encode_result(result: RowResult) -> bytes:
     `finish_reason` is one of "stop", "length", "tool_call", "content_filter" and "error", whoever answered.
     With a schema there is `parsed`, the validated object. `model` is what answered, in the provider's words.
     `usage` and `cost_usd` are of all answers that were paid for the row, of a failed one too, and null when
-    they are not known; `latency_s` is the last attempt's time on the wire in
-    seconds; `attempts` counts how often it went there; `finished_at` is in seconds since 1970. `charged_usd`
-    is there when a budget was set: what the row took of it.
+    they are not known; `latency_s` is the last attempt's time on the wire in seconds; `attempts` counts how
+    often it went there; `finished_at` is in seconds since 1970. `charged_usd` is there when a budget was set:
+    what the row took of it.
 
     >>> from callgate.calling import Calling
     >>> from callgate.response import Response
@@ -112,28 +112,20 @@ def encode_result(result: RowResult) -> bytes:
     row, calling = result.row, result.calling
     answer, ended = result.answer, calling.ended_at or 0.0
     cost, usage = result.cost, calling.usage
-    line: dict[str, Any]
+    line: dict[str, Any] = {"id": calling.request_id, "custom_id": row.custom_id}
     if answer is not None:
-        line = {
-            "id": calling.request_id,
-            "custom_id": row.custom_id,
-            "response": {"status_code": answer.status_code, "request_id": answer.id, "body": answer.raw},
-            "error": None,
-            "text": answer.text,
-            "finish_reason": answer.finish_reason,
-            "model": answer.model,
-        }
+        line["response"] = {"status_code": answer.status_code, "request_id": answer.id, "body": answer.raw}
+        line["error"] = None
+        line["text"] = answer.text
+        line["finish_reason"] = answer.finish_reason
+        line["model"] = answer.model
         if answer.parsed is not None:
             line["parsed"] = answer.parsed
     else:
-        line = {
-            "id": calling.request_id,
-            "custom_id": row.custom_id,
-            "response": _error_response(result.error),
-            # Before the error, not at the end: a failed row must not look finished to a quick reader.
-            "key": f"{row.key:016x}",
-            "error": _error(result),
-        }
+        line["response"] = _error_response(result.error)
+        # Before the error, not at the end: a failed row must not look finished to a quick reader.
+        line["key"] = f"{row.key:016x}"
+        line["error"] = _error(result)
     line["usage"] = None if usage is None else usage.to_dict()
     line["cost_usd"] = None if cost is None else cost.input + cost.output
     # Without a start on the wire it was answered from the cache, or refused before it went out.
@@ -149,6 +141,10 @@ def encode_result(result: RowResult) -> bytes:
             line[name if name not in _TAKEN else free_name(name, row.columns)] = value
     if answer is not None:
         line["key"] = f"{row.key:016x}"
+    return _encode(line)
+
+
+def _encode(line: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # a number of more than 64 bits, a name that is no text: the answer is paid for
