@@ -107,6 +107,19 @@ def test_what_cannot_be_bounded_is_refused_with_its_line() -> None:
         worst(unknown, max_tokens=5)
 
 
+def test_what_costs_more_than_the_price_that_is_known_is_refused() -> None:
+    for tier in ("auto", "default", "flex"):
+        assert worst(model(), max_tokens=5, service_tier=tier) < 0.01
+    with pytest.raises(
+        InputError, match="line 7: a budget cannot bound what the service tier priority may cost"
+    ):
+        worst(model(), max_tokens=5, service_tier="priority")
+    hour = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    with pytest.raises(InputError, match="kept for an hour"):
+        worst(model(), **asking(hour))
+    assert worst(model(), **asking({"type": "text", "text": 'It says "ttl":"1h".'})) > 0
+
+
 def asking(*parts: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": list(parts)}], "max_tokens": 10}
 

@@ -57,6 +57,8 @@ _UNTYPED = frozenset(
 )
 """What a part without a type may consist of, for its bytes to say all."""
 _TOOLS = frozenset({"custom", "function"})
+_USUAL_TIERS = (None, "auto", "default", "flex", "standard", "standard_only")
+"""Service tiers that cost the price that is known, or less."""
 _UNTYPED_TOOLS = frozenset({"cachePoint", "functionDeclarations", "function_declarations", "toolSpec"})
 
 
@@ -146,13 +148,18 @@ class _Content:
                 raise _UnboundedError(f"the field {name}")
         if payload.get("modalities") not in (None, ["text"]):
             raise _UnboundedError("an answer that is more than text (modalities)")
+        if payload.get("service_tier") not in _USUAL_TIERS:
+            raise _UnboundedError(f"the service tier {payload['service_tier']}")
         for tool in payload.get("tools") or ():
             _check_tool(tool)
         said = dict(payload)
         for name in _CONVERSATIONS:
             if name in said:
                 said[name] = self._parts(said[name])
-        return orjson.dumps(said, default=str)
+        written = orjson.dumps(said, default=str)
+        if b'"ttl":"1h"' in written:
+            raise _UnboundedError("a provider's cache that is kept for an hour")
+        return written
 
     def _parts(self, content: Any) -> Any:
         if content is None or isinstance(content, str | int):
