@@ -30,7 +30,8 @@ Ending = Literal["done", "failures", "stopped", "budget", "input", "output", "in
 """How a run ended: all rows answered; some failed; all failing in the same way; the budget used up; a bad
 row; an output that cannot be written; somebody interrupted it."""
 
-_CHECKED_BYTES = 16 * 1024 * 1024
+# Enough to find what is wrong with a file as a whole; these rows are read twice.
+_CHECKED_BYTES = 4 * 1024 * 1024
 _BOUNDED_ROWS = 10_000
 _SYNC_SECONDS = 5.0
 _NAMED = 3
@@ -105,7 +106,7 @@ class BatchRun:
         self._stop_counting = threading.Event()
 
     def check(self) -> None:
-        """Read ahead, so that most bad input is found before the first call: the first 16 MB of a file.
+        """Read ahead, so that most bad input is found before the first call: the first 4 MB of a file.
 
         Raises:
             InputError: naming the file and the line.

@@ -124,7 +124,8 @@ class RequestBuilder:
             request, content, columns = self._from_prompt(record, line)
         if "image" in record or "images" in record:
             request, content = self._illustrated(request, content, record, line)
-        request = self._illustrator.find_files(request, line)
+        if "messages" in content:
+            request = self._illustrator.find_files(request, line)
         if self._model is not None:
             request["model"] = self._model
         elif self._needs_model and not request.get("model"):
@@ -208,17 +209,16 @@ class RequestBuilder:
         content: dict[str, Any] = {"prompt": prompt}
         if system:
             content["system"] = system
+        request = dict(self._parameters)
+        request.pop("system", None)
         columns = {}
         for name, value in record.items():
             if name in PARAMETERS:
                 value = self._number(name, value, line) if self._table and type(value) is str else value
                 if value is not None:
-                    content[name] = value
+                    request[name] = content[name] = value
             elif name != "custom_id":
                 columns[name] = value
-        request = {**self._parameters, **content}
-        request.pop("system", None)
-        del request["prompt"]
         request["messages"] = self._messages(prompt, system or self._system)
         return request, content, columns
 
@@ -281,7 +281,10 @@ def _without(record: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _is_too_deep(said: dict[str, Any]) -> bool:
     """Whether no line could hold it, which would show when its row has been called for."""
-    if all(type(value) in _FLAT for value in said.values()):
+    for value in said.values():
+        if type(value) not in _FLAT:
+            break
+    else:
         return False
     try:
         orjson.dumps(said, default=str)
@@ -297,7 +300,8 @@ def _all_said(content: dict[str, Any], columns: dict[str, Any] | None) -> dict[s
     """
     if columns is None:
         return content
-    return {name: value for name, value in columns.items() if not _is_empty(value)} | content
+    more = {name: columns[name] for name in columns.keys() - content.keys() if not _is_empty(columns[name])}
+    return more | content if more else content
 
 
 def _is_empty(value: Any) -> bool:
