@@ -74,9 +74,12 @@ def make_key(
         "sample": sample,
     }
     # Only where there are any: the keys of all others stay as they have been since the first version.
-    about |= {
-        name: value for name, value in (("method", method), ("query", query), ("headers", headers)) if value
-    }
+    if method:
+        about["method"] = method
+    if query:
+        about["query"] = query
+    if headers:
+        about["headers"] = headers
     try:
         canonical = orjson.dumps(about, option=_SORTED)
     except (TypeError, ValueError, RecursionError):
