@@ -146,8 +146,7 @@ class Caller(SyncTwins, ABC):
             poll_timeout: Seconds the whole call may take, queueing and retries included.
             poll_interval: Accepted for the documents' sake; nothing polls.
             response_model: A pydantic model the answer must satisfy; see `calling.response.parsed`.
-            response_schema: A JSON schema the answer must satisfy, instead of a model; `parsed` is then plain
-                JSON data.
+            response_schema: A JSON schema instead of a model; `parsed` is then plain JSON data.
             request: The request in the one format: `messages`, `temperature`, `tools`, ...
 
         Returns:

@@ -13,7 +13,7 @@ from callgate.control.breaker import CircuitBreaker
 from callgate.control.hedging import HedgePolicy
 from callgate.control.limiter import Limiter
 from callgate.control.quota import Quota
-from callgate.errors import APITimeoutError, DeadlineExceededError, ServerError
+from callgate.errors import APITimeoutError, DeadlineExceededError, RateLimitError, ServerError
 from callgate.layers.breaker import breaker_layer
 from callgate.layers.deadline import deadline_layer
 from callgate.layers.hedge import Hedge
@@ -441,6 +441,30 @@ def test_when_both_fail_the_first_error_stands_and_the_other_is_kept() -> None:
             call = calling()
             assert await ended(house.service, call) is DOWN
             assert [failure.error for failure in call.failures or ()] == [other]
+            house.nothing_is_left()
+
+    run(main)
+
+
+def test_a_429_beside_a_failure_does_not_hide_that_a_try_was_used() -> None:
+    """Raised as a 429, the call would be tried again without end and billed for the other each time."""
+
+    async def main() -> None:
+        pushed, limited = (
+            RateLimitError("slow down", status_code=429),
+            RateLimitError("you too", status_code=429),
+        )
+        for first, second, raised, kept in (
+            (After(2.0, pushed), After(10.0, DOWN), DOWN, pushed),
+            (After(20.0, pushed), After(1.0, DOWN), DOWN, pushed),
+            (After(2.0, DOWN), After(10.0, pushed), DOWN, pushed),
+            (After(2.0, pushed), After(10.0, limited), pushed, limited),
+        ):
+            house = House(first, second)
+            await house.warm()
+            call = calling()
+            assert await ended(house.service, call) is raised
+            assert [failure.error for failure in call.failures or ()] == [kept]
             house.nothing_is_left()
 
     run(main)

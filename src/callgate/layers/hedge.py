@@ -16,7 +16,7 @@ from callgate.calling import Calling
 from callgate.control.backoff import RetryBudget
 from callgate.control.hedging import MOST_AT_ONCE, HedgePolicy, Stragglers
 from callgate.control.watch import Reminder, Watch, Watched
-from callgate.errors import RefusedError
+from callgate.errors import RateLimitError, RefusedError
 from callgate.pipeline import Service
 from callgate.response import Response
 
@@ -247,7 +247,7 @@ class _Race:
         if error is None:
             if not self.first_over:
                 self._first.expire()
-        elif not isinstance(error, RefusedError):
+        elif not (self._used or isinstance(error, RefusedError)):
             self.calling.note_failure(error, self._clock())
 
     def was_lost(self) -> bool:
@@ -263,15 +263,26 @@ class _Race:
         """The first attempt has failed; its repetition is on the way already.
 
         Raises:
-            Exception: `error`, when the second one fails too.
+            Exception: `error`, when the second one fails too; but a 429 uses up no try, so where only the
+                first was one, it is the second's.
         """
-        assert self.second is not None
+        second, calling = self.second, self.calling
+        assert second is not None
         self.first_over = True
-        await asyncio.wait([self.second])
-        if self.second.cancelled() or self.second.exception() is not None:
+        await asyncio.wait([second])
+        if second.cancelled():
             raise error
-        self.calling.note_failure(error, self._clock())
-        return self.second_answer()
+        other = second.exception()
+        if other is None:
+            calling.note_failure(error, self._clock())
+            return self.second_answer()
+        if not isinstance(error, RateLimitError) or isinstance(other, RateLimitError | RefusedError):
+            raise error
+        self._used = True
+        # Whoever catches an error keeps it: what is kept here is the one that is not raised.
+        calling.failures = [failure for failure in calling.failures or () if failure.error is not other]
+        calling.note_failure(error, self._clock())
+        raise other
 
     async def end(self) -> None:
         """Leave no task behind, and no cancellation of ours that came too late to be noticed."""
