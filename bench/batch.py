@@ -34,7 +34,7 @@ import orjson
 from callgate import Conversation, Engine, iModel
 from callgate.batch.input.sources import Source
 from callgate.batch.output.results import RowResult, encode_result
-from callgate.calling import Calling
+from callgate.call.calling import Calling
 from callgate.response import Response, Usage
 from callgate.testing import Simulator
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from callgate.calling import Calling
+from callgate.call.calling import Calling
 from callgate.pipeline import Layer, Layers, Service, pipeline
 from callgate.response import Response
 from callgate.testing.clock import run_virtual

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import callgate
-from callgate.backends import batch_providers
+from callgate.batch import providers as batch_providers
 
 SOURCE = Path(callgate.__file__)
 
@@ -40,7 +40,7 @@ def test_type_checkers_see_exactly_what_is_exported() -> None:
     }
     # By `__getattr__`, which a checker takes for Any; the names come from here.
     where = seen.pop("providers")
-    assert where == ("callgate.backends", "batch_providers")
+    assert where == ("callgate.batch", "providers")
     assert set(batch_providers.__all__) < set(dir(callgate.providers))
     assert all(renamed == name for renamed, (_, name) in seen.items())
     assert {name: module for name, (module, _) in seen.items()} == {

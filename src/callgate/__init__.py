@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 # For type checkers, which cannot follow the table below; a test keeps both the same.
 if TYPE_CHECKING:
-    from callgate.backends import batch_providers as providers  # noqa: F401  exported by `_MODULES`
     from callgate.backends.claude_code import ClaudeCodeEndpoint as ClaudeCodeEndpoint
     from callgate.backends.config import (
         EndpointConfig as EndpointConfig,
@@ -18,26 +17,19 @@ if TYPE_CHECKING:
         ServiceEndpointConfig as ServiceEndpointConfig,
     )
     from callgate.backends.endpoint import Endpoint as Endpoint
-    from callgate.backends.ready_made import (
+    from callgate.backends.factory import (
         AnthropicMessagesEndpoint as AnthropicMessagesEndpoint,
         GeminiEndpoint as GeminiEndpoint,
         OAIChatEndpoint as OAIChatEndpoint,
     )
     from callgate.backends.service import ServiceBackend as ServiceBackend
     from callgate.backends.tool import Tool as Tool
+    from callgate.batch import providers as providers
+    from callgate.batch.cost.budget import Budget as Budget
     from callgate.batch.engine import Engine as Engine
     from callgate.batch.guard import FailureGuard as FailureGuard
-    from callgate.batch.money.budget import Budget as Budget
-    from callgate.cache.memory import MemoryCache as MemoryCache
-    from callgate.cache.sqlite import SqliteCache as SqliteCache
-    from callgate.cache.store import CacheStore as CacheStore
-    from callgate.calling import Calling as Calling, NetworkRequestEvent as NetworkRequestEvent
-    from callgate.channel import StreamChannel as StreamChannel
-    from callgate.control.backoff import RetryConfig as RetryConfig
-    from callgate.control.breaker import CircuitBreaker as CircuitBreaker
-    from callgate.control.hedging import HedgePolicy as HedgePolicy
-    from callgate.control.limiter import Limiter as Limiter
-    from callgate.control.quota import Quota as Quota
+    from callgate.call.calling import Calling as Calling, NetworkRequestEvent as NetworkRequestEvent
+    from callgate.call.status import RequestStatus as RequestStatus
     from callgate.errors import (
         APIClientError as APIClientError,
         APIConnectionError as APIConnectionError,
@@ -68,15 +60,15 @@ if TYPE_CHECKING:
         ServerError as ServerError,
         ToolError as ToolError,
     )
-    from callgate.executor import Executor as Executor
-    from callgate.hooks import HookPhase as HookPhase, HookRegistry as HookRegistry
-    from callgate.layers.answer_schema import AnswerSchema as AnswerSchema
-    from callgate.lifecycle import RequestStatus as RequestStatus
+    from callgate.executor.executor import Executor as Executor
     from callgate.messages import Conversation as Conversation, Message as Message
-    from callgate.model import iModel as iModel
+    from callgate.model.model import iModel as iModel
+    from callgate.model.registry import ServiceRegistry as ServiceRegistry
+    from callgate.model.spread import Spread as Spread
+    from callgate.model.streams import StreamChannel as StreamChannel
+    from callgate.network.alcall import alcall as alcall
     from callgate.network.client import AsyncAPIClient as AsyncAPIClient
-    from callgate.network.fan_out import alcall as alcall
-    from callgate.network.files import save_to_file as save_to_file
+    from callgate.network.decorators import circuit_breaker as circuit_breaker, with_retry as with_retry
     from callgate.network.rate_limiters import (
         AdaptiveRateLimiter as AdaptiveRateLimiter,
         EndpointRateLimiter as EndpointRateLimiter,
@@ -84,13 +76,21 @@ if TYPE_CHECKING:
         TokenBucket as TokenBucket,
         TokenBucketRateLimiter as TokenBucketRateLimiter,
     )
-    from callgate.network.resilience import circuit_breaker as circuit_breaker, with_retry as with_retry
+    from callgate.network.save_to_file import save_to_file as save_to_file
+    from callgate.policies.breaker.breaker import CircuitBreaker as CircuitBreaker
+    from callgate.policies.cache.memory import MemoryCache as MemoryCache
+    from callgate.policies.cache.sqlite import SqliteCache as SqliteCache
+    from callgate.policies.cache.store import CacheStore as CacheStore
+    from callgate.policies.hedge.policy import HedgePolicy as HedgePolicy
+    from callgate.policies.limit.limiter import Limiter as Limiter
+    from callgate.policies.limit.quota import Quota as Quota
+    from callgate.policies.observe.hooks import HookPhase as HookPhase, HookRegistry as HookRegistry
+    from callgate.policies.retry.config import RetryConfig as RetryConfig
     from callgate.providers.sdks import (
         AnthropicAdapter as AnthropicAdapter,
         OpenAIAdapter as OpenAIAdapter,
         create_sdk_adapter as create_sdk_adapter,
     )
-    from callgate.registry import ServiceRegistry as ServiceRegistry
     from callgate.response import (
         Cost as Cost,
         Response as Response,
@@ -98,7 +98,7 @@ if TYPE_CHECKING:
         ToolCall as ToolCall,
         Usage as Usage,
     )
-    from callgate.spread import Spread as Spread
+    from callgate.schema.answer import AnswerSchema as AnswerSchema
     from callgate.transport.auth import HeaderFactory as HeaderFactory
 
 __version__ = "0.1.0"
@@ -112,22 +112,22 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "ServiceEndpointConfig",
     ),
     "backends.endpoint": ("Endpoint",),
-    "backends.ready_made": ("AnthropicMessagesEndpoint", "GeminiEndpoint", "OAIChatEndpoint"),
+    "backends.factory": ("AnthropicMessagesEndpoint", "GeminiEndpoint", "OAIChatEndpoint"),
     "backends.service": ("ServiceBackend",),
     "backends.tool": ("Tool",),
-    "batch.money.budget": ("Budget",),
+    "batch.cost.budget": ("Budget",),
     "batch.engine": ("Engine",),
     "batch.guard": ("FailureGuard",),
-    "cache.memory": ("MemoryCache",),
-    "cache.sqlite": ("SqliteCache",),
-    "cache.store": ("CacheStore",),
-    "calling": ("Calling", "NetworkRequestEvent"),
-    "channel": ("StreamChannel",),
-    "control.backoff": ("RetryConfig",),
-    "control.breaker": ("CircuitBreaker",),
-    "control.hedging": ("HedgePolicy",),
-    "control.limiter": ("Limiter",),
-    "control.quota": ("Quota",),
+    "policies.cache.memory": ("MemoryCache",),
+    "policies.cache.sqlite": ("SqliteCache",),
+    "policies.cache.store": ("CacheStore",),
+    "call.calling": ("Calling", "NetworkRequestEvent"),
+    "model.streams": ("StreamChannel",),
+    "policies.retry.config": ("RetryConfig",),
+    "policies.breaker.breaker": ("CircuitBreaker",),
+    "policies.hedge.policy": ("HedgePolicy",),
+    "policies.limit.limiter": ("Limiter",),
+    "policies.limit.quota": ("Quota",),
     "errors": (
         "APIClientError",
         "APIConnectionError",
@@ -158,15 +158,15 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "ServerError",
         "ToolError",
     ),
-    "executor": ("Executor",),
-    "hooks": ("HookPhase", "HookRegistry"),
-    "layers.answer_schema": ("AnswerSchema",),
-    "lifecycle": ("RequestStatus",),
+    "executor.executor": ("Executor",),
+    "policies.observe.hooks": ("HookPhase", "HookRegistry"),
+    "schema.answer": ("AnswerSchema",),
+    "call.status": ("RequestStatus",),
     "messages": ("Conversation", "Message"),
-    "model": ("iModel",),
+    "model.model": ("iModel",),
     "network.client": ("AsyncAPIClient",),
-    "network.fan_out": ("alcall",),
-    "network.files": ("save_to_file",),
+    "network.alcall": ("alcall",),
+    "network.save_to_file": ("save_to_file",),
     "network.rate_limiters": (
         "AdaptiveRateLimiter",
         "EndpointRateLimiter",
@@ -174,11 +174,11 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "TokenBucket",
         "TokenBucketRateLimiter",
     ),
-    "network.resilience": ("circuit_breaker", "with_retry"),
+    "network.decorators": ("circuit_breaker", "with_retry"),
     "providers.sdks": ("AnthropicAdapter", "OpenAIAdapter", "create_sdk_adapter"),
-    "registry": ("ServiceRegistry",),
+    "model.registry": ("ServiceRegistry",),
     "response": ("Cost", "Response", "StreamChunk", "ToolCall", "Usage"),
-    "spread": ("Spread",),
+    "model.spread": ("Spread",),
     "transport.auth": ("HeaderFactory",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

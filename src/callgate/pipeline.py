@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from callgate.calling import Calling
+from callgate.call.calling import Calling
 from callgate.response import Response
 
 __all__ = ["Layer", "Layers", "Service", "pipeline"]

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from callgate import iModel
 from callgate.backends.claude_code import ClaudeCodeEndpoint
-from callgate.calling import Calling
+from callgate.call.calling import Calling
 from callgate.errors import (
     APITimeoutError,
     ConfigurationError,

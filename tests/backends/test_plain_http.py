@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from callgate.backends.config import EndpointConfig, ServiceEndpointConfig
 from callgate.backends.endpoint import Endpoint
-from callgate.backends.ready_made import make_endpoint
+from callgate.backends.factory import make_endpoint
 from callgate.errors import ConfigurationError
 from callgate.providers import OpenAICompatibleApiProvider
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from callgate.backends.service import ServiceBackend
 from callgate.backends.tool import Tool
-from callgate.calling import Calling
+from callgate.call.calling import Calling
 from callgate.errors import ConfigurationError, RateLimitError, ToolError
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from callgate.batch.input.rows import Row, content_key
 from callgate.batch.output.results import RowResult
-from callgate.calling import Calling
+from callgate.call.calling import Calling
 from callgate.response import Response, Usage
 
 

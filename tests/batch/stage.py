@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from callgate.batch.engine import Engine
-from callgate.model import iModel
+from callgate.model.model import iModel
 from callgate.testing import MemoryTransport, Options, SimulatedProvider, VirtualClock
 
 T = TypeVar("T")

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from callgate.backends.batch_providers import AbstractProvider, OpenAICompatibleApiProvider
 from callgate.batch.engine import Engine, Record
 from callgate.batch.input.rows import Row
-from callgate.calling import Calling
+from callgate.batch.providers import AbstractProvider, OpenAICompatibleApiProvider
+from callgate.call.calling import Calling
 from callgate.errors import ConfigurationError
 from callgate.messages import Conversation
-from callgate.model import iModel
+from callgate.model.model import iModel
 from callgate.testing import Simulator
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from callgate.backends.batch_providers import OpenAICompatibleApiProvider
 from callgate.batch.engine import Engine, Record
 from callgate.batch.guard import FailureGuard
 from callgate.batch.input.rows import Row
 from callgate.batch.output.results import RowResult
+from callgate.batch.providers import OpenAICompatibleApiProvider
 from callgate.errors import AuthenticationError, BatchStoppedError, ConfigurationError, InputError
 from callgate.messages import Conversation
-from callgate.model import iModel
+from callgate.model.model import iModel
 from callgate.testing import Simulator
 from tests.batch.conftest import make_row
 

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from callgate.batch.cost.budget import Budget
 from callgate.batch.engine import Engine
 from callgate.batch.input.feed import AsyncFeed, PulledFeed
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import Source
-from callgate.batch.money.budget import Budget
 from callgate.batch.output.results import RowResult
 from callgate.errors import InputError
-from callgate.hooks import HookPhase, HookRegistry
-from callgate.model import iModel
+from callgate.model.model import iModel
+from callgate.policies.observe.hooks import HookPhase, HookRegistry
 from tests.batch.conftest import make_row
 from tests.batch.stage import Stage
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
+from callgate.batch.cost.budget import Budget
+from callgate.batch.cost.worst_case import worst_case
 from callgate.batch.engine import Engine
 from callgate.batch.input import images
 from callgate.batch.input.requests import RequestBuilder
 from callgate.batch.input.rows import Row
-from callgate.batch.money.budget import Budget
-from callgate.batch.money.worst_case import worst_case
 from callgate.batch.output.results import RowResult
-from callgate.calling import Calling
+from callgate.call.calling import Calling
 from callgate.errors import BatchStoppedError, InputError
-from callgate.model import iModel
-from callgate.spread import Spread
+from callgate.model.model import iModel
+from callgate.model.spread import Spread
 from callgate.testing import Answer, Simulator
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from callgate.backends.batch_providers import AbstractProvider
 from callgate.batch.engine import Engine
-from callgate.calling import Calling
+from callgate.batch.providers import AbstractProvider
+from callgate.call.calling import Calling
 from callgate.errors import BatchStoppedError
-from callgate.executor import Executor
+from callgate.executor.executor import Executor
 from callgate.testing import run_virtual
 from tests.batch.stage import Stage
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from callgate.batch.guard import FailureGuard, fingerprint
-from callgate.calling import Calling
+from callgate.call.calling import Calling
 from callgate.errors import (
     APIConnectionError,
     AuthenticationError,

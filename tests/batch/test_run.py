@@ -17,7 +17,7 @@ from callgate.batch.input.sources import Source
 from callgate.batch.output.journal import Journal
 from callgate.batch.run import BatchRun, Summary
 from callgate.errors import InputError
-from callgate.model import iModel
+from callgate.model.model import iModel
 from callgate.testing import Simulator
 
 

@@ -14,13 +14,13 @@ import pytest
 from callgate import RetryConfig, Spread
 from callgate.batch.engine import Engine
 from callgate.batch.input.sources import Source
-from callgate.batch.meter import Progress, Waits
 from callgate.batch.output.journal import Journal
+from callgate.batch.progress import Progress, Waits
 from callgate.batch.run import BatchRun, Summary
-from callgate.cache.sqlite import SqliteCache
-from callgate.caller import Caller
 from callgate.cli.live import plain_line
-from callgate.layers.cache import key_of
+from callgate.model.base import Caller
+from callgate.policies.cache.layer import key_of
+from callgate.policies.cache.sqlite import SqliteCache
 from tests.batch.stage import Stage
 
 
@@ -147,7 +147,7 @@ def test_rows_whose_images_are_read_are_counted_as_such(
         await asyncio.sleep(5.0)
         return request
 
-    monkeypatch.setattr("callgate.batch.row_calls.load_images", load)
+    monkeypatch.setattr("callgate.batch.runner.load_images", load)
     said: list[str] = []
     stage = Stage(latency=0.1)
     stage.run(watched(stage.model(), tmp_path, 3, lambda progress, _: said.append(progress.holding_back)))

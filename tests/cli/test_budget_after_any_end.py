@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from callgate.batch.money.charges import read_spent
+from callgate.batch.cost.ledger import read_spent
 from callgate.testing import Simulator
 from tests.cli.conftest import Ended, prompts, read_lines, write_rows
 from tests.cli.test_interrupted import Arrivals

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from callgate.batch.meter import Progress
+from callgate.batch.progress import Progress
 from callgate.batch.run import Summary
-from callgate.batch.tally import ErrorGroup, Tally
-from callgate.cli.figures import rate_of
+from callgate.batch.stats import ErrorGroup, Tally
+from callgate.cli.format import rate_of
 from callgate.cli.live import open_display, plain_line, render
 from callgate.cli.summary import print_summary
-from callgate.control.quota import Quota
-from callgate.control.snapshot import LimiterSnapshot, RateSnapshot
+from callgate.policies.limit.quota import Quota
+from callgate.policies.limit.snapshot import LimiterSnapshot, RateSnapshot
 from callgate.testing import Simulator
 from tests.cli.conftest import prompts, write_rows
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from callgate.control.backoff import RetryConfig
-from callgate.control.breaker import CircuitBreaker
-from callgate.model import iModel
-from tests.layers.services import Scripted, now
+from callgate.model.model import iModel
+from callgate.policies.breaker.breaker import CircuitBreaker
+from callgate.policies.retry.config import RetryConfig
+from tests.policies.services import Scripted, now
 
 __all__ = ["PLAIN", "backend_of", "breaker", "model_of", "nothing_is_left", "timers", "used"]
 

@@ -49,7 +49,7 @@ _NOTES = """\
 [^cli]: Claude Code is a command; its cells are the real one against the simulator, and need it installed. It
     calls tools of its own and takes none of yours. It waits and retries by itself, a few times, before and
     within a stream. An answer that reaches `max_tokens` is an error of its own. The splits are of its
-    recorded lines (`tests/providers/test_claude_code.py`).
+    recorded lines (`tests/providers/claude_code/test_dialect.py`).
 
 Answers that must fit a JSON schema are held to it by the provider where it can: OpenAI and most that speak
 like it, Gemini, Claude 4.5 and later at Anthropic and at Bedrock. Older Claudes, and Claude at Vertex (where

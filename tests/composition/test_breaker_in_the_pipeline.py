@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from callgate.control.breaker import CircuitState
 from callgate.errors import CircuitBreakerOpenError, DeadlineExceededError, RateLimitError, ServerError
+from callgate.policies.breaker.breaker import CircuitState
 from callgate.testing.clock import run_virtual
 from tests.composition.harness import breaker, model_of, nothing_is_left, used
-from tests.layers.services import After, now
+from tests.policies.services import After, now
 
 DOWN = ServerError("down", status_code=500)
 

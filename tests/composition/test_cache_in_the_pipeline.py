@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from callgate.cache.memory import MemoryCache
-from callgate.control.breaker import CircuitState
 from callgate.errors import ServerError
-from callgate.layers.cache import key_of
-from callgate.model import iModel
+from callgate.model.model import iModel
+from callgate.policies.breaker.breaker import CircuitState
+from callgate.policies.cache.layer import key_of
+from callgate.policies.cache.memory import MemoryCache
 from callgate.testing.clock import run_virtual
 from tests.composition.harness import breaker, model_of, nothing_is_left, used
-from tests.layers.services import After, now
+from tests.policies.services import After, now
 
 DOWN = ServerError("down", status_code=500)
 AZURE = "https://example.openai.azure.com/openai/deployments/mine"

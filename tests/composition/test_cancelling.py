@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from callgate.cache.memory import MemoryCache
-from callgate.calling import Calling
+from callgate.call.calling import Calling
 from callgate.errors import CallCancelledError, RateLimitError, ServerError
-from callgate.hooks import HookPhase, HookRegistry
-from callgate.model import iModel
+from callgate.model.model import iModel
+from callgate.policies.cache.memory import MemoryCache
+from callgate.policies.observe.hooks import HookPhase, HookRegistry
 from callgate.response import Response
 from callgate.testing.clock import run_virtual
 from tests.composition.harness import breaker, model_of, nothing_is_left, used
-from tests.layers.services import After, Streamed, now
+from tests.policies.services import After, Streamed, now
 
 DOWN = ServerError("down", status_code=500)
 HOUR = 3600.0

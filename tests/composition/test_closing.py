@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from callgate.model import iModel
-from callgate.spread import Spread
+from callgate.model.model import iModel
+from callgate.model.spread import Spread
 from callgate.testing.clock import run_virtual
 from tests.composition.harness import model_of, nothing_is_left
-from tests.layers.services import After, now
+from tests.policies.services import After, now
 
 HOUR = 3600.0
 

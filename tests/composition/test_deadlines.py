@@ -17,7 +17,7 @@ from callgate.errors import (
 )
 from callgate.testing.clock import run_virtual
 from tests.composition.harness import PLAIN, model_of, nothing_is_left, used
-from tests.layers.services import After, now
+from tests.policies.services import After, now
 
 DOWN = ServerError("down", status_code=500)
 

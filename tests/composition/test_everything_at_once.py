@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from callgate.cache.memory import MemoryCache
-from callgate.caller import Caller
-from callgate.calling import Calling
-from callgate.control.backoff import RetryConfig
+from callgate.call.calling import Calling
 from callgate.errors import CallgateError, RateLimitError, ServerError
-from callgate.hooks import HookPhase, HookRegistry
-from callgate.model import iModel
+from callgate.model.base import Caller
+from callgate.model.model import iModel
+from callgate.model.spread import Spread
+from callgate.policies.cache.memory import MemoryCache
+from callgate.policies.observe.hooks import HookPhase, HookRegistry
+from callgate.policies.retry.config import RetryConfig
 from callgate.response import Delta, Response, StreamChunk, Usage
-from callgate.spread import Spread
 from callgate.testing.clock import run_virtual
 from tests.composition.harness import breaker, nothing_is_left
-from tests.layers.services import now
+from tests.policies.services import now
 
 SEEDS = 60
 TROUBLE = (CallgateError, TimeoutError, RuntimeError, KeyError, ValueError)

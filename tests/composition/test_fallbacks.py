@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from callgate.errors import CircuitBreakerOpenError, DeadlineExceededError, InvalidRequestError, ServerError
-from callgate.model import iModel
+from callgate.model.model import iModel
 from callgate.testing.clock import run_virtual
 from tests.composition.harness import backend_of, breaker, nothing_is_left, used
-from tests.layers.services import After, Streamed, now
+from tests.policies.services import After, Streamed, now
 
 DOWN = ServerError("down", status_code=500)
 

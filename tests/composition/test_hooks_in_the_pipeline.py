@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from callgate.cache.memory import MemoryCache
-from callgate.calling import Calling
+from callgate.call.calling import Calling
 from callgate.errors import InvalidRequestError, QuotaTooSmallError, ServerError
-from callgate.hooks import HookPhase, HookRegistry
-from callgate.model import iModel
+from callgate.model.model import iModel
+from callgate.policies.cache.memory import MemoryCache
+from callgate.policies.observe.hooks import HookPhase, HookRegistry
 from callgate.response import Response, Usage
 from callgate.testing.clock import run_virtual
 from tests.composition.harness import backend_of, breaker, model_of
-from tests.layers.services import After, Streamed
+from tests.policies.services import After, Streamed
 
 DOWN = ServerError("down", status_code=500)
 BEGUN, ANSWERED, FAILED = ["PreEventCreate", "PreInvocation"], ["PostInvocation"], ["ErrorHandling"]

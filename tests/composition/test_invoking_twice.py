@@ -9,7 +9,7 @@ import pytest
 from callgate.errors import ConfigurationError
 from callgate.testing.clock import run_virtual
 from tests.composition.harness import model_of, nothing_is_left
-from tests.layers.services import After, now
+from tests.policies.services import After, now
 
 
 def test_invoking_a_submitted_calling_waits_for_its_end() -> None:

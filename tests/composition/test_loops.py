@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from callgate.calling import Calling
+from callgate.call.calling import Calling
 from callgate.errors import RateLimitError
-from callgate.executor import Executor
-from callgate.model import iModel
+from callgate.executor.executor import Executor
+from callgate.model.model import iModel
 from callgate.testing.clock import VirtualClock, run_virtual
 from tests.composition.harness import backend_of, model_of, nothing_is_left
-from tests.layers.services import After, Streamed
+from tests.policies.services import After, Streamed
 
 
 def test_a_model_that_was_not_closed_works_in_the_next_loop_in_every_way() -> None:

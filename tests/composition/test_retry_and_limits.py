@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from callgate.control.backoff import RetryConfig
 from callgate.errors import APIConnectionError, RateLimitError, RetryAfterTooLongError, ServerError
+from callgate.policies.retry.config import RetryConfig
 from callgate.response import Response, Usage
 from callgate.testing.clock import run_virtual
 from tests.composition.harness import model_of, nothing_is_left, used
-from tests.layers.services import After, now
+from tests.policies.services import After, now
 
 DOWN = ServerError("down", status_code=500)
 

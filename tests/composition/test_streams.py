@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from callgate.errors import APITimeoutError, DeadlineExceededError, ServerError
-from callgate.model import iModel
+from callgate.model.model import iModel
 from callgate.response import Response, Usage
 from callgate.testing.clock import run_virtual
 from tests.composition.harness import model_of, nothing_is_left, used
-from tests.layers.services import After, Streamed, now
+from tests.policies.services import After, Streamed, now
 
 DOWN = ServerError("down", status_code=500)
 

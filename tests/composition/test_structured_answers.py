@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel
 
-from callgate.cache.memory import MemoryCache
 from callgate.errors import ConfigurationError, InvalidAnswerError, ServerError
+from callgate.policies.cache.memory import MemoryCache
 from callgate.response import Response, Usage
 from callgate.testing.clock import run_virtual
 from tests.composition.harness import model_of, nothing_is_left, used

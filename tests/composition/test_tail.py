@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from callgate.backends.config import SdkTransportConfig, ServiceEndpointConfig
-from callgate.calling import Calling
-from callgate.control.backoff import RetryConfig
-from callgate.control.hedging import HedgePolicy
+from callgate.call.calling import Calling
 from callgate.errors import APITimeoutError, ConfigurationError
-from callgate.model import iModel
+from callgate.model.model import iModel
+from callgate.policies.hedge.policy import HedgePolicy
+from callgate.policies.retry.config import RetryConfig
 from callgate.testing import Options, SimulatedProvider, Simulator, VirtualClock
 from callgate.testing.memory import MemoryTransport
 from callgate.testing.simulator.stats import Stats

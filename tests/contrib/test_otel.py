@@ -21,12 +21,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
 from callgate.backends.tool import Tool
-from callgate.cache.memory import MemoryCache
-from callgate.calling import Calling
+from callgate.call.calling import Calling
 from callgate.contrib.otel import Telemetry
 from callgate.errors import InvalidRequestError, RateLimitError, ServerError
-from callgate.hooks import HookPhase, HookRegistry
-from callgate.model import iModel
+from callgate.model.model import iModel
+from callgate.policies.cache.memory import MemoryCache
+from callgate.policies.observe.hooks import HookPhase, HookRegistry
 from callgate.response import Delta, Response, ToolCall, Usage
 from callgate.testing import Simulator
 from callgate.testing.clock import run_virtual

@@ -23,9 +23,9 @@ import pytest
 from callgate import APITimeoutError, AsyncAPIClient
 from callgate.network.rate_limiters import TokenBucketRateLimiter
 from callgate.testing import Simulator
-from tests.control.window_checker import Admission, fullest_window
 from tests.documents.blocks import NETWORK_CLIENT, read_blocks, run
 from tests.documents.loopback import Answer, Request, serving
+from tests.policies.limit.window_checker import Admission, fullest_window
 
 BLOCKS = {block.number: block for block in read_blocks(NETWORK_CLIENT)}
 EXAMPLE = "https://api.example.com"

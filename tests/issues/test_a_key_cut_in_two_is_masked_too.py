@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callgate.errors import ServerError
-from callgate.providers.error_facts import build_error
+from callgate.providers.canonical.errors import build_error
 from callgate.transport.redact import redact, redact_error
 
 KEY = "sk-canary-9f3b7c51"

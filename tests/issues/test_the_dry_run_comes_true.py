@@ -14,11 +14,11 @@ import orjson
 import pytest
 
 from callgate import Engine, Spread, iModel
+from callgate.batch.cost.forecast import Forecast, forecast, read_sample
 from callgate.batch.input.sources import Source
-from callgate.batch.money.forecast import Forecast, forecast, read_sample
 from callgate.batch.output.journal import Journal
 from callgate.batch.run import BatchRun
-from callgate.caller import Caller
+from callgate.model.base import Caller
 from callgate.testing import MemoryTransport, Options, SimulatedProvider, VirtualClock
 
 ROWS, FIRST = 700, 60

@@ -14,8 +14,6 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from callgate.control.backoff import RetryConfig
-from callgate.control.breaker import CircuitBreaker
 from callgate.errors import (
     APIClientError,
     APIConnectionError,
@@ -32,6 +30,8 @@ from callgate.errors import (
 )
 from callgate.network.answers import BinaryAnswer, JsonListAnswer, JsonObjectAnswer, TextAnswer
 from callgate.network.client import AsyncAPIClient
+from callgate.policies.breaker.breaker import CircuitBreaker
+from callgate.policies.retry.config import RetryConfig
 from callgate.testing.clock import run_virtual
 from callgate.transport.auth import StaticAuth
 from tests.network.memory import MemoryTransport, reply

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from callgate.control.quota import Quota
 from callgate.errors import ConfigurationError, QuotaTooSmallError
 from callgate.network.rate_limiters import (
     AdaptiveRateLimiter,
@@ -20,9 +19,10 @@ from callgate.network.rate_limiters import (
     TokenBucket,
     TokenBucketRateLimiter,
 )
-from callgate.network.turns import Turns
+from callgate.network.reservations import Turns
+from callgate.policies.limit.quota import Quota
 from callgate.testing.clock import VirtualClock, run_virtual
-from tests.control.window_checker import Admission, fullest_window, inversions, utilisation
+from tests.policies.limit.window_checker import Admission, fullest_window, inversions, utilisation
 
 
 def now() -> float:

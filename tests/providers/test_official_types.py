@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from callgate.providers.openai_chat import OpenAIChat
-from callgate.providers.openai_responses import OpenAIResponses
+from callgate.providers.openai_chat.dialect import OpenAIChat
+from callgate.providers.openai_responses.dialect import OpenAIResponses
 from tests.providers.conformance import read_stream
 from tests.providers.recorded_cases import read_cases
 

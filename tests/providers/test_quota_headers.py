@@ -7,9 +7,9 @@ import math
 import pytest
 from hypothesis import given, strategies as st
 
-from callgate.control.quota import QuotaNews
-from callgate.control.rates import Rates
 from callgate.errors import ConfigurationError
+from callgate.policies.limit.quota import QuotaNews
+from callgate.policies.limit.rates import Rates
 from callgate.providers.hosts import HOSTS, find_host
 from callgate.providers.quota_headers import (
     FAMILIES,

@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 import pytest
 
-from callgate.control.backoff import RetryConfig
 from callgate.errors import APIConnectionError, APITimeoutError, ResponseTooLargeError
-from callgate.model import iModel
+from callgate.model.model import iModel
+from callgate.policies.retry.config import RetryConfig
 from callgate.testing import MemoryTransport, Options, SimulatedProvider, VirtualClock
 from callgate.transport.http import HttpAnswer, HttpTransport
 

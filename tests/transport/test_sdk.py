@@ -12,8 +12,8 @@ import anthropic
 import openai
 import pytest
 
-from callgate.control.backoff import RetryConfig
 from callgate.errors import ConfigurationError, ResponseTooLargeError, SDKError
+from callgate.policies.retry.config import RetryConfig
 from callgate.providers.sdks import AnthropicAdapter, OpenAIAdapter, create_sdk_adapter
 from callgate.testing import Simulator
 from callgate.transport.http import HttpTransport

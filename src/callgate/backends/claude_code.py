@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from callgate.calling import Calling
-from callgate.control.backoff import RetryConfig
-from callgate.control.breaker import CircuitBreaker
+from callgate.call.calling import Calling
 from callgate.errors import APIClientError, ConfigurationError, ResponseError
-from callgate.providers.claude_code import ClaudeCode
-from callgate.providers.claude_code_request import FIXED_VARIABLES, INHERITED_VARIABLES
+from callgate.policies.breaker.breaker import CircuitBreaker
+from callgate.policies.retry.config import RetryConfig
+from callgate.providers.claude_code.dialect import ClaudeCode
+from callgate.providers.claude_code.request import FIXED_VARIABLES, INHERITED_VARIABLES
 from callgate.providers.hosts import find_host
 from callgate.response import Response
 from callgate.transport.keys import Secret, key_variable, read_key

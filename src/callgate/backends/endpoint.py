@@ -11,13 +11,14 @@ from typing import Any
 
 from callgate.backends.address import Address, find_address
 from callgate.backends.config import EndpointConfig, ServiceEndpointConfig, make_config
-from callgate.backends.senders import HttpSender, SdkSender
-from callgate.calling import Calling
-from callgate.control.backoff import RetryConfig
-from callgate.control.breaker import CircuitBreaker
+from callgate.backends.http import HttpBackend
+from callgate.backends.sdk import SdkBackend
+from callgate.call.calling import Calling
 from callgate.errors import ConfigurationError
 from callgate.headers import without_credentials
 from callgate.network.client import AsyncAPIClient
+from callgate.policies.breaker.breaker import CircuitBreaker
+from callgate.policies.retry.config import RetryConfig
 from callgate.providers.catalog import dialect_of, find_dialect
 from callgate.providers.dialect import Dialect
 from callgate.providers.hosts import HOSTS, Host
@@ -90,10 +91,10 @@ class Endpoint:
 
     def _make_sender(
         self, config: EndpointConfig | ServiceEndpointConfig, transport: Transport | None
-    ) -> HttpSender | SdkSender:
+    ) -> HttpBackend | SdkBackend:
         if isinstance(config, ServiceEndpointConfig):
             if config.transport_type == "sdk":
-                return SdkSender(config, config.read_api_key())
+                return SdkBackend(config, config.read_api_key())
             method = config.http_config.method if config.http_config is not None else "POST"
             dialect: Dialect = PlainJson(method) if self.host is None else dialect_of(self.host)
             path, content_type = None, "application/json"
@@ -111,7 +112,7 @@ class Endpoint:
             raise ConfigurationError(
                 f"the endpoint {self.name!r} has a transport of its own; set read_timeout on that"
             )
-        return HttpSender(self.name, dialect, address, path, headers, transport, owns_transport=owned)
+        return HttpBackend(self.name, dialect, address, path, headers, transport, owns_transport=owned)
 
     def _find_cache_facts(self, config: EndpointConfig | ServiceEndpointConfig) -> dict[str, Any]:
         """What answers depend on beside address, dialect and request; see `layers.cache.key_of`."""
@@ -193,7 +194,7 @@ class Endpoint:
         """
         if self._closed:
             raise RuntimeError(f"the endpoint {self.name!r} is closed")
-        if isinstance(self._sender, SdkSender):
+        if isinstance(self._sender, SdkBackend):
             return self._sender.adapter
         if self._client is None:
             headers = dict(self._sender.headers)

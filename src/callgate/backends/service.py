@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, Protocol, runtime_checkable
 
-from callgate.calling import Calling
+from callgate.call.calling import Calling
 from callgate.response import Response
 
 __all__ = ["ServiceBackend", "as_response"]

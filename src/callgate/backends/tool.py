@@ -17,7 +17,7 @@ from callgate.backends.signature import (
     read_signature,
     usable_name,
 )
-from callgate.calling import Calling
+from callgate.call.calling import Calling
 from callgate.errors import CallgateError, ConfigurationError, ToolError
 from callgate.response import Response
 

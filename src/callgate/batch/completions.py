@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import orjson
 
-from callgate.assembly import make_pricer
 from callgate.batch.input.rows import Row
-from callgate.caller import Caller
-from callgate.calling import Calling
+from callgate.call.calling import Calling
 from callgate.errors import APIClientError, BatchStoppedError
-from callgate.layers.cache import key_of
+from callgate.model.base import Caller
+from callgate.model.builder import make_pricer
+from callgate.policies.cache.layer import key_of
 from callgate.response import Cost, Response, Usage
 
 if TYPE_CHECKING:

@@ -13,20 +13,20 @@ from typing import Any
 
 from callgate.backends.service import ServiceBackend
 from callgate.batch.completions import Completion, schedule, total_cost
+from callgate.batch.cost.budget import Budget
 from callgate.batch.guard import FailureGuard
 from callgate.batch.input.feed import AsyncFeed, Feed, PulledFeed
 from callgate.batch.input.requests import RequestBuilder
 from callgate.batch.input.rows import Row
-from callgate.batch.meter import Waits
-from callgate.batch.money.budget import Budget
 from callgate.batch.output.results import RowResult
-from callgate.batch.row_calls import RowCalls
-from callgate.caller import Caller
-from callgate.calling import Calling
+from callgate.batch.progress import Waits
+from callgate.batch.runner import RowCalls
+from callgate.call.calling import Calling
 from callgate.errors import ConfigurationError
-from callgate.layers.answer_schema import AnswerSchema
 from callgate.messages import Conversation
-from callgate.model import iModel
+from callgate.model.base import Caller
+from callgate.model.model import iModel
+from callgate.schema.answer import AnswerSchema
 
 __all__ = ["Engine", "Record"]
 

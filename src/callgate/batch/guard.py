@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from callgate.calling import Calling
+from callgate.call.calling import Calling
 from callgate.errors import (
     APIClientError,
     APIConnectionError,

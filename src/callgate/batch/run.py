@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Literal
 
+from callgate.batch.cost.budget import Budget
+from callgate.batch.cost.worst_case import longest_answer, worst_case
 from callgate.batch.engine import Engine
 from callgate.batch.guard import FailureGuard
 from callgate.batch.input.feed import Feed, PulledFeed, ThreadFeed
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import Source
-from callgate.batch.meter import Meter, Progress, holding_back
-from callgate.batch.money.budget import Budget
-from callgate.batch.money.worst_case import longest_answer, worst_case
-from callgate.batch.output.finished import Finished
+from callgate.batch.output.completed_keys import Finished
 from callgate.batch.output.journal import Journal
 from callgate.batch.output.results import RowResult
-from callgate.batch.tally import Tally
+from callgate.batch.progress import Meter, Progress, holding_back
+from callgate.batch.stats import Tally
 from callgate.errors import BatchStoppedError, BudgetExceededError, InputError, QuotaTooSmallError
 
 __all__ = ["BatchRun", "Ending", "Summary"]

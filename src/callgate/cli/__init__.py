@@ -15,10 +15,10 @@ from contextlib import suppress
 import typer
 
 from callgate.cli.cache import cache_app
+from callgate.cli.messages import in_options
 from callgate.cli.report import report
 from callgate.cli.run import run
 from callgate.cli.simulate import simulate
-from callgate.cli.wording import in_options
 from callgate.errors import CallgateError
 
 __all__ = ["app", "main"]

@@ -16,16 +16,16 @@ from dataclasses import replace
 import orjson
 import typer
 
+from callgate.batch.cost.budget import Budget
+from callgate.batch.cost.ledger import Account, read_spent
 from callgate.batch.engine import Engine
 from callgate.batch.guard import FailureGuard
 from callgate.batch.input.files import STDIN, describe, format_of
 from callgate.batch.input.schema_file import read_schema
 from callgate.batch.input.sources import Source
 from callgate.batch.input.template import Template
-from callgate.batch.money.budget import Budget
-from callgate.batch.money.charges import Account, read_spent
 from callgate.batch.output.journal import STDOUT, Journal
-from callgate.batch.output.places import (
+from callgate.batch.output.paths import (
     charges_path,
     errors_path,
     is_compressed_lines,
@@ -35,15 +35,15 @@ from callgate.batch.output.sinks import sink_for
 from callgate.batch.run import BatchRun, Ending, Summary
 from callgate.cli.dry_run import foretell, left_of_budget
 from callgate.cli.endpoints import LeftOut, Target, make_caller, read_targets
-from callgate.cli.figures import dollars
+from callgate.cli.format import dollars
 from callgate.cli.live import Display, open_display
+from callgate.cli.messages import in_options
 from callgate.cli.run import RunOptions
 from callgate.cli.summary import print_forecast, print_summary, summary_to_dict
-from callgate.cli.wording import in_options
 from callgate.errors import InputError
-from callgate.layers.answer_schema import AnswerSchema
-from callgate.member import Standing
-from callgate.spread import Spread
+from callgate.model.spread import Spread
+from callgate.policies.route.health import Standing
+from callgate.schema.answer import AnswerSchema
 
 try:
     import uvloop

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from callgate.cache.explain import Explanation
-    from callgate.cache.sqlite import SqliteCache
+    from callgate.policies.cache.explain import Explanation
+    from callgate.policies.cache.sqlite import SqliteCache
 
 __all__ = ["cache_app"]
 
@@ -151,7 +151,7 @@ def explain(
 
     Example: callgate cache explain rows.jsonl -m openai/gpt-4o-mini --cache answers/ --line 7
     """
-    from callgate.cli.looking_up import find_row, keys_of
+    from callgate.cli.cache_keys import find_row, keys_of
     from callgate.cli.run import RunOptions, join, read_parameters, read_time
 
     options = RunOptions(
@@ -188,8 +188,8 @@ def _is_sure(question: str) -> bool:
 
 def _open(place: Path, ttl: float | None = None) -> SqliteCache:
     # Not at the top: `callgate --help` needs none of it.
-    from callgate.cache.sqlite import SqliteCache, file_of
     from callgate.errors import InputError
+    from callgate.policies.cache.sqlite import SqliteCache, file_of
 
     file = file_of(place)
     if not file.is_file():

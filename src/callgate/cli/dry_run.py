@@ -8,27 +8,27 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from callgate.batch.cost.forecast import Forecast, Sample, forecast, read_sample
+from callgate.batch.cost.ledger import read_spent
 from callgate.batch.input.files import READ_ERRORS
 from callgate.batch.input.images import load_images
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import Source
-from callgate.batch.money.charges import read_spent
-from callgate.batch.money.forecast import Forecast, Sample, forecast, read_sample
-from callgate.batch.output.finished import Finished
+from callgate.batch.output.completed_keys import Finished
 from callgate.batch.output.journal import STDOUT
-from callgate.batch.output.places import (
+from callgate.batch.output.paths import (
     has_answers,
     is_held_compressed,
     journal_path,
     lost_journal,
     open_answers,
 )
-from callgate.cache.sqlite import file_of
 from callgate.cli.endpoints import Target, make_caller
 from callgate.cli.run import RunOptions
 from callgate.errors import ConfigurationError, InputError
-from callgate.layers.answer_schema import AnswerSchema
+from callgate.policies.cache.sqlite import file_of
 from callgate.providers.hosts import find_host
+from callgate.schema.answer import AnswerSchema
 
 __all__ = ["foretell", "left_of_budget"]
 

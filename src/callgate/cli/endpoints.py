@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from callgate.cache.sqlite import SqliteCache
-from callgate.caller import Caller
+from callgate.cli.messages import one_line
 from callgate.cli.run import RunOptions
-from callgate.cli.wording import one_line
-from callgate.control.backoff import RetryConfig
 from callgate.errors import InputError
-from callgate.model import iModel
+from callgate.model.base import Caller
+from callgate.model.model import iModel
+from callgate.model.spread import Spread
+from callgate.policies.cache.sqlite import SqliteCache
+from callgate.policies.retry.config import RetryConfig
 from callgate.providers.guess import provider_of
-from callgate.spread import Spread
 
 __all__ = ["LeftOut", "Target", "make_caller", "read_targets"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from callgate.batch.meter import Progress
-from callgate.cli.figures import dollars, duration, rate_of
+from callgate.batch.progress import Progress
+from callgate.cli.format import dollars, duration, rate_of
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -72,7 +72,7 @@ def _print_table(facts: Report) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from callgate.cli.figures import dollars, duration
+    from callgate.cli.format import dollars, duration
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     cost = "unknown: no price is known" if facts.unpriced and not facts.cost else dollars(facts.cost)

@@ -9,15 +9,15 @@ from typing import Any
 import orjson
 import typer
 
-from callgate.batch.money.forecast import Forecast
+from callgate.batch.cost.forecast import Forecast
 from callgate.batch.output.journal import STDOUT
-from callgate.batch.output.places import errors_path
+from callgate.batch.output.paths import errors_path
 from callgate.batch.run import Summary
-from callgate.batch.tally import ErrorGroup
-from callgate.cli.figures import dollars, duration
-from callgate.cli.wording import in_options, one_line
+from callgate.batch.stats import ErrorGroup
+from callgate.cli.format import dollars, duration
+from callgate.cli.messages import in_options, one_line
 from callgate.errors import RetryAfterTooLongError
-from callgate.member import Standing
+from callgate.policies.route.health import Standing
 
 __all__ = ["print_forecast", "print_summary", "summary_to_dict"]
 

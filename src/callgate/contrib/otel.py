@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import orjson
 
 from callgate.backends.tool import Tool
-from callgate.calling import Calling
-from callgate.hooks import HookPhase, HookRegistry
+from callgate.call.calling import Calling
+from callgate.policies.observe.hooks import HookPhase, HookRegistry
 from callgate.providers.telemetry import operation_name, provider_name
 from callgate.response import Response
 

@@ -11,14 +11,14 @@ from typing import Any, Final, Self
 
 import orjson
 
-from callgate.control.backoff import RetryConfig
-from callgate.control.breaker import CircuitBreaker
-from callgate.control.limiter import Limiter
 from callgate.errors import APIClientError, ConfigurationError, error_for_status
 from callgate.network.answers import Answer, Headers, read_answer
+from callgate.network.decorators import retrying
 from callgate.network.encoding import Content, Files, Params, Prepared, join_url, lower_names, prepare
 from callgate.network.redirects import MAX_REDIRECTS, REDIRECTS, redirected, without_credentials
-from callgate.network.resilience import retrying
+from callgate.policies.breaker.breaker import CircuitBreaker
+from callgate.policies.limit.limiter import Limiter
+from callgate.policies.retry.config import RetryConfig
 from callgate.providers.quota_headers import read_request_id, read_retry_after, read_should_retry
 from callgate.transport.auth import Auth, StaticAuth
 from callgate.transport.http import HttpAnswer, HttpTransport, Transport

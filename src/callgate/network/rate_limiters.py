@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
 
-from callgate.control.quota import Quota, Resource
-from callgate.control.window import Charge
 from callgate.errors import ConfigurationError
-from callgate.network.turns import Turns
+from callgate.network.reservations import Turns
+from callgate.policies.limit.quota import Quota, Resource
+from callgate.policies.limit.window import Charge
 from callgate.providers.quota_headers import read_quota
 
 __all__ = [

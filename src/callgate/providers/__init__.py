@@ -14,7 +14,7 @@ _OF_THE_BATCH_DOCUMENT = frozenset(
 
 def __getattr__(name: str) -> Any:
     if name in _OF_THE_BATCH_DOCUMENT:
-        return getattr(import_module("callgate.backends.batch_providers"), name)
+        return getattr(import_module("callgate.batch.providers"), name)
     raise AttributeError(f"module 'callgate.providers' has no attribute {name!r}")
 
 

@@ -13,14 +13,14 @@ from callgate.providers.host import ChatQuirks, Host
 __all__ = ["DIALECTS", "dialect_of", "find_dialect"]
 
 DIALECTS: dict[str, tuple[str, str]] = {
-    "openai_chat": ("openai_chat", "OpenAIChat"),
-    "openai_responses": ("openai_responses", "OpenAIResponses"),
-    "anthropic": ("anthropic", "AnthropicMessages"),
-    "gemini": ("gemini", "Gemini"),
-    "bedrock": ("bedrock", "BedrockConverse"),
-    "bedrock_invoke": ("bedrock_invoke", "BedrockInvoke"),
-    "vertex": ("vertex", "Vertex"),
-    "claude_code": ("claude_code", "ClaudeCode"),
+    "openai_chat": ("openai_chat.dialect", "OpenAIChat"),
+    "openai_responses": ("openai_responses.dialect", "OpenAIResponses"),
+    "anthropic": ("anthropic.dialect", "AnthropicMessages"),
+    "gemini": ("gemini.dialect", "Gemini"),
+    "bedrock": ("bedrock.dialect", "BedrockConverse"),
+    "bedrock_invoke": ("bedrock.invoke", "BedrockInvoke"),
+    "vertex": ("vertex.dialect", "Vertex"),
+    "claude_code": ("claude_code.dialect", "ClaudeCode"),
 }
 """Dialect name -> (module under `callgate.providers`, class in it)."""
 

@@ -14,7 +14,7 @@ import orjson
 
 from callgate.errors import APIClientError, InvalidRequestError, ResponseError
 from callgate.providers.dialect import StreamDecoder, WireRequest
-from callgate.providers.openai_chat import OpenAIChat
+from callgate.providers.openai_chat.dialect import OpenAIChat
 from callgate.response import Response
 
 __all__ = ["PlainJson"]

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-from callgate.control.quota import QuotaNews, Resource
 from callgate.errors import ConfigurationError
+from callgate.policies.limit.quota import QuotaNews, Resource
 
 __all__ = ["FAMILIES", "read_quota", "read_request_id", "read_retry_after", "read_should_retry", "seconds_of"]
 

@@ -27,7 +27,7 @@ class DeadlockError(RuntimeError):
 
 
 class VirtualClock:
-    """A clock that only event loops move. It is a `callgate.control.clock.Clock`.
+    """A clock that only event loops move. It is a `callgate.policies.timeout.clock.Clock`.
 
     Each `run` has a loop of its own; the time goes on from one run to the next.
 

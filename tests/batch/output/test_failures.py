@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 import pytest
 
-from callgate.batch.money.charges import Account
+from callgate.batch.cost.ledger import Account
 from callgate.batch.output.journal import Journal
-from callgate.batch.output.places import errors_path
+from callgate.batch.output.paths import errors_path
 from callgate.batch.output.results import RowResult
 from callgate.errors import InputError, ServerError
 

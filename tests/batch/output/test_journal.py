@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from callgate.batch.output.journal import Journal
-from callgate.batch.output.places import errors_path
+from callgate.batch.output.paths import errors_path
 from callgate.batch.output.results import RowResult, encode_result
 from callgate.errors import InputError
 

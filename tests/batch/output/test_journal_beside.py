@@ -17,7 +17,7 @@ import pytest
 
 from callgate.batch.output import journal as module
 from callgate.batch.output.journal import Journal
-from callgate.batch.output.places import errors_path, journal_path
+from callgate.batch.output.paths import errors_path, journal_path
 from callgate.batch.output.results import RowResult, encode_result
 from callgate.errors import InputError
 

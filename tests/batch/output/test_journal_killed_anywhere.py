@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 import pytest
 
-from callgate.batch.money.charges import read_spent
+from callgate.batch.cost.ledger import read_spent
 from callgate.batch.output.journal import Journal
-from callgate.batch.output.places import journal_path
+from callgate.batch.output.paths import journal_path
 from callgate.batch.output.results import RowResult
 from callgate.errors import ServerError
 

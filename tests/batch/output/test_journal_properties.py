@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from callgate.batch.input.rows import Row, content_key, custom_id_key
 from callgate.batch.output.journal import Journal, errors_path
-from callgate.batch.output.places import charges_path
+from callgate.batch.output.paths import charges_path
 from callgate.batch.output.results import RowResult
 from callgate.errors import InputError, ServerError
 from tests.batch.conftest import answered, failed

@@ -8,9 +8,9 @@ from datetime import date
 import orjson
 import pytest
 
-from callgate.batch.output.finished import read_output
+from callgate.batch.output.completed_keys import read_output
 from callgate.batch.output.results import FIELDS, RowResult, encode_result
-from callgate.calling import Calling
+from callgate.call.calling import Calling
 from callgate.errors import APITimeoutError, InvalidRequestError
 from callgate.response import Cost, Response, Usage
 from tests.batch.conftest import answered, failed, make_row

@@ -20,7 +20,7 @@ from hypothesis import given, settings, strategies as st
 
 from callgate.batch.input.sources import Source
 from callgate.batch.input.template import Template
-from callgate.batch.output.places import journal_path
+from callgate.batch.output.paths import journal_path
 from callgate.batch.output.sinks import sink_for, write_output
 from callgate.batch.output.table import WritingStoppedError
 from callgate.errors import InputError

@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 
 from callgate.errors import ConfigurationError, InputError
-from callgate.layers.answer_schema import AnswerSchema
+from callgate.schema.answer import AnswerSchema
 
 __all__ = ["read_schema"]
 

@@ -15,10 +15,10 @@ from typing import BinaryIO
 
 import orjson
 
-from callgate.batch.money.charges import Account, charged_of
-from callgate.batch.output.finished import Finished, read_output
-from callgate.batch.output.places import charges_path, errors_path, journal_path
-from callgate.batch.output.whole_file import whole_file
+from callgate.batch.cost.ledger import Account, charged_of
+from callgate.batch.output.atomic_file import whole_file
+from callgate.batch.output.completed_keys import Finished, read_output
+from callgate.batch.output.paths import charges_path, errors_path, journal_path
 from callgate.errors import InputError
 
 __all__ = ["leave_failures", "take_up_failures"]

@@ -16,12 +16,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
 
+from callgate.batch.cost.write_ahead import Outstanding
 from callgate.batch.input.files import READ_ERRORS
-from callgate.batch.money.outstanding import Outstanding
+from callgate.batch.output.atomic_file import whole_file
+from callgate.batch.output.completed_keys import Finished, read_output
 from callgate.batch.output.failures import leave_failures, take_up_failures
-from callgate.batch.output.finished import Finished, read_output
 from callgate.batch.output.line_file import STDOUT, LineFile, open_lines, open_locked
-from callgate.batch.output.places import (
+from callgate.batch.output.paths import (
     errors_path,
     is_compressed_lines,
     is_held_compressed,
@@ -32,7 +33,6 @@ from callgate.batch.output.places import (
 from callgate.batch.output.results import RowResult, encode_result
 from callgate.batch.output.sinks import sink_for, write_output
 from callgate.batch.output.table import WritingStoppedError
-from callgate.batch.output.whole_file import whole_file
 from callgate.errors import InputError
 
 __all__ = ["STDOUT", "Journal", "errors_path"]

@@ -13,7 +13,7 @@ import orjson
 
 from callgate.batch.guard import fingerprint_of
 from callgate.batch.input.files import READ_ERRORS
-from callgate.batch.output.places import errors_path, open_answers
+from callgate.batch.output.paths import errors_path, open_answers
 from callgate.errors import InputError
 from callgate.response import Usage
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from html import escape
 
-from callgate.batch.money.budget import dollars
+from callgate.batch.cost.budget import dollars
 from callgate.batch.output.report import Report, quantile
 
 __all__ = ["render_page"]

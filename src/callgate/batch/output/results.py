@@ -10,7 +10,7 @@ import orjson
 
 from callgate.batch.guard import is_refusal
 from callgate.batch.input.rows import Row
-from callgate.calling import Calling
+from callgate.call.calling import Calling
 from callgate.errors import APIClientError, ContentFilterError
 from callgate.response import Cost, Response
 
@@ -101,7 +101,7 @@ def encode_result(result: RowResult) -> bytes:
     often it went there; `finished_at` is in seconds since 1970. `charged_usd` is there when a budget was set:
     what the row took of it.
 
-    >>> from callgate.calling import Calling
+    >>> from callgate.call.calling import Calling
     >>> from callgate.response import Response
     >>> calling = Calling({})
     >>> calling.complete(Response(text="4", raw={"answer": 4}), 1.0)

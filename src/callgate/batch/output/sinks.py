@@ -18,9 +18,9 @@ from typing import Any, BinaryIO, Protocol, cast
 import orjson
 
 from callgate.batch.input.files import format_of, refuse_unknown_table
-from callgate.batch.output.places import journal_path
+from callgate.batch.output.atomic_file import whole_file
+from callgate.batch.output.paths import journal_path
 from callgate.batch.output.table import AnswerTable, Column, WritingStoppedError
-from callgate.batch.output.whole_file import whole_file
 from callgate.errors import InputError
 
 __all__ = ["Sink", "sink_for", "write_output"]

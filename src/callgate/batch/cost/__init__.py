@@ -1,0 +1,1 @@
+"""What a batch costs: the budget, the ledger over all runs, the forecast."""

@@ -1,0 +1,111 @@
+"""An input read to its end and added up: what there is to call for, without a call."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from callgate.batch.cost.worst_case import longest_answer
+from callgate.batch.input.rows import Row
+from callgate.batch.input.sources import Source
+from callgate.batch.output.completed_keys import Finished
+from callgate.providers.canonical.size import count_characters
+
+__all__ = ["AlikeRows", "IsCached", "WholeInput"]
+
+IsCached = Callable[[Row], Awaitable[bool]]
+"""Whether a cache answers a row, so that it costs nothing."""
+
+_CHARACTERS_PER_TOKEN = 4.0
+
+
+@dataclass(slots=True)
+class AlikeRows:
+    """Rows that are left and name the same model of their own, or none.
+
+    Attributes:
+        count: How many.
+        characters: Of their requests, together.
+        unbounded: How many of them do not bound their answer.
+        bound: Tokens that the others let be written at most, together.
+
+    >>> AlikeRows(count=2, characters=120, bound=400).unbounded
+    0
+    """
+
+    count: int = 0
+    characters: int = 0
+    unbounded: int = 0
+    bound: int = 0
+
+
+class WholeInput:
+    """A whole input, added up.
+
+    Attributes:
+        rows: Rows that are to be called.
+        groups: These, by the model that they name.
+        skipped: Rows that have been answered.
+        cached: Rows that a cache answers.
+        ratio: Tokens of a character.
+
+    Example::
+
+        told = WholeInput()
+        await told.read(Source("in.jsonl"), Finished(), {})
+        print(told.rows, told.groups)
+    """
+
+    __slots__ = ("cached", "groups", "ratio", "rows", "skipped")
+
+    def __init__(self) -> None:
+        self.groups: dict[str | None, AlikeRows] = {}
+        self.rows = self.skipped = self.cached = 0
+        self.ratio = 1 / _CHARACTERS_PER_TOKEN
+
+    async def read(
+        self,
+        source: Source,
+        finished: Finished,
+        inputs: Mapping[int, int],
+        is_cached: IsCached | None = None,
+    ) -> None:
+        """Add all of it up.
+
+        Args:
+            source: Read to its end.
+            finished: The rows that have been answered.
+            inputs: Input tokens of some of these, by their keys.
+            is_cached: Whether a cache answers a row; None: there is none.
+
+        Raises:
+            InputError: naming the file and the line, when a row cannot be used.
+        """
+        tokens = characters = 0
+        for row in (row for block in source.blocks() for row in block):
+            size = count_characters(row.request)
+            if not finished.take(row.key):
+                if is_cached is not None and await is_cached(row):
+                    self.cached += 1
+                else:
+                    self._add(row.request, size)
+                continue
+            self.skipped += 1
+            if row.key in inputs:
+                characters += size
+                tokens += inputs[row.key]
+        if tokens and characters:
+            self.ratio = tokens / characters
+
+    def _add(self, request: dict[str, Any], size: int) -> None:
+        self.rows += 1
+        model = request.get("model")
+        group = self.groups.setdefault(model if isinstance(model, str) else None, AlikeRows())
+        group.count += 1
+        group.characters += size
+        longest = longest_answer(request)
+        if longest is None:
+            group.unbounded += 1
+        else:
+            group.bound += longest

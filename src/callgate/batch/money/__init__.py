@@ -1,1 +1,0 @@
-"""What a batch may cost: a budget that holds over all runs, and a forecast without a call."""

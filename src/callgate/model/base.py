@@ -1,0 +1,382 @@
+"""`Caller`: the calls that a model offers, whatever stands behind it.
+
+It makes callings, sends them through a service that its heirs put together, and hands them back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Protocol, Self
+from uuid import UUID, uuid4
+
+from pydantic import BaseModel
+
+from callgate.call.calling import Calling, RequestStatus
+from callgate.executor.executor import Executor
+from callgate.model.call_factory import CallingMaker, set_times
+from callgate.model.streams import StreamChannel, read_stream
+from callgate.model.sync import SyncTwins
+from callgate.model.tools import ToolRun, run_tools
+from callgate.pipeline import Service
+from callgate.policies.limit.snapshot import Bottleneck, LimiterSnapshot
+from callgate.policies.observe.hooks import HookPhase, HookRegistry
+from callgate.policies.route.fallback import Alternative
+from callgate.response import Response, StreamChunk
+from callgate.schema.answer import AnswerSchema
+
+__all__ = ["Caller", "LimiterView"]
+
+_PENDING = RequestStatus.PENDING
+_HOW = 'invoke(messages=[{"role": "user", "content": "Hello!"}]), or invoke(prompt=...)'
+
+
+class LimiterView(Protocol):
+    """What there is to see of a limiter, or of several that are seen as one."""
+
+    @property
+    def waiting(self) -> int:
+        """Calls that one more would have to wait for."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that have been admitted and have not ended."""
+        ...
+
+    @property
+    def bottleneck(self) -> Bottleneck | None:
+        """What those who wait are waiting for; None when nobody is."""
+        ...
+
+    def expected_wait(self, tokens: float = 1.0, call_seconds: float = 1.0) -> float:
+        """Seconds that one more call would wait at least, where a call takes `call_seconds`."""
+        ...
+
+    def snapshot(self) -> LimiterSnapshot:
+        """The state at this moment."""
+        ...
+
+
+class Caller(SyncTwins, ABC):
+    """Calls, streams, tool loops and their sync twins, for `iModel` and whatever takes its place.
+
+    Args:
+        name: For messages and the registry, which also asks for the `id` that each has.
+        tags: For the registry.
+        executor: Where the calls are registered as alive, and submitted ones wait.
+        owns_executor: Whether it is opened and stopped with this.
+        maker: Makes its callings.
+        hooks: Who watches.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tags: frozenset[str],
+        executor: Executor,
+        *,
+        owns_executor: bool,
+        maker: CallingMaker,
+        hooks: HookRegistry | None,
+    ) -> None:
+        self.id: UUID = uuid4()
+        self.name = name
+        self.tags = tags
+        self.executor = executor
+        self.hooks = hooks
+        self._owns_executor = owns_executor
+        self._maker = maker
+        self._service: Service | None = None
+        self._inner: Service | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False  # takes no calls any more
+        self._ended = False
+        self._ending = asyncio.Lock()
+
+    @abstractmethod
+    def _make_services(self, clock: Callable[[], float]) -> tuple[Service, Service]:
+        """What answers its own callings, and those of a model that it stands in for."""
+
+    @property
+    @abstractmethod
+    def limiter(self) -> LimiterView:
+        """Where it stands with its quota."""
+
+    @property
+    @abstractmethod
+    def most_attempts(self) -> int:
+        """How often it sends one request at most, besides those answered with a 429, which nobody bills.
+
+        Its fallbacks count by themselves, and each time that an answer does not fit its schema all counts
+        anew.
+        """
+
+    # -- calls -------------------------------------------------------------------------------------------
+
+    async def invoke(
+        self,
+        calling: Calling | None = None,
+        *,
+        request_payload: Mapping[str, Any] | None = None,
+        num_api_tokens_needed: float = 0,
+        http_path: str | None = None,
+        http_method: str | None = None,
+        sdk_method_name: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        timeout: float | None = None,
+        poll_timeout: float | None = None,
+        poll_interval: float | None = None,
+        response_model: type[BaseModel] | None = None,
+        response_schema: Mapping[str, Any] | AnswerSchema | None = None,
+        **request: Any,
+    ) -> Calling:
+        """Make one call and return when it has ended, well or not.
+
+        Args:
+            calling: One made before by `create_calling`; everything but the timeouts is then its own.
+            request_payload: The request as one mapping; keywords say the same and win over it.
+            num_api_tokens_needed: Tokens to reserve, instead of an estimate.
+            http_path, http_method, sdk_method_name: Instead of the endpoint's own.
+            metadata: Kept on the calling.
+            timeout: Seconds one attempt may take on the wire.
+            poll_timeout: Seconds the whole call may take, queueing and retries included.
+            poll_interval: Accepted for the documents' sake; nothing polls.
+            response_model: A pydantic model the answer must satisfy; see `calling.response.parsed`.
+            response_schema: A JSON schema instead of a model; `parsed` is then plain JSON data.
+            request: The request in the one format: `messages`, `temperature`, `tools`, ...
+
+        Returns:
+            The calling. It is not raised for a failed call: look at `calling.error`, or read
+            `calling.response`, which raises it.
+
+        Raises:
+            ConfigurationError: (a ValueError) for a time, model or schema that cannot work.
+            RuntimeError: when the model is closed, or its executor is not running.
+            TypeError: when `calling` is something else.
+        """
+        if calling is None:
+            calling = self._maker.make(
+                request,
+                request_payload,
+                num_api_tokens_needed,
+                http_path,
+                http_method,
+                sdk_method_name,
+                metadata,
+                response_model,
+                response_schema,
+            )
+            if self.hooks is not None:
+                await self._announce(calling)
+        elif not isinstance(calling, Calling):
+            raise TypeError(f"invoke() takes a calling or keywords, not a {type(calling).__name__}: {_HOW}")
+        set_times(calling, timeout, poll_timeout)
+        await self._run(calling)
+        return calling
+
+    def submit(self, **request: Any) -> Calling:
+        """Put a call in line and return at once; await the calling for its end.
+
+        Takes the keywords of `invoke`. Must be called within a running event loop.
+
+        Raises:
+            RuntimeError: without a running loop, or when the executor is not running.
+        """
+        calling = self._maker.from_keywords(request)
+        service = self._ready()
+        if self.hooks is not None and self.hooks.has(HookPhase.PreEventCreate):
+            service = self._with_creation_hooks(service)
+        self.executor.enqueue(calling, service)
+        return calling
+
+    async def create_calling(self, timeout: float | None = None, **request: Any) -> Calling:
+        """Make a calling now, to be invoked later: `await model.invoke(calling=calling)`.
+
+        Takes the keywords of `invoke`; `timeout` is that of one attempt, in seconds.
+        """
+        calling = self._maker.from_keywords({**request, "timeout": timeout})
+        if self.hooks is not None:
+            await self._announce(calling)
+        return calling
+
+    async def acompletion(
+        self,
+        prompt: str,
+        max_tokens: int = 150,
+        temperature: float = 0.7,
+        num_tokens_to_consume: float = 0,
+        **kwargs: Any,
+    ) -> Calling:
+        """A plain text completion, as the first document has it.
+
+        Args:
+            prompt: The text to go on from.
+            max_tokens, temperature: As in the request.
+            num_tokens_to_consume: Tokens to reserve, instead of an estimate.
+            kwargs: Any keyword of `invoke`.
+        """
+        return await self.invoke(
+            num_api_tokens_needed=num_tokens_to_consume,
+            prompt=prompt,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            **kwargs,
+        )
+
+    async def invoke_stream(self, **request: Any) -> AsyncGenerator[StreamChunk, None]:
+        """The chunks of one streamed answer as they come; the last is final and has the whole `.response`.
+
+        A stream pays the limiter, runs the hooks and is counted like any call; it is retried until its first
+        chunk has left. Leaving the loop early cancels the call. Takes the keywords of `invoke`.
+
+        Raises:
+            APIClientError: (or what else ended it) after what came before it has been delivered.
+        """
+        calling = self._maker.from_keywords(request)
+        # Closed by name: leaving this generator early must not leave the inner one to the collector.
+        async with aclosing(read_stream(calling, self._started)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def invoke_stream_with_channel(self, **request: Any) -> StreamChannel:
+        """One streamed answer for many readers. Takes the keywords of `invoke`."""
+        return StreamChannel(self._maker.from_keywords(request), self._started)
+
+    async def run_tools(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], max_rounds: int = 8, **request: Any
+    ) -> ToolRun:
+        """Call the tools the model asks for, side by side, until it answers.
+
+        See `callgate.model.tools.run_tools` for what is told to the model when a tool fails.
+        """
+        return await run_tools(self.invoke, messages, tools, max_rounds=max_rounds, **request)
+
+    # -- the inside --------------------------------------------------------------------------------------
+
+    async def _run(self, calling: Calling) -> None:
+        """Send it through the pipeline in this task; what comes of it stands on the calling."""
+        task = calling.task
+        if calling.status is not _PENDING or (task is not None and task is not asyncio.current_task()):
+            await calling  # somebody has invoked or submitted it already, or it has ended
+            return
+        service = self._service
+        if service is None or self._loop is not asyncio.get_running_loop():
+            service = self._ready()
+        executor = self.executor
+        executor.enter(calling)
+        task = calling.task = asyncio.current_task(self._loop)
+        try:
+            await service(calling)
+        except asyncio.CancelledError:
+            # Cancelled through the calling, not by whoever runs this task: the task itself goes on.
+            if task is None or task.cancelling() > calling.cancels:
+                raise
+        except Exception:
+            if not calling.done:
+                raise
+        finally:
+            executor.leave(calling)
+            if calling.cancels and task is not None:
+                # Also when it was answered with a result: what comes next in this task is not meant.
+                for _ in range(calling.cancels):
+                    task.uncancel()
+
+    def _started(self, calling: Calling) -> asyncio.Task[None]:
+        """The task in which a stream runs; what it ends in stands on the calling, whatever happens."""
+        self._ready()
+        task = asyncio.get_running_loop().create_task(self._run_announced(calling))
+        calling.bind(task)
+        task.add_done_callback(calling.end_with)
+        return task
+
+    async def _run_announced(self, calling: Calling) -> None:
+        if self.hooks is not None:
+            await self._announce(calling)
+        await self._run(calling)
+
+    async def _announce(self, calling: Calling) -> None:
+        """Tell the hooks that it has been made; one that raises fails the call, and nothing is sent."""
+        assert self.hooks is not None
+        try:
+            await self.hooks.run(HookPhase.PreEventCreate, calling)
+        except BaseException as error:
+            calling.fail(error, asyncio.get_running_loop().time())
+            if not isinstance(error, Exception):
+                raise
+
+    def _ready(self) -> Service:
+        """The pipeline, made when the first call shows which loop it runs on."""
+        loop = asyncio.get_running_loop()
+        if self._closed:
+            raise RuntimeError(f"the model {self.name!r} is closed")
+        if self._loop is not loop:
+            if self._loop is not None and not self._loop.is_closed() and self._owns_executor:
+                raise RuntimeError(f"the model {self.name!r} is in use on another event loop")
+            self._loop = loop
+            self._service, self._inner = self._make_services(loop.time)
+        if self._owns_executor and not self.executor.is_running:
+            self.executor.open()
+        assert self._service is not None
+        return self._service
+
+    def as_alternative(self) -> Alternative:
+        """What another model needs to let this one answer in its place."""
+        return Alternative(self.name, self._maker.turn, self._inner_service)
+
+    def send_away(self, error: BaseException) -> None:
+        """Fail those who wait in its line with `error`. A line shared with other models is left alone."""
+        if self._owns_executor:
+            self.executor.limiter.close(error)
+
+    def _inner_service(self, calling: Calling) -> Awaitable[Response]:
+        """This model's answer to a calling that another model owns."""
+        self._ready()
+        assert self._inner is not None
+        return self._inner(calling)
+
+    def _with_creation_hooks(self, service: Service) -> Service:
+        async def created(calling: Calling) -> Response:
+            await self._announce(calling)
+            return calling.response if calling.done else await service(calling)
+
+        return created
+
+    # -- its end -------------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Finish what is in flight and close what it owns. Closing twice changes nothing.
+
+        A close that is cancelled while it waits has ended nothing; closing again goes on with it.
+        """
+        self._closed = True
+        async with self._ending:
+            if self._ended:
+                return
+            if self._owns_executor:
+                await self.executor.stop(graceful=True)
+            self._service = None  # so that whoever calls it later is told that it is closed
+            await self._close_parts()
+            self._ended = True
+
+    @abstractmethod
+    async def _close_parts(self) -> None:
+        """Close what it owns besides the executor."""
+
+    async def __aenter__(self) -> Self:
+        if self._owns_executor:
+            await self.executor.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed = True
+        try:
+            if kind is not None and self._owns_executor:
+                await self.executor.stop(graceful=False)
+        finally:
+            await self.close()

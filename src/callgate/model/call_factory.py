@@ -1,0 +1,148 @@
+"""How a calling is made: the keywords of `iModel.invoke`, told apart into facts, times and the request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from callgate.backends.service import ServiceBackend
+from callgate.call.calling import Calling
+from callgate.errors import ConfigurationError
+from callgate.policies.structured.layer import AnswerType, answer_format
+from callgate.response import Cost, Usage
+from callgate.schema.answer import AnswerSchema, to_answer_schema
+
+__all__ = ["CallingMaker", "set_times"]
+
+# What `invoke` takes besides the times and the request itself.
+_FACTS = (
+    "request_payload",
+    "num_api_tokens_needed",
+    "http_path",
+    "http_method",
+    "sdk_method_name",
+    "metadata",
+    "response_model",
+    "response_schema",
+)
+
+Pricer = Callable[[Usage, Calling], Cost | None]
+
+
+class CallingMaker:
+    """Makes the callings of one model.
+
+    Args:
+        backend: Who will answer them.
+        defaults: What goes with every request that does not say otherwise.
+        pricer: Turns their usage into US dollars.
+    """
+
+    __slots__ = ("_backend", "_defaults", "_pricer")
+
+    def __init__(self, backend: ServiceBackend, defaults: dict[str, Any], pricer: Pricer) -> None:
+        self._backend = backend
+        self._defaults = defaults
+        self._pricer = pricer
+
+    def make(
+        self,
+        request: dict[str, Any],
+        request_payload: Mapping[str, Any] | None = None,
+        num_api_tokens_needed: float = 0,
+        http_path: str | None = None,
+        http_method: str | None = None,
+        sdk_method_name: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        response_model: type[BaseModel] | None = None,
+        response_schema: Mapping[str, Any] | AnswerSchema | None = None,
+    ) -> Calling:
+        """A calling, within a running loop; the arguments are those of `iModel.invoke`.
+
+        Raises:
+            ConfigurationError: (a ValueError) when `response_model` or `response_schema` cannot be asked for.
+        """
+        if request_payload is not None:
+            request = {**request_payload, **request}
+        calling = Calling(
+            {**self._defaults, **request} if self._defaults else request,
+            backend=self._backend,
+            method=http_method,
+            num_api_tokens_needed=num_api_tokens_needed,
+            metadata=metadata,
+            http_path=http_path,
+            sdk_method_name=sdk_method_name,
+            now=asyncio.get_running_loop().time(),
+        )
+        calling.request = request
+        calling.pricer = self._pricer
+        if response_model is not None or response_schema is not None:
+            calling.answer_type, form = _answer_type(response_model, response_schema)
+            asked = {"response_format": form}
+            calling.payload = {**asked, **calling.payload}
+            calling.request = {**asked, **request}
+        return calling
+
+    def from_keywords(self, keywords: Mapping[str, Any]) -> Calling:
+        """A calling from the keywords of `iModel.invoke` as one mapping, its times set.
+
+        Raises:
+            ConfigurationError: (a ValueError) when there is one already among them, or as `make` and
+                `set_times` do.
+        """
+        if "calling" in keywords:
+            raise ConfigurationError("calling= is for invoke(); this makes a calling of its own")
+        request = dict(keywords)
+        timeout, poll_timeout = request.pop("timeout", None), request.pop("poll_timeout", None)
+        request.pop("poll_interval", None)
+        facts = {fact: request.pop(fact) for fact in _FACTS if fact in request}
+        calling = self.make(request, **facts)
+        set_times(calling, timeout, poll_timeout)
+        return calling
+
+    def turn(self, calling: Calling) -> None:
+        """Turn another model's calling to this one: its own backend, defaults and prices."""
+        request = dict(calling.request)
+        if "model" in self._defaults:
+            request.pop("model", None)
+        calling.payload = {**self._defaults, **request}
+        calling.backend = self._backend
+        calling.wire = None
+        calling.pricer = self._pricer
+        calling.http_method = calling.http_path = calling.sdk_method_name = None
+
+
+def _answer_type(
+    model: type[BaseModel] | None, schema: Mapping[str, Any] | AnswerSchema | None
+) -> tuple[AnswerType, Mapping[str, Any]]:
+    """What the answer must satisfy, and how it is asked for."""
+    if schema is None:
+        assert model is not None  # one of the two was given
+        return model, answer_format(model)
+    if model is not None:
+        raise ConfigurationError("give response_model or response_schema, not both")
+    compiled = to_answer_schema(schema)
+    return compiled, compiled.format
+
+
+def set_times(calling: Calling, timeout: float | None, poll_timeout: float | None) -> None:
+    """Bound one attempt by `timeout`, and the whole call from now on by `poll_timeout`, both in seconds.
+
+    Raises:
+        ConfigurationError: (a ValueError) when one of them is no number from 0.
+    """
+    if timeout is not None:
+        _check_seconds("timeout", timeout)
+        calling.timeout = timeout
+    if poll_timeout is not None:
+        _check_seconds("poll_timeout", poll_timeout)
+        calling.deadline = asyncio.get_running_loop().time() + poll_timeout
+
+
+def _check_seconds(name: str, seconds: Any) -> None:
+    # What is not a number would never come, nor let anything behind it in the heap of the watch come.
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0.0:
+        raise ConfigurationError(f"{name}= is a number of seconds from 0, not {seconds!r}")

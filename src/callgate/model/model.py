@@ -1,0 +1,224 @@
+"""`iModel`: one interface over every provider, tool or service of a user's own.
+
+Its calls go through one pipeline (`pipeline.py` has the order); what calls there are, `caller.py` says.
+Switching the provider means changing one string.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from callgate.backends.service import ServiceBackend
+from callgate.executor.executor import Executor
+from callgate.model.base import Caller
+from callgate.model.builder import (
+    Limits,
+    RateLimiter,
+    flights_of,
+    make_pricer,
+    make_services,
+    open_cache,
+    read_constructor,
+    read_hedge,
+    restore,
+    retry_of,
+    write_down,
+)
+from callgate.model.call_factory import CallingMaker
+from callgate.pipeline import Service
+from callgate.policies.cache.layer import is_known
+from callgate.policies.cache.store import CacheStore
+from callgate.policies.hedge.policy import MOST_AT_ONCE, HedgePolicy
+from callgate.policies.limit.limiter import Limiter
+from callgate.policies.observe.hooks import HookRegistry
+from callgate.policies.route.fallback import Alternative
+from callgate.providers.token_account import TokenAccount
+
+__all__ = ["iModel"]
+
+
+class iModel(Caller):
+    """A service behind limits, retry, breaker, cache and hooks.
+
+    One constructor, three shapes::
+
+        iModel(provider="openai", model="gpt-4o-mini", limit_requests=500)   # by name
+        iModel(endpoint, executor)                                           # an endpoint of one's own
+        iModel(executor, {"base_url": ..., "endpoint": ..., "api_key": ..., "model_name": ...})
+
+    Args:
+        backend: An `Endpoint`, a `Tool`, or any `ServiceBackend`.
+        provider: A provider's name, when no backend is given; docs/providers.md lists them.
+        endpoint: The path at the provider, where it is not the dialect's own; or the endpoint itself.
+        executor: Shared with other models; None: one of its own, made from the limits below.
+        rate_limiter: An additional limiter with `await acquire(1)`, passed by every attempt.
+        hook_registry: Who watches.
+        queue_capacity: How many submitted calls may wait as tasks.
+        capacity_refresh_time: Seconds that `limit_requests` and `limit_tokens` refer to.
+        limit_requests, limit_tokens: Quotas per `capacity_refresh_time`; None: what the provider tells.
+        limit_concurrency: Calls at once; "auto" finds it (AIMD), None does not limit.
+        cache: A store or the path of one; hits pay nothing, identical calls in flight share one request.
+        fallbacks: Other models that answer, in this order, when this one cannot.
+        hedge: The slowest share of the attempts, such as 0.05, each of which gets a second attempt beside it;
+            the first answer wins. Or a `HedgePolicy`. Only for calls that may be made twice.
+        prices: US dollars per million tokens, {"input": ..., "output": ...}, where the price is not known.
+        name, tags: For the registry; the backend's own by default.
+        settings: `api_key`, `base_url`, `timeout`, `read_timeout` (seconds of silence that end an attempt),
+            `retry_config` (None: no retry), `circuit_breaker`, `headers`, `transport`, ...; everything else
+            (`model`, `temperature`) is sent with every request.
+
+    Raises:
+        ConfigurationError: (a ValueError) when the provider is unknown or a setting cannot work.
+
+    Example::
+
+        async with iModel(provider="anthropic", model="claude-sonnet-4-5", limit_requests=50) as model:
+            calling = await model.invoke(messages=[{"role": "user", "content": "Hello!"}])
+            print(calling.response.text, calling.cost)
+    """
+
+    def __init__(
+        self,
+        backend: ServiceBackend | Executor | None = None,
+        provider: str | Executor | Mapping[str, Any] | None = None,
+        endpoint: str | ServiceBackend = "chat/completions",
+        rate_limiter: RateLimiter | None = None,
+        executor: Executor | None = None,
+        hook_registry: HookRegistry | None = None,
+        queue_capacity: int = 100,
+        capacity_refresh_time: float = 60,
+        limit_requests: float | None = None,
+        limit_tokens: float | None = None,
+        *,
+        limit_concurrency: int | str | None = "auto",
+        cache: CacheStore | str | Path | None = None,
+        fallbacks: Sequence[Caller] = (),
+        hedge: float | HedgePolicy | Mapping[str, Any] | None = None,
+        prices: Mapping[str, float] | None = None,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        **settings: Any,
+    ) -> None:
+        self._limits = Limits(
+            queue_capacity, capacity_refresh_time, limit_requests, limit_tokens, limit_concurrency
+        )
+        parts = read_constructor(backend, provider, endpoint, executor, settings, self._limits)
+        self.backend: ServiceBackend = parts.backend
+        self._owns_backend = parts.owns_backend
+        self._given_executor = not parts.owns_executor
+        own_tags: Sequence[str] = getattr(self.backend, "tags", ())
+        self.fallbacks = tuple(fallbacks)
+        self._rate_limiter = rate_limiter
+        self._hedging = read_hedge(hedge)
+        self._owned_fallbacks: tuple[Caller, ...] = ()
+        self._cache = open_cache(cache)
+        self._cache_path = os.fspath(cache) if isinstance(cache, str | Path) else None
+        self._owns_cache = self._cache is not None and self._cache is not cache
+        self._prices = dict(prices) if prices else None
+        self._rng = random.Random()
+        self._account = TokenAccount(getattr(self.backend, "host", None))
+        super().__init__(
+            name or self.backend.name,
+            frozenset(own_tags if tags is None else tags),
+            parts.executor,
+            owns_executor=parts.owns_executor,
+            maker=CallingMaker(self.backend, parts.defaults, make_pricer(self.backend, self._prices)),
+            hooks=hook_registry,
+        )
+
+    def _make_services(self, clock: Callable[[], float]) -> tuple[Service, Service]:
+        return make_services(
+            self.backend,
+            self.executor,
+            clock,
+            rng=self._rng,
+            hooks=self.hooks,
+            account=self._account,
+            rate_limiter=self._rate_limiter,
+            cache=self._cache,
+            fallbacks=[other.as_alternative() for other in self.fallbacks],
+            name=self.name,
+            hedging=self._hedging,
+        )
+
+    def as_alternative(self) -> Alternative:
+        alternative = super().as_alternative()
+        cache = self._cache
+        if cache is None:
+            return alternative
+        return replace(alternative, remembers=lambda calling: is_known(calling, cache, flights_of(cache)))
+
+    @property
+    def limiter(self) -> Limiter:
+        """The executor's limiter: `snapshot()` tells where it stands."""
+        return self.executor.limiter
+
+    @property
+    def prices(self) -> Mapping[str, float] | None:
+        """US dollars per million tokens, as they were given; None: the known ones hold."""
+        return self._prices
+
+    @property
+    def most_attempts(self) -> int:
+        retry = retry_of(self.backend)
+        tries = 1 if retry is None else 1 + retry.max_retries
+        return tries if self._hedging is None else tries * MOST_AT_ONCE
+
+    # -- persistence and end -----------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """What this model is, ready for JSON; holds the name of the key's variable, never a key.
+
+        Hooks, a rate limiter and a cache store of the user's own are not part of it. A shared executor is
+        written with each of its models, and each restored one has its own.
+
+        Raises:
+            NotImplementedError: when its backend, or a fallback, cannot be written down (a Tool).
+        """
+        return {
+            "callgate": 1,
+            "name": self.name,
+            "tags": sorted(self.tags),
+            "backend": write_down(self.backend),
+            **self._limits.to_dict(),
+            "executor": self.executor.to_dict() if self._given_executor else None,
+            "fallbacks": [write_down(other) for other in self.fallbacks],
+            "cache": self._cache_path,
+            "prices": self._prices,
+            "hedge": None if self._hedging is None else asdict(self._hedging),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> iModel:
+        """A model as `to_dict` wrote it, with a fresh id and full capacity.
+
+        Raises:
+            ConfigurationError: (a ValueError) when the variable of its key is not set, naming it, or when
+                `data` is not what `to_dict` writes.
+        """
+        keywords = restore(data)
+        fallbacks = [cls.from_dict(each) for each in data.get("fallbacks") or ()]
+        model = cls(**{**keywords, "fallbacks": fallbacks})
+        # Nobody else holds what has just been made.
+        model._owns_backend = model._owns_executor = True
+        model._owned_fallbacks = tuple(fallbacks)
+        return model
+
+    async def _close_parts(self) -> None:
+        close = getattr(self.backend, "close", None)
+        async with AsyncExitStack() as parts:  # each is closed, also when another one cannot be
+            for other in reversed(self._owned_fallbacks):
+                parts.push_async_callback(other.close)
+            if self._owns_cache and self._cache is not None:
+                parts.push_async_callback(self._cache.close)
+            if self._owns_backend and close is not None:
+                parts.push_async_callback(close)
+
+    def __repr__(self) -> str:
+        return f"<iModel {self.name!r} {self.backend!r} {self.executor!r}>"

@@ -1,0 +1,140 @@
+"""An event loop in a background thread, for those who have none: scripts and notebooks."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, Protocol, TypeVar
+
+from callgate.call.calling import Calling
+from callgate.response import StreamChunk
+
+__all__ = ["Portal", "SyncTwins"]
+
+_T = TypeVar("_T")
+_END = object()
+# Two threads may make their first calls at the same moment.
+_making = threading.Lock()
+
+
+class Portal:
+    """Runs coroutines on a loop of its own and waits for them.
+
+    The thread is a daemon: a script that forgets to stop it still ends.
+
+    Example::
+
+        portal = Portal()
+        calling = portal.run(model.invoke(messages=[...]))
+        portal.stop()
+    """
+
+    def __init__(self, name: str = "callgate") -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+    def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """The coroutine's result; whatever it raises is raised here. Ctrl-C cancels it.
+
+        Raises:
+            RuntimeError: when called from the portal's own thread, which would wait for itself.
+        """
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise RuntimeError("a sync call from within the loop it would run on; use the async one")
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def iterate(self, items: AsyncIterator[_T]) -> Iterator[_T]:
+        """The items one by one; leaving early closes the asynchronous side."""
+
+        running: asyncio.Task[Any] | None = None
+
+        async def following() -> Any:
+            nonlocal running
+            running = asyncio.current_task()
+            return await anext(items, _END)
+
+        async def closing() -> None:
+            # Ctrl-C has cancelled the last one, which may not have ended yet: items cannot be closed before.
+            if running is not None:
+                await asyncio.wait([running])
+            close = getattr(items, "aclose", None)
+            if close is not None:
+                await close()
+
+        try:
+            while (item := self.run(following())) is not _END:
+                yield item
+        finally:
+            self.run(closing())
+
+    def stop(self) -> None:
+        """End the loop and its thread. Stopping twice changes nothing."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+
+
+class _Asynchronous(Protocol):
+    """What has twins: a name, and the calls that are to be waited for."""
+
+    name: str
+    _portal: Portal | None
+
+    def invoke(self, **request: Any) -> Coroutine[Any, Any, Calling]: ...
+
+    def invoke_stream(self, **request: Any) -> AsyncIterator[StreamChunk]: ...
+
+    def close(self) -> Coroutine[Any, Any, None]: ...
+
+
+class SyncTwins:
+    """The calls of a model for scripts and notebooks, run on one loop in a background thread.
+
+    Example::
+
+        model = iModel(provider="openai", model="gpt-4o-mini")
+        print(model.invoke_sync(messages=[{"role": "user", "content": "Hello!"}]).response.text)
+        model.close_sync()
+    """
+
+    _portal: Portal | None = None
+
+    def invoke_sync(self: _Asynchronous, **request: Any) -> Calling:
+        """`invoke`, waited for."""
+        return _portal_of(self).run(self.invoke(**request))
+
+    def stream_sync(self: _Asynchronous, **request: Any) -> Iterator[StreamChunk]:
+        """`invoke_stream`, chunk by chunk; leaving the loop early cancels the call."""
+        return _portal_of(self).iterate(self.invoke_stream(**request))
+
+    def close_sync(self: _Asynchronous) -> None:
+        """`close` for those who only used the sync twins; ends the background thread."""
+        portal, self._portal = self._portal, None
+        if portal is not None:
+            try:
+                portal.run(self.close())
+            finally:
+                portal.stop()
+
+
+def _portal_of(model: _Asynchronous) -> Portal:
+    with _making:
+        if model._portal is None:
+            model._portal = Portal(name=f"callgate-{model.name}")
+        return model._portal

@@ -1,0 +1,135 @@
+"""A small loop: the model asks for tools, they are called side by side, it is told, until it answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from callgate.backends.tool import Tool
+from callgate.call.calling import Calling
+from callgate.errors import ToolError
+from callgate.providers.canonical.messages import REPLAY
+from callgate.response import Response, ToolCall, Usage
+
+__all__ = ["ToolRun", "run_tools"]
+
+
+@dataclass(slots=True)
+class ToolRun:
+    """What a tool loop came to: the last answer, every call to the model, the whole conversation.
+
+    Attributes:
+        response: The model's last answer. It still asks for tools when `max_rounds` was reached.
+        callings: Every call to the model, in order.
+        messages: The conversation, tool results included.
+    """
+
+    response: Response
+    callings: list[Calling] = field(default_factory=list)
+    messages: list[Mapping[str, Any]] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The last answer's text."""
+        return self.response.text
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all calls to the model together."""
+        return sum((calling.usage for calling in self.callings if calling.usage), Usage())
+
+
+async def run_tools(
+    invoke: Callable[..., Awaitable[Calling]],
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Any],
+    *,
+    max_rounds: int = 8,
+    **request: Any,
+) -> ToolRun:
+    """Let the model call tools until it answers without one.
+
+    A tool that raises, or that is called with arguments that do not fit, does not end the loop: the model is
+    told what went wrong and may try again.
+
+    Args:
+        invoke: Who is asked: an `iModel`'s `invoke`.
+        messages: The conversation so far; left alone.
+        tools: `Tool`s or plain functions.
+        max_rounds: How often the model is asked at most.
+        request: Further keywords of `iModel.invoke`.
+
+    Raises:
+        APIClientError: (or what else ended it) when a call to the model fails.
+        ToolError: when two tools have one name.
+    """
+    by_name: dict[str, Tool] = {}
+    for given in tools:
+        tool = given if isinstance(given, Tool) else Tool(given)
+        if tool.name in by_name:
+            raise ToolError(f"two tools are named {tool.name!r}; give one of them another name")
+        by_name[tool.name] = tool
+    conversation = list(messages)
+    callings: list[Calling] = []
+    schemas = [tool.tool_schema for tool in by_name.values()]
+    for _ in range(max(1, max_rounds)):
+        calling = await invoke(messages=list(conversation), tools=schemas, **request)
+        callings.append(calling)
+        response = calling.response
+        if not response.tool_calls:
+            break
+        conversation.append(_asked(response))
+        results = await asyncio.gather(*(_call(by_name, asked) for asked in response.tool_calls))
+        conversation.extend(results)
+    return ToolRun(response, callings, conversation)
+
+
+def _asked(response: Response) -> dict[str, Any]:
+    # Signed thoughts must go back as they came; a dialect that did not make them leaves them out.
+    kept = {REPLAY: response.metadata[REPLAY]} if REPLAY in response.metadata else {}
+    return {
+        "role": "assistant",
+        **kept,
+        "content": response.text or None,
+        "tool_calls": [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {
+                    "name": call.name,
+                    "arguments": call.raw_arguments or orjson.dumps(call.arguments).decode(),
+                },
+            }
+            for call in response.tool_calls
+        ],
+    }
+
+
+async def _call(by_name: Mapping[str, Tool], asked: ToolCall) -> dict[str, Any]:
+    """The tool's result as the message that tells the model of it."""
+    tool = by_name.get(asked.name)
+    if tool is None:
+        content = f"error: there is no tool {asked.name!r}; there are {', '.join(by_name)}"
+    elif asked.raw_arguments is not None:
+        content = "error: the arguments are not a JSON object"
+    else:
+        try:
+            answer = await tool.call(Calling(asked.arguments, backend=tool))
+        except Exception as error:
+            content = f"error: {error}"
+        else:
+            content = _told(answer.data)
+    return {"role": "tool", "tool_call_id": asked.id, "name": asked.name, "content": content}
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except (TypeError, ValueError):
+        return str(value)

@@ -1,0 +1,1 @@
+"""The circuit breaker: refuses calls to an endpoint that keeps failing."""

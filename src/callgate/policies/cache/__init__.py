@@ -1,0 +1,1 @@
+"""The cache: stored responses, and one request for identical calls in flight (single-flight)."""

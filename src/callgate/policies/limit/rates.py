@@ -1,0 +1,208 @@
+"""Both rates of a limiter, requests and tokens: whose quotas are in force, and what fits into all of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from callgate.policies.limit.lease import Lease
+from callgate.policies.limit.quota import Quota, QuotaNews, Resource
+from callgate.policies.limit.snapshot import RateSnapshot
+from callgate.policies.limit.window import RateWindow
+
+__all__ = ["Rates"]
+
+# The period of a limit that a provider tells without one: nearly all count by the minute.
+LEARNED_PERIOD: Final = 60.0
+
+
+class _Resource:
+    """One resource's windows: the user's own quota, then the provider's where the user's does not imply it.
+
+    Both are kept side by side, because neither stands for the other when their periods differ: 500 a minute
+    is fewer than 10 a second, and yet may come as 40 in one second.
+    """
+
+    __slots__ = ("learned", "newest", "own", "windows")
+
+    def __init__(self, own: Quota | None, now: float) -> None:
+        self.own: RateWindow | None = None
+        self.learned: RateWindow | None = None
+        self.newest = 0  # the order of the latest call whose news were taken
+        self.windows: tuple[RateWindow, ...] = ()
+        self.set_own(own, now)
+
+    def set_own(self, quota: Quota | None, now: float) -> None:
+        self.own = _configured(self.own, quota, now)
+        self._arrange()
+
+    def take_note(self, limit: float | None, period: float | None, now: float) -> bool:
+        """Keep to the limit that the provider tells; True when it has changed."""
+        if limit is None or not 0.0 < limit < math.inf:
+            return False  # some write -1 or 0 for one that they do not know
+        if period is None or not 0.0 < period < math.inf:
+            period = LEARNED_PERIOD if self.own is None else self.own.quota.period
+        known = self.learned
+        if known is not None and (known.quota.rate, known.quota.period) == (limit, period):
+            return False
+        self.learned = _configured(known, Quota(limit, period), now)
+        self._arrange()
+        return True
+
+    def _arrange(self) -> None:
+        own, learned = self.own, self.learned
+        if own is not None and learned is not None and _implies(own, learned.quota):
+            learned = None
+        self.windows = tuple(window for window in (own, learned) if window is not None)
+
+
+class Rates:
+    """Requests and tokens. A call costs one request and some tokens, and needs both at the same moment.
+
+    No I/O, and no clock: times are passed in.
+
+    Attributes:
+        requests: The windows that every call must fit into, with a cost of 1.
+        tokens: The windows that its tokens must fit into.
+    """
+
+    __slots__ = ("_resources", "requests", "tokens")
+
+    def __init__(self, requests: Quota | None, tokens: Quota | None, now: float) -> None:
+        self._resources: dict[Resource, _Resource] = {
+            "requests": _Resource(requests, now),
+            "tokens": _Resource(tokens, now),
+        }
+        self.requests: tuple[RateWindow, ...] = ()
+        self.tokens: tuple[RateWindow, ...] = ()
+        self._refresh()
+
+    def restarted(self, now: float) -> Rates:
+        """The same quotas of the user, unused, for a clock whose times cannot be compared with this one's."""
+        own = {name: None if r.own is None else r.own.quota for name, r in self._resources.items()}
+        return Rates(own["requests"], own["tokens"], now)
+
+    def fits(self, tokens: float, now: float) -> bool:
+        """Whether a call fits now."""
+        for window in self.requests:
+            if window.wait(1.0, now) > 0.0:
+                return False
+        for window in self.tokens:  # noqa: SIM110  # as it stands it is the quicker form
+            if window.wait(tokens, now) > 0.0:
+                return False
+        return True
+
+    def wait(self, tokens: float, now: float) -> tuple[float, Resource]:
+        """Seconds until a call fits, and the resource that takes the longer."""
+        longest = 0.0
+        resource: Resource = "requests"
+        for window in self.requests:
+            longest = max(longest, window.wait(1.0, now))
+        for window in self.tokens:
+            wait = window.wait(tokens, now)
+            if wait > longest:
+                longest, resource = wait, "tokens"
+        return longest, resource
+
+    def eta(self, calls: int, ahead: float, tokens: float, now: float) -> float:
+        """A lower bound of the seconds until a call fits behind `calls` others that cost `ahead` tokens."""
+        longest = 0.0
+        for window in self.requests:
+            longest = max(longest, window.eta(calls, 1.0, now))
+        for window in self.tokens:
+            longest = max(longest, window.eta(ahead, tokens, now))
+        return longest
+
+    def seconds_per_call(self, tokens: float) -> float:
+        """How long the quotas take to refill what a call costs; infinity where it costs nothing limited."""
+        slowest = max((1.0 / window.quota.per_second for window in self.requests), default=0.0)
+        for window in self.tokens:
+            slowest = max(slowest, tokens / window.quota.per_second)
+        return slowest or math.inf
+
+    def most_tokens(self) -> float:
+        """What a call may cost at most; more can never be admitted."""
+        return min((window.ceiling for window in self.tokens), default=math.inf)
+
+    def take(self, lease: Lease, now: float) -> None:
+        """Debit a lease that fits."""
+        for window in self.requests:
+            lease.request_charges += (window.take(1.0, now),)
+        for window in self.tokens:
+            lease.token_charges += (window.take(lease.tokens, now),)
+
+    def settle(self, lease: Lease, tokens: float, now: float) -> None:
+        """Put the actual tokens in the place of what is charged for the lease."""
+        if 0.0 <= tokens < math.inf:
+            for window, slot, *_ in lease.token_charges:
+                window.settle(slot, lease.tokens, tokens, now)
+            lease.tokens = tokens
+
+    def refund(self, lease: Lease, now: float) -> None:
+        """Give back everything that is charged for the lease."""
+        for window, slot, *_ in lease.request_charges:
+            window.settle(slot, 1.0, 0.0, now)
+        lease.request_charges = ()
+        self.settle(lease, 0.0, now)
+
+    def set_quota(self, resource: Resource, quota: Quota | None, now: float) -> None:
+        """Set or remove the user's own quota."""
+        self._resources[resource].set_own(quota, now)
+        self._refresh()
+
+    def learn(self, news: QuotaNews, lease: Lease | None, now: float) -> bool:
+        """Keep to the provider's limit and to its word on what remained; True when the limit is a new one.
+
+        News of a call that was sent before the latest one heard of are dropped.
+        """
+        resource = self._resources[news.resource]
+        if lease is not None:
+            if lease.order < resource.newest:
+                return False
+            resource.newest = lease.order
+        changed = resource.take_note(news.limit, news.period, now)
+        if changed:
+            self._refresh()
+        if news.remaining is not None and resource.windows:
+            window = resource.windows[-1]
+            if lease is None:
+                window.tighten(news.remaining, news.reset_after, now)
+            else:
+                charged, used = lease.marks(news.resource, window)
+                window.tighten(
+                    news.remaining,
+                    news.reset_after,
+                    now,
+                    window.charged - charged,
+                    sent_at=lease.granted_at,
+                    used_since=window.used(now) - used,
+                )
+        return changed
+
+    def snapshot(self, resource: Resource, now: float) -> RateSnapshot | None:
+        """The state of one resource, by the slower of its quotas; None where it is not limited."""
+        windows = self._resources[resource].windows
+        if not windows:
+            return None
+        window = min(windows, key=lambda window: window.quota.per_second)
+        learned = window is self._resources[resource].learned
+        return RateSnapshot(window.quota, learned, window.level(now), window.used(now))
+
+    def _refresh(self) -> None:
+        self.requests = self._resources["requests"].windows
+        self.tokens = self._resources["tokens"].windows
+
+
+def _configured(window: RateWindow | None, quota: Quota | None, now: float) -> RateWindow | None:
+    if quota is None:
+        return None
+    if window is None:
+        return RateWindow(quota, now)
+    window.configure(quota, now)
+    return window
+
+
+def _implies(own: RateWindow, learned: Quota) -> bool:
+    """Whether whoever keeps the user's quota keeps the provider's."""
+    whole_periods = max(1, math.ceil(learned.period / own.quota.period))
+    return learned.rate >= own.ceiling * whole_periods

@@ -1,0 +1,1 @@
+"""Observation: ends the calling and runs the hooks, which cannot change a result."""

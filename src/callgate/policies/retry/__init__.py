@@ -1,0 +1,1 @@
+"""Retry: which failures are retried, how often, and how long to back off."""

@@ -1,0 +1,1 @@
+"""Routing: which endpoint of a pool takes an attempt."""

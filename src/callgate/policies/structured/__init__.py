@@ -1,0 +1,1 @@
+"""Structured responses: a response that does not match its schema is requested again."""

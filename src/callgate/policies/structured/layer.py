@@ -1,0 +1,225 @@
+"""Answers that satisfy a schema: validated, and asked for again when they do not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from callgate.call.calling import Calling
+from callgate.errors import ConfigurationError, InvalidAnswerError
+from callgate.pipeline import Layer, Service
+from callgate.response import Response
+from callgate.schema.answer import AnswerSchema, MisfitError, schema_name
+from callgate.schema.strict import strict_schema
+
+__all__ = ["MOST_ASKS", "AnswerType", "answer_format", "find_json", "fits", "structure_layer"]
+
+AnswerType = type[BaseModel] | AnswerSchema
+
+MOST_ASKS: Final = 3
+"""How often an answer is asked for, until one fits its schema."""
+
+_MOST_CANDIDATES = 100
+_MOST_PROBLEMS = 10
+_decoder = json.JSONDecoder()
+
+
+@lru_cache(maxsize=128)
+def answer_format(answer_type: type[BaseModel]) -> Mapping[str, Any]:
+    """The `response_format` that asks for answers of this type; to be shared, never changed.
+
+    Where constrained decoding can express the schema, it is closed and "strict": the model then fills every
+    field, those with a default too. Elsewhere it is sent as it is, and the answer validated all the same.
+
+    Raises:
+        ConfigurationError: (a ValueError) when it is no pydantic model, or one of something else than an
+            object: providers take nothing else.
+
+    >>> class Planet(BaseModel):
+    ...     name: str
+    ...     moons: int = 0
+    >>> answer_format(Planet)["json_schema"]["schema"]["required"]
+    ['name', 'moons']
+    """
+    if not (isinstance(answer_type, type) and issubclass(answer_type, BaseModel)):
+        raise ConfigurationError(f"response_model is a pydantic model class, not {answer_type!r}")
+    schema = answer_type.model_json_schema()
+    if schema.get("type", "object") != "object":
+        raise ConfigurationError(
+            f"response_model {answer_type.__name__} is of type {schema['type']}; providers answer with"
+            " objects, so wrap it in a model with one field"
+        )
+    name = schema_name(answer_type.__name__)
+    closed = strict_schema(schema)
+    if closed is None:
+        return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
+    _require_all(closed)
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": closed, "strict": True}}
+
+
+def _require_all(schema: Any) -> None:
+    """As strict mode wants it: every property required, no defaults, nothing beside a reference."""
+    if not isinstance(schema, dict):
+        return
+    schema.pop("default", None)
+    if "$ref" in schema:
+        for name in schema.keys() - {"$ref", "$defs", "definitions"}:
+            del schema[name]
+    if "properties" in schema:
+        schema["required"] = list(schema["properties"])
+    for name in ("properties", "$defs", "definitions"):
+        for inner in schema.get(name, {}).values():
+            _require_all(inner)
+    for name in ("anyOf", "allOf"):
+        for inner in schema.get(name, ()):
+            _require_all(inner)
+    _require_all(schema.get("items"))
+
+
+def structure_layer(max_asks: int = MOST_ASKS) -> Layer:
+    """Validate the answer of a calling that has an `answer_type`; a calling without one is left alone.
+
+    An answer that does not fit is shown to the model with the error and asked for again, up to `max_asks`
+    times in all. What the discarded answers used is kept in `calling.spent`. An answer that calls tools is
+    passed on as it is; one that was cut off or withheld would be so again, and is not asked for anew.
+
+    Raises (in the service):
+        InvalidAnswerError: when no answer fitted, or when a stream's did not.
+    """
+
+    def wrap(call: Service) -> Service:
+        def structured(calling: Calling) -> Awaitable[Response]:
+            # Most calls want plain text, and are spared a coroutine.
+            answer_type: AnswerType | None = calling.answer_type
+            return call(calling) if answer_type is None else fitting(calling, answer_type)
+
+        async def fitting(calling: Calling, answer_type: AnswerType) -> Response:
+            asked = calling.payload
+            ask = 0
+            while True:
+                ask += 1
+                response = await call(calling)
+                if response.tool_calls:
+                    return response
+                try:
+                    if response.parsed is None:  # the cache has looked at some already
+                        response.parsed = _validated(response.text, answer_type)
+                except MisfitError as error:
+                    if response.usage is not None and not calling.cached:
+                        calling.spend(response.usage)
+                    hopeless = calling.delivered or response.finish_reason in ("length", "content_filter")
+                    if ask >= max_asks or hopeless:
+                        raise _misfit(calling, answer_type, response, error, ask) from error
+                    calling.payload = _asked_again(asked, response, error)
+                    calling.wire = None
+                else:
+                    return response
+
+        return structured
+
+    return wrap
+
+
+def fits(calling: Calling, response: Response) -> bool:
+    """Whether an answer satisfies what its calling asks for: `parsed` is then set."""
+    answer_type: AnswerType | None = calling.answer_type
+    if answer_type is None or response.tool_calls:
+        return True
+    try:
+        response.parsed = _validated(response.text, answer_type)
+    except MisfitError:
+        return False
+    return True
+
+
+def _validated(text: str, answer_type: AnswerType) -> Any:
+    """The first JSON in the text that fits.
+
+    Raises:
+        MisfitError: of the first JSON in it, or of the text itself when there is none.
+    """
+    first: MisfitError | None = None
+    for candidate in find_json(text):
+        try:
+            return _read(candidate, answer_type)
+        except MisfitError as error:
+            first = first or error
+    if first is not None:
+        raise first
+    return _read(text, answer_type)
+
+
+def _read(text: str, answer_type: AnswerType) -> Any:
+    if isinstance(answer_type, AnswerSchema):
+        return answer_type.read(text)
+    try:
+        return answer_type.model_validate_json(text)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, problem['loc'])) or 'the answer'}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)[:_MOST_PROBLEMS]
+        ]
+        raise MisfitError(problems) from error
+
+
+def find_json(text: str) -> Iterator[str]:
+    """The JSON objects and lists in a text, outermost ones only: models like to wrap theirs in a Markdown
+    fence or a sentence.
+
+    >>> list(find_json('Sure! {"a": [1]} is the answer.'))
+    ['{"a": [1]}']
+    """
+    at = 0
+    for _ in range(_MOST_CANDIDATES):
+        starts = [start for start in (text.find("{", at), text.find("[", at)) if start >= 0]
+        if not starts:
+            return
+        at = min(starts)
+        try:
+            _, end = _decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            at += 1
+        else:
+            yield text[at:end]
+            at = end
+
+
+def _asked_again(asked: Mapping[str, Any], response: Response, error: MisfitError) -> dict[str, Any]:
+    """The request once more, with the answer that did not fit and what is wrong with it."""
+    problems = "\n".join(f"- {problem}" for problem in error.problems)
+    complaint = f"That answer does not fit the schema:\n{problems}\nAnswer again with the JSON alone."
+    answer = response.text or "(nothing)"
+    if asked.get("messages") is None and isinstance(asked.get("prompt"), str):
+        return {**asked, "prompt": f"{asked['prompt']}\n\n{answer}\n\n{complaint}\n\n"}
+    said = [{"role": "assistant", "content": answer}, {"role": "user", "content": complaint}]
+    for name in ("messages", "input"):
+        before = asked.get(name)
+        if isinstance(before, str):
+            before = [{"role": "user", "content": before}]
+        if before is not None:
+            return {**asked, name: [*before, *said]}
+    return dict(asked)
+
+
+def _misfit(
+    calling: Calling, answer_type: AnswerType, response: Response, error: MisfitError, asks: int
+) -> InvalidAnswerError:
+    if response.finish_reason == "length":
+        why = "the answer was cut off; raise max_tokens"
+    elif response.finish_reason == "content_filter":
+        why = "the provider withheld the answer"
+    else:
+        why = f"the last: {error.problems[0]}"
+    name = answer_type.name if isinstance(answer_type, AnswerSchema) else answer_type.__name__
+    return InvalidAnswerError(
+        f"call {calling.request_id}: no answer fitted {name} in {asks}"
+        f" {'ask' if asks == 1 else 'asks'}; {why}",
+        status_code=response.status_code,
+        response_content=response.raw,
+        headers=response.headers,
+        code="content_filter" if response.finish_reason == "content_filter" else None,
+    )

@@ -1,0 +1,43 @@
+"""Bounds one attempt on the wire. Waiting in the queue is not the provider being slow."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from callgate.call.calling import Calling
+from callgate.errors import APITimeoutError
+from callgate.pipeline import Layer, Service
+from callgate.policies.timeout.time_limit import time_limit
+from callgate.policies.timeout.timer import Watch
+from callgate.response import Response
+
+__all__ = ["timeout_layer"]
+
+
+def timeout_layer(seconds: float | None, watch: Watch | None = None) -> Layer:
+    """End an attempt after the calling's own `timeout`, else after `seconds`; None: never.
+
+    Args:
+        seconds: Unless the calling says otherwise.
+        watch: Shared by all attempts of a loop; None: one of its own, made with the first attempt.
+
+    Raises (in the service):
+        APITimeoutError: when the time is over. The provider may still be at work on it, so the attempt
+            keeps its charge.
+    """
+    bounded = time_limit(Watch.begin, _too_slow, watch)
+
+    def wrap(call: Service) -> Service:
+        def within_timeout(calling: Calling) -> Awaitable[Response]:
+            allowed = seconds if calling.timeout is None else calling.timeout
+            return call(calling) if allowed is None else bounded(call, calling, allowed)
+
+        return within_timeout
+
+    return wrap
+
+
+def _too_slow(calling: Calling, allowed: float) -> APITimeoutError:
+    return APITimeoutError(
+        f"no answer to call {calling.request_id} within {allowed:g} s; raise timeout= if the model is slow"
+    )

@@ -1,0 +1,45 @@
+"""Bounds the whole call, queueing and backing off included."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from callgate.call.calling import Calling
+from callgate.errors import DeadlineExceededError
+from callgate.pipeline import Layer, Service
+from callgate.policies.timeout.time_limit import time_limit
+from callgate.policies.timeout.timer import Watch
+from callgate.response import Response
+
+__all__ = ["deadline_layer"]
+
+
+def deadline_layer(watch: Watch | None = None) -> Layer:
+    """End a call at its `deadline` (loop's clock, seconds); a call without one is left alone.
+
+    Args:
+        watch: Shared by all calls of a loop; None: one of its own, made with the first call that needs it.
+
+    Raises (in the service):
+        DeadlineExceededError: when the deadline passes first.
+    """
+    bounded = time_limit(Watch.begin_until, _too_late, watch)
+
+    def wrap(call: Service) -> Service:
+        def within_deadline(calling: Calling) -> Awaitable[Response]:
+            # Most calls have none, and are spared a coroutine.
+            deadline = calling.deadline
+            return call(calling) if deadline is None else bounded(call, calling, deadline)
+
+        return within_deadline
+
+    return wrap
+
+
+def _too_late(calling: Calling, deadline: float) -> DeadlineExceededError:
+    return DeadlineExceededError(
+        f"call {calling.request_id} had no answer within its {deadline - calling.made_at:g} s"
+        f" (it was {calling.status.value}, {calling.attempts} attempts); allow it more time"
+        " with poll_timeout=, or lower the load",
+        surely_unsent=calling.attempts == 0,
+    )

@@ -1,0 +1,54 @@
+"""What the deadline and the timeout have in common: a call that is cut off when its time is up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from callgate.call.calling import Calling
+from callgate.pipeline import Service
+from callgate.policies.timeout.timer import Watch, Watched
+from callgate.response import Response
+
+__all__ = ["Bounded", "time_limit"]
+
+Bounded = Callable[[Service, Calling, float], Coroutine[Any, Any, Response]]
+"""Calls the service with the calling, within the limit."""
+
+
+def time_limit(
+    begin: Callable[[Watch, asyncio.Task[Any], float], Watched],
+    too_late: Callable[[Calling, float], Exception],
+    watch: Watch | None = None,
+) -> Bounded:
+    """What cuts calls off, all of a loop by one watch.
+
+    Args:
+        begin: How a limit is meant: `Watch.begin`, seconds from now; `Watch.begin_until`, the loop's clock.
+        too_late: The error for a calling and the limit that it has passed.
+        watch: Shared with others of the same loop; None: one of its own, made with the first call.
+
+    Example::
+
+        bounded = time_limit(Watch.begin, lambda calling, seconds: TimeoutError(f"more than {seconds} s"))
+        response = await bounded(service, calling, 5.0)
+    """
+
+    async def bounded(call: Service, calling: Calling, limit: float) -> Response:
+        nonlocal watch
+        if watch is None:
+            watch = Watch(asyncio.get_running_loop())
+        task = calling.task or asyncio.current_task()
+        assert task is not None  # a coroutine that runs is in a task
+        watched = begin(watch, task, limit)
+        try:
+            return await call(calling)
+        except asyncio.CancelledError as error:
+            if not watched.was_it():
+                raise
+            raise too_late(calling, limit) from error
+        finally:
+            watch.end(watched)
+
+    return bounded

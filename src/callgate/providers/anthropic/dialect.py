@@ -1,0 +1,78 @@
+"""Anthropic's dialect: `POST /v1/messages`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from callgate.errors import APIClientError
+from callgate.providers.anthropic.errors import error_of_body
+from callgate.providers.anthropic.request import write_body
+from callgate.providers.anthropic.response import read_answer
+from callgate.providers.anthropic.stream import MessageStream
+from callgate.providers.canonical.json import read_object, write_json
+from callgate.providers.canonical.messages import read_model
+from callgate.providers.dialect import StreamDecoder, WireRequest
+from callgate.response import Response
+
+__all__ = ["AnthropicMessages"]
+
+_PATH = "/v1/messages"
+_HEADERS = {"anthropic-version": "2023-06-01"}
+
+
+class AnthropicMessages:
+    """The dialect of Claude, and of the servers that speak like it.
+
+    - `max_tokens` is required there; 4096 when the caller says nothing (more while the model thinks).
+    - System messages go to `system`; neighbours of one role become one message.
+    - `response_format` with a schema becomes `output_config.format` for Claude 4.5 and later, and a forced
+      tool for older models and for schemas that cannot be enforced so. Either way the JSON is `text`.
+    - `reasoning_effort` becomes an effort for Claude 4.6 and later, a budget to think with for older models.
+    - `seed`, the penalties, `logit_bias` and `logprobs` have no counterpart and are left out.
+    - Thoughts are signed and must go back as they came: see `callgate.providers.canonical.messages.REPLAY`.
+
+    >>> wire = AnthropicMessages().encode({"model": "claude-opus-5", "messages": [{"role": "user", "content": "Hi"}]})
+    >>> wire.path, wire.body
+    ('/v1/messages', b'{"model":"claude-opus-5","max_tokens":4096,"messages":[{"role":"user","content":"Hi"}]}')
+    """  # noqa: E501
+
+    name = "anthropic"
+
+    def encode(
+        self, request: Mapping[str, Any], *, stream: bool = False, path: str | None = None
+    ) -> WireRequest:
+        """The request as JSON.
+
+        Raises:
+            InvalidRequestError: when it cannot be said: no model, no messages, a part of an unknown kind.
+        """
+        model = read_model(request)
+        body = {"model": model, **write_body(request, model)}
+        if stream:
+            body["stream"] = True
+        return WireRequest(_full_path(path), write_json(body), _HEADERS, stream=stream)
+
+    def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
+        """The answer in our words.
+
+        Raises:
+            APIClientError: when the body is an error after all.
+            ResponseError: when it cannot be read.
+        """
+        return read_answer(read_object(body), headers, status_code)
+
+    def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
+        """A decoder for one streamed answer."""
+        return MessageStream(headers)
+
+    def error(self, status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
+        """The typed error for an answer with an error status; never raises."""
+        return error_of_body(status_code, body, headers)
+
+
+def _full_path(path: str | None) -> str:
+    if path is None:
+        return _PATH
+    path = "/" + path.lstrip("/")
+    return _PATH if path == "/messages" else path

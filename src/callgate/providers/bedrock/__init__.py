@@ -1,0 +1,1 @@
+"""The Amazon Bedrock dialects: Converse, and InvokeModel for Claude."""

@@ -1,0 +1,132 @@
+"""Bedrock's errors, typed: of an error answer, and of an exception inside an event stream."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from callgate.errors import (
+    APIClientError,
+    APITimeoutError,
+    AuthenticationError,
+    ContentFilterError,
+    ContextLengthError,
+    InvalidRequestError,
+    OverloadedError,
+    QuotaExhaustedError,
+    RateLimitError,
+    ResourceNotFoundError,
+    ServerError,
+)
+from callgate.providers.canonical.errors import build_error, read_error_body
+from callgate.providers.canonical.json import as_dict, as_text
+from callgate.transport.eventstream import Frame
+
+__all__ = ["error_of_body", "error_of_frame"]
+
+_BY_NAME: Mapping[str, type[APIClientError]] = {
+    **dict.fromkeys(
+        (
+            "accessdenied", "unrecognizedclient", "invalidsignature", "signaturedoesnotmatch", "expiredtoken",
+            "incompletesignature", "missingauthenticationtoken", "invalidclienttokenid", "notauthorized",
+            "optinrequired",
+        ),
+        AuthenticationError,
+    ),
+    # AWS says of both that the request may be sent again later.
+    **dict.fromkeys(("throttling", "throttled", "toomanyrequests", "servicequotaexceeded"), RateLimitError),
+    "resourcenotfound": ResourceNotFoundError,
+    "unknownoperation": ResourceNotFoundError,
+    "validation": InvalidRequestError,
+    "serialization": InvalidRequestError,
+    "modeltimeout": APITimeoutError,
+    # Its status is 429 although nobody asked too often: the model is being loaded.
+    "modelnotready": ServerError,
+    "modelerror": ServerError,
+    "modelstreamerror": ServerError,
+    "internalserver": ServerError,
+    "internalfailure": ServerError,
+    "serviceunavailable": OverloadedError,
+}  # fmt: skip
+"""AWS's names without "Exception" and in small letters, because bodies, headers and frames spell them
+differently."""
+
+_TOO_LONG = re.compile(
+    r"input is too long|prompt is too long|too many input tokens|input tokens? exceed"
+    r"|maximum (?:context|input|number of) .*(?:length|tokens?)|context (?:length|window|limit)",
+    re.IGNORECASE,
+)
+_NO_MODEL = re.compile(r"model identifier is invalid|model id .* (?:not found|does not exist)", re.IGNORECASE)
+_BLOCKED = re.compile(r"content filter|blocked by", re.IGNORECASE)
+_PER_DAY = re.compile(r"per day|daily", re.IGNORECASE)
+_SUFFIX = re.compile(r"(?:exception|error)$")
+
+
+def error_of_body(status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
+    """The typed error for an answer with an error status. Never raises.
+
+    >>> type(error_of_body(429, b"{}", {"x-amzn-errortype": "ThrottlingException:http://x/"})).__name__
+    'RateLimitError'
+    """
+    content = read_error_body(body)
+    whole = as_dict(content)
+    told = headers.get("x-amzn-errortype") or as_text(whole.get("__type")) or as_text(whole.get("code"))
+    # "ThrottlingException:http://internal.amazon.com/...", or "com.amazon.coral#ThrottlingException"
+    name = told.partition(":")[0].rpartition("#")[2]
+    return _error(name, status_code, content, headers, trust_headers=True)
+
+
+def error_of_frame(frame: Frame, headers: Mapping[str, str]) -> APIClientError:
+    """The typed error for a frame that is an exception or an error.
+
+    Args:
+        frame: With `:message-type` "exception" or "error".
+        headers: Of the answer that the stream is the body of.
+    """
+    content = read_error_body(frame.payload) if frame.payload else {}
+    name = frame.text(":exception-type") or frame.text(":error-code")
+    message = frame.text(":error-message")
+    if message and not as_dict(content):
+        content = {"message": message}
+    status = as_dict(content).get("originalStatusCode")
+    told = status if type(status) is int and 400 <= status < 600 else None
+    return _error(name, told, content, headers, trust_headers=False)
+
+
+def _error(
+    name: str, status_code: int | None, content: Any, headers: Mapping[str, str], *, trust_headers: bool
+) -> APIClientError:
+    whole = as_dict(content)
+    message = (
+        as_text(whole.get("message"))
+        or as_text(whole.get("Message"))
+        or as_text(whole.get("originalMessage"))
+        or (content if type(content) is str else "")
+    )
+    return build_error(
+        _kind(name, status_code, message),
+        status_code,
+        message,
+        content=content,
+        headers=headers,
+        code=name or None,
+        trust_headers=trust_headers,
+    )
+
+
+def _kind(name: str, status: int | None, message: str) -> type[APIClientError] | None:
+    """The class of the error; None: by the status."""
+    kind = _BY_NAME.get(_SUFFIX.sub("", name.lower()))
+    if kind is InvalidRequestError or (kind is None and status == 400):
+        if _TOO_LONG.search(message):
+            return ContextLengthError
+        if _NO_MODEL.search(message):
+            return ResourceNotFoundError
+        if _BLOCKED.search(message):
+            return ContentFilterError
+    if (kind is RateLimitError or status == 429) and _PER_DAY.search(message):
+        return QuotaExhaustedError
+    if kind is None and status is None:
+        return ServerError
+    return kind

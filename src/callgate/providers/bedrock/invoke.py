@@ -1,0 +1,106 @@
+"""Claude at Bedrock by `InvokeModel`: Anthropic's own body under Amazon's path, and in Amazon's frames."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from callgate.errors import APIClientError, ResponseError
+from callgate.providers.anthropic.request import write_body
+from callgate.providers.anthropic.response import read_answer
+from callgate.providers.anthropic.stream import MessageBuilder
+from callgate.providers.bedrock.dialect import model_path
+from callgate.providers.bedrock.errors import error_of_body, error_of_frame
+from callgate.providers.bedrock.stream import is_failure
+from callgate.providers.canonical.json import as_text, read_object, write_json
+from callgate.providers.canonical.messages import read_model
+from callgate.providers.dialect import StreamDecoder, WireRequest
+from callgate.response import Delta, Response
+from callgate.transport.eventstream import EventStreamParser
+
+__all__ = ["BedrockInvoke"]
+
+_VERSION = "bedrock-2023-05-31"
+
+
+class BedrockInvoke:
+    """The dialect of Claude at Bedrock, everything that Anthropic's own can say included.
+
+    >>> wire = BedrockInvoke().encode({"model": "anthropic.claude-3-haiku-20240307-v1:0", "prompt": "Hi"})
+    >>> wire.path
+    '/model/anthropic.claude-3-haiku-20240307-v1%3A0/invoke'
+    """
+
+    name = "bedrock_invoke"
+
+    def encode(
+        self, request: Mapping[str, Any], *, stream: bool = False, path: str | None = None
+    ) -> WireRequest:
+        """The request as JSON; the model and whether to stream are said in the path.
+
+        Raises:
+            InvalidRequestError: when it cannot be said: no model, no messages, a part of an unknown kind.
+        """
+        model = read_model(request)
+        body = write_json({"anthropic_version": _VERSION, **write_body(request, model)})
+        if path is None:
+            path = model_path(model, "invoke-with-response-stream" if stream else "invoke")
+        return WireRequest("/" + path.lstrip("/"), body, stream=stream)
+
+    def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
+        """The answer in our words.
+
+        Raises:
+            APIClientError: when the body is an error after all.
+            ResponseError: when it cannot be read.
+        """
+        return read_answer(read_object(body), headers, status_code)
+
+    def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
+        """A decoder for one streamed answer."""
+        return _InvokeStream(headers)
+
+    def error(self, status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
+        """The typed error for an answer with an error status; never raises."""
+        return error_of_body(status_code, body, headers)
+
+
+class _InvokeStream:
+    """Takes Anthropic's events out of Amazon's frames."""
+
+    __slots__ = ("_builder", "_headers", "_parser")
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
+        self._parser = EventStreamParser()
+        self._builder = MessageBuilder(headers)
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """The deltas that `data` completes.
+
+        Raises:
+            APIClientError: when the stream says that it failed.
+            ResponseError: when a frame is damaged or cannot be read.
+        """
+        deltas: list[Delta] = []
+        for frame in self._parser.feed(data):
+            if is_failure(frame):
+                raise error_of_frame(frame, self._headers)
+            if frame.text(":event-type") == "chunk":
+                deltas += self._builder.take(self._event(frame.payload))
+        return deltas
+
+    def finish(self) -> Response:
+        """The whole answer; its `raw` is the message that the events add up to.
+
+        Raises:
+            ResponseError: when the stream broke off before its end.
+        """
+        return self._builder.finish()
+
+    def _event(self, payload: bytes) -> dict[str, Any]:
+        try:
+            return read_object(base64.b64decode(as_text(read_object(payload).get("bytes")), validate=True))
+        except ValueError:
+            raise ResponseError("a chunk of the stream is no base64", headers=self._headers) from None

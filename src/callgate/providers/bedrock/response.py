@@ -1,0 +1,91 @@
+"""Reading one answer of Bedrock's `Converse`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from callgate.providers.bedrock.request import REPLAY_NAME
+from callgate.providers.canonical.content import AnswerContent
+from callgate.providers.canonical.errors import no_answer
+from callgate.providers.canonical.json import as_dict, as_list, as_text, as_text_or_none, token_count
+from callgate.response import FinishReason, Response, Usage
+
+__all__ = ["FINISH_REASONS", "read_answer", "read_usage"]
+
+FINISH_REASONS: Mapping[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "tool_use": "tool_call",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "content_filtered": "content_filter",
+    "guardrail_intervened": "content_filter",
+    "refusal": "content_filter",
+    "malformed_model_output": "error",
+    "malformed_tool_use": "error",
+}
+"""Bedrock's words for why an answer ended -> ours; a word that is not here reads as None."""
+
+_REQUEST_ID = "x-amzn-requestid"
+
+
+def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: int = 200) -> Response:
+    """The Response that a `ConverseResponse` tells. Its `id` is the request's: Converse gives no other, and
+    it names no model.
+
+    Raises:
+        ResponseError: when there is no answer in it.
+    """
+    message = as_dict(data.get("output")).get("message")
+    if type(message) is not dict and not data.get("stopReason"):
+        what = as_text(data.get("message")) or "the answer has no message"
+        raise no_answer(what, data, headers, status_code)
+    content = as_list(as_dict(message).get("content"))
+    raw_reason = as_text_or_none(data.get("stopReason"))
+    usage = data.get("usage")
+    return _read_content(content).response(
+        data,
+        headers,
+        status_code,
+        finish_reason=FINISH_REASONS.get(raw_reason or ""),
+        raw_finish_reason=raw_reason,
+        replayed_by=(REPLAY_NAME, content),
+        usage=read_usage(usage) if type(usage) is dict else None,
+        id=as_text_or_none(headers.get(_REQUEST_ID)),
+    )
+
+
+def _read_content(content: list[Any]) -> AnswerContent:
+    read = AnswerContent()
+    for block in content:
+        if type(block) is not dict:
+            continue
+        use = block.get("toolUse")
+        if type(block.get("text")) is str:
+            read.texts.append(block["text"])
+        elif type(use) is dict and use.get("type") is None:  # a tool of the provider's own has a type
+            read.take_use(as_text(use.get("toolUseId")), as_text(use.get("name")), use.get("input"))
+        else:
+            read.is_translatable = False
+            reasoning = as_dict(block.get("reasoningContent")).get("reasoningText")
+            read.thoughts.append(as_text(as_dict(reasoning).get("text")))
+            cited = as_list(as_dict(block.get("citationsContent")).get("content"))
+            read.texts += [as_text(as_dict(item).get("text")) for item in cited]
+    return read
+
+
+def read_usage(usage: dict[str, Any]) -> Usage:
+    """Tokens in our count: Bedrock's `inputTokens` leaves the cache out, ours has it within.
+
+    >>> read_usage({"inputTokens": 3, "outputTokens": 2, "totalTokens": 15, "cacheReadInputTokens": 10}).input_tokens
+    13
+    """  # noqa: E501
+    read = token_count(usage.get("cacheReadInputTokens"))
+    written = token_count(usage.get("cacheWriteInputTokens"))
+    return Usage(
+        token_count(usage.get("inputTokens")) + read + written,
+        token_count(usage.get("outputTokens")),
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+    )

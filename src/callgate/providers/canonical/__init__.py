@@ -1,0 +1,1 @@
+"""The canonical request and response format, and how a dialect reads and writes it."""

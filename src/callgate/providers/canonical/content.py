@@ -1,0 +1,90 @@
+"""What an answer in blocks says, gathered: Anthropic, Bedrock and Gemini differ only in how a block looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from callgate.providers.canonical.json import read_arguments, write_json
+from callgate.providers.canonical.messages import REPLAY
+from callgate.providers.canonical.tools import ANSWER_TOOL
+from callgate.response import FinishReason, Response, ToolCall, Usage
+
+__all__ = ["AnswerContent"]
+
+
+@dataclass(slots=True)
+class AnswerContent:
+    """The blocks of one answer, as far as they were taken in.
+
+    Attributes:
+        texts, thoughts: Their pieces, in order.
+        calls: The tool calls for the caller.
+        is_answered_by_tool: Whether the tool was called whose input is the answer (`ANSWER_TOOL`).
+        is_translatable: Whether the one request format can say all of it, so that the blocks need not be
+            kept as they came (see `callgate.providers.canonical.messages.REPLAY`).
+
+    >>> content = AnswerContent(["It is ", "blue."])
+    >>> content.take_use("call_1", "paint", '{"colour": "blue"}')
+    >>> response = content.response({}, {}, finish_reason="stop", replayed_by=("anthropic", []))
+    >>> response.text, response.finish_reason, response.tool_calls[0].arguments
+    ('It is blue.', 'tool_call', {'colour': 'blue'})
+    """
+
+    texts: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
+    is_answered_by_tool: bool = False
+    is_translatable: bool = True
+
+    def take_use(self, identity: str, name: str, given: Any) -> None:
+        """Take in one use of a tool; `given` is its input, as an object or as the model's own text."""
+        if name == ANSWER_TOOL:
+            self.is_answered_by_tool = True
+            self.texts.append(write_json(given).decode())
+            return
+        arguments, unread = read_arguments(given)
+        self.calls.append(ToolCall(identity, name, arguments, unread))
+
+    def response(
+        self,
+        raw: dict[str, Any],
+        headers: Mapping[str, str],
+        status_code: int = 200,
+        *,
+        finish_reason: FinishReason | None,
+        raw_finish_reason: str | None = None,
+        replayed_by: tuple[str, list[Any]],
+        usage: Usage | None = None,
+        model: str | None = None,
+        id: str | None = None,
+    ) -> Response:
+        """The Response that the content makes.
+
+        Args:
+            raw, headers, status_code: Of the answer.
+            finish_reason: Our word for what the provider told; what the content says goes before it.
+            raw_finish_reason: The provider's own word.
+            replayed_by: The dialect's name, and the blocks as they came.
+            usage, model, id: As far as the provider tells.
+        """
+        if finish_reason == "stop" and self.calls:
+            finish_reason = "tool_call"  # Gemini ends with STOP whatever it was
+        elif finish_reason == "tool_call" and self.is_answered_by_tool and not self.calls:
+            finish_reason = "stop"
+        dialect, blocks = replayed_by
+        return Response(
+            text="".join(self.texts),
+            reasoning="".join(self.thoughts) or None,
+            tool_calls=self.calls,
+            finish_reason=finish_reason,
+            raw_finish_reason=raw_finish_reason,
+            usage=usage,
+            model=model,
+            id=id,
+            raw=raw,
+            headers=headers,
+            status_code=status_code,
+            metadata={} if self.is_translatable else {REPLAY: {"dialect": dialect, "content": blocks}},
+        )

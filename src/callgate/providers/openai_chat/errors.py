@@ -1,0 +1,258 @@
+"""OpenAI-style errors, typed: of an error answer, of a 200 that holds an error, of an event in a stream.
+
+Every host that speaks OpenAI's dialects says its errors a little differently: as an object, as a text, as
+FastAPI's list of details, with a number, a name or nothing as code. A provider's own name for an error is
+believed before its status; where it gives no name, as most self-hosted servers do for a prompt that is too
+long, the wording is all there is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from callgate.errors import (
+    APIClientError,
+    APITimeoutError,
+    AuthenticationError,
+    ContentFilterError,
+    ContextLengthError,
+    InvalidAnswerError,
+    InvalidRequestError,
+    OverloadedError,
+    QuotaExhaustedError,
+    RateLimitError,
+    ResourceNotFoundError,
+    ServerError,
+)
+from callgate.providers.canonical.errors import build_error, read_error_body
+from callgate.providers.canonical.json import (
+    as_dict,
+    as_list,
+    as_text,
+    as_text_or_none,
+    write_json,
+)
+from callgate.providers.quota_headers import seconds_of
+
+__all__ = ["error_of_body", "error_of_content"]
+
+# What the same request meets again however often it is sent. These names win over the status.
+_LASTING: Mapping[str, type[APIClientError]] = {
+    **dict.fromkeys(
+        (
+            "insufficient_quota",
+            "billing_hard_limit_reached",
+            "billing_not_active",
+            "insufficient_balance",
+            "insufficient_credits",
+            "payment_required",
+        ),
+        QuotaExhaustedError,
+    ),
+    **dict.fromkeys(("context_length_exceeded", "exceed_context_size_error"), ContextLengthError),
+    **dict.fromkeys(
+        (
+            "content_filter",
+            "content_policy_violation",
+            "responsibleaipolicyviolation",
+            "moderation_blocked",
+            "image_content_policy_violation",
+            "misalignment_policy_violation",
+            "bio_policy",
+            "cyber_policy",
+            "data_inspection_failed",
+            "invalid_prompt",
+        ),
+        ContentFilterError,
+    ),
+    "model_not_found": ResourceNotFoundError,
+    "invalid_api_key": AuthenticationError,
+}
+
+# The model's own answer did not satisfy the schema of its tools; another try may well.
+_UNFIT_ANSWER = frozenset({"tool_use_failed", "json_validate_failed", "output_parse_failed"})
+
+# Used where there is no status: in a stream, or in a 200.
+_BY_NAME: Mapping[str, type[APIClientError]] = {
+    **dict.fromkeys(
+        ("rate_limit_exceeded", "rate_limit_error", "too_many_requests", "requests", "tokens"), RateLimitError
+    ),
+    **dict.fromkeys(
+        ("overloaded", "overloaded_error", "engine_overloaded", "server_is_overloaded", "slow_down"),
+        OverloadedError,
+    ),
+    **dict.fromkeys(("authentication_error", "permission_error", "unauthorized"), AuthenticationError),
+    **dict.fromkeys(("not_found_error", "not_found"), ResourceNotFoundError),
+    **dict.fromkeys(
+        (
+            "invalid_request_error",
+            "badrequesterror",
+            "bad_request",
+            "invalid_image",
+            "invalid_image_format",
+            "invalid_image_mode",
+            "invalid_image_url",
+            "invalid_base64_image",
+            "image_too_large",
+            "image_too_small",
+            "image_parse_error",
+            "image_file_too_large",
+            "image_file_not_found",
+            "empty_image_file",
+            "unsupported_image_media_type",
+            "failed_to_download_image",
+        ),
+        InvalidRequestError,
+    ),
+    **dict.fromkeys(("timeout", "request_timeout"), APITimeoutError),
+}
+
+_TOO_LONG = re.compile(
+    r"maximum context length|maximum prompt length|context (?:window|size)|exceeds? the (?:model's )?context"
+    r"|prompt is too long|input is too long|too large for model with",
+    re.IGNORECASE,
+)
+_WRONG_KEY = re.compile(r"(?:incorrect|invalid) api key|api key not valid", re.IGNORECASE)
+_FLAGGED = re.compile(r"content exists risk|violates? (?:our )?usage (?:guidelines|polic)", re.IGNORECASE)
+# One request over the whole quota of a minute: waiting does not mend it, although it comes as a 429.
+_LARGER_THAN_QUOTA = re.compile(r"^request too large", re.IGNORECASE)
+_PAGE_TITLE = re.compile(r"<title>(.{1,200}?)</title>", re.IGNORECASE | re.DOTALL)  # a gateway's own page
+_WAIT_IN_WORDS = re.compile(r"(?:try again|retry) (?:in|after) (\d[\d.]*(?:ms|[hms])?(?:\d[\d.]*[ms]s?)*)")
+
+
+def error_of_body(status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
+    """The typed error for an answer with an error status. Never raises.
+
+    >>> error_of_body(401, b'{"error": {"message": "no key", "code": "invalid_api_key"}}', {}).code
+    'invalid_api_key'
+    """
+    return error_of_content(read_error_body(body), status_code, headers)
+
+
+def error_of_content(content: Any, status_code: int | None, headers: Mapping[str, str]) -> APIClientError:
+    """The typed error that parsed JSON, or a body's text, tells of.
+
+    Args:
+        content: The whole body or event.
+        status_code: Of the answer. Below 400 the error tells its status itself, or by its name.
+        headers: Of the answer, lower-case names.
+    """
+    error = _error_object(content)
+    names = _names(error)
+    answered = status_code is not None and status_code >= 400
+    status = status_code if answered else _status_of(error)
+    message = _message(error, content)
+    kind = _kind(status, names, message, error)
+    retry_after = None
+    if kind in (RateLimitError, OverloadedError) or status in (429, 503):
+        waited = _WAIT_IN_WORDS.search(message)
+        retry_after = seconds_of(waited[1].rstrip(".")) if waited else None
+    return build_error(
+        kind,
+        status,
+        message,
+        content=content,
+        headers=headers,
+        code=names[0] if names else None,
+        request_id=as_text_or_none(as_dict(content).get("request_id")),
+        retry_after=retry_after,
+        retryable=True if kind is InvalidAnswerError else None,
+        trust_headers=answered,
+    )
+
+
+def _kind(
+    status: int | None, names: list[str], message: str, error: dict[str, Any]
+) -> type[APIClientError] | None:
+    """The class of the error; None: by the status."""
+    lowered = [name.lower() for name in names]
+    for name in lowered:
+        if name in _LASTING:
+            return _LASTING[name]
+        if name in _UNFIT_ANSWER:
+            return InvalidAnswerError
+    if status == 402:
+        return QuotaExhaustedError
+    if status == 429 and _LARGER_THAN_QUOTA.search(message):
+        return QuotaExhaustedError
+    if status in (400, 403, 413, 422, None):
+        if _TOO_LONG.search(message):
+            return ContextLengthError
+        if _FLAGGED.search(message) or as_dict(error.get("metadata")).get("flagged_input") is not None:
+            return ContentFilterError
+        if _WRONG_KEY.search(message):
+            return AuthenticationError
+    if status is not None:
+        if status >= 500 and any(name in _BY_NAME and _BY_NAME[name] is OverloadedError for name in lowered):
+            return OverloadedError
+        return None
+    for name in lowered:
+        if name in _BY_NAME:
+            return _BY_NAME[name]
+    return ServerError
+
+
+def _error_object(content: Any) -> dict[str, Any]:
+    """The object that holds message and code, wherever the host puts it."""
+    if type(content) is list:
+        content = next((item for item in content if type(item) is dict), {})
+    if type(content) is not dict:
+        return {}
+    inner = content.get("error")
+    if type(inner) is dict:
+        return inner
+    if type(inner) is str and inner:
+        return {**content, "message": inner, "type": content.get("error_type") or content.get("type")}
+    return content
+
+
+def _names(error: dict[str, Any]) -> list[str]:
+    """The provider's own names for the error, the most telling first."""
+    deeper = as_dict(error.get("innererror"))
+    found = (error.get("code"), error.get("type"), error.get("status"), deeper.get("code"))
+    texts = [str(name) for name in found if (type(name) is str and name) or type(name) is int]
+    return sorted(texts, key=str.isdecimal)  # a name says more than a number; sorting is stable
+
+
+def _status_of(error: dict[str, Any]) -> int | None:
+    for name in ("status_code", "status", "code"):
+        value = error.get(name)
+        if type(value) is str and value.isdecimal() and len(value) == 3:
+            value = int(value)
+        if type(value) is int and 400 <= value < 600:
+            return value
+    return None
+
+
+def _message(error: dict[str, Any], content: Any) -> str:
+    for name in ("message", "detail", "title", "msg"):
+        text = _words(error.get(name))
+        if text:
+            break
+    else:
+        text = content if type(content) is str else ""
+        title = _PAGE_TITLE.search(text)
+        text = title[1] if title else text
+    raw = as_text(as_dict(error.get("metadata")).get("raw"))
+    if raw and raw not in text:
+        text = f"{text}: {raw}"
+    return text
+
+
+def _words(value: Any) -> str:
+    """Text as it is; FastAPI's list of details as "body.field: what is wrong"; anything else as JSON."""
+    if type(value) is str or value is None:
+        return value or ""
+    if type(value) is dict and "detail" in value:
+        return _words(value["detail"])
+    details = [item for item in as_list(value) if type(item) is dict and "msg" in item]
+    if details:
+        return "; ".join(
+            ".".join(map(str, as_list(item.get("loc")))) + f": {item['msg']}" for item in details[:5]
+        )
+    try:
+        return write_json(value).decode()
+    except InvalidRequestError:
+        return ""

@@ -1,0 +1,212 @@
+"""Reading one answer of OpenAI's chat dialect, whoever gave it.
+
+No two hosts speak quite alike: reasoning comes as `reasoning_content`, as `reasoning`, in
+`reasoning_details` or inside a list of content; tool calls lack an id or their JSON; usage tells of the cache
+in four places. All of it is read without knowing who is speaking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from callgate.providers.canonical.errors import no_answer
+from callgate.providers.canonical.json import (
+    as_dict,
+    as_list,
+    as_text,
+    as_text_or_none,
+    read_arguments,
+    token_count,
+)
+from callgate.providers.openai_chat.errors import error_of_content
+from callgate.response import FinishReason, Response, ToolCall, Usage
+
+__all__ = ["FINISH_REASONS", "read_answer", "read_content", "read_reasoning_details", "read_usage"]
+
+FINISH_REASONS: Mapping[str, FinishReason] = {
+    "stop": "stop",
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "max_output_tokens": "length",
+    "tool_calls": "tool_call",
+    "tool_use": "tool_call",
+    "function_call": "tool_call",
+    "content_filter": "content_filter",
+    "safety": "content_filter",
+    "refusal": "content_filter",
+    "error": "error",
+    "abort": "error",
+    "insufficient_system_resource": "error",
+}
+"""The hosts' words for why an answer ended -> ours; a word that is not here reads as None."""
+
+
+def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: int = 200) -> Response:
+    """The Response that a `chat.completion` or `text_completion` object tells.
+
+    Raises:
+        APIClientError: when it is an error after all.
+        ResponseError: when there is no answer in it.
+    """
+    if data.get("error"):
+        raise error_of_content(data, status_code, headers)
+    choices = data.get("choices")
+    choice = choices[0] if type(choices) is list and choices else None
+    if type(choice) is not dict:
+        return _without_choices(data, headers, status_code)
+    if choice.get("error"):
+        raise error_of_content(choice, status_code, headers)
+
+    raw_reason = choice.get("finish_reason")
+    if type(raw_reason) is not str:
+        raw_reason = None
+    reason = FINISH_REASONS.get(raw_reason.lower()) if raw_reason else None
+    message = choice.get("message")
+    calls: list[ToolCall] = []
+    reasoning = None
+    if type(message) is dict:
+        content = message.get("content")
+        text = content if type(content) is str else ""
+        reasoning = as_text_or_none(message.get("reasoning_content")) or as_text_or_none(
+            message.get("reasoning")
+        )
+        if not text:
+            text, reasoning = _read_unusual(message, reasoning)
+        if reasoning is None and message.get("reasoning_details"):
+            reasoning = read_reasoning_details(message["reasoning_details"]) or None
+        if message.get("tool_calls") or message.get("function_call"):
+            calls = _tool_calls(message)
+            if calls and reason in ("stop", None):
+                # A call that was forced by name, and some hosts' every call, ends with "stop".
+                reason = "tool_call"
+        if message.get("refusal") and reason == "stop":
+            reason = "content_filter"
+    else:
+        text = as_text(choice.get("text"))
+    usage = data.get("usage")
+    return Response(
+        text=text,
+        reasoning=reasoning,
+        tool_calls=calls,
+        finish_reason=reason,
+        raw_finish_reason=raw_reason,
+        usage=read_usage(usage) if type(usage) is dict else None,
+        model=as_text_or_none(data.get("model")),
+        id=as_text_or_none(data.get("id")),
+        raw=data,
+        headers=headers,
+        status_code=status_code,
+    )
+
+
+def read_usage(usage: dict[str, Any]) -> Usage:
+    """Tokens as every host counts them: the cache within the input, the reasoning within the output.
+
+    >>> read_usage({"prompt_tokens": 3, "completion_tokens": 2}).total_tokens
+    5
+    """
+    prompt = as_dict(usage.get("prompt_tokens_details"))
+    completion = as_dict(usage.get("completion_tokens_details"))
+    given = token_count(usage.get("prompt_tokens"))
+    written = token_count(usage.get("completion_tokens"))
+    total = token_count(usage.get("total_tokens"))
+    reasoning = completion.get("reasoning_tokens") or usage.get("reasoning_tokens")
+    if reasoning:
+        reasoning = token_count(reasoning)
+        if total == given + written + reasoning:
+            # xAI and Vertex count reasoning beside the completion, OpenAI within it; their sums tell.
+            written += reasoning
+    cache_read = (
+        prompt.get("cached_tokens")
+        or usage.get("prompt_cache_hit_tokens")
+        or usage.get("cached_tokens")
+        or usage.get("num_cached_tokens")
+    )
+    cache_write = prompt.get("cache_write_tokens") or prompt.get("cache_creation_tokens")
+    return Usage(
+        given,
+        written,
+        total,
+        token_count(cache_read) if cache_read else 0,
+        token_count(cache_write) if cache_write else 0,
+        reasoning or 0,
+        token_count(prompt.get("audio_tokens")),
+        token_count(completion.get("audio_tokens")),
+    )
+
+
+def read_content(content: Any) -> tuple[str, str]:
+    """Text and reasoning of a content that is a text, a list of parts, or nothing."""
+    if type(content) is str:
+        return content, ""
+    text: list[str] = []
+    reasoning: list[str] = []
+    for part in as_list(content):
+        if type(part) is str:
+            text.append(part)
+            continue
+        part = as_dict(part)
+        if part.get("type") == "thinking":
+            thinking = part.get("thinking")
+            reasoning.append(read_content(thinking)[0])
+        elif type(part.get("text")) is str:
+            text.append(part["text"])
+    return "".join(text), "".join(reasoning)
+
+
+def read_reasoning_details(details: Any) -> str:
+    """The readable reasoning in `reasoning_details`: texts and summaries, not what is encrypted."""
+    pieces = [as_dict(item) for item in as_list(details)]
+    return "".join(as_text(piece.get("text")) or as_text(piece.get("summary")) for piece in pieces)
+
+
+def _read_unusual(message: dict[str, Any], reasoning: str | None) -> tuple[str, str | None]:
+    """Text and reasoning of a message whose content is no text."""
+    text, thinking = read_content(message.get("content"))
+    if not text:
+        text = as_text(message.get("refusal")) or as_text(as_dict(message.get("audio")).get("transcript"))
+    return text, reasoning or thinking or None
+
+
+def _tool_calls(message: dict[str, Any]) -> list[ToolCall]:
+    calls = [_tool_call(call) for call in as_list(message.get("tool_calls")) if type(call) is dict]
+    legacy = message.get("function_call")
+    if not calls and type(legacy) is dict:
+        calls = [_tool_call({"function": legacy})]
+    return calls
+
+
+def _tool_call(call: dict[str, Any]) -> ToolCall:
+    identity = as_text(call.get("id"))
+    custom = call.get("custom")
+    if type(custom) is dict:
+        # A custom tool takes free text, not JSON.
+        return ToolCall(identity, as_text(custom.get("name")), {}, as_text(custom.get("input")))
+    function = as_dict(call.get("function"))
+    arguments, unread = read_arguments(function.get("arguments"))
+    return ToolCall(identity, as_text(function.get("name")), arguments, unread)
+
+
+def _without_choices(data: dict[str, Any], headers: Mapping[str, str], status_code: int) -> Response:
+    """The answer of another endpoint (embeddings, a list of models) as its own data."""
+    kind = as_text(data.get("object"))
+    if kind == "error":
+        raise error_of_content(data, status_code, headers)
+    if "choices" in data or not kind or kind.startswith(("chat.completion", "text_completion")):
+        raise no_answer("the answer has no choices", data, headers, status_code)
+    usage = data.get("usage")
+    return Response(
+        data=data,
+        usage=read_usage(usage) if type(usage) is dict else None,
+        model=as_text_or_none(data.get("model")),
+        id=as_text_or_none(data.get("id")),
+        raw=data,
+        headers=headers,
+        status_code=status_code,
+    )

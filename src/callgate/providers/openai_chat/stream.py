@@ -1,0 +1,267 @@
+"""One streamed answer of OpenAI's chat dialect, put together as it would have come in one piece."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from callgate.errors import ResponseError
+from callgate.providers.canonical.json import as_dict, as_list, as_text, read_object, token_count, write_json
+from callgate.providers.canonical.sse_decoder import EventStreamDecoder
+from callgate.providers.openai_chat.errors import error_of_content
+from callgate.providers.openai_chat.response import read_answer, read_content, read_reasoning_details
+from callgate.response import Delta, Response, ToolCallDelta
+from callgate.transport.sse import ServerSentEvent
+
+__all__ = ["ChatStream"]
+
+_READ_APART = frozenset({"choices", "usage", "obfuscation"})
+_DELTA_READ_APART = frozenset(
+    {"role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls", "function_call"}
+)
+_MAX_CHOICES = 1024
+
+
+class ChatStream(EventStreamDecoder):
+    """Reads one stream of `chat.completion.chunk` objects, or of the older `text_completion` ones.
+
+    The stream has come to its end when `[DONE]` was seen or every choice has told why it finished: not all
+    hosts send `[DONE]`, and what may follow a finish reason is the usage alone. The deltas are those of the
+    first choice; `raw` of the answer is the `chat.completion` object that the chunks add up to.
+
+    >>> stream = ChatStream({})
+    >>> chunk = b'data: {"choices": [{"delta": {"content": "4"}, "finish_reason": "stop"}]}'
+    >>> stream.feed(chunk), stream.feed(b"\\n\\n")
+    ([], [Delta(text='4', reasoning='', tool_call=None)])
+    >>> stream.finish().text
+    '4'
+    """
+
+    __slots__ = ("_choices", "_done", "_top", "_usage")
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__(headers)
+        self._top: dict[str, Any] = {}
+        self._choices: dict[int, _Choice] = {}
+        self._usage: dict[str, Any] | None = None
+        self._done = False
+
+    def _read_whole(self, body: bytes) -> Response:
+        return read_answer(read_object(body), self._headers)
+
+    def _answer(self) -> Response:
+        if not self._choices:
+            raise ResponseError("the stream held no answer", headers=self._headers)
+        whole = dict(self._top)
+        whole["choices"] = [choice.whole(index) for index, choice in sorted(self._choices.items())]
+        if self._usage is not None:
+            whole["usage"] = self._usage
+        if not self._done and not all(choice.finished for choice in self._choices.values()):
+            raise ResponseError(
+                "the stream broke off before its end", response_content=whole, headers=self._headers
+            )
+        return read_answer(whole, self._headers)
+
+    def _take(self, event: ServerSentEvent, deltas: list[Delta]) -> None:
+        if self._done:
+            return
+        if event.data[:6] == "[DONE]":
+            self._done = True
+            return
+        chunk = read_object(event.data)
+        if chunk.get("error") or event.event == "error" or chunk.get("object") == "error":
+            raise error_of_content(chunk, None, self._headers)
+        for name, value in chunk.items():
+            # Azure's first chunk has only empty values; what is empty never replaces what is not.
+            if value and name not in _READ_APART:
+                self._top[name] = "chat.completion" if value == "chat.completion.chunk" else value
+        usage = chunk.get("usage") or as_dict(chunk.get("x_groq")).get("usage")
+        if type(usage) is dict:
+            self._usage = usage
+        for item in as_list(chunk.get("choices")):
+            if type(item) is dict:
+                self._take_choice(item, deltas)
+
+    def _take_choice(self, item: dict[str, Any], deltas: list[Delta]) -> None:
+        if item.get("error"):
+            raise error_of_content(item, None, self._headers)
+        index = min(token_count(item.get("index")), _MAX_CHOICES)
+        choice = self._choices.get(index)
+        if choice is None:
+            choice = self._choices[index] = _Choice()
+        delta = item.get("delta")
+        if type(delta) is not dict:
+            delta = item.get("message")
+        if type(delta) is dict:
+            new = choice.take(delta)
+        else:
+            text = as_text(item.get("text"))
+            choice.is_bare_text = choice.is_bare_text or "text" in item
+            choice.text.append(text)
+            new = [Delta(text)] if text else []
+        if index == 0:
+            deltas.extend(new)
+        choice.take_the_rest(item)
+
+
+class _Choice:
+    """One choice of the answer as far as it has come."""
+
+    __slots__ = ("calls", "finished", "is_bare_text", "legacy_call", "message", "reasoning", "rest", "text")
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.reasoning: dict[str, list[str]] = {}
+        """By the host's name of the field; "thinking" for what came inside a list of content."""
+        self.message: dict[str, Any] = {}
+        self.calls: dict[int, _Call] = {}
+        self.legacy_call: _Call | None = None
+        self.rest: dict[str, Any] = {}
+        self.finished = False
+        self.is_bare_text = False
+
+    def take(self, delta: dict[str, Any]) -> list[Delta]:
+        """What one delta adds."""
+        content = delta.get("content")
+        if content is None or type(content) is str:
+            text, reasoning = content or "", ""
+        else:
+            text, reasoning = read_content(content)
+            if reasoning:
+                self.reasoning.setdefault("thinking", []).append(reasoning)
+        for name in ("reasoning_content", "reasoning"):
+            said = delta.get(name)
+            if type(said) is str and said:
+                self.reasoning.setdefault(name, []).append(said)
+                reasoning = reasoning or said  # some hosts say it under both names
+        if text:
+            self.text.append(text)
+        refusal = as_text(delta.get("refusal"))
+        if refusal:
+            self.message["refusal"] = self.message.get("refusal", "") + refusal
+            text += refusal
+        if len(delta) > 1 or "content" not in delta:
+            details = delta.get("reasoning_details")
+            if details and not reasoning:
+                reasoning = read_reasoning_details(details)
+            self._take_the_rest_of(delta)
+        deltas = [Delta(text, reasoning)] if text or reasoning else []
+        calls = delta.get("tool_calls")
+        if calls:
+            deltas.extend(self._take_call(call) for call in as_list(calls) if type(call) is dict)
+        legacy = delta.get("function_call")
+        if type(legacy) is dict:
+            if self.legacy_call is None:
+                self.legacy_call = _Call()
+            deltas.append(Delta(tool_call=self.legacy_call.take({"function": legacy}, 0)))
+        return deltas
+
+    def take_the_rest(self, item: dict[str, Any]) -> None:
+        """Why it finished, log probabilities, and what else stands beside the delta."""
+        for name, value in item.items():
+            if value is None or name in ("delta", "message", "index", "text"):
+                continue
+            if name == "finish_reason":
+                self.finished = self.finished or bool(value)
+            held = self.rest.get(name)
+            if name == "logprobs" and type(held) is dict and type(value) is dict:
+                for kind, tokens in value.items():
+                    if type(held.get(kind)) is list and type(tokens) is list:
+                        held[kind].extend(tokens)
+                    else:
+                        held[kind] = tokens
+            else:
+                self.rest[name] = value
+
+    def whole(self, index: int) -> dict[str, Any]:
+        """The choice as it stands in an answer of one piece."""
+        rest = {"finish_reason": None, **self.rest}
+        text = "".join(self.text)
+        if self.is_bare_text:
+            return {"index": index, "text": text, **rest}
+        message: dict[str, Any] = {"role": "assistant", "content": text or None, **self.message}
+        for name, pieces in self.reasoning.items():
+            if name != "thinking":
+                message[name] = "".join(pieces)
+        if "thinking" in self.reasoning:
+            thinking = {"type": "text", "text": "".join(self.reasoning["thinking"])}
+            parts: list[dict[str, Any]] = [{"type": "thinking", "thinking": [thinking]}]
+            message["content"] = [*parts, {"type": "text", "text": text}] if text else parts
+        if self.calls:
+            message["tool_calls"] = [call.whole() for _, call in sorted(self.calls.items())]
+        if self.legacy_call is not None:
+            message["function_call"] = self.legacy_call.whole()["function"]
+        return {"index": index, "message": message, **rest}
+
+    def _take_the_rest_of(self, delta: dict[str, Any]) -> None:
+        for name, value in delta.items():
+            if value is None or name in _DELTA_READ_APART:
+                continue
+            held = self.message.get(name)
+            if type(held) is list and type(value) is list:
+                held.extend(value)
+            else:
+                self.message[name] = value
+
+    def _take_call(self, piece: dict[str, Any]) -> Delta:
+        index = self._index_of(piece)
+        call = self.calls.get(index)
+        if call is None:
+            call = self.calls[index] = _Call()
+        return Delta(tool_call=call.take(piece, index))
+
+    def _index_of(self, piece: dict[str, Any]) -> int:
+        """Which call a piece belongs to.
+
+        Some hosts send whole calls, each with a name and an id of its own, without an index or all under
+        the index 0; others a new id with every piece. So only an id with a name begins a new call.
+        """
+        identity = as_text(piece.get("id"))
+        begins = bool(identity and as_text(as_dict(piece.get("function")).get("name")))
+        index = piece.get("index")
+        if type(index) is not int or not 0 <= index < _MAX_CHOICES:
+            last = max(self.calls, default=-1)
+            index = last if last >= 0 and not begins else last + 1
+        held = self.calls.get(index)
+        if held is not None and begins and held.id and held.id != identity:
+            return max(self.calls) + 1
+        return index
+
+
+class _Call:
+    """One tool call as far as it has come."""
+
+    __slots__ = ("arguments", "id", "kind", "name")
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.kind = "function"
+        self.name = ""
+        self.arguments: list[str] = []
+
+    def take(self, piece: dict[str, Any], index: int) -> ToolCallDelta:
+        """What one piece adds; a name or an id that is repeated is not new."""
+        custom = piece.get("custom")
+        if type(custom) is dict:
+            self.kind = "custom"
+            function, arguments = custom, custom.get("input")
+        else:
+            function = as_dict(piece.get("function"))
+            arguments = function.get("arguments")
+        if type(arguments) is dict:
+            arguments = write_json(arguments).decode()
+        new_id = "" if self.id else as_text(piece.get("id"))
+        new_name = "" if self.name else as_text(function.get("name"))
+        text = as_text(arguments)
+        self.id = self.id or new_id
+        self.name = self.name or new_name
+        if text:
+            self.arguments.append(text)
+        return ToolCallDelta(index, new_id, new_name, text)
+
+    def whole(self) -> dict[str, Any]:
+        """The call as it stands in an answer of one piece."""
+        arguments = "".join(self.arguments)
+        if self.kind == "custom":
+            return {"id": self.id, "type": "custom", "custom": {"name": self.name, "input": arguments}}
+        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": arguments}}

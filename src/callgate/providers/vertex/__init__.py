@@ -1,0 +1,1 @@
+"""The Vertex AI dialects: the OpenAI-compatible endpoint, and Claude by rawPredict."""

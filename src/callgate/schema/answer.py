@@ -1,0 +1,170 @@
+"""A JSON schema that answers must satisfy, where a pydantic model would be too much."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import orjson
+
+from callgate.errors import ConfigurationError
+from callgate.schema.strict import strict_schema
+
+if TYPE_CHECKING:
+    from jsonschema_rs import ValidationError
+
+__all__ = ["AnswerSchema", "MisfitError", "schema_name", "to_answer_schema"]
+
+_UNFIT_FOR_NAME = re.compile(r"[^a-zA-Z0-9_-]+")
+_MOST_PROBLEMS = 10
+_LONGEST_PROBLEM = 300  # they quote the answer, which may be long
+
+
+class MisfitError(Exception):
+    """An answer does not satisfy its schema.
+
+    Attributes:
+        problems: What is wrong, a line each, naming the place; at least one.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class AnswerSchema:
+    """A JSON schema of an object, compiled once and used for every answer.
+
+    Any draft up to 2020-12, as its `$schema` says. Nothing is fetched: a `$ref` leads to a place within.
+
+    Args:
+        schema: The schema, or OpenAI's wrapper around one (`{"name": ..., "schema": ...}`).
+        name: What the model is told that it is; by default the schema's title.
+
+    Attributes:
+        name: In letters, digits, "-" and "_".
+        format: The `response_format` that asks for such answers; to be shared, never changed. It is "strict"
+            where constrained decoding can express exactly this schema.
+
+    Raises:
+        ConfigurationError: (a ValueError) when it is no JSON schema, or one of something else than an object:
+            providers answer with nothing else.
+
+    >>> planet = AnswerSchema({"type": "object", "properties": {"moons": {"type": "integer"}}})
+    >>> planet.read('{"moons": 2}')
+    {'moons': 2}
+    >>> planet.read('{"moons": "two"}')
+    Traceback (most recent call last):
+    ...
+    callgate.schema.answer.MisfitError: moons: "two" is not of type "integer"
+    """
+
+    __slots__ = ("_validator", "format", "name")
+
+    def __init__(self, schema: Mapping[str, Any], name: str | None = None) -> None:
+        # Not at the top: loading it takes 30 ms, and most programs never validate by a schema.
+        import jsonschema_rs
+
+        schema, name = _unwrapped(schema, name)
+        try:
+            self._validator = jsonschema_rs.validator_for(dict(schema), retriever=_fetch_nothing)
+        except jsonschema_rs.ValidationError as error:
+            raise ConfigurationError(f"this is no JSON schema: {_problem(error, 'the schema')}") from None
+        if schema.get("type", "object") != "object":
+            raise ConfigurationError(
+                f"the schema is of type {schema['type']}; providers answer with objects, so wrap it in one"
+                " with one property"
+            )
+        self.name = schema_name(name or schema.get("title") or "answer")
+        closed = strict_schema(schema) if _requires_all(schema) else None
+        told: dict[str, Any] = {"name": self.name, "schema": dict(schema) if closed is None else closed}
+        if closed is not None:
+            told["strict"] = True
+        self.format: Mapping[str, Any] = {"type": "json_schema", "json_schema": told}
+
+    def read(self, text: str) -> Any:
+        """The value that a JSON text stands for.
+
+        Raises:
+            MisfitError: when it is no JSON, or does not satisfy the schema.
+        """
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise MisfitError([f"the answer: is no JSON ({error})"]) from None
+        if self._validator.is_valid(value):
+            return value
+        wrong = islice(self._validator.iter_errors(value), _MOST_PROBLEMS)
+        raise MisfitError([_problem(each, "the answer") for each in wrong])
+
+    def __repr__(self) -> str:
+        return f"<AnswerSchema {self.name!r}>"
+
+
+def to_answer_schema(schema: Mapping[str, Any] | AnswerSchema) -> AnswerSchema:
+    """A schema compiled, once however often it is given.
+
+    Raises:
+        ConfigurationError: as `AnswerSchema` does.
+    """
+    if isinstance(schema, AnswerSchema):
+        return schema
+    try:
+        # In its own order, which the model sees and may follow.
+        return _compiled(orjson.dumps(schema))
+    except TypeError as error:
+        raise ConfigurationError(f"this is no JSON schema: {error}") from None
+
+
+@lru_cache(maxsize=128)
+def _compiled(schema: bytes) -> AnswerSchema:
+    return AnswerSchema(orjson.loads(schema))
+
+
+def schema_name(text: str) -> str:
+    """A name as providers take it for a schema.
+
+    >>> schema_name("Big Planet!")
+    'Big_Planet_'
+    """
+    return _UNFIT_FOR_NAME.sub("_", text)[:64]
+
+
+def _unwrapped(schema: Any, name: str | None) -> tuple[Mapping[str, Any], str | None]:
+    """The schema without what OpenAI puts around it in a request."""
+    if isinstance(schema, Mapping) and schema.get("type") == "json_schema":
+        schema = schema.get("json_schema")
+    if isinstance(schema, Mapping) and isinstance(schema.get("schema"), Mapping) and "type" not in schema:
+        inner = schema.get("name")
+        schema, name = schema["schema"], name or (inner if isinstance(inner, str) else None)
+    if not isinstance(schema, Mapping):
+        raise ConfigurationError(f"this is no JSON schema: it is an object, not {type(schema).__name__}")
+    return schema, name
+
+
+def _requires_all(schema: Any) -> bool:
+    """Whether every property is required, as strict decoding would have it: it must invent none."""
+    if isinstance(schema, list):
+        return all(_requires_all(inner) for inner in schema)
+    if not isinstance(schema, Mapping):
+        return True
+    properties = schema.get("properties")
+    if isinstance(properties, Mapping) and set(properties) - set(schema.get("required", ())):
+        return False
+    return all(_requires_all(inner) for inner in schema.values())
+
+
+def _problem(error: ValidationError, whole: str) -> str:
+    where = ".".join(map(str, error.instance_path)) or whole
+    message = error.message
+    if len(message) > _LONGEST_PROBLEM:
+        message = f"{message[:100]} ... {message[100 - _LONGEST_PROBLEM :]}"
+    return f"{where}: {message}"
+
+
+def _fetch_nothing(address: str) -> NoReturn:
+    """A schema that makes us fetch from elsewhere would choose whom we call."""
+    raise LookupError(f"schemas are not fetched; put {address} under $defs")

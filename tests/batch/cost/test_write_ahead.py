@@ -1,0 +1,187 @@
+"""What calls may cost stands on the disk before they go out, whoever sends them and however often."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callgate.batch.cost.budget import Budget
+from callgate.batch.cost.ledger import Account, read_spent
+from callgate.batch.cost.write_ahead import Outstanding
+from callgate.batch.engine import Engine
+from callgate.batch.guard import FailureGuard
+from callgate.batch.input.feed import PulledFeed
+from callgate.batch.output.journal import Journal
+from callgate.batch.output.paths import charges_path
+from callgate.batch.output.results import RowResult
+from callgate.batch.runner import RowCalls
+from callgate.call.calling import Calling
+from callgate.errors import InputError
+from callgate.model.spread import Spread
+from callgate.testing import Ask
+from tests.batch.stage import Stage
+
+PRICES: dict[str, Any] = {"input": 1.0, "output": 10.0}
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> str:
+    return str(tmp_path / "out.jsonl")
+
+
+def test_it_is_raised_before_and_in_few_steps(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes = 0
+    raise_open = Account.raise_open
+
+    def counted(account: Account, amount: float) -> None:
+        nonlocal writes
+        writes += 1
+        raise_open(account, amount)
+
+    monkeypatch.setattr(Account, "raise_open", counted)
+    outstanding = Outstanding(Account(output))
+    for number in range(1000):
+        outstanding.sent(f"call-{number}", 0.001)
+        assert 0.001 * (number + 1) <= Account(output).open <= 0.001 * (number + 1) * 1.13
+    for number in range(1000, 20_000):
+        outstanding.written(f"call-{number - 1000}")
+        outstanding.sent(f"call-{number}", 0.001)
+    assert Account(output).open >= 0.999
+    assert writes < 70
+    for number in range(19_000, 20_000):
+        outstanding.written(f"call-{number}")
+    outstanding.settle()
+    assert not os.path.exists(charges_path(output))
+
+
+def test_what_was_cut_off_is_charged_at_the_end(output: str) -> None:
+    outstanding = Outstanding(Account(output))
+    for name in ("written", "cut off", "never sent", "nobody knows"):
+        outstanding.sent(name, 1.0)
+    outstanding.sent("nobody knows", 1.0)
+    outstanding.written("written")
+    outstanding.cut_off("cut off", 0.25)
+    outstanding.cut_off("never sent", 0.0)
+    assert read_spent(output) >= 5.0
+    outstanding.settle()
+    assert read_spent(output) == 2.25
+    outstanding.settle()
+    assert read_spent(output) == 2.25
+
+
+def test_what_cannot_be_written_down_does_not_go_out(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    outstanding = Outstanding(Account(output))
+    outstanding.sent("a", 1.0)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with pytest.raises(InputError, match=r"charged\.json: cannot be written: No space left"):
+            outstanding.sent("b", 1.0)
+        with pytest.raises(InputError, match=r"charged\.json: cannot be written: No space left"):
+            outstanding.settle()
+    assert 1.0 <= Account(output).open < 2.0
+    outstanding.settle()
+    assert read_spent(output) == 2.0  # that it did not go out is not known here
+
+
+def models(kind: str, stage: Stage) -> Any:
+    first = stage.model(prices=PRICES, name="one")
+    if kind == "one":
+        return first
+    other = stage.model(prices=PRICES, name="two")
+    return Spread([first, other]) if kind == "spread" else stage.model(prices=PRICES, fallbacks=[other])
+
+
+@pytest.mark.parametrize("kind", ["one", "spread", "fallback"])
+def test_every_attempt_is_covered_when_it_arrives(output: str, kind: str) -> None:
+    rows = [{"prompt": "a", "max_tokens": 100}]
+    worst = 100 * 10 / 1e6
+    seen: list[float] = []
+
+    def answer(ask: Ask) -> int | None:
+        seen.append(Account(output).open)
+        return 500 if len(seen) < 6 else None
+
+    stage = Stage(answers=answer)
+    spent: list[float] = []
+
+    async def main() -> None:
+        async with models(kind, stage) as model, Journal(output) as journal:
+            budget = Budget(1.0, outstanding=journal.outstanding)
+            async for result in Engine(model).run(rows, budget=budget, on_result=journal.write):
+                assert result.charged is not None
+                spent.append(result.charged)
+
+    stage.run(main())
+    assert len(seen) >= 4
+    for number, written in enumerate(seen, 1):
+        assert number * worst <= written <= 1.25 * number * worst
+    assert read_spent(output) == pytest.approx(sum(spent))
+
+
+def test_a_second_attempt_beside_a_slow_one_is_covered_too(output: str) -> None:
+    async def main() -> None:
+        outstanding = Outstanding(Account(output))
+        stage = Stage()
+        calls = RowCalls(
+            stage.model(), PulledFeed(iter(())), most=1, guard=FailureGuard(), budget=Budget(1.0)
+        )
+        calling = Calling({})
+        calls._worst[calling.request_id] = outstanding, 0.5
+        calls.note_dispatched(calling)
+        calls.note_dispatched(calling.twin())
+        calls.note_dispatched(Calling({}))  # somebody else's
+        assert 1.0 <= Account(output).open < 1.2
+
+    Stage().run(main())
+
+
+def test_rows_that_are_given_up_are_charged_for_what_went_out(output: str) -> None:
+    stage = Stage(latency=100.0)
+    rows = [{"prompt": str(number), "max_tokens": 100} for number in range(20)]
+
+    async def main() -> Budget:
+        async with stage.model(prices=PRICES) as model, Journal(output) as journal:
+            budget = Budget(1.0, outstanding=journal.outstanding)
+            engine = Engine(model)
+            results = engine.run(rows, budget=budget, on_result=journal.write)
+            task = asyncio.ensure_future(anext(results))
+            await asyncio.sleep(10.0)
+            engine.abort()
+            with pytest.raises(StopAsyncIteration):
+                await task
+            return budget
+
+    budget = stage.run(main())
+    assert stage.stats.requests == 4
+    assert read_spent(output) == pytest.approx(budget.spent)
+    assert 4 * 100 * 10 / 1e6 <= budget.spent <= 1.25 * 4 * 100 * 10 / 1e6
+
+
+def test_a_result_that_cannot_be_written_stays_charged(
+    output: str, result: Callable[..., RowResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(output)
+    assert journal.outstanding is not None
+    one = result(0)
+    one.charged = 0.25
+    journal.outstanding.sent(one.calling.request_id, 1.0)
+    with monkeypatch.context() as patch:
+
+        def full(*_: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        patch.setattr(os, "write", full)
+        with pytest.raises(InputError, match="No space left"):
+            journal.write(one)
+        with pytest.raises(InputError, match="1 results are lost"):
+            journal.close()
+    assert read_spent(output) == 1.0

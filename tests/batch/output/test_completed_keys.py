@@ -1,0 +1,125 @@
+"""Finished rows are a multiset read from the output; a foreign file is left alone."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable
+
+import orjson
+import pytest
+from hypothesis import given, strategies as st
+
+from callgate.batch.input.rows import content_key, custom_id_key
+from callgate.batch.output.completed_keys import Finished, read_output
+from callgate.batch.output.results import RowResult, encode_result
+from callgate.errors import InputError
+from tests.batch.conftest import answered, failed, make_row
+
+
+@given(st.lists(st.integers(0, 6)), st.lists(st.integers(0, 8)), st.integers(1, 4))
+def test_each_finished_row_is_given_once(done: list[int], asked: list[int], run: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("callgate.batch.output.completed_keys._RUN", run)
+        finished = Finished(done)
+    left = Counter(done)
+    for key in asked:
+        assert finished.take(key) == (left[key] > 0)
+        left[key] -= left[key] > 0
+    assert len(finished) == len(done)
+
+
+def test_a_million_equal_rows_are_not_quadratic() -> None:
+    finished = Finished([5] * 300_000)
+    assert all(finished.take(5) for _ in range(300_000))
+    assert not finished.take(5)
+
+
+def read(content: bytes) -> tuple[Finished, int, bool]:
+    return read_output(io.BytesIO(content), "out.jsonl")
+
+
+LINES = [encode_result(RowResult(make_row(i), answered())) for i in range(3)]
+FAILED = encode_result(RowResult(make_row(9), failed(ValueError("x"))))
+
+
+def test_lines_of_ours_are_finished_and_failed_ones_are_not() -> None:
+    finished, good, lacks_end = read(b"".join(LINES) + FAILED)
+    assert [finished.take(make_row(i).key) for i in (0, 1, 2, 9)] == [True, True, True, False]
+    assert (good, lacks_end) == (len(b"".join(LINES) + FAILED), False)
+
+
+@pytest.mark.parametrize("cut", range(1, len(LINES[1]) - 1, 7))
+def test_a_torn_last_line_is_told_wherever_it_was_torn(cut: int) -> None:
+    finished, good, lacks_end = read(LINES[0] + LINES[1][:cut])
+    assert (len(finished), good, lacks_end) == (1, len(LINES[0]), False)
+
+
+def test_a_last_line_that_lacks_only_its_end_counts() -> None:
+    finished, good, lacks_end = read(LINES[0] + LINES[1][:-1])
+    assert (len(finished), good, lacks_end) == (2, len(LINES[0] + LINES[1]) - 1, True)
+    finished, _, lacks_end = read(LINES[0] + FAILED[:-1])
+    assert (len(finished), lacks_end) == (1, True)
+
+
+def test_zeros_that_a_power_cut_left_are_torn() -> None:
+    assert read(LINES[0] + b"\0" * 40)[1] == len(LINES[0])
+
+
+@pytest.mark.parametrize("cut", range(9))
+def test_a_start_of_a_line_with_zeros_behind_it_is_torn_however_short(cut: int) -> None:
+    good = len(LINES[0])
+    assert read(LINES[0] + LINES[1][:cut] + bytes(100))[1:] == (good, False)
+    if cut:
+        with pytest.raises(InputError, match="is no output of callgate"):
+            read(LINES[0] + b"x" + LINES[1][:cut] + bytes(100))
+
+
+def test_lines_that_somebody_edited_still_count() -> None:
+    record = orjson.loads(LINES[0])
+    reordered = orjson.dumps(dict(reversed(record.items()))) + b"\n"
+    finished, _, _ = read(reordered + b"\n  \n" + LINES[1])
+    assert finished.take(make_row(0).key)
+    assert finished.take(make_row(1).key)
+
+
+def test_a_provider_s_own_batch_output_counts_by_custom_id() -> None:
+    line = {
+        "id": "batch_req_1",
+        "custom_id": "a",
+        "response": {"status_code": 200, "body": {}},
+        "error": None,
+    }
+    finished, _, _ = read(orjson.dumps(line) + b"\n")
+    assert finished.take(custom_id_key("a"))
+
+
+def test_lines_come_whole_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("callgate.batch.output.completed_keys._CHUNK", 100)
+    finished, good, _ = read(b"".join(LINES))
+    assert (len(finished), good) == (3, len(b"".join(LINES)))
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"some notes of mine\n", 1),
+        (b"some notes without an end", 1),
+        (b'{"prompt": "a"}\n', 1),
+        (b"[1, 2]\n", 1),
+        (LINES[0] + b"notes\n", 2),
+        (LINES[0] + b"notes", 2),
+        (LINES[0] + b'{"response": 1, "error": null}\n', 2),
+        (LINES[0] + b'{"response": 1, "error": null, "key": "no hex"}\n', 2),
+        (LINES[0] + b'{"response": 1, "error": null, "key": 3}', 2),
+    ],
+)
+def test_a_foreign_file_is_refused_with_its_line(content: bytes, line: int) -> None:
+    with pytest.raises(InputError, match=rf"^out\.jsonl:{line}: is no output of callgate"):
+        read(content)
+
+
+def test_keys_agree_with_those_of_the_input(result: Callable[..., RowResult]) -> None:
+    row = result(3).row
+    assert row.key == content_key(row.request)
+    assert read(encode_result(result(3)))[0].take(row.key)

@@ -1,0 +1,380 @@
+"""Gemini's dialect: requests as they go out, and what comes back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from callgate.errors import InvalidRequestError
+from callgate.providers.canonical.messages import REPLAY
+from callgate.providers.gemini.dialect import Gemini
+from callgate.providers.gemini.response import read_usage
+from tests.providers.conformance import DialectConformance, read_stream
+
+DIALECT = Gemini()
+OLD, NEW = "gemini-2.5-flash", "gemini-3-pro-preview"
+USER = {"role": "user", "content": "Hi"}
+HI = {"role": "user", "parts": [{"text": "Hi"}]}
+PNG = "iVBORw0KGgo="
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}
+
+
+class TestConformance(DialectConformance):
+    dialect = DIALECT
+    recorded = "gemini"
+
+
+def body_of(*messages: Any, **fields: Any) -> dict[str, Any]:
+    """The body of a request with these messages and fields."""
+    request = {"model": OLD, "messages": list(messages) or [USER], **fields}
+    before = json.dumps(request)
+    body: dict[str, Any] = json.loads(DIALECT.encode(request).body)
+    assert json.dumps(request) == before, "encoding changed the caller's request"
+    return body
+
+
+def refusal(*messages: Any, **fields: Any) -> str:
+    with pytest.raises(InvalidRequestError) as caught:
+        body_of(*messages, **fields)
+    return caught.value.message
+
+
+def call(identity: str, name: str, arguments: str, **more: Any) -> dict[str, Any]:
+    return {"id": identity, "type": "function", "function": {"name": name, "arguments": arguments}, **more}
+
+
+# -- where it goes -----------------------------------------------------------------------------------------
+
+
+def test_the_smallest_request() -> None:
+    wire = DIALECT.encode({"model": OLD, "messages": [USER]})
+    assert (wire.path, wire.method, dict(wire.headers)) == (
+        "/v1beta/models/gemini-2.5-flash:generateContent",
+        "POST",
+        {},
+    )
+    assert json.loads(wire.body) == {"contents": [HI]}
+
+
+def test_a_stream_has_a_method_of_its_own() -> None:
+    wire = DIALECT.encode({"model": OLD, "messages": [USER], "stream": True}, stream=True)
+    assert wire.path == "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
+    assert wire.stream
+    assert json.loads(wire.body) == {"contents": [HI]}
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [
+        ("models/gemini-2.5-flash", "/v1beta/models/gemini-2.5-flash:generateContent"),
+        ("tunedModels/my-own", "/v1beta/tunedModels/my-own:generateContent"),
+        ("a:b?key=1#c d", "/v1beta/models/a%3Ab%3Fkey%3D1%23c%20d:generateContent"),
+    ],
+)
+def test_a_models_name_cannot_leave_its_place_in_the_path(model: str, path: str) -> None:
+    assert DIALECT.encode({"model": model, "messages": [USER]}).path == path
+
+
+def test_a_path_before_the_name_is_refused() -> None:
+    assert "../files/x" in refusal(model="../files/x")
+
+
+def test_the_callers_own_path_goes_before_ours() -> None:
+    assert DIALECT.encode({"model": OLD, "prompt": "x"}, path="v1/x:countTokens").path == "/v1/x:countTokens"
+
+
+# -- the conversation ----------------------------------------------------------------------------------------
+
+
+def test_roles_and_the_system_instruction() -> None:
+    body = body_of(
+        {"role": "system", "content": "Be short."},
+        USER,
+        {"role": "user", "content": "there"},
+        {"role": "assistant", "content": "Yes?"},
+    )
+    assert body == {
+        "systemInstruction": {"parts": [{"text": "Be short."}]},
+        "contents": [
+            {"role": "user", "parts": [{"text": "Hi"}, {"text": "there"}]},
+            {"role": "model", "parts": [{"text": "Yes?"}]},
+        ],
+    }
+
+
+def test_tool_calls_and_their_results() -> None:
+    calls = [call("callgate-r-0", "f", '{"a": 1}'), call("own", "g", "{}")]
+    contents = body_of(
+        USER,
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "callgate-r-0", "content": '{"t": 21}'},
+        {"role": "tool", "tool_call_id": "own", "content": "21 degrees"},
+    )["contents"]
+    assert contents[1:] == [
+        {
+            "role": "model",
+            "parts": [
+                {"functionCall": {"name": "f", "args": {"a": 1}}},
+                {"functionCall": {"name": "g", "args": {}, "id": "own"}},
+            ],
+        },
+        {
+            "role": "user",
+            "parts": [
+                {"functionResponse": {"name": "f", "response": {"t": 21}}},
+                {"functionResponse": {"name": "g", "response": {"result": "21 degrees"}, "id": "own"}},
+            ],
+        },
+    ]
+
+
+def test_a_result_that_is_an_error_or_no_json_after_all() -> None:
+    contents = body_of(
+        USER,
+        {"role": "assistant", "tool_calls": [call("a", "f", "{}"), call("b", "g", "{}")]},
+        {"role": "tool", "tool_call_id": "a", "content": "no such city", "is_error": True},
+        {"role": "tool", "tool_call_id": "b", "content": "{cut"},
+    )["contents"]
+    responses = [part["functionResponse"]["response"] for part in contents[2]["parts"]]
+    assert responses == [{"error": "no such city"}, {"result": "{cut"}]
+
+
+def test_a_result_of_no_call_is_refused() -> None:
+    assert "answers no call" in refusal(USER, {"role": "tool", "tool_call_id": "x", "content": "1"})
+
+
+def test_gemini_3_is_told_that_a_foreign_call_has_no_signature() -> None:
+    calls = [call("a", "f", "{}"), call("b", "g", "{}")]
+    parts = body_of(USER, {"role": "assistant", "tool_calls": calls}, model=NEW)["contents"][1]["parts"]
+    assert parts[0]["thoughtSignature"] == "skip_thought_signature_validator"
+    assert "thoughtSignature" not in parts[1]
+
+
+def test_a_signature_where_googles_own_openai_endpoint_puts_it() -> None:
+    signed = call("a", "f", "{}", extra_content={"google": {"thought_signature": "sig="}})
+    parts = body_of(USER, {"role": "assistant", "tool_calls": [signed]}, model=NEW)["contents"][1]["parts"]
+    assert parts[0]["thoughtSignature"] == "sig="
+
+
+def test_pictures_sounds_and_files() -> None:
+    parts = [
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.jpg?x=1"}},
+        {"type": "image_url", "image_url": {"url": "gs://bucket/picture"}},
+        {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "wav"}},
+        {"type": "file", "file": {"file_data": "QUJD", "filename": "a.pdf"}},
+        {"type": "file", "file": {"file_id": "https://x/v1beta/files/abc"}},
+        {"fileData": {"fileUri": "https://youtu.be/x"}},
+    ]
+    assert body_of({"role": "user", "content": parts})["contents"][0]["parts"] == [
+        {"inlineData": {"mimeType": "image/png", "data": PNG}},
+        {"fileData": {"fileUri": "https://example.com/a.jpg?x=1", "mimeType": "image/jpeg"}},
+        {"fileData": {"fileUri": "gs://bucket/picture"}},
+        {"inlineData": {"mimeType": "audio/wav", "data": "QUJD"}},
+        {"inlineData": {"mimeType": "application/pdf", "data": "QUJD"}},
+        {"fileData": {"fileUri": "https://x/v1beta/files/abc"}},
+        {"fileData": {"fileUri": "https://youtu.be/x"}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("messages", "why"),
+    [
+        ([{"role": "system", "content": "only rules"}], "no message of the user's"),
+        ([{"role": "judge", "content": "x"}], "unknown role"),
+        ([{"role": "user", "content": [{"type": "hologram"}]}], "'hologram'"),
+        ([{"role": "user", "content": [{"type": "file", "file": {"file_data": "QUJD"}}]}], "its type"),
+        ([{"role": "system", "content": [{"fileData": {}}]}], "text only"),
+    ],
+)
+def test_what_cannot_be_said_is_refused(messages: list[Any], why: str) -> None:
+    assert why in refusal(*messages)
+
+
+# -- settings ------------------------------------------------------------------------------------------------
+
+
+def test_settings_are_translated() -> None:
+    body = body_of(
+        max_tokens=9,
+        temperature=0.5,
+        top_p=0.9,
+        top_k=40,
+        stop="END",
+        seed=7,
+        n=2,
+        presence_penalty=0.1,
+        logprobs=True,
+        top_logprobs=3,
+        cached_content="cachedContents/1",
+        safetySettings=[{"category": "c", "threshold": "BLOCK_NONE"}],
+        generationConfig={"temperature": 0.6, "mediaResolution": "MEDIA_RESOLUTION_LOW"},
+        user="u",
+        parallel_tool_calls=True,
+    )
+    del body["contents"]
+    assert body == {
+        "cachedContent": "cachedContents/1",
+        "safetySettings": [{"category": "c", "threshold": "BLOCK_NONE"}],
+        "generationConfig": {
+            "temperature": 0.6,
+            "topP": 0.9,
+            "topK": 40,
+            "seed": 7,
+            "candidateCount": 2,
+            "presencePenalty": 0.1,
+            "responseLogprobs": True,
+            "logprobs": 3,
+            "maxOutputTokens": 9,
+            "stopSequences": ["END"],
+            "mediaResolution": "MEDIA_RESOLUTION_LOW",
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "thinking"),
+    [
+        (OLD, "low", {"thinkingBudget": 1024, "includeThoughts": True}),
+        (OLD, "high", {"thinkingBudget": 24_576, "includeThoughts": True}),
+        (OLD, "none", {"thinkingBudget": 0}),
+        (NEW, "low", {"thinkingLevel": "LOW", "includeThoughts": True}),
+        (NEW, "xhigh", {"thinkingLevel": "HIGH", "includeThoughts": True}),
+        ("gemini-flash-latest", "minimal", {"thinkingLevel": "MINIMAL", "includeThoughts": True}),
+    ],
+)
+def test_reasoning_effort(model: str, effort: str, thinking: dict[str, Any]) -> None:
+    body = body_of(model=model, reasoning_effort=effort)
+    assert body["generationConfig"] == {"thinkingConfig": thinking}
+
+
+def test_the_callers_own_thinking_config_goes_before_ours() -> None:
+    body = body_of(reasoning_effort="low", thinking_config={"thinkingBudget": 5})
+    assert body["generationConfig"] == {"thinkingConfig": {"thinkingBudget": 5}}
+
+
+def test_an_unknown_effort_is_refused() -> None:
+    assert "extreme" in refusal(reasoning_effort="extreme")
+
+
+def test_the_form_of_the_answer() -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA}}
+    assert body_of(response_format=wanted)["generationConfig"] == {
+        "responseMimeType": "application/json",
+        "responseJsonSchema": SCHEMA,
+    }
+    assert body_of(response_format={"type": "json_object"})["generationConfig"] == {
+        "responseMimeType": "application/json"
+    }
+
+
+def test_tools() -> None:
+    bare = {
+        "type": "function",
+        "function": {"name": "now", "parameters": {"type": "object", "properties": {}}},
+    }
+    assert body_of(tools=[TOOL, bare, {"googleSearch": {}}])["tools"] == [
+        {
+            "functionDeclarations": [
+                {"name": "f", "description": "d", "parametersJsonSchema": SCHEMA},
+                {"name": "now"},
+            ]
+        },
+        {"googleSearch": {}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("choice", "config"),
+    [
+        ("auto", {"mode": "AUTO"}),
+        ("none", {"mode": "NONE"}),
+        ("required", {"mode": "ANY"}),
+        (
+            {"type": "function", "function": {"name": "f"}},
+            {"mode": "ANY", "allowedFunctionNames": ["f"]},
+        ),
+    ],
+)
+def test_tool_choice(choice: Any, config: dict[str, Any]) -> None:
+    assert body_of(tools=[TOOL], tool_choice=choice)["toolConfig"] == {"functionCallingConfig": config}
+    assert "toolConfig" not in body_of(tools=[{"googleSearch": {}}], tool_choice=choice)
+
+
+# -- going on with what was answered -------------------------------------------------------------------------
+
+
+def going_on(response: Any) -> dict[str, Any]:
+    """The message of the assistant's that an answer becomes."""
+    return {
+        "role": "assistant",
+        "content": response.text,
+        "tool_calls": [
+            call(found.id, found.name, json.dumps(found.arguments)) for found in response.tool_calls
+        ],
+        REPLAY: response.metadata[REPLAY],
+    }
+
+
+PARTS = [
+    {"text": "Hm.", "thought": True},
+    {"functionCall": {"name": "f", "args": {"a": 1}}, "thoughtSignature": "sig="},
+]
+
+
+def test_signed_parts_go_back_exactly_as_they_came() -> None:
+    answer = {"candidates": [{"content": {"parts": PARTS}, "finishReason": "STOP"}], "responseId": "r"}
+    response = DIALECT.decode(json.dumps(answer).encode(), {})
+    result = {"role": "tool", "tool_call_id": response.tool_calls[0].id, "content": "42"}
+    assert body_of(USER, going_on(response), result, model=NEW)["contents"][1:] == [
+        {"role": "model", "parts": PARTS},
+        {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"result": "42"}}}]},
+    ]
+
+
+def test_streamed_parts_go_back_as_one_answer() -> None:
+    chunks = [{"text": "H", "thought": True}, {"text": "m.", "thought": True}, PARTS[1]]
+    told = [{"candidates": [{"content": {"parts": [part]}}]} for part in chunks]
+    told.append({"candidates": [{"finishReason": "STOP"}]})
+    _, response = read_stream(DIALECT, ["".join(f"data: {json.dumps(c)}\n\n" for c in told).encode()], {})
+    assert response.metadata[REPLAY] == {"dialect": "gemini", "content": PARTS}
+
+
+def test_an_id_that_is_made_here_is_the_same_whenever_the_answer_is_read() -> None:
+    parts = [
+        {"functionCall": {"name": "f", "args": {"a": 1}}},
+        {"functionCall": {"name": "f", "args": {"a": 1}}},
+    ]
+    answer = json.dumps({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]}).encode()
+    first, again = (DIALECT.decode(answer, {}).tool_calls for _ in range(2))
+    assert [found.id for found in first] == [found.id for found in again]
+    assert first[0].id != first[1].id
+
+
+def test_a_text_that_is_a_list_is_no_text() -> None:
+    parts: list[dict[str, Any]] = [{"text": "a"}, {"text": [["b"]]}, {"text": "c"}]
+    told = {"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]}
+    _, response = read_stream(DIALECT, [f"data: {json.dumps(told)}\n\n".encode()], {})
+    assert response.text == "ac"
+
+
+def test_the_id_of_a_streamed_call_stays_although_the_answers_id_comes_later() -> None:
+    told = [
+        {"candidates": [{"content": {"parts": [{"functionCall": {"name": "f"}}]}}]},
+        {"candidates": [{"finishReason": "STOP"}], "responseId": "late"},
+    ]
+    body = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in told).encode()
+    deltas, response = read_stream(DIALECT, [body], {})
+    assert deltas[0].tool_call is not None
+    assert deltas[0].tool_call.id == response.tool_calls[0].id
+
+
+def test_the_tokens_of_sound_are_told_apart_where_they_are_counted_so() -> None:
+    details = [{"modality": "TEXT", "tokenCount": 3}, {"modality": "AUDIO", "tokenCount": 40}, "odd"]
+    heard = read_usage({"promptTokenCount": 43, "promptTokensDetails": details})
+    assert (heard.input_tokens, heard.input_audio_tokens, heard.output_audio_tokens) == (43, 40, 0)
+    spoken = read_usage({"candidatesTokenCount": 43, "candidatesTokensDetails": details})
+    assert (spoken.output_tokens, spoken.output_audio_tokens) == (43, 40)
