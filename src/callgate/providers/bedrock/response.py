@@ -11,7 +11,7 @@ from callgate.providers.canonical.errors import no_answer
 from callgate.providers.canonical.json import as_dict, as_list, as_text, as_text_or_none, token_count
 from callgate.response import FinishReason, Response, Usage
 
-__all__ = ["FINISH_REASONS", "read_answer", "read_usage"]
+__all__ = ["FINISH_REASONS", "is_server_tool", "read_answer", "read_usage"]
 
 FINISH_REASONS: Mapping[str, FinishReason] = {
     "end_turn": "stop",
@@ -64,7 +64,7 @@ def _read_content(content: list[Any]) -> AnswerContent:
         use = block.get("toolUse")
         if type(block.get("text")) is str:
             read.texts.append(block["text"])
-        elif type(use) is dict and use.get("type") is None:  # a tool of the provider's own has a type
+        elif type(use) is dict and not is_server_tool(use):
             read.take_use(as_text(use.get("toolUseId")), as_text(use.get("name")), use.get("input"))
         else:
             read.is_translatable = False
@@ -73,6 +73,15 @@ def _read_content(content: list[Any]) -> AnswerContent:
             cited = as_list(as_dict(block.get("citationsContent")).get("content"))
             read.texts += [as_text(as_dict(item).get("text")) for item in cited]
     return read
+
+
+def is_server_tool(use: dict[str, Any]) -> bool:
+    """True for a call that Bedrock itself runs; the caller's tools have the type "tool_use" or none.
+
+    >>> is_server_tool({"type": "server_tool_use"}), is_server_tool({"type": "tool_use"}), is_server_tool({})
+    (True, False, False)
+    """
+    return as_text(use.get("type")).endswith("server_tool_use")
 
 
 def read_usage(usage: dict[str, Any]) -> Usage:

@@ -7,7 +7,7 @@ from typing import Any
 
 from callgate.errors import ResponseError
 from callgate.providers.bedrock.errors import error_of_body, error_of_frame
-from callgate.providers.bedrock.response import read_answer
+from callgate.providers.bedrock.response import is_server_tool, read_answer
 from callgate.providers.canonical.json import as_dict, as_list, as_text, read_arguments, read_object
 from callgate.providers.canonical.tools import ANSWER_TOOL
 from callgate.response import Delta, Response, ToolCallDelta
@@ -148,7 +148,7 @@ class ConverseStream:
             block = self._block(event)
             block.start = as_dict(event.get("start"))
             use = block.start.get("toolUse")
-            if type(use) is dict and use.get("type") is None and not block.is_answer:
+            if type(use) is dict and not is_server_tool(use) and not block.is_answer:
                 block.tool_index = self._tools
                 self._tools += 1
                 identity, name = as_text(use.get("toolUseId")), as_text(use.get("name"))
