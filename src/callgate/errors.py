@@ -1,39 +1,41 @@
-"""Every error callgate raises, in one tree.
+"""Every error that callgate raises, in one tree.
 
 ::
 
     CallgateError
-    ├── ConfigurationError (ValueError)          a setting that cannot work; nothing was sent
+    ├── ConfigurationError (ValueError)          a setting that cannot work; raised before anything is sent
     ├── InputError (ValueError)                  a file, row or flag that cannot be used
-    ├── APIClientError                           a call ended without an answer
+    ├── APIClientError                           a call ended without a usable answer
     │   ├── APIConnectionError (ConnectionError) no connection, or it broke
-    │   ├── APITimeoutError (TimeoutError)       the provider did not answer in time
+    │   ├── APITimeoutError (TimeoutError)       no answer to one attempt within its timeout
     │   ├── RateLimitError                       429: over the provider's quota
-    │   │   ├── QuotaExhaustedError              429 that waiting does not mend (billing, daily quota)
-    │   │   └── RetryAfterTooLongError           told to come back later than anybody waits
+    │   │   ├── QuotaExhaustedError              429 that waiting does not cure (billing, daily quota)
+    │   │   └── RetryAfterTooLongError           Retry-After exceeds the longest wait allowed
     │   ├── AuthenticationError                  401, 403
     │   ├── ResourceNotFoundError                404
     │   ├── InvalidRequestError                  400, 413, 422: the request itself is wrong
     │   │   └── ContextLengthError               too long for the model
     │   ├── ContentFilterError                   the provider refuses the content
     │   ├── ServerError                          5xx
-    │   │   └── OverloadedError                  529, or an overload told in a stream
+    │   │   └── OverloadedError                  529, or an overload reported inside a stream
     │   ├── ResponseError                        an answer that cannot be read
     │   │   ├── ResponseTooLargeError            over the cap on decoded bytes
-    │   │   └── InvalidAnswerError               does not satisfy the asked-for schema
-    │   └── RefusedError                         callgate itself refused; nothing was sent
+    │   │   └── InvalidAnswerError               does not satisfy the requested schema
+    │   ├── DeadlineExceededError (TimeoutError) the deadline of the whole call passed
+    │   │   └── DeadlineRefusalError             ... before any attempt was sent (also a RefusedError)
+    │   └── RefusedError                         callgate refused the call; no attempt was sent
     │       ├── CircuitBreakerOpenError
     │       ├── QuotaTooSmallError (ValueError)  costs more than the whole quota
-    │       ├── DeadlineExceededError (TimeoutError)
-    │       └── BudgetExceededError
+    │       ├── BudgetExceededError
+    │       └── DeadlineRefusalError             see above
     ├── BatchStoppedError                        a batch ended early: its rows all failed in the same way
-    ├── CallCancelledError                       somebody cancelled the call
+    ├── CallCancelledError                       the call was cancelled
     ├── SDKError                                 an official SDK raised
     └── ToolError                                a tool could not be called with these arguments
 
-"We refused" (`RefusedError`) and "it failed" (the others) are different things: a refusal costs nothing,
-opens no breaker and is not retried. Errors carry facts as attributes; strategies (retry, breaker, batch)
-decide by these and never by matching text. No error ever holds a key.
+A refusal (`RefusedError`) is not a failure: it costs nothing, opens no breaker and is not retried. Errors
+carry facts as attributes. Retry, breaker, batch and the command line decide by these attributes, never by
+matching text. No error holds a key.
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ __all__ = [
     "ContentFilterError",
     "ContextLengthError",
     "DeadlineExceededError",
+    "DeadlineRefusalError",
     "InputError",
     "InvalidAnswerError",
     "InvalidRequestError",
@@ -75,11 +78,40 @@ __all__ = [
 
 
 class CallgateError(Exception):
-    """The root: catch it to catch everything that callgate raises on purpose.
+    """The root of all errors that callgate raises on purpose.
 
-    >>> issubclass(RateLimitError, CallgateError)
-    True
+    Args:
+        message: What happened.
+        setting: The Python name of the setting to change ("timeout"), or None.
+        remedy: What to do with that setting, as words that its name completes ("raise"), or None.
+
+    >>> error = CallgateError("no answer within 60 s", setting="timeout", remedy="raise")
+    >>> str(error), error.explain("--timeout")
+    ('no answer within 60 s; raise timeout=', 'no answer within 60 s; raise --timeout')
     """
+
+    def __init__(self, message: str = "", *, setting: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.setting = setting
+        self.remedy = remedy
+
+    def explain(self, name: str | None = None) -> str:
+        """The error as text, with `name` ("--timeout") in the place of the Python keyword of its setting."""
+        text = self._describe()
+        if self.remedy is None or self.setting is None:
+            return text
+        return f"{text}; {self.remedy} {name or f'{self.setting}='}"
+
+    def _describe(self) -> str:
+        """What happened, without the remedy."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return self.explain()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A constructor takes keywords, which BaseException's own way of copying and pickling does not pass.
+        return _restore, (type(self), self.args), vars(self)
 
 
 class ConfigurationError(CallgateError, ValueError):
@@ -103,18 +135,19 @@ class InputError(CallgateError, ValueError):
 
 
 class APIClientError(CallgateError):
-    """A call ended without an answer that can be used.
+    """A call ended without a usable answer.
 
     Attributes:
         message: What happened, without the facts below.
         status_code: The HTTP status, or None when there was none.
         response_content: The body the provider sent (text or parsed JSON), or None.
         headers: The answer's headers, lower-case names.
-        code: The provider's own name for the error ("rate_limit_exceeded"), or None.
-        request_id: The provider's id of the request, for its support, or None.
+        code: The provider's own code of the error ("rate_limit_exceeded"), or None.
+        request_id: The provider's id of the request, or None.
         retry_after: Seconds the provider asks to wait, or None.
         retryable: Whether the same call may succeed later.
         surely_unsent: True only when not one byte of the request can have been processed.
+        setting, remedy: As for `CallgateError`.
 
     >>> error = ServerError("upstream is down", status_code=503)
     >>> error.retryable, str(error)
@@ -135,8 +168,10 @@ class APIClientError(CallgateError):
         retry_after: float | None = None,
         retryable: bool | None = None,
         surely_unsent: bool = False,
+        setting: str | None = None,
+        remedy: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, setting=setting, remedy=remedy)
         self.message = message or (type(self).__doc__ or "").split("\n", 1)[0]
         self.status_code = status_code
         self.response_content = response_content
@@ -148,7 +183,7 @@ class APIClientError(CallgateError):
             self.retryable = retryable
         self.surely_unsent = surely_unsent
 
-    def __str__(self) -> str:
+    def _describe(self) -> str:
         text = self.message if self.status_code is None else f"{self.status_code}: {self.message}"
         return text if self.request_id is None else f"{text} (request {self.request_id})"
 
@@ -165,39 +200,39 @@ class APIConnectionError(APIClientError, ConnectionError):
 
 
 class APITimeoutError(APIClientError, TimeoutError):
-    """The service did not answer in time."""
+    """No answer to one attempt within its timeout."""
 
     retryable = True
 
 
 class RateLimitError(APIClientError):
-    """The provider says that its quota is used up (429); `retry_after` seconds if it told."""
+    """The provider's quota is used up (429); `retry_after` is the wait in seconds it asks for, if any."""
 
     retryable = True
 
 
 class QuotaExhaustedError(RateLimitError):
-    """A quota that waiting does not mend: no credit left, or a plan's end."""
+    """A quota that waiting does not refill: no credit left, or the end of a plan."""
 
     retryable = False
 
 
 class RetryAfterTooLongError(RateLimitError):
-    """The provider asks to come back later than anybody should wait in line."""
+    """The provider's Retry-After exceeds the longest wait allowed (`max_retry_after`)."""
 
     retryable = False
 
 
 class AuthenticationError(APIClientError):
-    """The key is missing, wrong, or may not do this (401, 403)."""
+    """The key is missing, wrong, or lacks permission (401, 403)."""
 
 
 class ResourceNotFoundError(APIClientError):
-    """There is no such path or model (404)."""
+    """No such path or model (404)."""
 
 
 class InvalidRequestError(APIClientError):
-    """The provider refuses the request as it stands (400, 413, 422)."""
+    """The provider rejects the request as it stands (400, 413, 422)."""
 
 
 class ContextLengthError(InvalidRequestError):
@@ -215,29 +250,36 @@ class ServerError(APIClientError):
 
 
 class OverloadedError(ServerError):
-    """The provider is overloaded (529, or said inside a stream)."""
+    """The provider is overloaded (529, or reported inside a stream)."""
 
 
 class ResponseError(APIClientError):
-    """The answer cannot be read: truncated, garbage, or not what the format promises."""
+    """The answer cannot be read: truncated, or not in the expected format."""
 
     retryable = True
 
 
 class ResponseTooLargeError(ResponseError):
-    """The decoded answer is over the cap on its size."""
+    """The decoded answer exceeds the cap on its size."""
 
     retryable = False
 
 
 class InvalidAnswerError(ResponseError):
-    """The model's answer does not satisfy the schema that was asked for."""
+    """The model's answer does not satisfy the requested schema."""
 
     retryable = False
 
 
+class DeadlineExceededError(APIClientError, TimeoutError):
+    """The deadline of the whole call passed before it was answered.
+
+    Attempts may have been sent and may be billed. `DeadlineRefusalError` is the case in which none was.
+    """
+
+
 class RefusedError(APIClientError):
-    """callgate refused the call itself; nothing was sent and nothing is owed."""
+    """callgate refused the call; no attempt was sent and nothing is billed."""
 
     def __init__(self, message: str = "", **facts: Any) -> None:
         facts.setdefault("surely_unsent", True)
@@ -245,19 +287,19 @@ class RefusedError(APIClientError):
 
 
 class CircuitBreakerOpenError(RefusedError):
-    """The circuit breaker is open: the service failed too often; try again in `retry_after` seconds."""
+    """The circuit breaker is open after repeated failures; it admits calls again in `retry_after` seconds."""
 
 
 class QuotaTooSmallError(RefusedError, ValueError):
-    """The call costs more than the whole quota of a period, so it could never be admitted."""
+    """The call costs more than the whole quota of a period, so it can never be admitted."""
 
 
-class DeadlineExceededError(RefusedError, TimeoutError):
-    """The call's deadline passed, or would pass, before it could be answered."""
+class DeadlineRefusalError(DeadlineExceededError, RefusedError):
+    """The deadline passed, or would pass, before any attempt was sent."""
 
 
 class BudgetExceededError(RefusedError):
-    """The call could cost more than what is left of the budget."""
+    """The call could cost more than the rest of the budget."""
 
 
 class CallCancelledError(CallgateError):
@@ -269,7 +311,7 @@ class BatchStoppedError(CallgateError):
 
     Attributes:
         error: One of the equal errors.
-        count: How many rows in a row ended in it.
+        count: How many consecutive rows ended in it.
     """
 
     def __init__(self, message: str, *, error: BaseException, count: int) -> None:
@@ -289,9 +331,9 @@ class SDKError(CallgateError):
         surely_unsent: True only when not one byte of the request can have been processed.
 
     Args:
-        message: Which call of which SDK, and what it said.
+        message: Which method of which SDK, and its message.
         original: The SDK's exception.
-        cause: The error of our own transport below it, which knows whether anything was sent.
+        cause: The error of callgate's transport below it, which knows whether anything was sent.
     """
 
     def __init__(
@@ -320,6 +362,12 @@ class ToolError(CallgateError):
     """A tool could not be called: unknown name, arguments that do not fit, or it raised."""
 
 
+def _restore(kind: type[CallgateError], args: tuple[Any, ...]) -> CallgateError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    return error
+
+
 _BY_STATUS: dict[int, type[APIClientError]] = {
     400: InvalidRequestError,
     401: AuthenticationError,
@@ -331,16 +379,16 @@ _BY_STATUS: dict[int, type[APIClientError]] = {
     429: RateLimitError,
     529: OverloadedError,
 }
-# Worth another try although their class is not: 409 is a conflict with a state that passes.
+# Retryable although their class is not: 409 is a conflict with a transient state.
 _RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
 
 
 def error_for_status(status_code: int, message: str, **facts: Any) -> APIClientError:
-    """The error for an HTTP status, where nothing more is known of it.
+    """The error for an HTTP status, when nothing else is known.
 
     Args:
         status_code: The HTTP status of the answer.
-        message: What the service said.
+        message: The service's own message.
         facts: Any keyword of `APIClientError`.
 
     >>> type(error_for_status(404, "no such model")).__name__

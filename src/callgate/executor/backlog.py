@@ -7,7 +7,7 @@ from collections import deque
 from heapq import heapify, heappop, heappush
 
 from callgate.call.calling import Calling
-from callgate.errors import DeadlineExceededError
+from callgate.errors import DeadlineRefusalError
 from callgate.pipeline import Service
 from callgate.policies.timeout.alarm import Alarm
 
@@ -20,7 +20,7 @@ _FEW = 64
 class Backlog:
     """Callings, each with the service it waits for. Those that have ended meanwhile are passed over.
 
-    A calling whose deadline comes while it waits here ends FAILED with a `DeadlineExceededError`. One timer
+    A calling whose deadline comes while it waits here ends FAILED with a `DeadlineRefusalError`. One timer
     is held, however many wait. No hook is told of a call that ends here, because it has never begun.
 
     Example::
@@ -96,8 +96,8 @@ def _waits(calling: Calling) -> bool:
     return not calling.done and calling.task is None
 
 
-def _too_late(calling: Calling, deadline: float) -> DeadlineExceededError:
-    return DeadlineExceededError(
+def _too_late(calling: Calling, deadline: float) -> DeadlineRefusalError:
+    return DeadlineRefusalError(
         f"call {calling.request_id} waited its {deadline - calling.made_at:g} s behind a full queue and was"
         " never sent; allow it more time with poll_timeout=, or lower the load"
     )

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import orjson
 
 from callgate.call.calling import Calling
-from callgate.errors import APIClientError, RefusedError
+from callgate.errors import APIClientError, DeadlineExceededError, RefusedError
 from callgate.headers import without_credentials
 from callgate.pipeline import Layer, Service
 from callgate.policies.cache.key import CacheKey, make_key
@@ -294,7 +294,8 @@ def _concerns_all(error: BaseException, calling: Calling) -> TypeGuard[APIClient
     A refusal does not: it depends on a call's own deadline and estimate. Nor does a stream that broke off: it
     may not be tried again once a piece has been delivered, while a call that nobody reads yet may.
     """
-    return isinstance(error, APIClientError) and not isinstance(error, RefusedError) and not calling.delivered
+    own = RefusedError | DeadlineExceededError
+    return isinstance(error, APIClientError) and not isinstance(error, own) and not calling.delivered
 
 
 def _copy(response: Response) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from callgate.errors import DeadlineExceededError, QuotaTooSmallError
+from callgate.errors import DeadlineRefusalError, QuotaTooSmallError
 
 __all__ = ["another_loop", "no_time", "overdue", "too_small"]
 
@@ -15,18 +15,18 @@ def too_small(name: str, tokens: float, most: float) -> QuotaTooSmallError:
     )
 
 
-def no_time(name: str, wait: float, others: int, left: float) -> DeadlineExceededError:
+def no_time(name: str, wait: float, others: int, left: float) -> DeadlineRefusalError:
     """It would wait `wait` seconds behind `others`, and its deadline comes in `left` seconds."""
-    return DeadlineExceededError(
+    return DeadlineRefusalError(
         f"{_label(name)} cannot admit the call before its deadline: it would wait {wait:.3g} s, "
         f"{others} others before it, and has {max(0.0, left):.3g} s",
         retry_after=wait,
     )
 
 
-def overdue(name: str) -> DeadlineExceededError:
+def overdue(name: str) -> DeadlineRefusalError:
     """Its deadline came while it stood in the line."""
-    return DeadlineExceededError(
+    return DeadlineRefusalError(
         f"the call's deadline passed while it waited for {_label(name)}; nothing was sent"
     )
 

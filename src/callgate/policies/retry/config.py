@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from callgate.errors import ConfigurationError, RefusedError, RetryAfterTooLongError
+from callgate.errors import ConfigurationError, DeadlineExceededError, RefusedError, RetryAfterTooLongError
 from callgate.exception_names import from_names, to_names
 
 __all__ = ["RetryBudget", "RetryConfig"]
@@ -126,7 +126,8 @@ class RetryConfig:
         kinds = self.retry_exceptions
         if kinds is None:
             return _is_transient(error)
-        if isinstance(error, RefusedError):
+        if isinstance(error, RefusedError | DeadlineExceededError):
+            # Not by a builtin base: a deadline is a TimeoutError, but there is no time left to retry.
             return any(isinstance(error, kind) and issubclass(kind, RefusedError) for kind in kinds)
         return isinstance(error, kinds)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from callgate.call.calling import Calling
-from callgate.errors import DeadlineExceededError
+from callgate.errors import DeadlineExceededError, DeadlineRefusalError
 from callgate.pipeline import Layer, Service
 from callgate.policies.timeout.time_limit import time_limit
 from callgate.policies.timeout.timer import Watch
@@ -37,9 +37,10 @@ def deadline_layer(watch: Watch | None = None) -> Layer:
 
 
 def _too_late(calling: Calling, deadline: float) -> DeadlineExceededError:
-    return DeadlineExceededError(
+    kind = DeadlineExceededError if calling.attempts else DeadlineRefusalError
+    return kind(
         f"call {calling.request_id} had no answer within its {deadline - calling.made_at:g} s"
-        f" (it was {calling.status.value}, {calling.attempts} attempts); allow it more time"
-        " with poll_timeout=, or lower the load",
-        surely_unsent=calling.attempts == 0,
+        f" (it was {calling.status.value}, {calling.attempts} attempts); lower the load",
+        setting="poll_timeout",
+        remedy="or raise",
     )
