@@ -1,0 +1,121 @@
+"""Every canonical request, encoded by a dialect and judged by the types of the provider's official SDK.
+
+    class TestGroqRequests(RequestConformance):
+        dialect = dialect_of(find_host("groq"))
+        model = "llama-3.3-70b-versatile"
+        tool_call = CHAT_CALL
+        refused = {"file by id": "takes no files"}
+
+        def judge(self, wire, *, stream):
+            return problems_of(CompletionCreateParams, json.loads(wire.body))
+
+Each request of `requests_matrix` is encoded plain, streamed, and as the second turn of `run_tools`. What a
+dialect cannot express stands in `refused`, with a pattern that its error matches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+
+from callgate.errors import InvalidRequestError
+from callgate.model.tools import run_tools
+from callgate.providers.dialect import Dialect, WireRequest
+from callgate.response import Response
+from tests.providers.requests_matrix import REQUESTS, WEATHER, weather
+
+__all__ = ["CHAT_CALL", "RequestConformance"]
+
+CHAT_CALL: dict[str, Any] = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [
+        {
+            "index": 0,
+            "message": {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [
+                    {
+                        "id": "call_1",
+                        "type": "function",
+                        "function": {"name": "weather", "arguments": '{"city": "Oslo"}'},
+                    }
+                ],
+            },
+            "finish_reason": "tool_calls",
+        }
+    ],
+    "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+}
+"""An answer of a chat dialect that calls the tool `weather`."""
+
+
+class RequestConformance:
+    """The tests; see the module."""
+
+    dialect: ClassVar[Dialect]
+    model: ClassVar[str]
+    tool_call: ClassVar[Mapping[str, Any]]
+    """The provider's answer, as JSON, that calls the tool `weather`."""
+    extra: ClassVar[Mapping[str, Any]] = {}
+    """Fields that go with every request (a project, a location)."""
+    refused: ClassVar[Mapping[str, str]] = {}
+    """Requests that the dialect refuses, by name -> a pattern that the error matches."""
+
+    def judge(self, wire: WireRequest, *, stream: bool) -> list[str]:
+        """What is wrong with a body, a line each."""
+        raise NotImplementedError
+
+    @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+    @pytest.mark.parametrize("name", REQUESTS)
+    def test_request_is_what_the_sdk_would_send(self, name: str, stream: bool) -> None:
+        request = self._request(name)
+        before = copy.deepcopy(request)
+        pattern = self.refused.get(name)
+        if pattern is not None:
+            with pytest.raises(InvalidRequestError, match=pattern) as caught:
+                self.dialect.encode(request, stream=stream)
+            assert caught.value.surely_unsent
+            return
+        wire = self.dialect.encode(request, stream=stream)
+        assert not self.judge(wire, stream=stream)
+        assert request == before, "encoding changed the request"
+
+    @pytest.mark.parametrize("name", [name for name in REQUESTS if "messages" in REQUESTS[name]])
+    def test_second_turn_of_run_tools_is_what_the_sdk_would_send(self, name: str) -> None:
+        if name in self.refused:
+            return
+        given = self._request(name)
+        tools = given.pop("tools", None) or []
+        tools = [tool for tool in tools if tool != WEATHER and tool.get("name") != "weather"]
+        turns: list[WireRequest] = []
+
+        async def invoke(**request: Any) -> Any:
+            asked = [*request["tools"], *(tool for tool in tools if _name(tool) != "weather")]
+            turns.append(self.dialect.encode({**request, "tools": asked}))
+            return SimpleNamespace(response=self._answer() if len(turns) == 1 else Response(text="Rain."))
+
+        run = asyncio.run(run_tools(invoke, given.pop("messages"), [weather], **given))
+        assert len(turns) == 2
+        assert [message["content"] for message in run.messages[-1:]] == ["rain in Oslo"]
+        for turn in turns:
+            assert not self.judge(turn, stream=False)
+
+    def _request(self, name: str) -> dict[str, Any]:
+        return {"model": self.model, **self.extra, **copy.deepcopy(REQUESTS[name])}
+
+    def _answer(self) -> Response:
+        return self.dialect.decode(json.dumps(self.tool_call).encode(), {})
+
+
+def _name(tool: Mapping[str, Any]) -> Any:
+    return tool.get("name") or tool.get(str(tool.get("type")), {}).get("name")
