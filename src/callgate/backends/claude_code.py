@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from callgate.backends.service import BackendInfo
 from callgate.call.calling import Calling
 from callgate.errors import APIClientError, ConfigurationError, ResponseError
 from callgate.policies.breaker.breaker import CircuitBreaker
@@ -89,6 +90,23 @@ class ClaudeCodeEndpoint:
         self._has_raw_key = api_key is not None and self.key_variable is None
         self._runner: Runner = CommandRunner() if runner is None else runner
         self._closed = False
+
+    @property
+    def info(self) -> BackendInfo:
+        """Its facts, read when a model is put together around it."""
+        return BackendInfo(
+            name=self.name,
+            tags=self.tags,
+            host=self.host,
+            dialect=self.dialect,
+            defaults=self.defaults,
+            timeout=self.timeout,
+            retry_config=self.retry_config,
+            circuit_breaker=self.circuit_breaker,
+            concurrency=self.concurrency,
+            key_variable=self.key_variable,
+            cache_origin=self.cache_origin,
+        )
 
     async def call(self, calling: Calling) -> Response:
         """Run the command once, and end it with the call.

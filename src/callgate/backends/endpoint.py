@@ -13,6 +13,7 @@ from callgate.backends.address import Address, find_address
 from callgate.backends.config import EndpointConfig, ServiceEndpointConfig, make_config
 from callgate.backends.http import HttpBackend
 from callgate.backends.sdk import SdkBackend
+from callgate.backends.service import BackendInfo
 from callgate.call.calling import Calling
 from callgate.errors import ConfigurationError
 from callgate.headers import without_credentials
@@ -88,6 +89,7 @@ class Endpoint:
         self.dialect: Dialect = self._sender.dialect
         self.base_url: str = self._sender.base_url
         self.cache_facts = self._find_cache_facts(config)
+        self.cache_origin = self.base_url
 
     def _make_sender(
         self, config: EndpointConfig | ServiceEndpointConfig, transport: Transport | None
@@ -131,6 +133,25 @@ class Endpoint:
     def tags(self) -> frozenset[str]:
         """What every model is, "llm", and the provider's name."""
         return frozenset({"llm", *([self.host.provider] if self.host is not None else [])})
+
+    @property
+    def info(self) -> BackendInfo:
+        """Its facts, read when a model is put together around it."""
+        return BackendInfo(
+            name=self.name,
+            tags=self.tags,
+            host=self.host,
+            dialect=self.dialect,
+            base_url=self.base_url,
+            defaults=self.defaults,
+            timeout=self.timeout,
+            retry_config=self.retry_config,
+            circuit_breaker=self.circuit_breaker,
+            concurrency="auto",
+            key_variable=self.key_variable,
+            cache_origin=self.cache_origin,
+            cache_facts=self.cache_facts,
+        )
 
     # -- making a call -----------------------------------------------------------------------------------
 

@@ -1,22 +1,69 @@
-"""`ServiceBackend`: what a user implements to put any service behind an `iModel`."""
+"""`ServiceBackend`, the protocol of a backend, and `BackendInfo`, its facts for the rest of callgate."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from callgate.call.calling import Calling
+from callgate.errors import ConfigurationError
+from callgate.policies.breaker.breaker import CircuitBreaker
+from callgate.policies.retry.config import RetryConfig
+from callgate.providers.dialect import AnyDialect
+from callgate.providers.host import Host
 from callgate.response import Response
 
-__all__ = ["ServiceBackend", "as_response"]
+__all__ = ["BackendInfo", "ServiceBackend", "as_response", "describe"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendInfo:
+    """The facts of one backend.
+
+    Attributes:
+        name: For messages and the registry.
+        tags: For the registry.
+        host: The provider's entry in the hosts table, with its prices and quota headers; None: no entry.
+        dialect: What encodes the requests and decodes the answers; None: the backend itself.
+        base_url: Where HTTP requests go; None: not over HTTP.
+        defaults: Part of every request unless the request has the same field.
+        timeout: Seconds that one attempt may take; None: no limit.
+        retry_config: When a failed attempt is repeated; None: never.
+        circuit_breaker: The breaker around each attempt; None: none.
+        concurrency: Calls at once when the user sets no limit: a number, "auto" to find it by trial, or None
+            for no limit.
+        key_variable: The environment variable of the key; None: a raw key, or none.
+        cache_origin: The address or the type that the cache tells backends apart by.
+        cache_facts: What answers depend on besides origin, dialect and request: keywords of
+            `policies.cache.key.make_key`.
+
+    >>> BackendInfo(name="thermometer").retry_config.max_retries
+    3
+    """
+
+    name: str
+    tags: frozenset[str] = frozenset()
+    host: Host | None = None
+    dialect: AnyDialect | None = None
+    base_url: str | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    timeout: float | None = None
+    retry_config: RetryConfig | None = field(default_factory=RetryConfig)
+    circuit_breaker: CircuitBreaker | None = None
+    concurrency: int | Literal["auto"] | None = None
+    key_variable: str | None = None
+    cache_origin: str = ""
+    cache_facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @runtime_checkable
 class ServiceBackend(Protocol):
     """Anything with a `name` and a `call` that can be awaited. No base class is needed.
 
-    Optional, and used when present: `async close()`, `tags` (a set of str), `circuit_breaker`,
-    `retry_config`, `timeout` (seconds), `concurrency` (calls at once, unless the user says otherwise).
+    Optional, and used when present: `async close()`, `to_dict()`, and either `info`, a `BackendInfo`, or some
+    of its facts as attributes: `tags`, `defaults`, `timeout` (seconds), `retry_config`, `circuit_breaker`,
+    `concurrency` (calls at once, unless the user sets a limit).
 
     Example::
 
@@ -33,27 +80,49 @@ class ServiceBackend(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in messages and in the registry; an attribute will do."""
+        """The name in messages and in the registry; a plain attribute is enough."""
         ...
 
     def call(self, calling: Calling, /) -> Awaitable[Any]:
-        """Answer one call: `calling.payload` says what is asked.
+        """Answer one call; `calling.payload` is the request.
 
-        Pieces of a stream are passed on by `await calling.emit(delta)` as they come, if `calling.sink` is
-        not None. Cancelling it must leave nothing behind.
+        If `calling.sink` is not None the call is streamed: pass each piece to `await calling.emit(delta)`.
+        A cancelled call must leave nothing running.
 
         Returns:
             A `Response`, or any other value, which becomes the response's `data`.
 
         Raises:
-            APIClientError: with the facts that retry and breaker decide by; any other exception ends the
-                call as it is.
+            APIClientError: its facts decide about retry and breaker; any other exception ends the call.
         """
         ...
 
 
+def describe(backend: ServiceBackend) -> BackendInfo:
+    """The facts of a backend: its own `info`, or its attributes with the usual values for missing ones.
+
+    Raises:
+        ConfigurationError: it has no `name` or no `call`.
+    """
+    info = getattr(backend, "info", None)
+    if isinstance(info, BackendInfo):
+        return info
+    kind = type(backend)
+    if not isinstance(getattr(backend, "name", None), str) or not callable(getattr(backend, "call", None)):
+        raise ConfigurationError(
+            f"{kind.__name__} is no backend: it needs a `name` and an `async def call(self, calling)`",
+            setting="backend",
+        )
+    given = {name: getattr(backend, name) for name in _OPTIONAL if hasattr(backend, name)}
+    given["tags"] = frozenset(given.get("tags", ()))
+    return BackendInfo(name=backend.name, cache_origin=f"{kind.__module__}.{kind.__qualname__}", **given)
+
+
+_OPTIONAL = ("tags", "defaults", "timeout", "retry_config", "circuit_breaker", "concurrency")
+
+
 def as_response(answer: Any) -> Response:
-    """A backend's answer as a `Response`; text becomes its text, anything else its data."""
+    """A backend's answer as a `Response`: text becomes its text, any other value its data."""
     if isinstance(answer, Response):
         return answer
     return Response(text=answer if isinstance(answer, str) else "", data=answer, raw=answer)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from callgate.errors import APIClientError
 from callgate.response import Delta, Response
 
-__all__ = ["Dialect", "StreamDecoder", "WireRequest"]
+__all__ = ["AnyDialect", "Dialect", "StreamDecoder", "WireRequest"]
 
 
 @dataclass(slots=True)
@@ -71,26 +71,11 @@ class StreamDecoder(Protocol):
         ...
 
 
-class Dialect(Protocol):
-    """How something is said: encodes requests, decodes answers, classifies its own errors."""
+class AnyDialect(Protocol):
+    """What all dialects share, whatever their requests are encoded to: a name, answers and errors."""
 
     name: str
-    """As it stands in cache keys and hosts: "openai_chat"."""
-
-    def encode(
-        self, request: Mapping[str, Any], *, stream: bool = False, path: str | None = None
-    ) -> WireRequest:
-        """The request in the provider's words.
-
-        Args:
-            request: The one request format; never changed.
-            stream: Ask for a stream, with its usage.
-            path: Instead of the dialect's own path ("completions"), as the caller asked.
-
-        Raises:
-            InvalidRequestError: when it cannot be said (a part of an unknown kind, a missing model).
-        """
-        ...
+    """The name in cache keys and in the hosts table: "openai_chat"."""
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer in our words.
@@ -107,4 +92,23 @@ class Dialect(Protocol):
 
     def error(self, status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
         """The typed error for an answer with an error status; never raises itself."""
+        ...
+
+
+class Dialect(AnyDialect, Protocol):
+    """A dialect over HTTP: encodes requests, decodes answers, classifies its own errors."""
+
+    def encode(
+        self, request: Mapping[str, Any], *, stream: bool = False, path: str | None = None
+    ) -> WireRequest:
+        """The request in the provider's words.
+
+        Args:
+            request: The one request format; never changed.
+            stream: Ask for a stream, with its usage.
+            path: Instead of the dialect's own path ("completions"), as the caller asked.
+
+        Raises:
+            InvalidRequestError: when it cannot be said (a part of an unknown kind, a missing model).
+        """
         ...
