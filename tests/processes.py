@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-__all__ = ["gone", "group_gone"]
+__all__ = ["wait_group_ended", "wait_process_ended"]
 
 _DEAD = "ZX"
 """States of a process that has ended; as a zombie it waits to be reaped, which is not its parent's haste."""
 
 
-async def gone(pid: int) -> None:
+async def wait_process_ended(pid: int) -> None:
     """Wait until there is no such process."""
     while (fields := _stat(Path(f"/proc/{pid}"))) is not None and fields[0] not in _DEAD:
         await asyncio.sleep(0.01)
 
 
-async def group_gone(group: int) -> None:
+async def wait_group_ended(group: int) -> None:
     """Wait until there is no process in this group."""
     while _has_members(group):
         await asyncio.sleep(0.01)

@@ -31,19 +31,19 @@ from callgate import (
 from callgate.backends.config import EndpointConfig
 from callgate.providers.hosts import HOSTS
 from callgate.testing import Simulator
-from tests.composition.speakers import SPEAKERS, Speaker
-from tests.documents.loopback import Request, serving
+from tests.composition.provider_setups import PROVIDER_SETUPS, ProviderSetup
+from tests.documents.http_service import Request, serve_in_thread
 
 CANARY = "sk-canary-9f3b7c51"
 HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
-APIS = [speaker for speaker in SPEAKERS if not speaker.command]
-KEYED = [speaker for speaker in APIS if "api_key" in speaker.settings]
+APIS = [setup for setup in PROVIDER_SETUPS if not setup.command]
+KEYED = [setup for setup in APIS if "api_key" in setup.settings]
 title = {"ids": lambda value: getattr(value, "title", None)}
 
 
-def canary_settings(speaker: Speaker) -> dict[str, Any]:
-    """What lets the speaker in, with the canary in every place of a secret."""
-    if "api_key" in speaker.settings:
+def canary_settings(setup: ProviderSetup) -> dict[str, Any]:
+    """What lets the setup in, with the canary in every place of a secret."""
+    if "api_key" in setup.settings:
         return {"api_key": SecretStr(CANARY)}
     return {"access_key": "AKIDCANARY", "secret_key": CANARY, "session_token": CANARY + "-token"}
 
@@ -72,18 +72,18 @@ async def made(model: iModel, **request: Any) -> str:
 # -- calls -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("speaker", APIS, **title)
+@pytest.mark.parametrize("setup", APIS, **title)
 @pytest.mark.parametrize(
     "fault", [{}, {"keys": ["another"]}, {"faults": {"500": 1.0}}], ids=["ok", "401", "500"]
 )
 def test_a_key_is_never_shown(
-    speaker: Speaker, fault: dict[str, Any], caplog: pytest.LogCaptureFixture
+    setup: ProviderSetup, fault: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
 
     async def scenario() -> str:
         async with Simulator(**fault) as sim:
-            async with speaker.model_at(sim.url, **canary_settings(speaker)) as model:
+            async with setup.model_at(sim.url, **canary_settings(setup)) as model:
                 return await made(model, **HELLO)
 
     assert CANARY not in asyncio.run(scenario())
@@ -123,18 +123,18 @@ def as_event(request: Request) -> Any:
     return 200, {"Content-Type": "text/event-stream"}, data.encode()
 
 
-@pytest.mark.parametrize("speaker", APIS, **title)
+@pytest.mark.parametrize("setup", APIS, **title)
 @pytest.mark.parametrize("quoting", [as_error, as_text, at_the_cut, as_answer, as_event])
 def test_a_key_that_the_provider_quotes_is_taken_out(
-    speaker: Speaker, quoting: Callable[[Request], Any], caplog: pytest.LogCaptureFixture
+    setup: ProviderSetup, quoting: Callable[[Request], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
 
     async def scenario(url: str) -> str:
-        async with speaker.model_at(url, **canary_settings(speaker)) as model:
+        async with setup.model_at(url, **canary_settings(setup)) as model:
             return await made(model, **HELLO)
 
-    with serving(quoting) as service:
+    with serve_in_thread(quoting) as service:
         said = asyncio.run(scenario(service.url))
         assert any(CANARY in quoted(request) for request in service.requests), "it has been there"
     assert CANARY[:12] not in said
@@ -161,7 +161,7 @@ def test_a_key_that_comes_back_through_an_official_sdk_is_taken_out(
             assert calling.error is not None
             return everything_said_of(calling, model)
 
-    with serving(as_error) as service:
+    with serve_in_thread(as_error) as service:
         said = asyncio.run(scenario(service.url))
         assert CANARY in quoted(service.requests[0])
     assert CANARY not in said
@@ -173,18 +173,18 @@ def test_a_key_that_comes_back_through_a_command_is_taken_out(
     quoting: Callable[[Request], Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    (speaker,) = (speaker for speaker in SPEAKERS if speaker.command)
+    (setup,) = (setup for setup in PROVIDER_SETUPS if setup.command)
     env = {"HOME": str(tmp_path), "ANTHROPIC_API_KEY": CANARY, "CLAUDE_CODE_MAX_RETRIES": "0"}
 
     async def scenario(url: str) -> str:
-        async with speaker.model_at(url, env=env) as model:
+        async with setup.model_at(url, env=env) as model:
             calling = await model.invoke(**HELLO)
             assert calling.error is not None
             said = [repr(calling), repr(model), repr(model.backend), str(calling.logs)]
             said += [str(calling.error), repr(vars(calling.error)), str(calling.error_details)]
             return "".join(said)
 
-    with serving(quoting) as service:
+    with serve_in_thread(quoting) as service:
         said = asyncio.run(scenario(service.url))
         assert any(CANARY in quoted(request) for request in service.requests), "it has been there"
     assert CANARY not in said
@@ -199,11 +199,11 @@ def test_hooks_see_no_key() -> None:
 
     async def scenario(url: str) -> None:
         hooks = HookRegistry(dict.fromkeys(HookPhase, note))
-        speaker = KEYED[0]
-        async with speaker.model_at(url, api_key=SecretStr(CANARY), hook_registry=hooks) as model:
+        setup = KEYED[0]
+        async with setup.model_at(url, api_key=SecretStr(CANARY), hook_registry=hooks) as model:
             await model.invoke(**HELLO)
 
-    with serving(as_error) as service:
+    with serve_in_thread(as_error) as service:
         asyncio.run(scenario(service.url))
     assert len(said) == 3
     assert CANARY not in "".join(said)
@@ -223,7 +223,7 @@ def test_a_batch_leaves_no_key_in_its_files_or_on_the_terminal(tmp_path: Path) -
 
     rows = [{"custom_id": str(number), "prompt": f"row {number}"} for number in range(12)]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with serving(half_refused) as service:
+    with serve_in_thread(half_refused) as service:
         command = ["run", "in.jsonl", "-m", "openai/m", "-o", "out.jsonl", "--cache", "cache"]
         ended = subprocess.run(
             [sys.executable, "-m", "callgate", *command, "--base-url", service.url + "/v1"],
@@ -246,8 +246,8 @@ def test_a_batch_leaves_no_key_in_its_files_or_on_the_terminal(tmp_path: Path) -
 def test_a_cache_holds_no_key(tmp_path: Path) -> None:
     async def scenario() -> str:
         async with Simulator() as sim:
-            speaker = KEYED[0]
-            async with speaker.model_at(sim.url, api_key=SecretStr(CANARY), cache=tmp_path / "c") as model:
+            setup = KEYED[0]
+            async with setup.model_at(sim.url, api_key=SecretStr(CANARY), cache=tmp_path / "c") as model:
                 first, second = await model.invoke(**HELLO), await model.invoke(**HELLO)
                 assert (first.cached, second.cached) == (False, True)
                 return everything_said_of(second, model)
@@ -306,18 +306,18 @@ def test_a_missing_variable_is_named(provider: str, monkeypatch: pytest.MonkeyPa
         iModel.from_dict(written)
 
 
-@pytest.mark.parametrize("speaker", APIS, **title)
-def test_a_restored_model_works(speaker: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("setup", APIS, **title)
+def test_a_restored_model_works(setup: ProviderSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_PROVIDER_KEY", CANARY)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDCANARY")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
     # AWS keys have no name of a variable: the usual ones are read again.
     named = {"api_key": "TEST_PROVIDER_KEY"}
-    settings = named if speaker in KEYED else {"access_key": None, "secret_key": None}
+    settings = named if setup in KEYED else {"access_key": None, "secret_key": None}
 
     async def scenario() -> None:
         async with Simulator(keys=[CANARY, "AKIDCANARY"], answers=["one", "two"]) as sim:
-            async with speaker.model_at(sim.url, **settings, max_tokens=50) as model:
+            async with setup.model_at(sim.url, **settings, max_tokens=50) as model:
                 assert (await model.invoke(**HELLO)).response.text == "one"
                 written = json.dumps(model.to_dict())
             assert CANARY not in written

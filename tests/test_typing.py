@@ -31,15 +31,15 @@ PROVIDERS = """
 from typing import Any
 from callgate import Calling, Engine, providers
 
-class Parrot(providers.AbstractProvider):
+class EchoProvider(providers.AbstractProvider):
     async def call(self, calling: Calling, /) -> Any:
         return "again"
 
-class Mute(providers.AbstractProvider):
+class Incomplete(providers.AbstractProvider):
     pass
 
-Engine(Parrot(), None)
-Mute()  # type: ignore[abstract]
+Engine(EchoProvider(), None)
+Incomplete()  # type: ignore[abstract]
 Engine(providers.OpenAICompatibleApiProvider("key", "https://api.example.com/v1", model_id="m"))
 providers.NoSuchProvider  # type: ignore[attr-defined]
 """

@@ -30,9 +30,9 @@ from callgate.errors import (
 from callgate.response import Delta
 from callgate.testing.simulator import Answer, SimulatedToolCall, Simulator
 from callgate.transport.subprocess import CommandOutput, CommandRequest, CommandRunner
-from tests.processes import gone, group_gone
+from tests.processes import wait_group_ended, wait_process_ended
 
-STAND_IN = Path(__file__).with_name("stand_in_claude.py")
+STAND_IN = Path(__file__).with_name("fake_claude.py")
 CANARY = "sk-ant-canary-7f3a"
 HI = {"messages": [{"role": "user", "content": "Hi"}]}
 
@@ -156,7 +156,7 @@ def test_a_cancelled_call_leaves_no_process_behind(claude: Any) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         for pid in pids:
-            await gone(pid)
+            await wait_process_ended(pid)
 
     run(work())
 
@@ -173,7 +173,7 @@ def test_a_run_that_takes_too_long_is_ended_by_the_models_timeout(claude: Any) -
                     pids += [int(pid) for pid in str(chunk).split()]
             assert len(pids) == 2
             for pid in pids:
-                await gone(pid)
+                await wait_process_ended(pid)
 
     run(work())
 
@@ -289,7 +289,7 @@ class TestTheRealCommand:
                 with pytest.raises(asyncio.CancelledError):
                     await task
                 assert runner.pid
-                await group_gone(runner.pid)
+                await wait_group_ended(runner.pid)
 
         run(work())
 

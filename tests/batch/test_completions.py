@@ -103,7 +103,7 @@ def test_no_cache_and_a_model_that_has_its_own_say() -> None:
     assert not Path("cache").exists()
 
 
-class Parrot(AbstractProvider):
+class EchoProvider(AbstractProvider):
     """Answers with what it was asked."""
 
     seen: Calling | None = None
@@ -114,7 +114,7 @@ class Parrot(AbstractProvider):
 
 
 def test_a_provider_of_one_s_own() -> None:
-    parrot = Parrot()
+    parrot = EchoProvider()
     engine = Engine(parrot, serialization_path=None)
     completions = asyncio.run(engine.schedule_completions(conversations(2), 0.5, "task"))
     assert [one["response"] for one in completions] == ["number 0", "number 1"]
@@ -124,7 +124,7 @@ def test_a_provider_of_one_s_own() -> None:
 
 
 def test_a_request_that_json_cannot_say_still_has_a_hash() -> None:
-    engine = Engine(Parrot(), serialization_path=None)
+    engine = Engine(EchoProvider(), serialization_path=None)
     moon = Conversation().add_message("user", [{"type": "image", "data": {1, 2}}])
     completions = asyncio.run(engine.schedule_completions([moon]))
     assert len(completions[0]["request_hash"]) == 64
@@ -175,9 +175,9 @@ def test_costs_are_by_the_prices_that_the_model_was_given() -> None:
 
 def test_settings_that_cannot_work() -> None:
     with pytest.raises(ConfigurationError, match="max_inflight_requests must be at least 1, not 0"):
-        Engine(Parrot(), max_inflight_requests=0)
+        Engine(EchoProvider(), max_inflight_requests=0)
     with pytest.raises(ConfigurationError, match=r"a model takes no further settings \(model\)"):
-        Engine(iModel(Parrot()), model="x")
+        Engine(iModel(EchoProvider()), model="x")
 
 
 def test_whatever_a_run_takes_is_taken() -> None:

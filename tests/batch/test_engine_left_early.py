@@ -21,7 +21,7 @@ from callgate.errors import InputError
 from callgate.model.model import iModel
 from callgate.policies.observe.hooks import HookPhase, HookRegistry
 from tests.batch.conftest import make_row
-from tests.batch.stage import Stage
+from tests.batch.simulation import Simulation
 
 # Two on the wire, some in the limiter's line, and the others waiting for their share of this.
 BUDGET = 0.0005
@@ -32,11 +32,11 @@ class Left(Exception):
     """Raised by those who leave."""
 
 
-class Trial:
+class InterruptedRun:
     """One run on its way, and what must be as before when it is over."""
 
-    def __init__(self, stage: Stage, model: iModel) -> None:
-        self.stage = stage
+    def __init__(self, sim: Simulation, model: iModel) -> None:
+        self.sim = sim
         self.model = model
         self.engine = Engine(model)
         self.budget = Budget(BUDGET)
@@ -79,7 +79,7 @@ class Trial:
         assert self.budget.reserved == 0.0
         assert 0.0 <= self.budget.spent <= BUDGET
         assert (self.engine.in_flight, self.engine.on_wire, self.engine.idle) == (0, 0, False)
-        assert self.stage.stats.running == 0
+        assert self.sim.stats.running == 0
         assert self.reading == 0
         # What is left can be used: as many calls at once as before, and the same engine.
         again = Budget(1.0)
@@ -89,32 +89,32 @@ class Trial:
         assert len([result async for result in results]) == 4
 
 
-async def break_off(trial: Trial, to_come: bool) -> None:
-    async for _ in trial.run(to_come=to_come):
-        trial.told += 1
-        if trial.told == 20:
+async def break_off(interrupted: InterruptedRun, to_come: bool) -> None:
+    async for _ in interrupted.run(to_come=to_come):
+        interrupted.told += 1
+        if interrupted.told == 20:
             break
 
 
-async def close(trial: Trial, to_come: bool) -> None:
-    async with aclosing(trial.run(to_come=to_come)) as results:
+async def close(interrupted: InterruptedRun, to_come: bool) -> None:
+    async with aclosing(interrupted.run(to_come=to_come)) as results:
         async for _ in results:
-            trial.told += 1
-            if trial.told == 20:
+            interrupted.told += 1
+            if interrupted.told == 20:
                 break
-    assert trial.stage.stats.running == trial.engine.in_flight == trial.budget.reserved == 0
+    assert interrupted.sim.stats.running == interrupted.engine.in_flight == interrupted.budget.reserved == 0
 
 
-async def raise_in_the_loop(trial: Trial, to_come: bool) -> None:
+async def raise_in_the_loop(interrupted: InterruptedRun, to_come: bool) -> None:
     with suppress(Left):
-        async with aclosing(trial.run(to_come=to_come)) as results:
+        async with aclosing(interrupted.run(to_come=to_come)) as results:
             async for _ in results:
                 raise Left
 
 
-async def cancel_the_task(trial: Trial, to_come: bool) -> None:
+async def cancel_the_task(interrupted: InterruptedRun, to_come: bool) -> None:
     async def consume() -> None:
-        async for _ in trial.run(to_come=to_come):
+        async for _ in interrupted.run(to_come=to_come):
             pass
 
     task = asyncio.create_task(consume())
@@ -125,47 +125,47 @@ async def cancel_the_task(trial: Trial, to_come: bool) -> None:
     assert task.cancelled()
 
 
-async def run_out_of_time(trial: Trial, to_come: bool) -> None:
+async def run_out_of_time(interrupted: InterruptedRun, to_come: bool) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(3.2):
-            async for _ in trial.run(to_come=to_come):
+            async for _ in interrupted.run(to_come=to_come):
                 pass
 
 
-async def raise_in_on_result(trial: Trial, to_come: bool) -> None:
+async def raise_in_on_result(interrupted: InterruptedRun, to_come: bool) -> None:
     def refuse(result: RowResult) -> None:
-        trial.told += 1
-        if trial.told == 20:
+        interrupted.told += 1
+        if interrupted.told == 20:
             raise Left
 
     with pytest.raises(Left):
-        async for _ in trial.run(to_come=to_come, on_result=refuse):
+        async for _ in interrupted.run(to_come=to_come, on_result=refuse):
             pass
 
 
-async def raise_in_the_rows(trial: Trial, to_come: bool) -> None:
+async def raise_in_the_rows(interrupted: InterruptedRun, to_come: bool) -> None:
     def leave() -> None:
         raise Left
 
-    trial.leave = leave
+    interrupted.leave = leave
     with pytest.raises(Left):
-        async for _ in trial.run(to_come=to_come):
+        async for _ in interrupted.run(to_come=to_come):
             pass
 
 
-async def drain_from_the_rows(trial: Trial, to_come: bool) -> None:
-    trial.engine = engine = Engine(trial.model)
-    trial.leave = engine.drain
-    results = [result async for result in trial.run(to_come=to_come)]
+async def drain_from_the_rows(interrupted: InterruptedRun, to_come: bool) -> None:
+    interrupted.engine = engine = Engine(interrupted.model)
+    interrupted.leave = engine.drain
+    results = [result async for result in interrupted.run(to_come=to_come)]
     assert all(result.ok for result in results)
-    trial.engine = Engine(trial.model)  # a drained one begins no row any more
+    interrupted.engine = Engine(interrupted.model)  # a drained one begins no row any more
 
 
-async def abort(trial: Trial, to_come: bool) -> None:
-    asyncio.get_running_loop().call_later(3.2, trial.engine.abort)
-    async for _ in trial.run(to_come=to_come):
+async def abort(interrupted: InterruptedRun, to_come: bool) -> None:
+    asyncio.get_running_loop().call_later(3.2, interrupted.engine.abort)
+    async for _ in interrupted.run(to_come=to_come):
         pass
-    trial.engine = Engine(trial.model)
+    interrupted.engine = Engine(interrupted.model)
 
 
 @pytest.mark.parametrize("to_come", [False, True])
@@ -184,15 +184,15 @@ async def abort(trial: Trial, to_come: bool) -> None:
     ],
 )
 def test_nothing_stays_behind(leave: Any, to_come: bool) -> None:
-    stage = Stage(latency=0.3)
+    sim = Simulation(latency=0.3)
 
     async def main() -> None:
-        async with stage.model(**SETTINGS) as model:
-            trial = Trial(stage, model)
-            await leave(trial, to_come)
-            await trial.check()
+        async with sim.model(**SETTINGS) as model:
+            interrupted = InterruptedRun(sim, model)
+            await leave(interrupted, to_come)
+            await interrupted.check()
 
-    stage.run(main())
+    sim.run(main())
 
 
 @settings(max_examples=60, deadline=None)
@@ -200,15 +200,15 @@ def test_nothing_stays_behind(leave: Any, to_come: bool) -> None:
 def test_nothing_stays_behind_at_whatever_moment_it_is_cancelled(
     moment: float, to_come: bool, twice: bool
 ) -> None:
-    stage = Stage(latency=0.3, latency_sigma=0.5, faults={"500": 0.1})
+    sim = Simulation(latency=0.3, latency_sigma=0.5, faults={"500": 0.1})
 
     async def main() -> None:
-        async with stage.model(**SETTINGS) as model:
-            trial = Trial(stage, model)
+        async with sim.model(**SETTINGS) as model:
+            interrupted = InterruptedRun(sim, model)
 
             async def consume() -> None:
                 with suppress(Exception):
-                    async for _ in trial.run(to_come=to_come):
+                    async for _ in interrupted.run(to_come=to_come):
                         pass
 
             task = asyncio.create_task(consume())
@@ -219,30 +219,30 @@ def test_nothing_stays_behind_at_whatever_moment_it_is_cancelled(
                 task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-            await trial.check()
+            await interrupted.check()
 
-    stage.run(main())
+    sim.run(main())
 
 
 def test_a_generator_that_is_dropped_unused_has_begun_nothing() -> None:
-    stage = Stage()
+    sim = Simulation()
 
     async def main() -> None:
-        async with stage.model() as model:
+        async with sim.model() as model:
             await Engine(model).run(["a"]).aclose()
             assert asyncio.all_tasks() == {asyncio.current_task()}
-        assert stage.stats.requests == 0
+        assert sim.stats.requests == 0
 
-    stage.run(main())
+    sim.run(main())
 
 
 def test_the_file_of_the_rows_is_closed_with_the_run(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text('{"prompt": "Hello, how are you?"}\n' * 20_000)  # more than one block
-    stage = Stage()
+    sim = Simulation()
 
     async def main() -> None:
-        async with stage.model() as model:
+        async with sim.model() as model:
             engine = Engine(model)
             async with aclosing(engine.run(PulledFeed(Source(str(path)).blocks()))) as results:
                 await anext(results)
@@ -253,12 +253,12 @@ def test_the_file_of_the_rows_is_closed_with_the_run(tmp_path: Path) -> None:
     def opened() -> list[str]:
         return [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.exists()]
 
-    stage.run(main())
+    sim.run(main())
 
 
 def test_what_pulls_the_rows_has_ended_with_the_run() -> None:
     """A database's cursor is closed while its connection still stands."""
-    stage = Stage()
+    sim = Simulation()
     begun: list[int] = []
     cleaned_up = False
 
@@ -273,7 +273,7 @@ def test_what_pulls_the_rows_has_ended_with_the_run() -> None:
             cleaned_up = True
 
     async def main() -> None:
-        async with stage.model() as model:
+        async with sim.model() as model:
             async with aclosing(Engine(model).run(AsyncFeed(blocks()))) as results:
                 await anext(results)
                 assert not cleaned_up
@@ -281,14 +281,14 @@ def test_what_pulls_the_rows_has_ended_with_the_run() -> None:
             assert asyncio.all_tasks() == {asyncio.current_task()}
         assert len(begun) < 50
 
-    stage.run(main())
+    sim.run(main())
 
 
 def test_a_row_that_no_budget_can_reckon_with_ends_the_run_after_those_on_the_wire() -> None:
-    stage = Stage(latency=10.0)
+    sim = Simulation(latency=10.0)
 
     async def main() -> None:
-        async with stage.model() as model:
+        async with sim.model() as model:
             engine, budget = Engine(model), Budget(1.0)
             rows: list[dict[str, Any]] = [{"prompt": f"row {n}", "max_tokens": 5} for n in range(3)]
             told = []
@@ -296,14 +296,14 @@ def test_a_row_that_no_budget_can_reckon_with_ends_the_run_after_those_on_the_wi
                 async for result in engine.run([*rows, {"prompt": "any length"}, *rows], budget=budget):
                     told.append(result.row.index)
             assert sorted(told) == [0, 1, 2]  # they are paid for, so they are not cut off
-            assert (engine.abandoned, stage.stats.accepted) == (0, 3)
+            assert (engine.abandoned, sim.stats.accepted) == (0, 3)
             assert budget.reserved == 0.0
 
-    stage.run(main())
+    sim.run(main())
 
 
 def test_draining_sends_no_row_that_was_still_being_prepared() -> None:
-    stage = Stage()
+    sim = Simulation()
     ready = asyncio.Event()
 
     async def hook(_: object) -> None:
@@ -311,11 +311,11 @@ def test_draining_sends_no_row_that_was_still_being_prepared() -> None:
 
     async def main() -> None:
         hooks = HookRegistry({HookPhase.PreEventCreate: hook})
-        async with stage.model(hook_registry=hooks) as model:
+        async with sim.model(hook_registry=hooks) as model:
             engine = Engine(model)
             asyncio.get_running_loop().call_later(1, engine.drain)
             asyncio.get_running_loop().call_later(2, ready.set)
             assert [result async for result in engine.run(["a", "b", "c"])] == []
-        assert stage.stats.requests == 0
+        assert sim.stats.requests == 0
 
-    stage.run(main())
+    sim.run(main())

@@ -99,7 +99,7 @@ def test_a_budget_reserves_for_images_and_for_asking_again(tmp_path: Path) -> No
     assert schemed - plain > 2 * 5_000 / 1e6
 
 
-class Holding:
+class HoldingBackend:
     """Answers the first call, and holds all others."""
 
     name = "holding"
@@ -131,7 +131,7 @@ def test_rows_that_wait_for_their_share_of_a_budget_are_few_and_hold_no_image(
     monkeypatch.setattr(images, "_read", noted)
 
     async def main() -> None:
-        backend = Holding()
+        backend = HoldingBackend()
         model = iModel(backend, prices=PRICES, limit_concurrency=None)
         rows = [row(tmp_path, number, "a.png") for number in range(200)]
         one = await model.create_calling(request_payload=rows[0].request)
@@ -159,7 +159,7 @@ def test_an_image_that_has_gone_costs_nothing_of_a_budget(tmp_path: Path) -> Non
 
     async def main() -> None:
         budget = Budget(1.0)
-        (result,) = await results(Engine(iModel(Holding(), prices=PRICES)), [asked], budget)
+        (result,) = await results(Engine(iModel(HoldingBackend(), prices=PRICES)), [asked], budget)
         assert isinstance(result.error, InputError)
         assert (result.charged, budget.spent, budget.reserved) == (0.0, 0.0, 0.0)
 

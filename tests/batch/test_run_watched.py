@@ -21,7 +21,7 @@ from callgate.cli.live import plain_line
 from callgate.model.base import Caller
 from callgate.policies.cache.layer import key_of
 from callgate.policies.cache.sqlite import SqliteCache
-from tests.batch.stage import Stage
+from tests.batch.simulation import Simulation
 
 
 def write_prompts(folder: Path, rows: int) -> Path:
@@ -62,23 +62,23 @@ async def watched(
 # --- against the quota ----------------------------------------------------------------------------------
 
 
-def models(stage: Stage, quotas: list[int]) -> Caller:
-    made = [stage.model(limit_requests=quota, limit_concurrency=None) for quota in quotas]
+def models(sim: Simulation, quotas: list[int]) -> Caller:
+    made = [sim.model(limit_requests=quota, limit_concurrency=None) for quota in quotas]
     return made[0] if len(made) == 1 else Spread(made)
 
 
 @pytest.mark.parametrize("quotas", [[500], [60], [50, 30]])
 def test_a_quota_that_is_kept_is_never_shown_as_violated(quotas: list[int], tmp_path: Path) -> None:
-    stage = Stage(latency=0.5)
+    sim = Simulation(latency=0.5)
     shown: list[tuple[int, int, int]] = []
 
     def look(progress: Progress, now: float) -> None:
         found = re.search(r"requests (\d+) of (\d+)/min", plain_line(progress))
         assert found is not None
-        shown.append((int(found[1]), int(found[2]), stage.stats.requests))
+        shown.append((int(found[1]), int(found[2]), sim.stats.requests))
 
     rows = 3 * sum(quotas) // 2
-    summary = stage.run(watched(models(stage, quotas), tmp_path, rows, look))
+    summary = sim.run(watched(models(sim, quotas), tmp_path, rows, look))
     assert summary.ending == "done"
     assert {of for _, of, _ in shown} == {sum(quotas)}
     assert max(used for used, _, _ in shown) == sum(quotas)
@@ -91,24 +91,24 @@ def test_a_quota_that_is_kept_is_never_shown_as_violated(quotas: list[int], tmp_
 
 
 def test_only_rows_that_have_failed_are_said_to_back_off(tmp_path: Path) -> None:
-    stage = Stage(latency=0.1, answers=[500, 500])
+    sim = Simulation(latency=0.1, answers=[500, 500])
     retry = RetryConfig(base_delay=30.0, max_delay=30.0, jitter=False)
-    model = stage.model(retry_config=retry, limit_concurrency=4)
+    model = sim.model(retry_config=retry, limit_concurrency=4)
     said: list[str] = []
-    summary = stage.run(watched(model, tmp_path, 4, lambda progress, _: said.append(progress.holding_back)))
+    summary = sim.run(watched(model, tmp_path, 4, lambda progress, _: said.append(progress.holding_back)))
     assert summary.ending == "done"
     assert said[0] == "backing off before 2 retries"
     assert set(said) <= {"backing off before 2 retries", "the provider is slow", "nothing"}
 
 
 def test_rows_that_another_run_has_asked_for_do_not_back_off(tmp_path: Path) -> None:
-    stage = Stage(latency=0.1)
+    sim = Simulation(latency=0.1)
 
     async def main() -> tuple[Waits, list[str], Summary]:
         other = SqliteCache(tmp_path / "cache")  # as another process has it open
         cache = SqliteCache(tmp_path / "cache")
-        model = stage.model(cache=cache)
-        async with stage.model(cache=other) as first:
+        model = sim.model(cache=cache)
+        async with sim.model(cache=other) as first:
             calling = await first.create_calling(messages=[{"role": "user", "content": "p0"}])
             key = key_of(calling)
             assert key is not None
@@ -149,8 +149,8 @@ def test_rows_whose_images_are_read_are_counted_as_such(
 
     monkeypatch.setattr("callgate.batch.runner.load_images", load)
     said: list[str] = []
-    stage = Stage(latency=0.1)
-    stage.run(watched(stage.model(), tmp_path, 3, lambda progress, _: said.append(progress.holding_back)))
+    sim = Simulation(latency=0.1)
+    sim.run(watched(sim.model(), tmp_path, 3, lambda progress, _: said.append(progress.holding_back)))
     assert said[:10] == ["reading images"] * 10
 
 
@@ -158,18 +158,18 @@ def test_rows_whose_images_are_read_are_counted_as_such(
 
 
 def test_what_was_sent_for_rows_that_were_cancelled_is_counted(tmp_path: Path) -> None:
-    stage = Stage(latency=60.0)
-    model = stage.model(limit_concurrency=4)
-    summary = stage.run(watched(model, tmp_path, 50, lambda *_: None, at=(2.0, BatchRun.abort)))
+    sim = Simulation(latency=60.0)
+    model = sim.model(limit_concurrency=4)
+    summary = sim.run(watched(model, tmp_path, 50, lambda *_: None, at=(2.0, BatchRun.abort)))
     assert (summary.ending, summary.abandoned) == ("interrupted", 4)
-    assert summary.progress.tally.calls == stage.stats.requests == 4
+    assert summary.progress.tally.calls == sim.stats.requests == 4
 
 
 def test_so_is_what_was_sent_for_rows_that_backed_off_when_it_was_drained(tmp_path: Path) -> None:
-    stage = Stage(latency=0.1, answers=[500, 429, "fine"])
+    sim = Simulation(latency=0.1, answers=[500, 429, "fine"])
     retry = RetryConfig(base_delay=600.0, max_delay=600.0, jitter=False)
-    model = stage.model(retry_config=retry, limit_concurrency=1)
-    summary = stage.run(watched(model, tmp_path, 50, lambda *_: None, at=(0.15, BatchRun.drain)))
+    model = sim.model(retry_config=retry, limit_concurrency=1)
+    summary = sim.run(watched(model, tmp_path, 50, lambda *_: None, at=(0.15, BatchRun.drain)))
     assert summary.ending == "interrupted"
-    assert summary.progress.tally.calls == stage.stats.requests
-    assert stage.stats.requests > summary.progress.tally.done
+    assert summary.progress.tally.calls == sim.stats.requests
+    assert sim.stats.requests > summary.progress.tally.done

@@ -9,8 +9,8 @@ from callgate.call.calling import Calling
 from callgate.errors import CallCancelledError, ServerError
 from callgate.response import Response
 from callgate.testing.clock import run_virtual
-from tests.composition.harness import model_of
-from tests.policies.services import After, now
+from tests.composition.scripted_model import make_model
+from tests.policies.scripted_service import After, now
 
 
 def test_moments_of_a_loop_are_shown_as_the_time_of_the_day() -> None:
@@ -24,7 +24,7 @@ def test_moments_of_a_loop_are_shown_as_the_time_of_the_day() -> None:
 
 
 def test_what_lies_seconds_apart_is_shown_as_far_apart() -> None:
-    model, _ = model_of(After(90, "fine"), model={"limit_concurrency": 1})
+    model, _ = make_model(After(90, "fine"), model={"limit_concurrency": 1})
 
     async def main() -> None:
         model.submit(prompt="x")
@@ -49,7 +49,7 @@ def test_a_call_that_has_only_been_made_has_no_other_moments() -> None:
 
 
 def test_the_log_tells_its_life_in_order() -> None:
-    model, _ = model_of(ServerError("down", status_code=500), After(2, "fine"))
+    model, _ = make_model(ServerError("down", status_code=500), After(2, "fine"))
 
     async def main() -> list[str]:
         calling = await model.invoke(prompt="x")

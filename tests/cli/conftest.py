@@ -21,7 +21,7 @@ KEY = "sk-canary-7c1f"
 
 
 @dataclass
-class Ended:
+class CommandResult:
     """How a command ended."""
 
     code: int
@@ -47,14 +47,14 @@ def simulate() -> Iterator[Callable[..., Simulator]]:
 
 
 @pytest.fixture
-def callgate(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+def callgate(capfd: pytest.CaptureFixture[str]) -> Callable[..., CommandResult]:
     """Runs the command line in this process."""
 
-    def run(*arguments: str) -> Ended:
+    def run(*arguments: str) -> CommandResult:
         capfd.readouterr()
         code = main(arguments)
         captured = capfd.readouterr()
-        return Ended(code, captured.out, captured.err)
+        return CommandResult(code, captured.out, captured.err)
 
     return run
 

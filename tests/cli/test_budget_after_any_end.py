@@ -13,10 +13,10 @@ import pytest
 
 from callgate.batch.cost.ledger import read_spent
 from callgate.testing import Simulator
-from tests.cli.conftest import Ended, prompts, read_lines, write_rows
+from tests.cli.conftest import CommandResult, prompts, read_lines, write_rows
 from tests.cli.test_interrupted import Arrivals
 
-Run = Callable[..., Ended]
+Run = Callable[..., CommandResult]
 Simulate = Callable[..., Simulator]
 Spawn = Callable[..., "subprocess.Popen[str]"]
 

@@ -12,9 +12,9 @@ import orjson
 import pytest
 
 from callgate.testing import Simulator
-from tests.cli.conftest import KEY, Ended
+from tests.cli.conftest import KEY, CommandResult
 
-Run = Callable[..., Ended]
+Run = Callable[..., CommandResult]
 
 
 @pytest.fixture

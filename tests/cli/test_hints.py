@@ -13,9 +13,9 @@ import orjson
 import pytest
 
 from callgate.testing import Simulator
-from tests.cli.conftest import Ended, prompts, read_lines, write_rows
+from tests.cli.conftest import CommandResult, prompts, read_lines, write_rows
 
-Run = Callable[..., Ended]
+Run = Callable[..., CommandResult]
 Simulate = Callable[..., Simulator]
 Spawn = Callable[..., "subprocess.Popen[str]"]
 

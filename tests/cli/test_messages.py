@@ -10,9 +10,9 @@ import pytest
 import callgate
 from callgate.cli.messages import PHRASES, in_options
 from callgate.testing import Simulator
-from tests.cli.conftest import Ended, prompts, read_lines, write_rows
+from tests.cli.conftest import CommandResult, prompts, read_lines, write_rows
 
-Run = Callable[..., Ended]
+Run = Callable[..., CommandResult]
 Simulate = Callable[..., Simulator]
 ELSEWHERE = "http://10.0.0.5:8000/v1"
 

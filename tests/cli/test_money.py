@@ -13,10 +13,10 @@ import orjson
 import pytest
 
 from callgate.testing import Answer, Simulator
-from tests.cli.conftest import Ended, prompts, read_lines, write_rows
+from tests.cli.conftest import CommandResult, prompts, read_lines, write_rows
 from tests.cli.test_interrupted import Arrivals
 
-Run = Callable[..., Ended]
+Run = Callable[..., CommandResult]
 Simulate = Callable[..., Simulator]
 
 # Dear, so that a few rows cost a dollar.

@@ -22,10 +22,10 @@ import zstandard
 from callgate.batch.output import journal as journal_module
 from callgate.errors import InputError
 from callgate.testing import Simulator
-from tests.cli.conftest import Ended, prompts, read_lines, write_rows
+from tests.cli.conftest import CommandResult, prompts, read_lines, write_rows
 from tests.cli.test_interrupted import Arrivals
 
-Run = Callable[..., Ended]
+Run = Callable[..., CommandResult]
 Spawn = Callable[..., "subprocess.Popen[str]"]
 Simulate = Callable[..., Simulator]
 Rows = list[dict[str, Any]]

@@ -12,9 +12,9 @@ import orjson
 import pytest
 
 from callgate.testing import Answer, Simulator
-from tests.cli.conftest import KEY, Ended, prompts, read_lines, write_rows
+from tests.cli.conftest import KEY, CommandResult, prompts, read_lines, write_rows
 
-Run = Callable[..., Ended]
+Run = Callable[..., CommandResult]
 Simulate = Callable[..., Simulator]
 
 

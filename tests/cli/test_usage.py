@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from callgate.testing import Simulator
-from tests.cli.conftest import Ended, prompts, write_rows
+from tests.cli.conftest import CommandResult, prompts, write_rows
 
-Run = Callable[..., Ended]
+Run = Callable[..., CommandResult]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from callgate.providers.hosts import HOSTS, Host
-from tests.composition.speakers import SPEAKERS
+from tests.composition.provider_setups import PROVIDER_SETUPS
 from tests.composition.test_provider_matrix import ROWS
 
 __all__ = ["PAGE", "render"]
@@ -110,8 +110,10 @@ def _also(host: Host) -> str:
 
 
 def _matrix() -> str:
-    head = ("", *(speaker.title + ("[^cli]" if speaker.command else "") for speaker in SPEAKERS))
-    return _table(head, [(title, *(speaker.apart.get(title, "✓") for speaker in SPEAKERS)) for title in ROWS])
+    head = ("", *(setup.title + ("[^cli]" if setup.command else "") for setup in PROVIDER_SETUPS))
+    return _table(
+        head, [(title, *(setup.not_tested.get(title, "✓") for setup in PROVIDER_SETUPS)) for title in ROWS]
+    )
 
 
 def _code(text: str) -> str:

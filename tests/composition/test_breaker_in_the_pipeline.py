@@ -7,14 +7,14 @@ import asyncio
 from callgate.errors import CircuitBreakerOpenError, DeadlineExceededError, RateLimitError, ServerError
 from callgate.policies.breaker.breaker import CircuitState
 from callgate.testing.clock import run_virtual
-from tests.composition.harness import breaker, model_of, nothing_is_left, used
-from tests.policies.services import After, now
+from tests.composition.scripted_model import assert_nothing_left, breaker, make_model, used
+from tests.policies.scripted_service import After, now
 
 DOWN = ServerError("down", status_code=500)
 
 
 def test_a_queued_crowd_does_not_pass_a_breaker_that_opened_meanwhile() -> None:
-    model, backend = model_of(
+    model, backend = make_model(
         After(1, DOWN),
         retry=None,
         circuit_breaker=breaker(failure_threshold=3),
@@ -25,14 +25,14 @@ def test_a_queued_crowd_does_not_pass_a_breaker_that_opened_meanwhile() -> None:
         callings = await asyncio.gather(*(model.invoke(prompt=str(n)) for n in range(50)))
         kinds = [calling.error_type for calling in callings]
         assert kinds == ["ServerError"] * 3 + ["CircuitBreakerOpenError"] * 47
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
     assert len(backend.at) == 3
 
 
 def test_what_the_breaker_refuses_is_refunded_in_full() -> None:
-    model, _ = model_of(
+    model, _ = make_model(
         DOWN,
         retry=None,
         circuit_breaker=breaker(failure_threshold=1),
@@ -48,7 +48,7 @@ def test_what_the_breaker_refuses_is_refunded_in_full() -> None:
 
 
 def test_a_refusal_is_not_retried() -> None:
-    model, backend = model_of(DOWN, circuit_breaker=breaker(failure_threshold=2))
+    model, backend = make_model(DOWN, circuit_breaker=breaker(failure_threshold=2))
 
     async def main() -> None:
         calling = await model.invoke(prompt="x")
@@ -62,7 +62,7 @@ def test_a_refusal_is_not_retried() -> None:
 
 def test_every_attempt_counts_for_the_breaker() -> None:
     opened = breaker(failure_threshold=4)
-    model, _ = model_of(DOWN, circuit_breaker=opened)
+    model, _ = make_model(DOWN, circuit_breaker=opened)
 
     async def main() -> None:
         await model.invoke(prompt="x")
@@ -74,7 +74,7 @@ def test_every_attempt_counts_for_the_breaker() -> None:
 def test_429s_and_refusals_of_our_own_do_not_open_it() -> None:
     closed = breaker(failure_threshold=1)
     pushed_back = RateLimitError("429", status_code=429, retry_after=1.0)
-    model, _ = model_of(
+    model, _ = make_model(
         pushed_back,
         pushed_back,
         After(5, "fine"),
@@ -95,7 +95,7 @@ def test_429s_and_refusals_of_our_own_do_not_open_it() -> None:
 
 def test_a_probe_that_is_cancelled_lets_the_next_call_probe() -> None:
     tripped = breaker(failure_threshold=1, recovery_time=10.0)
-    model, _ = model_of(DOWN, After(3600, "never"), "well again", retry=None, circuit_breaker=tripped)
+    model, _ = make_model(DOWN, After(3600, "never"), "well again", retry=None, circuit_breaker=tripped)
 
     async def main() -> None:
         await model.invoke(prompt="x")
@@ -107,14 +107,14 @@ def test_a_probe_that_is_cancelled_lets_the_next_call_probe() -> None:
         await probe
         assert (await model.invoke(prompt="x")).response.text == "well again"
         assert tripped.state is CircuitState.CLOSED
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
 
 
 def test_an_attempt_that_timed_out_is_a_failure_but_waiting_in_line_is_not() -> None:
     slow = breaker(failure_threshold=2)
-    model, _ = model_of(
+    model, _ = make_model(
         After(20, "fine"),
         retry=None,
         circuit_breaker=slow,

@@ -11,15 +11,15 @@ from callgate.policies.breaker.breaker import CircuitState
 from callgate.policies.cache.layer import key_of
 from callgate.policies.cache.memory import MemoryCache
 from callgate.testing.clock import run_virtual
-from tests.composition.harness import breaker, model_of, nothing_is_left, used
-from tests.policies.services import After, now
+from tests.composition.scripted_model import assert_nothing_left, breaker, make_model, used
+from tests.policies.scripted_service import After, now
 
 DOWN = ServerError("down", status_code=500)
 AZURE = "https://example.openai.azure.com/openai/deployments/mine"
 
 
 def test_a_hit_pays_nothing_and_is_answered_while_the_line_is_full() -> None:
-    model, backend = model_of(
+    model, backend = make_model(
         "kept",
         After(100, "slow"),
         model={"cache": MemoryCache(), "limit_concurrency": 1, "limit_requests": 100, "limit_tokens": 1000},
@@ -34,14 +34,14 @@ def test_a_hit_pays_nothing_and_is_answered_while_the_line_is_full() -> None:
         assert now() == 1.0
         assert (used(model, "requests"), used(model, "tokens")) == (2, 20)
         await running
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
     assert len(backend.at) == 2
 
 
 def test_identical_calls_in_flight_share_one_request_and_its_retries() -> None:
-    model, backend = model_of(
+    model, backend = make_model(
         After(1, DOWN), After(1, "shared"), model={"cache": MemoryCache(), "limit_requests": 100}
     )
 
@@ -51,14 +51,14 @@ def test_identical_calls_in_flight_share_one_request_and_its_retries() -> None:
         assert sum(calling.attempts for calling in callings) == 2
         assert sum(calling.cached for calling in callings) == 9
         assert used(model, "requests") == 2
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
     assert len(backend.at) == 2
 
 
 def test_a_failure_is_not_kept() -> None:
-    model, backend = model_of(DOWN, "well again", retry=None, model={"cache": MemoryCache()})
+    model, backend = make_model(DOWN, "well again", retry=None, model={"cache": MemoryCache()})
 
     async def main() -> None:
         assert (await model.invoke(prompt="x")).error is DOWN
@@ -71,7 +71,7 @@ def test_a_failure_is_not_kept() -> None:
 
 def test_a_hit_is_given_although_the_breaker_is_open() -> None:
     opened = breaker(failure_threshold=1)
-    model, _ = model_of("kept", DOWN, retry=None, circuit_breaker=opened, model={"cache": MemoryCache()})
+    model, _ = make_model("kept", DOWN, retry=None, circuit_breaker=opened, model={"cache": MemoryCache()})
 
     async def main() -> None:
         await model.invoke(prompt="known")
@@ -83,7 +83,7 @@ def test_a_hit_is_given_although_the_breaker_is_open() -> None:
 
 
 def test_who_waits_for_a_shared_answer_keeps_his_own_deadline() -> None:
-    model, backend = model_of(After(100, "late"), model={"cache": MemoryCache()})
+    model, backend = make_model(After(100, "late"), model={"cache": MemoryCache()})
 
     async def main() -> None:
         leading = asyncio.ensure_future(model.invoke(prompt="the same"))
@@ -92,7 +92,7 @@ def test_who_waits_for_a_shared_answer_keeps_his_own_deadline() -> None:
         assert impatient.error_type == "DeadlineExceededError"
         assert now() == 10.0
         assert (await leading).response.text == "late"
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
     assert len(backend.at) == 1

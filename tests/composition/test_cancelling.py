@@ -16,8 +16,8 @@ from callgate.policies.cache.memory import MemoryCache
 from callgate.policies.observe.hooks import HookPhase, HookRegistry
 from callgate.response import Response
 from callgate.testing.clock import run_virtual
-from tests.composition.harness import breaker, model_of, nothing_is_left, used
-from tests.policies.services import After, Streamed, now
+from tests.composition.scripted_model import assert_nothing_left, breaker, make_model, used
+from tests.policies.scripted_service import After, Streamed, now
 
 DOWN = ServerError("down", status_code=500)
 HOUR = 3600.0
@@ -84,7 +84,7 @@ STATES: dict[str, tuple[Callable[[iModel], Awaitable[Calling]], bool]] = {
 @pytest.mark.parametrize("state", STATES)
 def test_in_every_state(state: str, deadline: float | None) -> None:
     bring, was_sent = STATES[state]
-    model, backend = model_of(
+    model, backend = make_model(
         After(HOUR, "late"),
         timeout=500.0,
         circuit_breaker=breaker(),
@@ -119,14 +119,14 @@ def test_in_every_state(state: str, deadline: float | None) -> None:
         await freed(others)
         assert (calling in backend.callings) is was_sent
         assert used(model) == paid
-        await nothing_is_left(model, idle=2 * HOUR)
+        await assert_nothing_left(model, idle=2 * HOUR)
         await model.executor.stop()
 
     run_virtual(main())
 
 
 def test_while_backing_off() -> None:
-    model, backend = model_of(DOWN)
+    model, backend = make_model(DOWN)
 
     async def main() -> None:
         calling = model.submit(prompt="x")
@@ -135,14 +135,14 @@ def test_while_backing_off() -> None:
         await calling
         assert calling.cancelled
         assert now() == 0.5
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
     assert len(backend.at) == 1
 
 
 def test_while_the_line_is_paused_by_a_429() -> None:
-    model, backend = model_of(RateLimitError("429", status_code=429, retry_after=60.0), "fine")
+    model, backend = make_model(RateLimitError("429", status_code=429, retry_after=60.0), "fine")
 
     async def main() -> None:
         calling = model.submit(prompt="x")
@@ -151,14 +151,14 @@ def test_while_the_line_is_paused_by_a_429() -> None:
         await calling
         assert calling.cancelled
         assert (await model.invoke(prompt="y")).response.text == "fine"
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
     assert len(backend.at) == 2
 
 
 def test_in_the_middle_of_a_stream() -> None:
-    model, backend = model_of(Streamed(("Once",), After(HOUR, "never")))
+    model, backend = make_model(Streamed(("Once",), After(HOUR, "never")))
 
     async def main() -> None:
         pieces = []
@@ -173,7 +173,7 @@ def test_in_the_middle_of_a_stream() -> None:
         await asyncio.wait([reading])
         assert reading.cancelled()
         assert pieces == ["Once"]
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
     assert backend.cancelled == 1
@@ -183,7 +183,7 @@ def test_while_a_hook_runs_before_the_call() -> None:
     async def slow_hook(event: Calling, **_: Any) -> None:
         await asyncio.sleep(HOUR)
 
-    model, backend = model_of(
+    model, backend = make_model(
         "fine", model={"hook_registry": HookRegistry({HookPhase.PreInvocation: slow_hook})}
     )
 
@@ -193,7 +193,7 @@ def test_while_a_hook_runs_before_the_call() -> None:
         calling.cancel()
         await calling
         assert calling.cancelled
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
     assert backend.at == []
@@ -207,7 +207,7 @@ def test_while_a_hook_is_told_that_it_was_made(streamed: bool) -> None:
         made.append(event)
         await asyncio.sleep(HOUR)
 
-    model, backend = model_of(
+    model, backend = make_model(
         "fine", model={"hook_registry": HookRegistry({HookPhase.PreEventCreate: slow_hook})}
     )
 
@@ -224,14 +224,14 @@ def test_while_a_hook_is_told_that_it_was_made(streamed: bool) -> None:
                 await call()
         assert now() == 1.0
         assert [calling.cancelled for calling in made] == [True]
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
     assert backend.at == []
 
 
 def test_one_of_many_who_share_a_request_takes_the_answer_from_nobody() -> None:
-    model, backend = model_of(After(10, "shared"), model={"cache": MemoryCache()})
+    model, backend = make_model(After(10, "shared"), model={"cache": MemoryCache()})
 
     async def main() -> None:
         callings = [model.submit(prompt="the same") for _ in range(5)]
@@ -242,14 +242,14 @@ def test_one_of_many_who_share_a_request_takes_the_answer_from_nobody() -> None:
             await calling
         outcomes = [calling.status.value for calling in callings]
         assert outcomes == ["failed", "completed", "completed", "failed", "completed"]
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
     assert len(backend.at) == 2  # the one that was cancelled, and its successor's
 
 
 def test_whoever_cancels_the_task_that_invokes_gets_his_cancellation() -> None:
-    model, _ = model_of(After(HOUR, "late"))
+    model, _ = make_model(After(HOUR, "late"))
 
     async def main() -> None:
         task = asyncio.ensure_future(model.invoke(prompt="x"))
@@ -257,13 +257,13 @@ def test_whoever_cancels_the_task_that_invokes_gets_his_cancellation() -> None:
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
 
 
 def test_cancelling_a_call_leaves_the_task_that_invokes_it_alive() -> None:
-    model, _ = model_of(After(HOUR, "late"))
+    model, _ = make_model(After(HOUR, "late"))
 
     async def main() -> None:
         calling = await model.create_calling(prompt="x")
@@ -278,7 +278,7 @@ def test_cancelling_a_call_leaves_the_task_that_invokes_it_alive() -> None:
 
 
 def test_a_call_that_is_cancelled_twice_still_ends_as_one_call() -> None:
-    model, _ = model_of(After(HOUR, "late"))
+    model, _ = make_model(After(HOUR, "late"))
 
     async def main() -> None:
         calling = await model.create_calling(prompt="x")
@@ -315,13 +315,13 @@ def test_a_backend_that_answers_a_cancellation_leaves_none_behind(error: Excepti
         await task
         assert calling.error is error
         assert task.cancelling() == 0
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
 
 
 def test_a_call_that_was_cancelled_before_it_was_invoked_is_never_sent() -> None:
-    model, backend = model_of("fine")
+    model, backend = make_model("fine")
 
     async def main() -> None:
         calling = await model.create_calling(prompt="x")
@@ -346,7 +346,7 @@ def test_a_thousand_random_cancellations_leave_nothing(seed: int) -> None:
             outcome = rng.choice(["fine", "fine", DOWN, RateLimitError("429", status_code=429)])
             return After(rng.uniform(0, 5), outcome)
 
-    model, backend = model_of(
+    model, backend = make_model(
         "",
         timeout=4.0,
         circuit_breaker=breaker(failure_threshold=50, recovery_time=1.0),
@@ -375,7 +375,7 @@ def test_a_thousand_random_cancellations_leave_nothing(seed: int) -> None:
             await calling
             assert calling.done
         await asyncio.sleep(200)  # for the cancellations that came too late
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
         assert backend.running == 0
         assert not model.executor._queued
         assert not model.executor._live

@@ -10,13 +10,13 @@ import pytest
 from callgate.model.model import iModel
 from callgate.model.spread import Spread
 from callgate.testing.clock import run_virtual
-from tests.composition.harness import model_of, nothing_is_left
-from tests.policies.services import After, now
+from tests.composition.scripted_model import assert_nothing_left, make_model
+from tests.policies.scripted_service import After, now
 
 HOUR = 3600.0
 
 
-class Kept:
+class CountingStore:
     """A cache store that counts how often it was closed."""
 
     def __init__(self) -> None:
@@ -32,10 +32,10 @@ class Kept:
         self.closed += 1
 
 
-def owning(*steps: Any) -> tuple[iModel, Any, Kept]:
+def owning(*steps: Any) -> tuple[iModel, Any, CountingStore]:
     """A model with a store that it closes, as it does one that it has opened itself."""
-    store = Kept()
-    model, backend = model_of(*steps, model={"cache": store})
+    store = CountingStore()
+    model, backend = make_model(*steps, model={"cache": store})
     model._owns_cache = True
     return model, backend, store
 
@@ -53,7 +53,7 @@ def test_a_close_that_was_interrupted_can_be_taken_up_again() -> None:
         assert (now(), calling.response.text, store.closed) == (10.0, "fine", 1)
         await model.close()
         assert store.closed == 1
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
 
@@ -84,7 +84,7 @@ def test_leaving_with_an_error_cancels_what_an_interrupted_close_was_waiting_for
                 async with asyncio.timeout(1):
                     await model.close()
         assert (now(), calling.cancelled, store.closed) == (1.0, True, 1)
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
     assert backend.cancelled == 1

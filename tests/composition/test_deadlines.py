@@ -16,14 +16,14 @@ from callgate.errors import (
     ServerError,
 )
 from callgate.testing.clock import run_virtual
-from tests.composition.harness import PLAIN, model_of, nothing_is_left, used
-from tests.policies.services import After, now
+from tests.composition.scripted_model import NO_JITTER, assert_nothing_left, make_model, used
+from tests.policies.scripted_service import After, now
 
 DOWN = ServerError("down", status_code=500)
 
 
 def test_it_bounds_the_wait_for_a_place() -> None:
-    model, backend = model_of(After(100, "late"), model={"limit_concurrency": 1, "limit_tokens": 1000})
+    model, backend = make_model(After(100, "late"), model={"limit_concurrency": 1, "limit_tokens": 1000})
 
     async def main() -> None:
         running = asyncio.ensure_future(model.invoke(prompt="x", num_api_tokens_needed=1))
@@ -33,14 +33,14 @@ def test_it_bounds_the_wait_for_a_place() -> None:
         assert (waiting.attempts, now()) == (0, 31.0)
         await running
         assert used(model) in (0, 1)  # never the five of the one that waited
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
     assert len(backend.at) == 1
 
 
 def test_what_cannot_be_admitted_in_time_is_refused_at_once() -> None:
-    model, backend = model_of("fine", model={"limit_requests": 1})
+    model, backend = make_model("fine", model={"limit_requests": 1})
 
     async def main() -> None:
         await model.invoke(prompt="x")
@@ -53,7 +53,7 @@ def test_what_cannot_be_admitted_in_time_is_refused_at_once() -> None:
 
 
 def test_it_bounds_backing_off() -> None:
-    model, backend = model_of(DOWN)
+    model, backend = make_model(DOWN)
 
     async def main() -> None:
         calling = await model.invoke(prompt="x", poll_timeout=2.5)
@@ -65,19 +65,19 @@ def test_it_bounds_backing_off() -> None:
 
 
 def test_it_bounds_the_wait_after_a_429() -> None:
-    model, _ = model_of(RateLimitError("429", status_code=429, retry_after=60.0))
+    model, _ = make_model(RateLimitError("429", status_code=429, retry_after=60.0))
 
     async def main() -> None:
         calling = await model.invoke(prompt="x", poll_timeout=30.0)
         assert isinstance(calling.error, DeadlineExceededError | RateLimitError)
         assert now() <= 30.0
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
 
 
 def test_it_bounds_an_attempt_that_hangs_and_keeps_the_charge() -> None:
-    model, backend = model_of(
+    model, backend = make_model(
         After(3600, "late"), model={"limit_tokens": 1000, "capacity_refresh_time": 3600}
     )
 
@@ -87,14 +87,14 @@ def test_it_bounds_an_attempt_that_hangs_and_keeps_the_charge() -> None:
         assert isinstance(calling.error, TimeoutError)
         assert now() == 30.0
         assert used(model) == 10
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
     assert backend.cancelled == 1
 
 
 def test_the_timeout_of_an_attempt_is_retried_within_the_deadline() -> None:
-    model, backend = model_of(After(3600, "late"), retry=PLAIN, timeout=10.0)
+    model, backend = make_model(After(3600, "late"), retry=NO_JITTER, timeout=10.0)
 
     async def main() -> None:
         calling = await model.invoke(prompt="x", poll_timeout=25.0)
@@ -108,7 +108,7 @@ def test_the_timeout_of_an_attempt_is_retried_within_the_deadline() -> None:
 
 @pytest.mark.parametrize("together", [1, 50])
 def test_a_deadline_in_the_moment_of_the_answer_leaves_exactly_one_end(together: int) -> None:
-    model, _ = model_of(After(10, "just in time"), model={"limit_concurrency": None})
+    model, _ = make_model(After(10, "just in time"), model={"limit_concurrency": None})
 
     async def main() -> None:
         callings = await asyncio.gather(
@@ -117,13 +117,13 @@ def test_a_deadline_in_the_moment_of_the_answer_leaves_exactly_one_end(together:
         for calling in callings:
             assert calling.done
             assert (calling.error is None) == (calling.answer is not None)
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
 
 
 def test_in_line_behind_a_full_queue_it_holds_as_well() -> None:
-    model, _ = model_of(After(100, "late"), model={"limit_concurrency": 1, "queue_capacity": 2})
+    model, _ = make_model(After(100, "late"), model={"limit_concurrency": 1, "queue_capacity": 2})
 
     async def main() -> None:
         callings = [model.submit(prompt=str(n), poll_timeout=30.0) for n in range(10)]
@@ -131,7 +131,7 @@ def test_in_line_behind_a_full_queue_it_holds_as_well() -> None:
             await calling
             assert isinstance(calling.error, DeadlineExceededError)
         assert now() == 30.0
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
 
@@ -139,7 +139,7 @@ def test_in_line_behind_a_full_queue_it_holds_as_well() -> None:
 @pytest.mark.parametrize("name", ["timeout", "poll_timeout"])
 @pytest.mark.parametrize("seconds", [math.nan, -1.0, "5", True])
 def test_a_time_that_is_none_is_refused_before_it_can_hold_up_the_others(name: str, seconds: Any) -> None:
-    model, backend = model_of(After(100, "late"))
+    model, backend = make_model(After(100, "late"))
 
     async def main() -> None:
         for make in (model.invoke, model.create_calling):

@@ -19,14 +19,14 @@ from callgate.policies.observe.hooks import HookPhase, HookRegistry
 from callgate.policies.retry.config import RetryConfig
 from callgate.response import Delta, Response, StreamChunk, Usage
 from callgate.testing.clock import run_virtual
-from tests.composition.harness import breaker, nothing_is_left
-from tests.policies.services import now
+from tests.composition.scripted_model import assert_nothing_left, breaker
+from tests.policies.scripted_service import now
 
 SEEDS = 60
 TROUBLE = (CallgateError, TimeoutError, RuntimeError, KeyError, ValueError)
 
 
-class Moody:
+class RandomBackend:
     """A backend that answers, fails, hangs, runs far ahead of its reader, or will not be cancelled."""
 
     def __init__(self, name: str, rng: random.Random) -> None:
@@ -61,7 +61,7 @@ class Moody:
                 raise ValueError("lost the way") from None
 
 
-class Crowd:
+class RandomLoad:
     """Users of one model, each of whom does something with it at a random moment."""
 
     def __init__(self, rng: random.Random) -> None:
@@ -81,7 +81,7 @@ class Crowd:
     def _part(self, name: str, **settings: Any) -> iModel:
         rng = self._rng
         made = iModel(
-            backend=Moody(name, rng),
+            backend=RandomBackend(name, rng),
             limit_concurrency=rng.choice([None, 1, 3, "auto"]),
             limit_requests=rng.choice([None, 300]),
             limit_tokens=rng.choice([None, 2000]),
@@ -177,15 +177,15 @@ def test_every_call_ends_and_nothing_is_left(seed: int) -> None:
     async def main() -> None:
         told: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
-        crowd = Crowd(random.Random(seed))
-        users = [asyncio.ensure_future(crowd.use()) for _ in range(25)]
-        await crowd.end()
+        load = RandomLoad(random.Random(seed))
+        users = [asyncio.ensure_future(load.use()) for _ in range(25)]
+        await load.end()
         await asyncio.gather(*users)
-        for part in crowd.parts:
+        for part in load.parts:
             await part.close()
-        assert [each for each in crowd.callings if not each.done and each.status.value != "pending"] == []
-        for part in crowd.parts:
-            await nothing_is_left(part)
+        assert [each for each in load.callings if not each.done and each.status.value != "pending"] == []
+        for part in load.parts:
+            await assert_nothing_left(part)
         assert told == [], f"after {now()} s"
 
     run_virtual(main())

@@ -10,8 +10,8 @@ import pytest
 from callgate.errors import CircuitBreakerOpenError, DeadlineExceededError, InvalidRequestError, ServerError
 from callgate.model.model import iModel
 from callgate.testing.clock import run_virtual
-from tests.composition.harness import backend_of, breaker, nothing_is_left, used
-from tests.policies.services import After, Streamed, now
+from tests.composition.scripted_model import assert_nothing_left, breaker, make_backend, used
+from tests.policies.scripted_service import After, Streamed, now
 
 DOWN = ServerError("down", status_code=500)
 
@@ -24,7 +24,7 @@ def chain(*models: iModel) -> iModel:
 
 
 def named(name: str, *steps: Any, model: dict[str, Any] | None = None, **settings: Any) -> iModel:
-    backend = backend_of(*steps, **settings)
+    backend = make_backend(*steps, **settings)
     backend.name = name
     return iModel(backend=backend, **{"limit_concurrency": None, **(model or {})})
 
@@ -37,7 +37,7 @@ def test_the_next_answers_after_the_first_has_used_up_its_retries() -> None:
         assert calling.completed_by == "second"
         assert calling.attempts == 5
         assert now() == 7.0
-        await nothing_is_left(first)
+        await assert_nothing_left(first)
 
     run_virtual(main())
 
@@ -119,7 +119,7 @@ def test_all_of_them_together_have_the_one_deadline() -> None:
         calling = await chain(first, second).invoke(prompt="x", poll_timeout=30.0)
         assert isinstance(calling.error, DeadlineExceededError)
         assert now() == 30.0
-        await nothing_is_left(first)
+        await assert_nothing_left(first)
         assert second.limiter.in_flight == 0
 
     run_virtual(main())
@@ -149,7 +149,7 @@ def test_cancelling_while_the_second_is_asked_leaves_nothing_in_either() -> None
         await calling
         assert calling.cancelled
         assert second.limiter.in_flight == 0
-        await nothing_is_left(first)
+        await assert_nothing_left(first)
 
     run_virtual(main())
 

@@ -14,8 +14,8 @@ from callgate.policies.cache.memory import MemoryCache
 from callgate.policies.observe.hooks import HookPhase, HookRegistry
 from callgate.response import Response, Usage
 from callgate.testing.clock import run_virtual
-from tests.composition.harness import backend_of, breaker, model_of
-from tests.policies.services import After, Streamed
+from tests.composition.scripted_model import breaker, make_backend, make_model
+from tests.policies.scripted_service import After, Streamed
 
 DOWN = ServerError("down", status_code=500)
 BEGUN, ANSWERED, FAILED = ["PreEventCreate", "PreInvocation"], ["PostInvocation"], ["ErrorHandling"]
@@ -46,7 +46,7 @@ def test_a_call_is_seen_to_begin_and_to_end_once_however_many_attempts_it_took(
     steps: list[Any], end: list[str]
 ) -> None:
     hooks, seen = watching()
-    model, _ = model_of(*steps, model={"hook_registry": hooks})
+    model, _ = make_model(*steps, model={"hook_registry": hooks})
 
     async def main() -> None:
         await model.invoke(prompt="x")
@@ -58,7 +58,7 @@ def test_a_call_is_seen_to_begin_and_to_end_once_however_many_attempts_it_took(
 @pytest.mark.parametrize("submitted", [False, True])
 def test_a_call_that_is_submitted_is_seen_like_one_that_is_invoked(submitted: bool) -> None:
     hooks, seen = watching()
-    model, _ = model_of("fine", model={"hook_registry": hooks})
+    model, _ = make_model("fine", model={"hook_registry": hooks})
 
     async def main() -> None:
         if submitted:
@@ -72,7 +72,7 @@ def test_a_call_that_is_submitted_is_seen_like_one_that_is_invoked(submitted: bo
 
 def test_a_cache_hit_and_a_shared_request_are_seen_too() -> None:
     hooks, seen = watching()
-    model, backend = model_of(After(1, "x"), model={"hook_registry": hooks, "cache": MemoryCache()})
+    model, backend = make_model(After(1, "x"), model={"hook_registry": hooks, "cache": MemoryCache()})
 
     async def main() -> None:
         await asyncio.gather(*(model.invoke(prompt="the same") for _ in range(3)))
@@ -85,7 +85,7 @@ def test_a_cache_hit_and_a_shared_request_are_seen_too() -> None:
 
 def test_a_refusal_is_seen_as_a_failure() -> None:
     hooks, seen = watching()
-    model, _ = model_of("fine", model={"hook_registry": hooks, "limit_tokens": 100})
+    model, _ = make_model("fine", model={"hook_registry": hooks, "limit_tokens": 100})
 
     async def main() -> None:
         calling = await model.invoke(prompt="x", num_api_tokens_needed=101)
@@ -97,7 +97,7 @@ def test_a_refusal_is_seen_as_a_failure() -> None:
 
 def test_a_refusal_by_the_breaker_is_seen_as_a_failure() -> None:
     hooks, seen = watching()
-    model, _ = model_of(DOWN, retry=None, circuit_breaker=breaker(failure_threshold=1))
+    model, _ = make_model(DOWN, retry=None, circuit_breaker=breaker(failure_threshold=1))
     model.hooks = hooks
 
     async def main() -> None:
@@ -110,7 +110,7 @@ def test_a_refusal_by_the_breaker_is_seen_as_a_failure() -> None:
 
 def test_a_cancelled_call_is_seen_to_end_once() -> None:
     hooks, seen = watching()
-    model, _ = model_of(After(3600, "late"), model={"hook_registry": hooks})
+    model, _ = make_model(After(3600, "late"), model={"hook_registry": hooks})
 
     async def main() -> None:
         calling = model.submit(prompt="x")
@@ -126,8 +126,8 @@ def test_a_cancelled_call_is_seen_to_end_once() -> None:
 def test_a_call_that_another_model_answers_is_seen_by_the_hooks_of_the_first_only() -> None:
     hooks, seen = watching()
     others, seen_by_others = watching()
-    second = iModel(backend=backend_of("fine"), hook_registry=others)
-    first, _ = model_of(DOWN, retry=None, model={"hook_registry": hooks, "fallbacks": [second]})
+    second = iModel(backend=make_backend("fine"), hook_registry=others)
+    first, _ = make_model(DOWN, retry=None, model={"hook_registry": hooks, "fallbacks": [second]})
 
     async def main() -> None:
         assert (await first.invoke(prompt="x")).completed_by == second.name
@@ -145,7 +145,7 @@ def test_a_stream_is_seen_when_it_begins_and_when_all_of_it_is_there() -> None:
         seen.append((phase.name, event.usage))
 
     hooks = HookRegistry({HookPhase.PreInvocation: note, HookPhase.PostInvocation: note})
-    model, _ = model_of(Streamed(("Once ", "upon"), answer), model={"hook_registry": hooks})
+    model, _ = make_model(Streamed(("Once ", "upon"), answer), model={"hook_registry": hooks})
 
     async def main() -> None:
         async for _ in model.invoke_stream(prompt="x"):
@@ -161,7 +161,9 @@ def test_a_hook_sees_the_answer_that_its_caller_gets() -> None:
     def note(event: Calling, **_: Any) -> None:
         seen.append(event.execution.response)
 
-    model, _ = model_of(DOWN, "fine", model={"hook_registry": HookRegistry({HookPhase.PostInvocation: note})})
+    model, _ = make_model(
+        DOWN, "fine", model={"hook_registry": HookRegistry({HookPhase.PostInvocation: note})}
+    )
 
     async def main() -> None:
         calling = await model.invoke(prompt="x")
@@ -172,7 +174,7 @@ def test_a_hook_sees_the_answer_that_its_caller_gets() -> None:
 
 def test_a_stream_is_seen_to_be_made_as_well() -> None:
     hooks, seen = watching()
-    model, _ = model_of(Streamed(("Once",), "Once"), model={"hook_registry": hooks})
+    model, _ = make_model(Streamed(("Once",), "Once"), model={"hook_registry": hooks})
 
     async def main() -> None:
         async for _ in model.invoke_stream(prompt="x"):
@@ -193,7 +195,7 @@ def test_a_hook_that_refuses_the_making_of_a_call_fails_it_and_nothing_is_sent(w
         raise refusal
 
     hooks = HookRegistry({HookPhase.PreEventCreate: refuse})
-    model, backend = model_of("fine", model={"hook_registry": hooks})
+    model, backend = make_model("fine", model={"hook_registry": hooks})
 
     async def main() -> None:
         if way == "stream":

@@ -11,18 +11,18 @@ from callgate.errors import RateLimitError
 from callgate.executor.executor import Executor
 from callgate.model.model import iModel
 from callgate.testing.clock import VirtualClock, run_virtual
-from tests.composition.harness import backend_of, model_of, nothing_is_left
-from tests.policies.services import After, Streamed
+from tests.composition.scripted_model import assert_nothing_left, make_backend, make_model
+from tests.policies.scripted_service import After, Streamed
 
 
 def test_a_model_that_was_not_closed_works_in_the_next_loop_in_every_way() -> None:
-    model, _ = model_of(Streamed(("ok",), "ok"), model={"limit_requests": 1000, "limit_tokens": 10**6})
+    model, _ = make_model(Streamed(("ok",), "ok"), model={"limit_requests": 1000, "limit_tokens": 10**6})
 
     async def main() -> None:
         assert (await model.submit(prompt="x")).response.text == "ok"
         assert (await model.invoke(prompt="x")).response.text == "ok"
         assert [chunk.content async for chunk in model.invoke_stream(prompt="x")] == ["ok", ""]
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     clock = VirtualClock()
     for _ in range(3):
@@ -32,7 +32,7 @@ def test_a_model_that_was_not_closed_works_in_the_next_loop_in_every_way() -> No
 def test_a_new_loop_with_an_earlier_clock_begins_anew() -> None:
     """Its times cannot be compared with those before: a pause or a charge would last for ever."""
     pushed_back = RateLimitError("429", status_code=429, retry_after=60.0)
-    model, _ = model_of("ok", pushed_back, "ok", retry=None, model={"limit_requests": 5})
+    model, _ = make_model("ok", pushed_back, "ok", retry=None, model={"limit_requests": 5})
 
     async def first() -> None:
         await asyncio.sleep(10**6)
@@ -47,7 +47,7 @@ def test_a_new_loop_with_an_earlier_clock_begins_anew() -> None:
 
 
 def test_calls_that_died_with_their_loop_hold_no_place_in_the_next() -> None:
-    model, _ = model_of(After(3600, "late"), model={"limit_concurrency": 1, "queue_capacity": 1})
+    model, _ = make_model(After(3600, "late"), model={"limit_concurrency": 1, "queue_capacity": 1})
 
     callings: list[Calling] = []
 
@@ -58,7 +58,7 @@ def test_calls_that_died_with_their_loop_hold_no_place_in_the_next() -> None:
     async def again() -> None:
         assert (await model.invoke(prompt="x")).response.text == "late"
         assert (await model.submit(prompt="x")).response.text == "late"
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     clock = VirtualClock()
     clock.run(abandoned())
@@ -67,7 +67,7 @@ def test_calls_that_died_with_their_loop_hold_no_place_in_the_next() -> None:
 
 
 def test_two_open_loops_cannot_use_one_model() -> None:
-    model, _ = model_of("ok")
+    model, _ = make_model("ok")
 
     async def use() -> None:
         await model.invoke(prompt="x")
@@ -79,7 +79,7 @@ def test_two_open_loops_cannot_use_one_model() -> None:
 
 
 def test_an_executor_that_is_shared_is_not_started_by_a_model() -> None:
-    model = iModel(backend=backend_of("ok"), executor=Executor())
+    model = iModel(backend=make_backend("ok"), executor=Executor())
 
     async def main() -> None:
         with pytest.raises(RuntimeError, match="start"):

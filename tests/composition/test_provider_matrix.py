@@ -1,7 +1,7 @@
 """The matrix: every dialect does everything, through `iModel`, against the simulator.
 
-A row is a function decorated with `row`, a column a `Speaker`; docs/providers.md has the table, made from the
-same two (`providers_page.py`). What only one provider says is a test of its dialect, under tests/providers.
+A row is a function decorated with `row`, a column a `ProviderSetup`. `providers_page.py` makes the table in
+docs/providers.md from both. What only one provider does is tested with its dialect, under tests/providers.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from callgate.testing import (
 )
 from callgate.testing.clock import VirtualClock
 from callgate.testing.simulator import Ask, Options
-from tests.composition.speakers import SPEAKERS, Speaker
+from tests.composition.provider_setups import PROVIDER_SETUPS, ProviderSetup
 
 TEXT: Final = "Oslo is cold today."
 HELLO: Final = [{"role": "user", "content": "How is Oslo?"}]
@@ -53,7 +53,7 @@ FORMS: Final = ("seconds", "fraction", "ms", "date", "body", "none")
 
 _CLAUDES_OWN = "StructuredOutput"
 
-Row = Callable[[Speaker], None]
+Row = Callable[[ProviderSetup], None]
 ROWS: dict[str, Row] = {}
 
 
@@ -86,7 +86,7 @@ class Planet(BaseModel):
 
 
 def talk(
-    speaker: Speaker,
+    setup: ProviderSetup,
     scenario: Callable[[iModel, Simulator], Coroutine[Any, Any, Any]],
     *,
     settings: dict[str, Any] | None = None,
@@ -95,25 +95,25 @@ def talk(
     """Run a scenario with the model at a simulator on loopback."""
 
     async def main() -> Any:
-        async with Simulator(**options) as sim, speaker.model_at(sim.url, **(settings or {})) as model:
+        async with Simulator(**options) as sim, setup.model_at(sim.url, **(settings or {})) as model:
             return await scenario(model, sim)
 
     return asyncio.run(main())
 
 
-def ask(speaker: Speaker, *, options: dict[str, Any] | None = None, **request: Any) -> Calling:
+def ask(setup: ProviderSetup, *, options: dict[str, Any] | None = None, **request: Any) -> Calling:
     """One plain call."""
 
     async def scenario(model: iModel, _: Simulator) -> Calling:
         return await model.invoke(**{"messages": HELLO, **request})
 
-    calling = talk(speaker, scenario, **{"answers": lambda _: TEXT, **(options or {})})
+    calling = talk(setup, scenario, **{"answers": lambda _: TEXT, **(options or {})})
     assert isinstance(calling, Calling)
     return calling
 
 
 def stream(
-    speaker: Speaker, *, options: dict[str, Any] | None = None, **request: Any
+    setup: ProviderSetup, *, options: dict[str, Any] | None = None, **request: Any
 ) -> tuple[list[StreamChunk], APIClientError | None]:
     """One streamed call: the chunks, and the error that ended it."""
 
@@ -121,7 +121,7 @@ def stream(
         return await read(model, **{"messages": HELLO, **request})
 
     result: tuple[list[StreamChunk], APIClientError | None] = talk(
-        speaker, scenario, **{"answers": lambda _: TEXT, **(options or {})}
+        setup, scenario, **{"answers": lambda _: TEXT, **(options or {})}
     )
     return result
 
@@ -146,15 +146,15 @@ def whole(chunks: list[StreamChunk]) -> Response:
 
 
 def failed(
-    speaker: Speaker, status: int, kind: type[APIClientError], message: str = "not today"
+    setup: ProviderSetup, status: int, kind: type[APIClientError], message: str = "not today"
 ) -> APIClientError:
     """The error of an answer with this status, whole and streamed."""
     answer = Answer(status=status, message="not today")
-    error = ask(speaker, options={"answers": lambda _: answer}).error
-    _, streamed = stream(speaker, options={"answers": lambda _: answer})
+    error = ask(setup, options={"answers": lambda _: answer}).error
+    _, streamed = stream(setup, options={"answers": lambda _: answer})
     assert isinstance(error, kind)
     assert type(streamed) is type(error)
-    assert error.status_code == streamed.status_code == speaker.statuses.get(status, status)
+    assert error.status_code == streamed.status_code == setup.statuses.get(status, status)
     assert message in str(error)
     return error
 
@@ -181,37 +181,37 @@ class Watched(SimulatedProvider):
 
 
 @row("plain")
-def plain(speaker: Speaker) -> None:
-    calling = ask(speaker)
+def plain(setup: ProviderSetup) -> None:
+    calling = ask(setup)
     response = calling.response
     assert (response.text, response.finish_reason) == (TEXT, "stop")
     assert response.usage is not None
     assert response.usage.input_tokens >= 3
     assert response.usage.output_tokens == 4
     assert response.id
-    assert response.model == (speaker.model if speaker.names_model else None)
+    assert response.model == (setup.model if setup.names_model else None)
     assert calling.attempts == 1
 
 
 @row("stream")
-def streamed(speaker: Speaker) -> None:
-    chunks, error = stream(speaker)
+def streamed(setup: ProviderSetup) -> None:
+    chunks, error = stream(setup)
     assert error is None
     assert len(chunks) > 2, "it came in pieces"
     response = whole(chunks)
-    plain_one = ask(speaker).response
+    plain_one = ask(setup).response
     assert (response.text, response.finish_reason) == (TEXT, "stop")
     assert (response.usage, response.model) == (plain_one.usage, plain_one.model)
 
 
 @row("tool call")
-def tool_call(speaker: Speaker) -> None:
+def tool_call(setup: ProviderSetup) -> None:
     asked = Answer(tool_calls=[SimulatedToolCall("get_weather", {"city": "Oslo"})])
     options = {"answers": lambda _: asked}
     tools = [_schema(get_weather)]
     for response in (
-        ask(speaker, options=options, tools=tools).response,
-        whole(stream(speaker, options=options, tools=tools)[0]),
+        ask(setup, options=options, tools=tools).response,
+        whole(stream(setup, options=options, tools=tools)[0]),
     ):
         assert response.finish_reason == "tool_call"
         assert [(call.name, call.arguments) for call in response.tool_calls] == [
@@ -221,7 +221,7 @@ def tool_call(speaker: Speaker) -> None:
 
 
 @row("tool result")
-def tool_result(speaker: Speaker) -> None:
+def tool_result(setup: ProviderSetup) -> None:
     told: list[list[str]] = []
 
     def model_of(asked: Ask) -> Answer:
@@ -236,12 +236,12 @@ def tool_result(speaker: Speaker) -> None:
         assert run.usage.output_tokens > 4
         assert len(run.callings) == 2
 
-    talk(speaker, scenario, answers=model_of)
+    talk(setup, scenario, answers=model_of)
     assert [[json.loads(result) for result in results] for results in told] == [[], [{"celsius": 7}]]
 
 
 @row("parallel tools")
-def parallel_tools(speaker: Speaker) -> None:
+def parallel_tools(setup: ProviderSetup) -> None:
     told: list[str] = []
 
     def model_of(asked: Ask) -> Answer:
@@ -259,7 +259,7 @@ def parallel_tools(speaker: Speaker) -> None:
         run = await model.run_tools(HELLO, tools=[get_weather, get_time])
         assert run.text == "Both are fine."
 
-    talk(speaker, scenario, answers=model_of)
+    talk(setup, scenario, answers=model_of)
     assert json.loads(told[0]) == {"celsius": 21}
     # Some providers take nothing but an object, so the text may stand in one.
     assert "noon in Rome" in told[1]
@@ -267,25 +267,25 @@ def parallel_tools(speaker: Speaker) -> None:
 
 
 @row("JSON schema")
-def json_schema(speaker: Speaker) -> None:
+def json_schema(setup: ProviderSetup) -> None:
     asked: list[Ask] = []
 
     def watch(ask: Ask) -> str | Answer | None:
         asked.append(ask)
-        if speaker.command:
+        if setup.command:
             mars = SimulatedToolCall(_CLAUDES_OWN, {"name": "Mars", "moons": 2})
             return "Done." if ask.tool_results else Answer(tool_calls=[mars])
         return None  # as drawn: an instance of the schema
 
-    parsed = ask(speaker, options={"answers": watch}, response_model=Planet).response.parsed
+    parsed = ask(setup, options={"answers": watch}, response_model=Planet).response.parsed
     assert isinstance(parsed, Planet)
-    if speaker.command:
+    if setup.command:
         assert any(tool.name == _CLAUDES_OWN for tool in asked[0].tools)
-    elif speaker.forced_tool:
+    elif setup.forced_tool:
         assert asked[0].tool_choice.startswith("=")
     else:
         assert asked[0].json_schema is not None, "the provider's own support is used where there is one"
-    chunks, error = stream(speaker, options={"answers": watch}, response_model=Planet)
+    chunks, error = stream(setup, options={"answers": watch}, response_model=Planet)
     assert error is None
     response = chunks[-1].response
     assert response is not None
@@ -294,7 +294,7 @@ def json_schema(speaker: Speaker) -> None:
 
 
 @row("image")
-def image(speaker: Speaker) -> None:
+def image(setup: ProviderSetup) -> None:
     seen: list[Any] = []
 
     def model_of(asked: Ask) -> str:
@@ -305,19 +305,19 @@ def image(speaker: Speaker) -> None:
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
     ]
-    calling = ask(speaker, options={"answers": model_of}, messages=[{"role": "user", "content": parts}])
+    calling = ask(setup, options={"answers": model_of}, messages=[{"role": "user", "content": parts}])
     assert calling.response.text == TEXT
     assert PIXEL in json.dumps(seen[0])
 
 
 @row("reasoning")
-def reasoning(speaker: Speaker) -> None:
+def reasoning(setup: ProviderSetup) -> None:
     options = {"answers": lambda asked: Answer(TEXT, reasoning="Let me think." if asked.reasoning else "")}
-    if not speaker.command:  # which has it think unless told otherwise
-        assert ask(speaker, options=options).response.reasoning is None
-    response = ask(speaker, options=options, reasoning_effort="low").response
+    if not setup.command:  # which has it think unless told otherwise
+        assert ask(setup, options=options).response.reasoning is None
+    response = ask(setup, options=options, reasoning_effort="low").response
     assert (response.reasoning, response.text) == ("Let me think.", TEXT)
-    chunks, _ = stream(speaker, options=options, reasoning_effort="low")
+    chunks, _ = stream(setup, options=options, reasoning_effort="low")
     assert "".join(chunk.metadata.get("reasoning", "") for chunk in chunks) == "Let me think."
     assert whole(chunks).reasoning == "Let me think."
     assert response.usage is not None
@@ -325,58 +325,58 @@ def reasoning(speaker: Speaker) -> None:
 
 
 @row("length stop")
-def length_stop(speaker: Speaker) -> None:
-    response = ask(speaker, max_tokens=2).response
+def length_stop(setup: ProviderSetup) -> None:
+    response = ask(setup, max_tokens=2).response
     assert (response.text.strip(), response.finish_reason) == ("Oslo is", "length")
-    assert whole(stream(speaker, max_tokens=2)[0]).finish_reason == "length"
+    assert whole(stream(setup, max_tokens=2)[0]).finish_reason == "length"
 
 
 @row("content filter")
-def content_filter(speaker: Speaker) -> None:
+def content_filter(setup: ProviderSetup) -> None:
     withheld = {"answers": lambda _: Answer(finish="content_filter")}
-    if speaker.command:
-        assert isinstance(ask(speaker, options=withheld).error, ContentFilterError)
+    if setup.command:
+        assert isinstance(ask(setup, options=withheld).error, ContentFilterError)
         return
-    assert ask(speaker, options=withheld).response.finish_reason == "content_filter"
-    assert whole(stream(speaker, options=withheld)[0]).finish_reason == "content_filter"
+    assert ask(setup, options=withheld).response.finish_reason == "content_filter"
+    assert whole(stream(setup, options=withheld)[0]).finish_reason == "content_filter"
 
 
 # -- what goes wrong -------------------------------------------------------------------------------------
 
 
 @row("400")
-def status_400(speaker: Speaker) -> None:
-    assert not failed(speaker, 400, InvalidRequestError).retryable
+def status_400(setup: ProviderSetup) -> None:
+    assert not failed(setup, 400, InvalidRequestError).retryable
 
 
 @row("401")
-def status_401(speaker: Speaker) -> None:
-    assert not failed(speaker, 401, AuthenticationError, message="").retryable
+def status_401(setup: ProviderSetup) -> None:
+    assert not failed(setup, 401, AuthenticationError, message="").retryable
 
 
 @row("404")
-def status_404(speaker: Speaker) -> None:
-    assert not failed(speaker, 404, ResourceNotFoundError, message="").retryable
+def status_404(setup: ProviderSetup) -> None:
+    assert not failed(setup, 404, ResourceNotFoundError, message="").retryable
 
 
 @row("429")
-def status_429(speaker: Speaker) -> None:
-    assert failed(speaker, 429, RateLimitError).retryable
+def status_429(setup: ProviderSetup) -> None:
+    assert failed(setup, 429, RateLimitError).retryable
 
 
 @row("Retry-After, each form")
-def retry_after(speaker: Speaker) -> None:
+def retry_after(setup: ProviderSetup) -> None:
     """The call waits as long as it is told, in whatever form, and is then answered."""
     for form in FORMS:
-        waited = _waited_after_429(speaker, form)
-        if form == "none" or (form == "body" and not speaker.told_in_body):
+        waited = _waited_after_429(setup, form)
+        if form == "none" or (form == "body" and not setup.retry_after_in_body):
             assert 0 < waited <= 1.1, f"{form}: it backs off by itself"
         else:
             # A date and whole seconds are rounded up by the provider; a little jitter comes on top.
             assert 7.4 <= waited <= 9 * 1.06, f"{form}: {waited}"
 
 
-def _waited_after_429(speaker: Speaker, form: str) -> float:
+def _waited_after_429(setup: ProviderSetup, form: str) -> float:
     clock = VirtualClock()
     refusal = Answer(status=429, retry_after=7.5)
     provider = Watched(
@@ -388,7 +388,7 @@ def _waited_after_429(speaker: Speaker, form: str) -> float:
 
     async def main() -> None:
         retry = RetryConfig(max_retries=2, base_delay=1.0)
-        async with speaker.model_at("http://127.0.0.1:9", transport=transport, retry_config=retry) as model:
+        async with setup.model_at("http://127.0.0.1:9", transport=transport, retry_config=retry) as model:
             calling = await model.invoke(messages=HELLO)
         assert calling.response.text == TEXT
         assert calling.attempts == 2
@@ -399,28 +399,28 @@ def _waited_after_429(speaker: Speaker, form: str) -> float:
 
 
 @row("500")
-def status_500(speaker: Speaker) -> None:
-    assert failed(speaker, 500, ServerError).retryable
+def status_500(setup: ProviderSetup) -> None:
+    assert failed(setup, 500, ServerError).retryable
 
 
 @row("529")
-def status_529(speaker: Speaker) -> None:
-    assert failed(speaker, 529, ServerError).retryable
+def status_529(setup: ProviderSetup) -> None:
+    assert failed(setup, 529, ServerError).retryable
 
 
 @row("error in mid-stream")
-def error_in_mid_stream(speaker: Speaker) -> None:
+def error_in_mid_stream(setup: ProviderSetup) -> None:
     answer = Answer(TEXT, fault="stream_error")
-    chunks, error = stream(speaker, options={"answers": lambda _: answer})
+    chunks, error = stream(setup, options={"answers": lambda _: answer})
     assert isinstance(error, ServerError), "typed as what it says, not as a broken stream"
     assert error.retryable
     assert not any(chunk.is_final for chunk in chunks)
 
 
 @row("stream cut off")
-def stream_cut_off(speaker: Speaker) -> None:
+def stream_cut_off(setup: ProviderSetup) -> None:
     answer = Answer(" ".join([TEXT] * 10), fault="truncated")
-    chunks, error = stream(speaker, options={"answers": lambda _: answer})
+    chunks, error = stream(setup, options={"answers": lambda _: answer})
     assert isinstance(error, APIConnectionError | ResponseError | ServerError)
     assert error.retryable
     assert chunks, "what came before has been delivered"
@@ -428,7 +428,7 @@ def stream_cut_off(speaker: Speaker) -> None:
 
 
 @row("every split of the bytes")
-def every_split(speaker: Speaker) -> None:
+def every_split(setup: ProviderSetup) -> None:
     """A word split at every place; with thoughts and a tool call, one byte at a time."""
     rich = Answer("Grüße", [SimulatedToolCall("get_time", {"city": "Tromsø"})], reasoning="Hm.")
     clock = VirtualClock()
@@ -436,7 +436,7 @@ def every_split(speaker: Speaker) -> None:
     transport = MemoryTransport(provider)
 
     async def main() -> None:
-        async with speaker.model_at("http://127.0.0.1:9", transport=transport) as model:
+        async with setup.model_at("http://127.0.0.1:9", transport=transport) as model:
             request: dict[str, Any] = {
                 "messages": HELLO,
                 "tools": [_schema(get_time)],
@@ -471,17 +471,17 @@ def _schema(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 CELLS = [
-    pytest.param(title, speaker, id=f"{title}-{speaker.title}")
+    pytest.param(title, setup, id=f"{title}-{setup.title}")
     for title in ROWS
-    for speaker in SPEAKERS
-    if title not in speaker.apart
+    for setup in PROVIDER_SETUPS
+    if title not in setup.not_tested
 ]
 
 
-@pytest.mark.parametrize(("title", "speaker"), CELLS)
-def test_matrix(title: str, speaker: Speaker) -> None:
-    ROWS[title](speaker)
+@pytest.mark.parametrize(("title", "setup"), CELLS)
+def test_matrix(title: str, setup: ProviderSetup) -> None:
+    ROWS[title](setup)
 
 
 def test_nothing_stands_apart_that_is_no_row() -> None:
-    assert all(speaker.apart.keys() <= ROWS.keys() for speaker in SPEAKERS)
+    assert all(setup.not_tested.keys() <= ROWS.keys() for setup in PROVIDER_SETUPS)

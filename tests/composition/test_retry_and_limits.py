@@ -11,8 +11,8 @@ from callgate.errors import APIConnectionError, RateLimitError, RetryAfterTooLon
 from callgate.policies.retry.config import RetryConfig
 from callgate.response import Response, Usage
 from callgate.testing.clock import run_virtual
-from tests.composition.harness import model_of, nothing_is_left, used
-from tests.policies.services import After, now
+from tests.composition.scripted_model import assert_nothing_left, make_model, used
+from tests.policies.scripted_service import After, now
 
 DOWN = ServerError("down", status_code=500)
 
@@ -22,14 +22,14 @@ def slow_down(retry_after: float | None = None) -> RateLimitError:
 
 
 def test_every_attempt_pays_requests_and_tokens() -> None:
-    model, backend = model_of(DOWN, DOWN, "fine", model={"limit_requests": 100, "limit_tokens": 1000})
+    model, backend = make_model(DOWN, DOWN, "fine", model={"limit_requests": 100, "limit_tokens": 1000})
 
     async def main() -> None:
         calling = await model.invoke(prompt="x", num_api_tokens_needed=10)
         assert calling.response.text == "fine"
         assert calling.attempts == 3
         assert (used(model, "requests"), used(model, "tokens")) == (3, 30)
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
     assert backend.at == [0.0, 1.0, 3.0]
@@ -37,7 +37,7 @@ def test_every_attempt_pays_requests_and_tokens() -> None:
 
 def test_an_attempt_that_surely_was_not_sent_is_given_back() -> None:
     refused = APIConnectionError("connection refused", surely_unsent=True)
-    model, _ = model_of(refused, "fine", model={"limit_requests": 100, "limit_tokens": 1000})
+    model, _ = make_model(refused, "fine", model={"limit_requests": 100, "limit_tokens": 1000})
 
     async def main() -> None:
         await model.invoke(prompt="x", num_api_tokens_needed=10)
@@ -48,7 +48,7 @@ def test_an_attempt_that_surely_was_not_sent_is_given_back() -> None:
 
 def test_only_the_attempt_that_answered_is_settled_with_the_actual() -> None:
     answer = Response(text="fine", usage=Usage(3, 4))
-    model, _ = model_of(DOWN, answer, model={"limit_tokens": 1000})
+    model, _ = make_model(DOWN, answer, model={"limit_tokens": 1000})
 
     async def main() -> None:
         await model.invoke(prompt="x", num_api_tokens_needed=10)
@@ -58,7 +58,7 @@ def test_only_the_attempt_that_answered_is_settled_with_the_actual() -> None:
 
 
 def test_backing_off_holds_no_permit() -> None:
-    model, backend = model_of(DOWN, "another", "again", model={"limit_concurrency": 1})
+    model, backend = make_model(DOWN, "another", "again", model={"limit_concurrency": 1})
 
     async def main() -> None:
         failing = asyncio.ensure_future(model.invoke(prompt="fails once"))
@@ -73,12 +73,12 @@ def test_backing_off_holds_no_permit() -> None:
 
 
 def test_a_retry_joins_the_line_before_fresh_calls_and_waits_its_turn() -> None:
-    model, backend = model_of(DOWN, After(10, "x"), model={"limit_concurrency": 1})
+    model, backend = make_model(DOWN, After(10, "x"), model={"limit_concurrency": 1})
 
     async def main() -> None:
         failing: Any = model.submit(prompt="fails once")
         others = [model.submit(prompt=str(n)) for n in range(3)]
-        await asyncio.gather(*map(ended, [failing, *others]))
+        await asyncio.gather(*map(wait_end, [failing, *others]))
 
     run_virtual(main())
     # The first of the others is on its way when the retry comes back at 1 s.
@@ -91,13 +91,13 @@ def test_a_retry_joins_the_line_before_fresh_calls_and_waits_its_turn() -> None:
     ]
 
 
-async def ended(calling: Any) -> None:
+async def wait_end(calling: Any) -> None:
     await calling
 
 
 def test_a_429_pauses_the_whole_line_and_uses_up_no_attempts() -> None:
     steps = [slow_down(20.0), slow_down(20.0), slow_down(20.0), "fine"]
-    model, backend = model_of(*steps, retry=RetryConfig(max_retries=0, jitter=False))
+    model, backend = make_model(*steps, retry=RetryConfig(max_retries=0, jitter=False))
 
     async def main() -> None:
         first = asyncio.ensure_future(model.invoke(prompt="first"))
@@ -113,13 +113,13 @@ def test_a_429_pauses_the_whole_line_and_uses_up_no_attempts() -> None:
 
 def test_a_crowd_that_meets_429s_comes_back_when_told_and_all_are_answered() -> None:
     pushed_back = [After(1, slow_down(10.0))] * 5
-    model, backend = model_of(*pushed_back, "fine", model={"limit_concurrency": 5})
+    model, backend = make_model(*pushed_back, "fine", model={"limit_concurrency": 5})
 
     async def main() -> None:
         callings = await asyncio.gather(*(model.invoke(prompt=str(n)) for n in range(20)))
         assert [calling.response.text for calling in callings] == ["fine"] * 20
         assert sum(calling.attempts for calling in callings) == 25
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
     assert backend.at[:5] == [0.0] * 5
@@ -127,7 +127,7 @@ def test_a_crowd_that_meets_429s_comes_back_when_told_and_all_are_answered() -> 
 
 
 def test_who_is_told_to_come_back_too_late_ends_at_once_and_holds_up_nobody() -> None:
-    model, backend = model_of(slow_down(36000.0), "fine")
+    model, backend = make_model(slow_down(36000.0), "fine")
 
     async def main() -> None:
         told = await model.invoke(prompt="first")
@@ -136,14 +136,14 @@ def test_who_is_told_to_come_back_too_late_ends_at_once_and_holds_up_nobody() ->
         assert now() == 0.0
         assert (await model.invoke(prompt="second")).response.text == "fine"
         assert now() <= 1.0
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
     assert len(backend.at) == 2
 
 
 def test_a_429_keeps_its_charge_so_that_the_line_is_not_admitted_for_it_again() -> None:
-    model, _ = model_of(slow_down(5.0), "fine", model={"limit_tokens": 1000})
+    model, _ = make_model(slow_down(5.0), "fine", model={"limit_tokens": 1000})
 
     async def main() -> None:
         await model.invoke(prompt="x", num_api_tokens_needed=10)
@@ -155,7 +155,7 @@ def test_a_429_keeps_its_charge_so_that_the_line_is_not_admitted_for_it_again() 
 @pytest.mark.parametrize("calls", [1, 200])
 def test_retries_of_an_outage_are_bounded_for_the_whole_model(calls: int) -> None:
     """Each alone is tried four times; all together get a retry for every fifth call, and 100 for free."""
-    model, backend = model_of(DOWN)
+    model, backend = make_model(DOWN)
 
     async def main() -> None:
         callings = await asyncio.gather(*(model.invoke(prompt=str(n)) for n in range(calls)))

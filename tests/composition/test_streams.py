@@ -10,8 +10,8 @@ from callgate.errors import APITimeoutError, DeadlineExceededError, ServerError
 from callgate.model.model import iModel
 from callgate.response import Response, Usage
 from callgate.testing.clock import run_virtual
-from tests.composition.harness import model_of, nothing_is_left, used
-from tests.policies.services import After, Streamed, now
+from tests.composition.scripted_model import assert_nothing_left, make_model, used
+from tests.policies.scripted_service import After, Streamed, now
 
 DOWN = ServerError("down", status_code=500)
 
@@ -30,7 +30,7 @@ async def read(model: iModel, **request: object) -> tuple[list[str], BaseExcepti
 
 def test_a_stream_pays_the_limiter_and_settles_like_any_call() -> None:
     answer = Response(text="Once upon", usage=Usage(3, 4))
-    model, _ = model_of(
+    model, _ = make_model(
         Streamed(("Once ", "upon"), answer), model={"limit_requests": 100, "limit_tokens": 1000}
     )
 
@@ -38,13 +38,13 @@ def test_a_stream_pays_the_limiter_and_settles_like_any_call() -> None:
         pieces, error = await read(model, prompt="x", num_api_tokens_needed=10)
         assert (pieces, error) == (["Once ", "upon"], None)
         assert (used(model, "requests"), used(model, "tokens")) == (1, 7)
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
 
 
 def test_a_stream_waits_its_turn_in_the_line() -> None:
-    model, backend = model_of(After(10, Streamed(("a",), "a")), model={"limit_concurrency": 1})
+    model, backend = make_model(After(10, Streamed(("a",), "a")), model={"limit_concurrency": 1})
 
     async def main() -> None:
         await asyncio.gather(*(read(model, prompt=str(n)) for n in range(3)))
@@ -55,7 +55,7 @@ def test_a_stream_waits_its_turn_in_the_line() -> None:
 
 
 def test_it_is_retried_until_its_first_piece_has_left() -> None:
-    model, backend = model_of(DOWN, DOWN, Streamed(("Once",), "Once"))
+    model, backend = make_model(DOWN, DOWN, Streamed(("Once",), "Once"))
 
     async def main() -> None:
         assert await read(model, prompt="x") == (["Once"], None)
@@ -65,18 +65,18 @@ def test_it_is_retried_until_its_first_piece_has_left() -> None:
 
 
 def test_once_a_piece_has_left_it_is_not_retried_and_the_piece_is_delivered() -> None:
-    model, backend = model_of(Streamed(("Once", " upon"), DOWN))
+    model, backend = make_model(Streamed(("Once", " upon"), DOWN))
 
     async def main() -> None:
         assert await read(model, prompt="x") == (["Once", " upon"], DOWN)
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
     assert len(backend.at) == 1
 
 
 def test_leaving_a_stream_early_cancels_the_call_and_frees_its_place_at_once() -> None:
-    model, backend = model_of(
+    model, backend = make_model(
         Streamed(("Once",), After(3600, "never")), "fine", model={"limit_concurrency": 1}
     )
 
@@ -88,7 +88,7 @@ def test_leaving_a_stream_early_cancels_the_call_and_frees_its_place_at_once() -
         await stream.aclose()
         assert (await model.invoke(prompt="y")).response.text == "fine"
         assert now() == 0.0
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
     assert backend.cancelled == 1
@@ -100,21 +100,21 @@ def test_leaving_a_stream_early_cancels_the_call_and_frees_its_place_at_once() -
 def test_a_stream_that_stalls_ends_in_time_after_what_came_before(
     limits: dict[str, float], kind: type[Exception]
 ) -> None:
-    model, _ = model_of(Streamed(("Once",), After(3600, "never")))
+    model, _ = make_model(Streamed(("Once",), After(3600, "never")))
 
     async def main() -> None:
         pieces, error = await read(model, prompt="x", **limits)
         assert pieces == ["Once"]
         assert isinstance(error, kind)
         assert now() == 5.0
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
 
 
 def test_a_slow_reader_slows_the_stream_and_loses_nothing() -> None:
     pieces = tuple(str(n) for n in range(200))
-    model, _ = model_of(Streamed(pieces, "".join(pieces)))
+    model, _ = make_model(Streamed(pieces, "".join(pieces)))
 
     async def main() -> None:
         got = []
@@ -122,6 +122,6 @@ def test_a_slow_reader_slows_the_stream_and_loses_nothing() -> None:
             got.append(chunk.content)
             await asyncio.sleep(1)
         assert got == [*pieces, ""]
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())

@@ -9,7 +9,7 @@ from callgate.errors import ConfigurationError, InvalidAnswerError, ServerError
 from callgate.policies.cache.memory import MemoryCache
 from callgate.response import Response, Usage
 from callgate.testing.clock import run_virtual
-from tests.composition.harness import model_of, nothing_is_left, used
+from tests.composition.scripted_model import assert_nothing_left, make_model, used
 
 PRICES = {"input": 1.0, "output": 10.0}
 MESSAGES = [{"role": "user", "content": "Which planet?"}]
@@ -24,7 +24,7 @@ def said(text: str) -> Response:
 
 
 def test_every_ask_passes_the_limiter_and_pays() -> None:
-    model, backend = model_of(
+    model, backend = make_model(
         said("no"), said("no"), said('{"name": "Mars"}'), model={"limit_requests": 100, "limit_tokens": 10000}
     )
 
@@ -33,14 +33,14 @@ def test_every_ask_passes_the_limiter_and_pays() -> None:
         assert calling.response.parsed == Planet(name="Mars")
         assert calling.attempts == 3
         assert (used(model, "requests"), used(model, "tokens")) == (3, 360)
-        await nothing_is_left(model)
+        await assert_nothing_left(model)
 
     run_virtual(main())
     assert len(backend.at) == 3
 
 
 def test_usage_and_cost_have_all_of_it() -> None:
-    model, _ = model_of(said("no"), said('{"name": "Mars"}'), model={"prices": PRICES})
+    model, _ = make_model(said("no"), said('{"name": "Mars"}'), model={"prices": PRICES})
 
     async def main() -> None:
         calling = await model.invoke(model="m", messages=MESSAGES, response_model=Planet)
@@ -53,7 +53,7 @@ def test_usage_and_cost_have_all_of_it() -> None:
 
 
 def test_what_never_fitted_is_counted_too() -> None:
-    model, _ = model_of(said("no"), model={"prices": PRICES})
+    model, _ = make_model(said("no"), model={"prices": PRICES})
 
     async def main() -> None:
         calling = await model.invoke(model="m", messages=MESSAGES, response_model=Planet)
@@ -67,7 +67,7 @@ def test_what_never_fitted_is_counted_too() -> None:
 
 def test_each_ask_has_its_own_retries() -> None:
     down = ServerError("down", status_code=500)
-    model, backend = model_of(down, said("no"), down, down, said('{"name": "Mars"}'))
+    model, backend = make_model(down, said("no"), down, down, said('{"name": "Mars"}'))
 
     async def main() -> None:
         calling = await model.invoke(model="m", messages=MESSAGES, response_model=Planet)
@@ -78,7 +78,7 @@ def test_each_ask_has_its_own_retries() -> None:
 
 
 def test_a_cached_answer_is_validated_again_and_costs_nothing() -> None:
-    model, backend = model_of(said('{"name": "Mars"}'), model={"cache": MemoryCache(), "prices": PRICES})
+    model, backend = make_model(said('{"name": "Mars"}'), model={"cache": MemoryCache(), "prices": PRICES})
 
     async def main() -> None:
         for hit in (False, True):
@@ -94,7 +94,7 @@ def test_a_cached_answer_is_validated_again_and_costs_nothing() -> None:
 
 def test_asks_answered_by_the_cache_are_not_paid_again() -> None:
     """Run again, the whole conversation of two asks comes from the cache: used once, paid once."""
-    model, backend = model_of(
+    model, backend = make_model(
         said("no"), said('{"name": "Mars"}'), model={"cache": MemoryCache(), "prices": PRICES}
     )
 
@@ -114,7 +114,7 @@ SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}, "require
 
 
 def test_a_json_schema_stands_in_for_a_model_class() -> None:
-    model, backend = model_of(said("no"), said('{"name": "Mars"}'))
+    model, backend = make_model(said("no"), said('{"name": "Mars"}'))
 
     async def main() -> None:
         calling = await model.invoke(model="m", messages=MESSAGES, response_schema=SCHEMA)
@@ -127,7 +127,7 @@ def test_a_json_schema_stands_in_for_a_model_class() -> None:
 
 
 def test_a_bad_schema_is_told_before_anything_is_sent() -> None:
-    model, backend = model_of(said("no"))
+    model, backend = make_model(said("no"))
 
     async def main() -> None:
         with pytest.raises(ConfigurationError, match="no JSON schema"):

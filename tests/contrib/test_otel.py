@@ -35,7 +35,7 @@ SECRET = "the canary sings"
 MESSAGES = [{"role": "user", "content": SECRET}]
 
 
-class Observatory:
+class RecordedTelemetry:
     """A telemetry of its own, and what it was told."""
 
     def __init__(self, **settings: Any) -> None:
@@ -91,26 +91,26 @@ ANSWER = Response(
 )
 
 
-def ask(observatory: Observatory, backend: Any, **request: Any) -> Calling:
+def ask(recorded: RecordedTelemetry, backend: Any, **request: Any) -> Calling:
     async def main() -> Calling:
-        async with iModel(backend=backend, hook_registry=observatory.hooks) as model:
+        async with iModel(backend=backend, hook_registry=recorded.hooks) as model:
             return await model.invoke(**request)
 
     return asyncio.run(main())
 
 
 def test_a_call_to_a_provider_has_the_attributes_of_the_conventions() -> None:
-    observatory = Observatory()
+    recorded = RecordedTelemetry()
 
     async def main(url: str) -> Calling:
         settings = {"provider": "openai", "model": "gpt-4o-mini", "base_url": url, "api_key": "sk-canary"}
-        async with iModel(**settings, hook_registry=observatory.hooks) as model:
+        async with iModel(**settings, hook_registry=recorded.hooks) as model:
             return await model.invoke(messages=MESSAGES, temperature=0.5, max_tokens=50, seed=7, stop="END")
 
     with Simulator() as provider:
         calling = asyncio.run(main(provider.url))
         port = int(provider.url.rsplit(":", 1)[1].split("/")[0])
-    (span,) = observatory.spans
+    (span,) = recorded.spans
     attributes = dict(span.attributes or {})
     usage = calling.response.usage
     assert usage is not None
@@ -139,15 +139,15 @@ def test_a_call_to_a_provider_has_the_attributes_of_the_conventions() -> None:
 
 
 def test_no_content_is_recorded_unless_asked_for() -> None:
-    observatory = Observatory()
-    ask(observatory, Backend(Response(text=SECRET)), messages=MESSAGES)
-    ask(observatory, Backend(InvalidRequestError(SECRET)), messages=MESSAGES)
-    assert len(observatory.spans) == 2
-    assert all(SECRET not in span.to_json() for span in observatory.spans)
+    recorded = RecordedTelemetry()
+    ask(recorded, Backend(Response(text=SECRET)), messages=MESSAGES)
+    ask(recorded, Backend(InvalidRequestError(SECRET)), messages=MESSAGES)
+    assert len(recorded.spans) == 2
+    assert all(SECRET not in span.to_json() for span in recorded.spans)
 
 
 def test_content_when_asked_for() -> None:
-    observatory = Observatory(capture_content=True)
+    recorded = RecordedTelemetry(capture_content=True)
     calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
     said = [
         {"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type": "image_url", "image_url": {}}]},
@@ -157,8 +157,8 @@ def test_content_when_asked_for() -> None:
     answer = Response(
         text="4", reasoning="2 and 2", tool_calls=[ToolCall("2", "g", {"a": 1})], finish_reason="stop"
     )
-    ask(observatory, Backend(answer), messages=said)
-    (span,) = observatory.spans
+    ask(recorded, Backend(answer), messages=said)
+    (span,) = recorded.spans
     assert span.attributes is not None
     asked = orjson.loads(str(span.attributes["gen_ai.input.messages"]))
     assert asked == [
@@ -169,21 +169,21 @@ def test_content_when_asked_for() -> None:
     (told,) = orjson.loads(str(span.attributes["gen_ai.output.messages"]))
     assert told["finish_reason"] == "stop"
     assert [part["type"] for part in told["parts"]] == ["reasoning", "text", "tool_call"]
-    ask(observatory, Backend(InvalidRequestError(SECRET)), messages=MESSAGES)
-    assert SECRET in str(observatory.spans[-1].status.description)
+    ask(recorded, Backend(InvalidRequestError(SECRET)), messages=MESSAGES)
+    assert SECRET in str(recorded.spans[-1].status.description)
 
 
 def test_other_settings_of_a_request() -> None:
-    observatory = Observatory()
+    recorded = RecordedTelemetry()
 
     async def main() -> None:
-        async with iModel(backend=Backend(ANSWER), hook_registry=observatory.hooks) as model:
+        async with iModel(backend=Backend(ANSWER), hook_registry=recorded.hooks) as model:
             request = {"n": 2, "stop": ["a", "b"], "response_format": {"type": "json_schema"}, "top_p": None}
             async for _ in model.invoke_stream(messages=MESSAGES, **request):
                 pass
 
     asyncio.run(main())
-    attributes = dict(observatory.spans[0].attributes or {})
+    attributes = dict(recorded.spans[0].attributes or {})
     assert attributes["gen_ai.request.choice.count"] == 2
     assert attributes["gen_ai.request.stop_sequences"] == ("a", "b")
     assert attributes["gen_ai.request.stream"] is True
@@ -193,7 +193,7 @@ def test_other_settings_of_a_request() -> None:
 
 @pytest.mark.parametrize("broken", [None, ServerError("gone", status_code=500)])
 def test_of_a_stream_the_time_to_its_first_chunk_is_measured(broken: Exception | None) -> None:
-    observatory = Observatory()
+    recorded = RecordedTelemetry()
 
     class Slow:
         name = "slow"
@@ -208,7 +208,7 @@ def test_of_a_stream_the_time_to_its_first_chunk_is_measured(broken: Exception |
             return ANSWER
 
     async def main() -> None:
-        settings = {"hook_registry": observatory.hooks, "limit_concurrency": 1}
+        settings = {"hook_registry": recorded.hooks, "limit_concurrency": 1}
         async with iModel(backend=Slow(), **settings) as model:
             before = model.submit(messages=MESSAGES)  # the time in the line is not the provider's
             await asyncio.sleep(0)
@@ -218,50 +218,50 @@ def test_of_a_stream_the_time_to_its_first_chunk_is_measured(broken: Exception |
             await before
 
     run_virtual(main())
-    ((facts, seconds),) = observatory.points("gen_ai.client.operation.time_to_first_chunk")
+    ((facts, seconds),) = recorded.points("gen_ai.client.operation.time_to_first_chunk")
     assert seconds == 2.0
     assert facts["gen_ai.request.model"] == "m"
     assert "error.type" not in facts
-    plain, streamed = (dict(span.attributes or {}) for span in observatory.spans)
+    plain, streamed = (dict(span.attributes or {}) for span in recorded.spans)
     assert streamed["gen_ai.response.time_to_first_chunk"] == 2.0
     assert "gen_ai.response.time_to_first_chunk" not in plain
 
 
 def test_a_failed_call_says_its_kind_of_error() -> None:
-    observatory = Observatory()
-    ask(observatory, Backend(RateLimitError("slowly", status_code=429, retry_after=1000)), messages=MESSAGES)
-    (span,) = observatory.spans
+    recorded = RecordedTelemetry()
+    ask(recorded, Backend(RateLimitError("slowly", status_code=429, retry_after=1000)), messages=MESSAGES)
+    (span,) = recorded.spans
     assert span.status.status_code is StatusCode.ERROR
     assert span.status.description is None
     assert span.attributes is not None
     assert span.attributes["error.type"] == "RetryAfterTooLongError"
     assert span.attributes["http.response.status_code"] == 429
-    ((facts, _),) = observatory.points("gen_ai.client.operation.duration")
+    ((facts, _),) = recorded.points("gen_ai.client.operation.duration")
     assert facts["error.type"] == "RetryAfterTooLongError"
 
 
 def test_a_cancelled_call_ends_its_span() -> None:
-    observatory = Observatory()
+    recorded = RecordedTelemetry()
 
     async def forever() -> None:
         await asyncio.Event().wait()
 
     async def main() -> None:
-        async with iModel(backend=Backend(forever), hook_registry=observatory.hooks) as model:
+        async with iModel(backend=Backend(forever), hook_registry=recorded.hooks) as model:
             calling = model.submit(messages=MESSAGES)
             await asyncio.sleep(0.01)
             calling.cancel()
             await calling
 
     asyncio.run(main())
-    (span,) = observatory.spans
+    (span,) = recorded.spans
     assert span.attributes is not None
     assert span.attributes["error.type"] == "CancelledError"
 
 
 @pytest.mark.parametrize("how", ["invoke", "submit"])
 def test_the_span_is_a_child_of_the_caller_s_and_current_inside_only(how: str) -> None:
-    observatory = Observatory()
+    recorded = RecordedTelemetry()
     inside: list[Any] = []
 
     async def look() -> Response:
@@ -269,8 +269,8 @@ def test_the_span_is_a_child_of_the_caller_s_and_current_inside_only(how: str) -
         return ANSWER
 
     async def main() -> None:
-        async with iModel(backend=Backend(look), hook_registry=observatory.hooks) as model:
-            with observatory.tracers.get_tracer("mine").start_as_current_span("my own work") as mine:
+        async with iModel(backend=Backend(look), hook_registry=recorded.hooks) as model:
+            with recorded.tracers.get_tracer("mine").start_as_current_span("my own work") as mine:
                 if how == "invoke":
                     await model.invoke(messages=MESSAGES)
                 else:
@@ -278,7 +278,7 @@ def test_the_span_is_a_child_of_the_caller_s_and_current_inside_only(how: str) -
                 assert get_current_span() is mine
 
     asyncio.run(main())
-    child, parent = observatory.spans
+    child, parent = recorded.spans
     assert parent.name == "my own work"
     assert child.parent is not None
     assert parent.context is not None
@@ -288,72 +288,72 @@ def test_the_span_is_a_child_of_the_caller_s_and_current_inside_only(how: str) -
 
 
 def test_tokens_and_seconds_are_measured_by_provider_and_model() -> None:
-    observatory = Observatory()
+    recorded = RecordedTelemetry()
     for _ in range(2):
-        ask(observatory, Backend(ANSWER), messages=MESSAGES, model="m")
+        ask(recorded, Backend(ANSWER), messages=MESSAGES, model="m")
     common = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "oracle",
         "gen_ai.request.model": "m",
         "gen_ai.response.model": "m-2026",
     }
-    assert observatory.points("gen_ai.client.token.usage") == [
+    assert recorded.points("gen_ai.client.token.usage") == [
         ({**common, "gen_ai.token.type": "input"}, 40),
         ({**common, "gen_ai.token.type": "output"}, 20),
     ]
-    ((facts, seconds),) = observatory.points("gen_ai.client.operation.duration")
+    ((facts, seconds),) = recorded.points("gen_ai.client.operation.duration")
     assert facts == common
     assert seconds > 0
-    attributes = dict(observatory.spans[0].attributes or {})
+    attributes = dict(recorded.spans[0].attributes or {})
     assert attributes["gen_ai.usage.cache_read.input_tokens"] == 5
     assert attributes["gen_ai.usage.reasoning.output_tokens"] == 3
     assert "gen_ai.usage.cache_creation.input_tokens" not in attributes
 
 
 def test_what_came_from_the_cache_is_traced_and_not_counted() -> None:
-    observatory = Observatory()
+    recorded = RecordedTelemetry()
 
     async def main() -> None:
         backend = Backend(ANSWER)
-        async with iModel(backend=backend, hook_registry=observatory.hooks, cache=MemoryCache()) as model:
+        async with iModel(backend=backend, hook_registry=recorded.hooks, cache=MemoryCache()) as model:
             for _ in range(2):
                 await model.invoke(messages=MESSAGES)
             async for _ in model.invoke_stream(messages=MESSAGES):
                 pass
 
     asyncio.run(main())
-    assert [dict(span.attributes or {})["callgate.cached"] for span in observatory.spans] == [
+    assert [dict(span.attributes or {})["callgate.cached"] for span in recorded.spans] == [
         False,
         True,
         True,
     ]
-    assert observatory.points("gen_ai.client.token.usage")[0][1] == 20
-    assert observatory.points("gen_ai.client.operation.time_to_first_chunk") == []
+    assert recorded.points("gen_ai.client.token.usage")[0][1] == 20
+    assert recorded.points("gen_ai.client.operation.time_to_first_chunk") == []
 
 
 def test_a_tool_is_executed() -> None:
-    observatory = Observatory()
-    ask(observatory, Tool(lambda city: f"rain in {city}", config={"name": "weather"}), city="Oslo")
-    (span,) = observatory.spans
+    recorded = RecordedTelemetry()
+    ask(recorded, Tool(lambda city: f"rain in {city}", config={"name": "weather"}), city="Oslo")
+    (span,) = recorded.spans
     assert span.name == "execute_tool weather"
     assert span.kind is SpanKind.INTERNAL
-    assert observatory.points("gen_ai.client.operation.duration") == []
-    ((facts, _),) = observatory.points("gen_ai.execute_tool.duration")
+    assert recorded.points("gen_ai.client.operation.duration") == []
+    ((facts, _),) = recorded.points("gen_ai.execute_tool.duration")
     assert facts == {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "weather"}
 
 
 def test_a_call_that_another_hook_refused_first_is_not_traced() -> None:
-    observatory = Observatory()
+    recorded = RecordedTelemetry()
     hooks = HookRegistry()
 
     def refuse(event: Calling, **_: Any) -> None:
         raise PermissionError
 
     hooks.register(HookPhase.PreInvocation, refuse)
-    observatory.telemetry.register(hooks)
-    observatory.hooks = hooks
-    assert ask(observatory, Backend(ANSWER), messages=MESSAGES).error_type == "PermissionError"
-    assert observatory.spans == ()
+    recorded.telemetry.register(hooks)
+    recorded.hooks = hooks
+    assert ask(recorded, Backend(ANSWER), messages=MESSAGES).error_type == "PermissionError"
+    assert recorded.spans == ()
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from tests.documents.loopback import Answer, Request
+from tests.documents.http_service import Answer, Request
 
 __all__ = ["ExampleService"]
 

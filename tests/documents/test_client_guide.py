@@ -24,7 +24,7 @@ from callgate import APITimeoutError, AsyncAPIClient
 from callgate.network.rate_limiters import TokenBucketRateLimiter
 from callgate.testing import Simulator
 from tests.documents.blocks import NETWORK_CLIENT, read_blocks, run
-from tests.documents.loopback import Answer, Request, serving
+from tests.documents.http_service import Answer, Request, serve_in_thread
 from tests.policies.limit.window_checker import Admission, fullest_window
 
 BLOCKS = {block.number: block for block in read_blocks(NETWORK_CLIENT)}
@@ -73,7 +73,7 @@ def test_the_document_has_nineteen_blocks_and_each_has_a_test_here() -> None:
 
 
 def test_block_1_makes_requests() -> None:
-    with serving(echo) as service:
+    with serve_in_thread(echo) as service:
         _, printed = run(BLOCKS[1], {EXAMPLE: service.url})
     assert printed == (
         "Users: {'method': 'GET', 'path': '/users'}\nCreated user: {'method': 'POST', 'path': '/users'}\n"
@@ -83,7 +83,7 @@ def test_block_1_makes_requests() -> None:
 
 
 def test_block_2_sends_every_option() -> None:
-    with serving(echo) as service:
+    with serve_in_thread(echo) as service:
         _, printed = run(BLOCKS[2], {EXAMPLE: service.url}, **IMPORTED)
     asked = service.requests
     assert [(request.method, request.path) for request in asked] == [
@@ -102,7 +102,7 @@ def test_block_2_sends_every_option() -> None:
 
 
 def test_block_3_calls_with_a_dictionary() -> None:
-    with serving(echo) as service:
+    with serve_in_thread(echo) as service:
         _, printed = run(BLOCKS[3], {EXAMPLE: service.url}, **IMPORTED)
     assert [request.path for request in service.requests] == ["/products?category=electronics", "/orders"]
     assert service.requests[1].json == {"product_id": 123, "quantity": 1}
@@ -122,7 +122,7 @@ def test_block_3_calls_with_a_dictionary() -> None:
     ],
 )
 def test_block_4_maps_http_errors_to_types(status: int, headers: dict[str, str], printed: str) -> None:
-    with serving(failing(status, headers=headers)) as service:
+    with serve_in_thread(failing(status, headers=headers)) as service:
         assert re.fullmatch(printed, run(BLOCKS[4], {EXAMPLE: service.url})[1])
 
 
@@ -132,14 +132,14 @@ def test_block_4_maps_what_is_no_http_answer(broken: bool) -> None:
         """None: the connection is cut."""
 
     if broken:
-        with serving(cut) as service:
+        with serve_in_thread(cut) as service:
             assert run(BLOCKS[4], {EXAMPLE: service.url})[1] == "Connection error\n"
     else:  # and nobody listens any more
         assert run(BLOCKS[4], {EXAMPLE: service_that_has_gone()})[1] == "Connection error\n"
 
 
 def service_that_has_gone() -> str:
-    with serving(echo) as service:
+    with serve_in_thread(echo) as service:
         return service.url
 
 
@@ -154,7 +154,7 @@ def test_block_4_tells_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.sleep(30)
         raise AssertionError("nobody waits so long")
 
-    with serving(silent) as service:
+    with serve_in_thread(silent) as service:
         assert run(BLOCKS[4], {EXAMPLE: service.url})[1] == "Request timed out\n"
 
 
@@ -162,7 +162,7 @@ def test_block_4_tells_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_block_5_opens_the_circuit_after_three_failures(naps: list[float]) -> None:
-    with serving(failing(500)) as service:
+    with serve_in_thread(failing(500)) as service:
         _, printed = run(BLOCKS[5], {EXAMPLE: service.url})
     lines = printed.splitlines()
     assert [line.partition(":")[0] for line in lines] == ["Error"] * 3 + ["Circuit is open"] * 7
@@ -171,7 +171,7 @@ def test_block_5_opens_the_circuit_after_three_failures(naps: list[float]) -> No
 
 
 def test_block_5_lets_a_healthy_service_be(naps: list[float]) -> None:
-    with serving(echo) as service:
+    with serve_in_thread(echo) as service:
         _, printed = run(BLOCKS[5], {EXAMPLE: service.url})
     assert printed.count("Data: {") == len(service.requests) == 10
 
@@ -179,7 +179,7 @@ def test_block_5_lets_a_healthy_service_be(naps: list[float]) -> None:
 @pytest.mark.parametrize("error", [ConnectionError, APITimeoutError])
 def test_block_6_retries_with_growing_delays(naps: list[float], error: type[Exception]) -> None:
     failures = iter([error("1"), error("2")])
-    with serving(echo) as service:
+    with serve_in_thread(echo) as service:
         namespace, _ = run(BLOCKS[6], {EXAMPLE: service.url})
 
     class Client:
@@ -196,14 +196,14 @@ def test_block_6_retries_with_growing_delays(naps: list[float], error: type[Exce
 
 def test_block_6_does_not_retry_what_it_excludes_or_does_not_name(naps: list[float]) -> None:
     for status in (401, 500):
-        with serving(failing(status)) as service:
+        with serve_in_thread(failing(status)) as service:
             _, printed = run(BLOCKS[6], {EXAMPLE: service.url})
         assert printed.startswith(f"Failed after retries: {status}: ")
         assert len(service.requests) == 1
 
 
 def test_block_7_retries_inside_and_breaks_outside(naps: list[float]) -> None:
-    with serving(failing(503, times=3)) as service:
+    with serve_in_thread(failing(503, times=3)) as service:
         namespace, printed = run(BLOCKS[7], {EXAMPLE: service.url})
     assert printed == "Data: {'ok': True}\n"
     assert len(service.requests) == 4
@@ -211,7 +211,7 @@ def test_block_7_retries_inside_and_breaks_outside(naps: list[float]) -> None:
 
 
 def test_block_7_counts_a_call_that_failed_for_good_once(naps: list[float]) -> None:
-    with serving(failing(503)) as service:
+    with serve_in_thread(failing(503)) as service:
         namespace, printed = run(BLOCKS[7], {EXAMPLE: service.url})
     assert printed.startswith("Failed after retries: 503: ")
     assert len(service.requests) == 4
@@ -219,10 +219,10 @@ def test_block_7_counts_a_call_that_failed_for_good_once(naps: list[float]) -> N
 
 
 def test_block_8_retries_and_breaks_in_the_client(naps: list[float]) -> None:
-    with serving(failing(500, times=2)) as service:
+    with serve_in_thread(failing(500, times=2)) as service:
         assert run(BLOCKS[8], {EXAMPLE: service.url})[1] == "Data: {'ok': True}\n"
     assert len(service.requests) == 3
-    with serving(failing(500)) as service:
+    with serve_in_thread(failing(500)) as service:
         _, printed = run(BLOCKS[8], {EXAMPLE: service.url})
     # Retry is outside the breaker: the third failed attempt opens it, and the fourth is refused.
     assert printed.startswith("Failed to fetch data: the circuit breaker 'api-circuit-breaker' is open")
@@ -308,7 +308,7 @@ def most_in_a_second(times: list[float]) -> float:
 
 
 def test_block_12_keeps_to_five_requests_a_second(admitted: dict[str, list[float]]) -> None:
-    with serving(echo) as service:
+    with serve_in_thread(echo) as service:
         _, printed = run(BLOCKS[12], {EXAMPLE: service.url})
     assert [request.path for request in service.requests] == [f"/items/{i}" for i in range(10)]
     assert printed.splitlines()[-1] == "Response 9: {'method': 'GET', 'path': '/items/9'}"
@@ -316,7 +316,7 @@ def test_block_12_keeps_to_five_requests_a_second(admitted: dict[str, list[float
 
 
 def test_block_13_keeps_to_a_rate_for_every_endpoint(admitted: dict[str, list[float]]) -> None:
-    with serving(echo) as service:
+    with serve_in_thread(echo) as service:
         _, printed = run(BLOCKS[13], {EXAMPLE: service.url})
     assert [request.path for request in service.requests] == ["/users", "/orders"] * 5
     assert most_in_a_second(admitted["/users"]) <= 5
@@ -326,7 +326,7 @@ def test_block_13_keeps_to_a_rate_for_every_endpoint(admitted: dict[str, list[fl
 
 def test_block_14_adapts_to_what_the_headers_say(admitted: dict[str, list[float]]) -> None:
     said = {"X-RateLimit-Limit-Requests": "225"}  # in a minute
-    with serving(lambda _: (200, said, {"ok": True})) as service:
+    with serve_in_thread(lambda _: (200, said, {"ok": True})) as service:
         _, printed = run(BLOCKS[14], {EXAMPLE: service.url})
     assert printed == "".join(f"Response {i}: {{'ok': True}}\n" for i in range(5))
     # Three a second, with the safety factor of 0.8: so many, and not the ten that it began with.
@@ -337,7 +337,7 @@ def test_block_14_adapts_to_what_the_headers_say(admitted: dict[str, list[float]
 
 
 def test_block_15_makes_the_payload_and_the_headers_of_an_endpoint() -> None:
-    with serving(echo) as service:
+    with serve_in_thread(echo) as service:
         _, printed = run(BLOCKS[15], {EXAMPLE: service.url})
     (request,) = service.requests
     assert (request.method, request.path) == ("GET", "/users?limit=10&offset=0")
@@ -347,7 +347,7 @@ def test_block_15_makes_the_payload_and_the_headers_of_an_endpoint() -> None:
 
 
 def test_block_16_makes_headers() -> None:
-    with serving(echo) as service:
+    with serve_in_thread(echo) as service:
         run(BLOCKS[16], {EXAMPLE: service.url})
     (request,) = service.requests
     assert request.headers["authorization"] == "Bearer your-api-key"
@@ -368,7 +368,7 @@ def test_block_17_fetches_many_users_five_at_once_and_retries() -> None:
             return 500, {}, {}
         return echo(request)
 
-    with serving(answer) as service:
+    with serve_in_thread(answer) as service:
         _, printed = run(BLOCKS[17], {EXAMPLE: service.url})
     assert printed == "Fetched 10 users\n"
     assert sorted({request.path for request in service.requests}) == sorted(
@@ -381,7 +381,7 @@ def test_block_17_fetches_many_users_five_at_once_and_retries() -> None:
 @pytest.mark.parametrize("content", [b"plain text\n", b"\x00\xff\x01", b'{"some":   "json"}', b"42"])
 def test_block_18_downloads_a_file(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with serving(lambda _: (200, {"Content-Type": "text/plain"}, content)) as service:
+    with serve_in_thread(lambda _: (200, {"Content-Type": "text/plain"}, content)) as service:
         _, printed = run(BLOCKS[18], {EXAMPLE: service.url})
     assert printed == "Downloaded file to: downloads/example.txt\n"
     assert (tmp_path / "downloads" / "example.txt").read_bytes() == content
@@ -398,13 +398,13 @@ def test_block_19_completes_through_executor_and_model() -> None:
         )  # fmt: skip
         return 200, {}, {"choices": [{"text": f"On {asked['prompt']}", "index": 0, "finish_reason": "stop"}]}
 
-    with serving(complete) as service:
+    with serve_in_thread(complete) as service:
         _, printed = run(BLOCKS[19], {"https://api.openai.com": service.url})
     assert printed.startswith("Completion: {'choices': [{'text': 'On Write a short poem about programming'")
 
 
 def test_block_19_tells_the_error_of_a_call_that_failed() -> None:
-    with serving(failing(401)) as service:
+    with serve_in_thread(failing(401)) as service:
         _, printed = run(BLOCKS[19], {"https://api.openai.com": service.url})
     assert printed.startswith("Error: 401: ")
     assert KEY not in printed

@@ -27,8 +27,8 @@ from callgate import Executor, RequestStatus, iModel
 from callgate.testing import Simulator
 from callgate.testing.clock import run_virtual
 from tests.documents.blocks import NETWORK_EXECUTOR, complete, read_blocks, run
-from tests.documents.loopback import Answer, Request, in_thread, serving
-from tests.documents.models import COMPLETION, KEY, completing, service_config
+from tests.documents.http_model import COMPLETION, KEY, completing, service_config
+from tests.documents.http_service import Answer, Request, in_thread, serve_in_thread
 from tests.documents.tasks import answering
 
 BLOCKS = {block.number: block for block in read_blocks(NETWORK_EXECUTOR)}
@@ -88,7 +88,7 @@ def test_block_2_uses_it_as_a_context_manager(executors: list[Executor]) -> None
 
 
 def test_block_3_submits_a_task_and_prints_its_answer() -> None:
-    with serving(echo) as service:
+    with serve_in_thread(echo) as service:
         _, printed = run(BLOCKS[3], {EXAMPLE: service.url}, **IMPORTED)
         (request,) = service.requests
     assert (request.method, request.path) == ("GET", "/data")
@@ -112,7 +112,7 @@ def test_block_4_completes_a_prompt_through_endpoint_executor_and_model() -> Non
         "iModel(Endpoint(http_config), executor)",
         reason="`endpoint` is defined nowhere; the block makes a configuration and imports Endpoint",
     )
-    with serving(completing) as service:
+    with serve_in_thread(completing) as service:
         _, printed = run(block, {"https://api.openai.com": service.url})
         (request,) = service.requests
     assert printed == "Completion:\nRoses are red\n"
@@ -169,7 +169,7 @@ def test_block_5_calls_the_official_sdk(monkeypatch: pytest.MonkeyPatch) -> None
     ending = "    # Process the result..."
     block = complete(block, ending, f"{ending}\nawait endpoint.close()\nawait executor.stop()", reason=why)
     names = ("ServiceEndpointConfig", "SdkTransportConfig", "Endpoint", "iModel", "Executor")
-    with serving(lambda _request: (200, {}, CHAT)) as service:
+    with serve_in_thread(lambda _request: (200, {}, CHAT)) as service:
         monkeypatch.setenv("OPENAI_BASE_URL", service.url + "/v1")
         done, _ = run(block, **{name: getattr(callgate, name) for name in names})
         (request,) = service.requests
@@ -192,7 +192,7 @@ def test_block_6_still_has_acompletion() -> None:
     block = complete(BLOCKS[6], "", made, reason=why)
     ending = "    num_tokens_to_consume=200  # Estimate of token usage\n)"
     block = complete(block, ending, f"{ending}\nawait endpoint.close()\nawait executor.stop()", reason=why)
-    with serving(completing) as service:
+    with serve_in_thread(completing) as service:
         config = service_config(service.url + "/v1/completions")
         done, _ = run(block, Executor=Executor, Endpoint=callgate.Endpoint, iModel=iModel, config=config)
         (request,) = service.requests
@@ -207,7 +207,7 @@ def test_block_7_handles_several_tasks_at_once() -> None:
         await asyncio.sleep(0.05)
         return echo(request)
 
-    with serving(slowly) as service:
+    with serve_in_thread(slowly) as service:
         block = BLOCKS[7]
         _, printed = run(block, {EXAMPLE: service.url}, **IMPORTED)
     assert printed == "".join(f"Task {i} completed with status code: 200\n" for i in range(5))
@@ -220,7 +220,7 @@ def test_block_8_watches_the_life_of_a_request() -> None:
         await asyncio.sleep(0.25)
         return echo(request)
 
-    with serving(slowly) as service:
+    with serve_in_thread(slowly) as service:
         fetch_data = fetching(service.url + "/data")
         _, printed = run(BLOCKS[8], {EXAMPLE: service.url}, **IMPORTED, fetch_data=fetch_data)
     assert re.search(r"Status changed: \S+ -> (RequestStatus\.)?calling", printed, re.IGNORECASE)
@@ -263,7 +263,7 @@ def test_block_9_allows_bursts_of_up_to_a_hundred_requests() -> None:
     ],
 )
 def test_block_10_tells_the_codes_of_answers_apart(answer: Answer, expected: str) -> None:
-    with serving(lambda _request: answer) as service:
+    with serve_in_thread(lambda _request: answer) as service:
         fetch_data = fetching(service.url + "/data")
         _, printed = run(BLOCKS[10], {EXAMPLE: service.url}, **IMPORTED, fetch_data=fetch_data)
     assert printed == expected
@@ -313,7 +313,7 @@ def test_block_11_cleans_up_by_hand(executors: list[Executor]) -> None:
     block = complete(
         block, "asyncio.run(main())", "done = asyncio.run(main())", reason="to look at the event"
     )
-    with serving(completing) as service:
+    with serve_in_thread(completing) as service:
         config = {"base_url": service.url + "/v1", "endpoint": "completions", "api_key": KEY}
         done, _ = run(block, asyncio=asyncio, Executor=callgate.Executor, iModel=iModel, config=config)
     event, endpoint = done["done"]
@@ -334,7 +334,7 @@ def test_block_12_cleans_up_by_context_managers(executors: list[Executor]) -> No
     block = complete(
         block, "asyncio.run(main())", "done = asyncio.run(main())", reason="to look at the event"
     )
-    with serving(completing) as service:
+    with serve_in_thread(completing) as service:
         names: dict[str, Any] = {
             "Executor": callgate.Executor,
             "Endpoint": callgate.Endpoint,

@@ -24,7 +24,7 @@ import pytest
 
 from callgate.testing import Simulator
 from tests.documents.example_service import ExampleService
-from tests.documents.loopback import serving
+from tests.documents.http_service import serve_in_thread
 
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLE = "https://api.example.com"
@@ -63,7 +63,7 @@ GUIDES = [guide for guide in sorted(DOCS.glob("*.md")) if snippets(guide)]
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     """An empty directory, a provider, and the example service, whose URL it gives."""
     monkeypatch.chdir(tmp_path)
-    with Simulator(seed=1) as simulator, serving(ExampleService()) as service:
+    with Simulator(seed=1) as simulator, serve_in_thread(ExampleService()) as service:
         for provider, url in (("OPENAI", simulator.base_url), ("ANTHROPIC", simulator.url)):
             monkeypatch.setenv(f"{provider}_BASE_URL", url)
             monkeypatch.setenv(f"{provider}_API_KEY", "sk-example")

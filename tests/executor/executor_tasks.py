@@ -10,9 +10,9 @@ from callgate.executor.executor import Executor
 from callgate.pipeline import Layers, pipeline
 from callgate.policies.observe.layer import observe_layer
 from callgate.policies.timeout.deadline import deadline_layer
-from tests.policies.services import Scripted, now
+from tests.policies.scripted_service import Scripted, now
 
-__all__ = ["answering", "free", "line_of", "once_promised"]
+__all__ = ["answering", "executor_service", "unlimited", "when_promised"]
 
 
 def answering(
@@ -27,7 +27,7 @@ def answering(
     return task
 
 
-def once_promised(executor: Executor, action: Callable[[], Any]) -> None:
+def when_promised(executor: Executor, action: Callable[[], Any]) -> None:
     """Act in the turn of the loop in which room is promised to a submitter who has not run since."""
 
     def look() -> None:
@@ -39,12 +39,12 @@ def once_promised(executor: Executor, action: Callable[[], Any]) -> None:
     look()
 
 
-def free(**settings: Any) -> Executor:
+def unlimited(**settings: Any) -> Executor:
     """An executor without limits, unless told."""
     return Executor(**{"concurrency_limit": None, "requests_rate": None, **settings})
 
 
-def line_of(executor: Executor, backend: Scripted) -> Any:
+def executor_service(executor: Executor, backend: Scripted) -> Any:
     """A service behind the executor's limiter, as a model has it."""
     return pipeline(
         backend,

@@ -9,7 +9,7 @@ from callgate.errors import DeadlineExceededError
 from callgate.executor.backlog import Backlog
 from callgate.response import Response
 from callgate.testing.clock import run_virtual
-from tests.policies.services import Scripted, calling, now
+from tests.policies.scripted_service import Scripted, calling, now
 
 SERVICE = Scripted("")
 OURS = {"prompt": "of this test"}

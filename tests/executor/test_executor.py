@@ -17,8 +17,8 @@ from callgate.executor.executor import Executor
 from callgate.policies.limit.adaptive import AdaptiveConcurrency
 from callgate.response import Response
 from callgate.testing.clock import VirtualClock, run_virtual
-from tests.executor.executor_tasks import answering, free, line_of
-from tests.policies.services import After, Scripted, calling, now
+from tests.executor.executor_tasks import answering, executor_service, unlimited
+from tests.policies.scripted_service import After, Scripted, calling, now
 
 HOUR = 3600.0
 
@@ -58,7 +58,7 @@ def test_a_coroutine_instead_of_a_function_is_a_type_error() -> None:
 
 
 def test_it_works_in_the_loop_it_was_started_in_and_in_no_other() -> None:
-    executor = free()
+    executor = unlimited()
 
     async def elsewhere() -> None:
         with pytest.raises(RuntimeError, match="another event loop"):
@@ -73,13 +73,13 @@ def test_it_works_in_the_loop_it_was_started_in_and_in_no_other() -> None:
 
 
 def test_a_loop_that_was_closed_without_a_stop_is_left_behind() -> None:
-    executor = free(concurrency_limit=1, queue_capacity=1)
+    executor = unlimited(concurrency_limit=1, queue_capacity=1)
 
     async def abandoned() -> None:
         await executor.start()
         await executor.submit_task(answering(seconds=3600))
         await executor.submit_task(answering(seconds=3600))
-        executor.enqueue(calling(), line_of(executor, Scripted("")))
+        executor.enqueue(calling(), executor_service(executor, Scripted("")))
         await asyncio.sleep(0)
 
     async def again() -> Calling:
@@ -92,12 +92,12 @@ def test_a_loop_that_was_closed_without_a_stop_is_left_behind() -> None:
 
 
 def test_stopping_after_its_loop_was_closed_returns_at_once() -> None:
-    executor = free(queue_capacity=1)
+    executor = unlimited(queue_capacity=1)
 
     async def abandoned() -> None:
         await executor.start()
         for _ in range(3):
-            executor.enqueue(calling(), line_of(executor, Scripted(After(3600, ""))))
+            executor.enqueue(calling(), executor_service(executor, Scripted(After(3600, ""))))
 
     clock = VirtualClock()
     clock.run(abandoned())
@@ -107,7 +107,7 @@ def test_stopping_after_its_loop_was_closed_returns_at_once() -> None:
 
 def test_starting_twice_and_stopping_before_the_start_change_nothing() -> None:
     async def main() -> None:
-        executor = free()
+        executor = unlimited()
         await executor.stop()
         await executor.start()
         await executor.start()
@@ -119,7 +119,7 @@ def test_starting_twice_and_stopping_before_the_start_change_nothing() -> None:
 
 def test_starting_while_it_stops_is_an_error_and_not_a_second_life() -> None:
     async def main() -> None:
-        executor = free()
+        executor = unlimited()
         await executor.start()
         await executor.submit_task(answering(seconds=5))
         stopping = asyncio.ensure_future(executor.stop())
@@ -135,7 +135,7 @@ def test_starting_while_it_stops_is_an_error_and_not_a_second_life() -> None:
 
 def test_a_stop_that_is_cancelled_can_be_taken_up_again() -> None:
     async def main() -> None:
-        executor = free()
+        executor = unlimited()
         await executor.start()
         event: Any = await executor.submit_task(answering(seconds=10))
         with pytest.raises(TimeoutError):
@@ -151,7 +151,7 @@ def test_a_stop_that_is_cancelled_can_be_taken_up_again() -> None:
 
 def test_a_stop_that_is_cancelled_does_not_end_another_that_waits_for_the_same() -> None:
     async def main() -> None:
-        executor = free()
+        executor = unlimited()
         await executor.start()
         await executor.submit_task(answering(seconds=10))
         impatient, patient = (asyncio.ensure_future(executor.stop()) for _ in range(2))
@@ -166,7 +166,7 @@ def test_a_stop_that_is_cancelled_does_not_end_another_that_waits_for_the_same()
 
 def test_of_two_who_stop_it_the_slower_does_not_stop_what_the_quicker_has_started_again() -> None:
     async def main() -> None:
-        executor = free()
+        executor = unlimited()
         await executor.start()
         await executor.submit_task(answering(seconds=1))
 
@@ -197,9 +197,9 @@ def test_a_task_that_was_cancelled_by_what_it_called_does_not_end_those_who_wait
         return "too late"
 
     async def main() -> None:
-        async with free(queue_capacity=1, concurrency_limit=1) as executor:
+        async with unlimited(queue_capacity=1, concurrency_limit=1) as executor:
             first = await executor.submit_task(timed_out_inside)
-            service = line_of(executor, Scripted("fine"))
+            service = executor_service(executor, Scripted("fine"))
             others = [calling() for _ in range(3)]
             for other in others:
                 executor.enqueue(other, service)
@@ -211,7 +211,7 @@ def test_a_task_that_was_cancelled_by_what_it_called_does_not_end_those_who_wait
 
 def test_a_task_that_stops_its_own_executor_is_told_that_it_would_wait_for_itself() -> None:
     async def main() -> None:
-        async with free() as executor:
+        async with unlimited() as executor:
 
             async def stopping(graceful: bool) -> None:
                 await executor.stop(graceful=graceful)
@@ -229,7 +229,7 @@ def test_leaving_the_context_with_an_error_cancels_instead_of_waiting() -> None:
         events = []
 
         async def program() -> None:
-            async with free() as executor:
+            async with unlimited() as executor:
                 events.append(await executor.submit_task(answering(seconds=3600)))
                 raise KeyError
 
@@ -243,7 +243,7 @@ def test_leaving_the_context_with_an_error_cancels_instead_of_waiting() -> None:
 
 def test_the_repr_shows_where_it_stands() -> None:
     async def main() -> None:
-        executor = free(concurrency_limit=1)
+        executor = unlimited(concurrency_limit=1)
         assert "not started" in repr(executor)
         async with executor:
             await executor.submit_task(answering(seconds=5))
@@ -271,7 +271,7 @@ def test_the_repr_shows_where_it_stands() -> None:
 )
 def test_status_headers_body_or_a_body_alone(given: Any, status: int, body: Any) -> None:
     async def main() -> None:
-        async with free() as executor:
+        async with unlimited() as executor:
             event = await (await executor.submit_task(answering(given)))
             assert event.response_status_code == status
             assert event.response_body == body
@@ -282,7 +282,7 @@ def test_status_headers_body_or_a_body_alone(given: Any, status: int, body: Any)
 
 def test_text_is_text_and_anything_else_is_data() -> None:
     async def main() -> None:
-        async with free() as executor:
+        async with unlimited() as executor:
             text = await (await executor.submit_task(answering((200, {}, "hello"))))
             data = await (await executor.submit_task(answering((200, {}, {"a": 1}))))
             assert (text.response.text, text.response.data) == ("hello", "hello")
@@ -299,7 +299,7 @@ def test_a_returned_429_pauses_the_whole_line_for_as_long_as_it_says(name: str) 
     started: list[float] = []
 
     async def main() -> None:
-        async with free() as executor:
+        async with unlimited() as executor:
             pushed_back = await (await executor.submit_task(answering((429, {name: "20"}, "slow"))))
             assert (pushed_back.status.value, pushed_back.response_body) == ("completed", "slow")
             for _ in range(3):
@@ -312,7 +312,7 @@ def test_a_returned_429_pauses_the_whole_line_for_as_long_as_it_says(name: str) 
 
 def test_a_429_that_names_hours_does_not_hold_the_line_for_hours() -> None:
     async def main() -> None:
-        async with free() as executor:
+        async with unlimited() as executor:
             await (await executor.submit_task(answering((429, {"Retry-After": "36000"}, ""))))
             await (await executor.submit_task(answering()))
             assert now() <= 2.0
@@ -335,7 +335,7 @@ def test_pauses_grow_with_every_429_in_a_row_and_begin_anew_after_a_success(rais
         return now() - ended_at
 
     async def main() -> None:
-        async with free() as executor:
+        async with unlimited() as executor:
             first = await pause_after(executor, 1)
             fifth = await pause_after(executor, 5)
             anew = await pause_after(executor, 1)
@@ -364,7 +364,7 @@ def test_with_adaptive_concurrency_the_fixed_limit_does_not_hold() -> None:
         adaptive = AdaptiveConcurrency(start=20)
         async with Executor(concurrency_limit=2, requests_rate=None, adaptive=adaptive) as executor:
             for _ in range(20):
-                executor.enqueue(calling(), line_of(executor, backend))
+                executor.enqueue(calling(), executor_service(executor, backend))
 
     run_virtual(main())
     assert backend.most_running == 20
@@ -396,10 +396,10 @@ def test_others_can_be_told_of_what_leaves_the_line_each_of_them_once() -> None:
     told: list[list[Calling]] = [[], []]
 
     async def main() -> None:
-        async with free(concurrency_limit=1) as executor:
+        async with unlimited(concurrency_limit=1) as executor:
             for each in told:
                 executor.tell_dispatched(each.append)
-            service = line_of(executor, Scripted(After(10, "")))
+            service = executor_service(executor, Scripted(After(10, "")))
             calls = [calling() for _ in range(3)]
             for call in calls:
                 executor.enqueue(call, service)

@@ -13,8 +13,8 @@ from callgate.call.calling import Calling
 from callgate.errors import DeadlineExceededError
 from callgate.response import Response
 from callgate.testing.clock import run_virtual
-from tests.executor.executor_tasks import answering, free, line_of, once_promised
-from tests.policies.services import After, Scripted, calling, now
+from tests.executor.executor_tasks import answering, executor_service, unlimited, when_promised
+from tests.policies.scripted_service import After, Scripted, calling, now
 
 # --- callings that are enqueued --------------------------------------------------------------------------
 
@@ -24,9 +24,9 @@ def test_an_error_belongs_to_the_calling_and_is_not_logged_as_one_that_nobody_ha
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
-        async with free() as executor:
+        async with unlimited() as executor:
             call = calling()
-            executor.enqueue(call, line_of(executor, Scripted(KeyError("k"))))
+            executor.enqueue(call, executor_service(executor, Scripted(KeyError("k"))))
             await call
             await executor.submit_task(raising)
         gc.collect()
@@ -42,8 +42,8 @@ def test_enqueueing_never_waits_and_keeps_the_order_behind_a_full_queue() -> Non
     backend = Scripted(After(10, ""))
 
     async def main() -> None:
-        async with free(queue_capacity=2, concurrency_limit=1) as executor:
-            service = line_of(executor, backend)
+        async with unlimited(queue_capacity=2, concurrency_limit=1) as executor:
+            service = executor_service(executor, backend)
             calls = [calling() for _ in range(8)]
             for call in calls:
                 executor.enqueue(call, service)
@@ -57,8 +57,8 @@ def test_enqueueing_never_waits_and_keeps_the_order_behind_a_full_queue() -> Non
 
 def test_behind_a_full_queue_there_are_no_tasks() -> None:
     async def main() -> None:
-        async with free(queue_capacity=10, concurrency_limit=1) as executor:
-            service = line_of(executor, Scripted(After(1, "")))
+        async with unlimited(queue_capacity=10, concurrency_limit=1) as executor:
+            service = executor_service(executor, Scripted(After(1, "")))
             for _ in range(1000):
                 executor.enqueue(calling(), service)
             most = 0
@@ -76,8 +76,8 @@ def test_a_call_cancelled_anywhere_ends_and_is_never_made_unless_it_was(position
     backend = Scripted(After(10, ""))
 
     async def main() -> None:
-        async with free(queue_capacity=2, concurrency_limit=1) as executor:
-            service = line_of(executor, backend)
+        async with unlimited(queue_capacity=2, concurrency_limit=1) as executor:
+            service = executor_service(executor, backend)
             calls = [calling() for _ in range(6)]
             for call in calls:
                 executor.enqueue(call, service)
@@ -99,9 +99,9 @@ def test_a_call_cancelled_before_its_task_ran_at_all_ends_cancelled() -> None:
     backend = Scripted("")
 
     async def main() -> None:
-        async with free() as executor:
+        async with unlimited() as executor:
             call = calling()
-            executor.enqueue(call, line_of(executor, backend))
+            executor.enqueue(call, executor_service(executor, backend))
             call.cancel()
             await call
             assert call.cancelled
@@ -119,7 +119,7 @@ def test_a_call_that_never_stood_in_the_limiters_line_gives_its_place_back(cance
         return Response(text="kept")
 
     async def main() -> None:
-        async with free(queue_capacity=1) as executor:
+        async with unlimited(queue_capacity=1) as executor:
             call = calling()
             executor.enqueue(call, from_cache)
             if cancelled:
@@ -134,12 +134,12 @@ def test_the_deadline_holds_behind_a_full_queue_too() -> None:
     backend = Scripted(After(100, ""))
 
     async def main() -> None:
-        async with free(queue_capacity=1, concurrency_limit=1) as executor:
-            service = line_of(executor, backend)
+        async with unlimited(queue_capacity=1, concurrency_limit=1) as executor:
+            service = executor_service(executor, backend)
             calls = [calling(deadline=None if n < 2 else 30.0) for n in range(4)]
             for call in calls:
                 executor.enqueue(call, service)
-            await asyncio.gather(*(ended(call) for call in calls[2:]))
+            await asyncio.gather(*(result_of(call) for call in calls[2:]))
             assert now() == 30.0
             assert all(isinstance(call.error, DeadlineExceededError) for call in calls[2:])
 
@@ -147,7 +147,7 @@ def test_the_deadline_holds_behind_a_full_queue_too() -> None:
     assert len(backend.at) == 2
 
 
-async def ended(call: Calling) -> None:
+async def result_of(call: Calling) -> None:
     await call
 
 
@@ -155,11 +155,11 @@ def test_stopping_at_once_ends_the_backlog_too() -> None:
     backend = Scripted(After(100, ""))
 
     async def main() -> None:
-        executor = free(queue_capacity=1, concurrency_limit=1)
+        executor = unlimited(queue_capacity=1, concurrency_limit=1)
         await executor.start()
         calls = [calling() for _ in range(5)]
         for call in calls:
-            executor.enqueue(call, line_of(executor, backend))
+            executor.enqueue(call, executor_service(executor, backend))
         await asyncio.sleep(1)
         await executor.stop(graceful=False)
         assert all(call.cancelled for call in calls)
@@ -171,9 +171,9 @@ def test_stopping_at_once_ends_the_backlog_too() -> None:
 
 def test_a_graceful_stop_finishes_the_backlog_although_a_submitter_had_been_promised_room() -> None:
     async def main() -> None:
-        executor = free(queue_capacity=1, concurrency_limit=1)
+        executor = unlimited(queue_capacity=1, concurrency_limit=1)
         await executor.start()
-        service = line_of(executor, Scripted(After(10, "")))
+        service = executor_service(executor, Scripted(After(10, "")))
         await executor.submit_task(answering(seconds=10))
         queued = await executor.submit_task(answering(seconds=10))
         submitting = asyncio.ensure_future(executor.submit_task(answering()))
@@ -188,7 +188,7 @@ def test_a_graceful_stop_finishes_the_backlog_although_a_submitter_had_been_prom
             executor._state = type(executor._state).DRAINING  # what stop() does first, in its first step
 
         queued.cancel()
-        once_promised(executor, stop)
+        when_promised(executor, stop)
         with pytest.raises(RuntimeError):
             await submitting
         await stopping[0]
@@ -201,14 +201,14 @@ def test_room_promised_to_a_submitter_who_is_cancelled_goes_to_the_next() -> Non
     started: list[float] = []
 
     async def main() -> None:
-        async with free(queue_capacity=1, concurrency_limit=1) as executor:
+        async with unlimited(queue_capacity=1, concurrency_limit=1) as executor:
             await executor.submit_task(answering(seconds=10))
             queued = await executor.submit_task(answering(seconds=10))
             given_up = asyncio.ensure_future(executor.submit_task(answering(log=started)))
             next_one = asyncio.ensure_future(executor.submit_task(answering(log=started)))
             await asyncio.sleep(1)
             queued.cancel()
-            once_promised(executor, given_up.cancel)
+            when_promised(executor, given_up.cancel)
             await (await next_one)
             with pytest.raises(asyncio.CancelledError):
                 await given_up
@@ -219,7 +219,7 @@ def test_room_promised_to_a_submitter_who_is_cancelled_goes_to_the_next() -> Non
 
 def test_who_waits_for_room_when_it_stops_is_refused_unless_he_has_given_up_before() -> None:
     async def main() -> None:
-        executor = free(queue_capacity=1, concurrency_limit=1)
+        executor = unlimited(queue_capacity=1, concurrency_limit=1)
         await executor.start()
         await executor.submit_task(answering(seconds=10))
         await executor.submit_task(answering(seconds=10))
@@ -238,7 +238,7 @@ def test_who_waits_for_room_when_it_stops_is_refused_unless_he_has_given_up_befo
 
 def test_a_submitter_who_is_cancelled_while_he_is_being_refused_stays_cancelled() -> None:
     async def main() -> None:
-        executor = free(queue_capacity=1, concurrency_limit=1)
+        executor = unlimited(queue_capacity=1, concurrency_limit=1)
         await executor.start()
         await executor.submit_task(answering(seconds=10))
         await executor.submit_task(answering(seconds=10))
@@ -265,7 +265,7 @@ def test_submitters_are_let_in_in_their_order_also_past_one_who_has_given_up() -
         return call
 
     async def main() -> None:
-        async with free(queue_capacity=1, concurrency_limit=1) as executor:
+        async with unlimited(queue_capacity=1, concurrency_limit=1) as executor:
             submitting = [asyncio.ensure_future(executor.submit_task(task(name))) for name in "abcdef"]
             await asyncio.sleep(0.5)
             submitting[3].cancel()
@@ -279,15 +279,15 @@ def test_an_enqueued_call_does_not_take_the_room_that_was_promised_to_a_submitte
     """Else both would wait for somebody to make room who is not there."""
 
     async def main() -> None:
-        async with free(queue_capacity=1, concurrency_limit=1) as executor:
-            service = line_of(executor, Scripted(After(1, "")))
+        async with unlimited(queue_capacity=1, concurrency_limit=1) as executor:
+            service = executor_service(executor, Scripted(After(1, "")))
             await executor.submit_task(answering(seconds=10))
             queued = await executor.submit_task(answering(seconds=10))
             submitting = asyncio.ensure_future(executor.submit_task(answering(seconds=1)))
             await asyncio.sleep(1)
             late = calling()
             queued.cancel()
-            once_promised(executor, lambda: executor.enqueue(late, service))
+            when_promised(executor, lambda: executor.enqueue(late, service))
             submitted = await submitting
             await late
             assert submitted.status.value == late.status.value == "completed"
@@ -303,8 +303,8 @@ def test_an_enqueued_call_does_not_take_the_room_that_was_promised_to_a_submitte
 
 def test_a_call_in_its_callers_task_takes_no_place_in_the_queue() -> None:
     async def main() -> None:
-        async with free(queue_capacity=1, concurrency_limit=1) as executor:
-            service = line_of(executor, Scripted(After(10, "")))
+        async with unlimited(queue_capacity=1, concurrency_limit=1) as executor:
+            service = executor_service(executor, Scripted(After(10, "")))
             await executor.submit_task(answering(seconds=10))
             await executor.submit_task(answering(seconds=10))
             await asyncio.sleep(5)
@@ -320,7 +320,7 @@ def test_a_call_in_its_callers_task_takes_no_place_in_the_queue() -> None:
 
 def test_a_graceful_stop_waits_for_calls_in_their_callers_tasks() -> None:
     async def main() -> None:
-        executor = free()
+        executor = unlimited()
         await executor.start()
         call = calling()
         executor.enter(call)

@@ -11,7 +11,7 @@ from callgate import ConfigurationError, Tool, iModel
 from callgate.backends.claude_code import ClaudeCodeEndpoint
 
 
-class Own:
+class ThreeAtOnce:
     """A backend that says how much it bears."""
 
     name = "own"
@@ -29,7 +29,9 @@ def test_an_endpoint_has_it_found_out() -> None:
     assert at_once(provider="openai", api_key="k") == 20, "where finding out begins"
 
 
-@pytest.mark.parametrize(("backend", "bears"), [(ClaudeCodeEndpoint(), 4), (Own(), 3), (Tool(len), None)])
+@pytest.mark.parametrize(
+    ("backend", "bears"), [(ClaudeCodeEndpoint(), 4), (ThreeAtOnce(), 3), (Tool(len), None)]
+)
 def test_a_backend_may_say_how_much_it_bears(backend: Any, bears: int | None) -> None:
     assert at_once(backend=backend) == bears
     assert at_once(backend=backend, limit_concurrency=7) == 7
@@ -44,7 +46,7 @@ def test_anything_else_is_refused(wrong: Any) -> None:
 
 def test_a_question_in_the_place_of_a_calling_is_told_how_to_ask() -> None:
     async def main() -> None:
-        async with iModel(backend=Own()) as model:
+        async with iModel(backend=ThreeAtOnce()) as model:
             question: Any = "Hello!"
             with pytest.raises(TypeError, match=r"not a str: invoke\(messages=.*or invoke\(prompt="):
                 await model.invoke(question)

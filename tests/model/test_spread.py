@@ -35,15 +35,15 @@ from callgate.response import Response, Usage
 from callgate.testing import Options, SimulatedProvider, VirtualClock
 from callgate.testing.clock import run_virtual
 from callgate.testing.memory import MemoryTransport
-from tests.composition.harness import backend_of, breaker
-from tests.policies.services import After, Scripted, Streamed, now
+from tests.composition.scripted_model import breaker, make_backend
+from tests.policies.scripted_service import After, Scripted, Streamed, now
 
 DOWN = ServerError("down", status_code=500)
 WRONG_KEY = AuthenticationError("wrong key", status_code=401)
 
 
 def member(name: str, *steps: Any, model: dict[str, Any] | None = None, **backend: Any) -> iModel:
-    made = backend_of(*steps, **{"retry": None, **backend})
+    made = make_backend(*steps, **{"retry": None, **backend})
     made.name = name
     return iModel(backend=made, **{"limit_concurrency": None, **(model or {})})
 

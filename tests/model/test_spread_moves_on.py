@@ -20,7 +20,7 @@ from callgate.policies.retry.config import RetryConfig
 from callgate.testing import Options, SimulatedProvider, VirtualClock
 from callgate.testing.clock import run_virtual
 from tests.model.test_spread import ask, at_simulator, calls_of, member
-from tests.policies.services import After, now
+from tests.policies.scripted_service import After, now
 
 UNREACHABLE = APIConnectionError("connection refused", surely_unsent=True)
 BUSY = RateLimitError("too many requests", status_code=429)

@@ -14,7 +14,7 @@ from callgate.model.tools import ToolRun
 from callgate.response import Response, ToolCall
 from callgate.testing import Answer, SimulatedToolCall, Simulator
 from callgate.testing.simulator import Ask
-from tests.composition.speakers import SPEAKERS, Speaker
+from tests.composition.provider_setups import PROVIDER_SETUPS, ProviderSetup
 
 HELLO = [{"role": "user", "content": "How is Oslo?"}]
 
@@ -208,11 +208,11 @@ PROOF: dict[str, Callable[[Any], list[Any]]] = {
     "bedrock_invoke": lambda body: find_all(body, "signature"),
     "vertex (Claude)": lambda body: find_all(body, "signature"),
 }
-SIGNING = [speaker for speaker in SPEAKERS if speaker.title in PROOF]
+SIGNING = [setup for setup in PROVIDER_SETUPS if setup.title in PROOF]
 
 
-@pytest.mark.parametrize("speaker", SIGNING, ids=lambda speaker: speaker.title)
-def test_signed_thoughts_go_back_to_the_model_as_they_came(speaker: Speaker) -> None:
+@pytest.mark.parametrize("setup", SIGNING, ids=lambda setup: setup.title)
+def test_signed_thoughts_go_back_to_the_model_as_they_came(setup: ProviderSetup) -> None:
     bodies: list[Any] = []
 
     def model_of(asked: Ask) -> Answer:
@@ -224,14 +224,14 @@ def test_signed_thoughts_go_back_to_the_model_as_they_came(speaker: Speaker) -> 
         )
 
     async def main() -> ToolRun:
-        async with Simulator(answers=model_of) as sim, speaker.model_at(sim.url) as model:
+        async with Simulator(answers=model_of) as sim, setup.model_at(sim.url) as model:
             return await model.run_tools(HELLO, tools=[get_weather], reasoning_effort="low")
 
     result = asyncio.run(main())
     assert result.text == "It is cold."
     first = result.callings[0].response
     assert first.reasoning == "I should look."
-    proof = PROOF[speaker.title]
+    proof = PROOF[setup.title]
     assert proof(bodies[0]) == []
     sent = proof(bodies[1])
     assert len(sent) >= 1
@@ -243,7 +243,7 @@ def test_a_conversation_goes_on_with_another_provider() -> None:
     answer = Answer(
         tool_calls=[SimulatedToolCall("get_weather", {"city": "Oslo"})], reasoning="I should look."
     )
-    claude = next(speaker for speaker in SPEAKERS if speaker.title == "anthropic")
+    claude = next(setup for setup in PROVIDER_SETUPS if setup.title == "anthropic")
 
     async def main() -> None:
         async with Simulator(answers=lambda asked: None if asked.tool_results else answer) as sim:
@@ -251,11 +251,11 @@ def test_a_conversation_goes_on_with_another_provider() -> None:
                 begun = await model.run_tools(
                     HELLO, tools=[get_weather], reasoning_effort="low", max_rounds=1
                 )
-            for speaker in SPEAKERS:
-                if speaker.command:
+            for setup in PROVIDER_SETUPS:
+                if setup.command:
                     continue
-                async with speaker.model_at(sim.url) as other:
+                async with setup.model_at(sim.url) as other:
                     ended = await other.run_tools(begun.messages, tools=[get_weather])
-                    assert "celsius" in ended.text, speaker.title
+                    assert "celsius" in ended.text, setup.title
 
     asyncio.run(main())

@@ -19,7 +19,7 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-class Crowd:
+class ConcurrencyCounter:
     """Counts how many are inside at once."""
 
     def __init__(self) -> None:
@@ -39,13 +39,13 @@ class Crowd:
 
 
 def test_results_come_in_the_order_of_the_inputs() -> None:
-    assert run_virtual(alcall(range(50), Crowd(), plus=100)) == list(range(100, 150))
+    assert run_virtual(alcall(range(50), ConcurrencyCounter(), plus=100)) == list(range(100, 150))
 
 
 def test_no_more_run_at_once_than_permitted_and_as_many() -> None:
-    crowd = Crowd()
-    run_virtual(alcall(range(50), crowd, max_concurrent=5))
-    assert crowd.most == 5
+    counter = ConcurrencyCounter()
+    run_virtual(alcall(range(50), counter, max_concurrent=5))
+    assert counter.most == 5
 
 
 def test_many_inputs_do_not_make_as_many_tasks() -> None:
@@ -103,22 +103,22 @@ def test_the_first_exhausted_error_is_raised_itself_and_cancels_the_rest() -> No
 
 def test_cancelling_it_cancels_all_its_calls() -> None:
     async def main() -> None:
-        crowd = Crowd()
+        counter = ConcurrencyCounter()
 
         async def call(item: int) -> None:
-            crowd.inside += 1
+            counter.inside += 1
             try:
                 await asyncio.sleep(100)
             finally:
-                crowd.inside -= 1
+                counter.inside -= 1
 
         task = asyncio.create_task(alcall(range(10), call))
         await asyncio.sleep(1)
-        assert crowd.inside == 10
+        assert counter.inside == 10
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert crowd.inside == 0
+        assert counter.inside == 0
 
     run_virtual(main())
 
@@ -171,9 +171,9 @@ def test_a_timeout_of_the_function_itself_stays_its_own() -> None:
 
 
 def test_beginnings_are_throttled_and_delayed() -> None:
-    crowd = Crowd()
-    run_virtual(alcall(range(5), crowd, throttle_period=2.0, initial_delay=1.0))
-    assert crowd.begun == [1.0, 3.0, 5.0, 7.0, 9.0]
+    counter = ConcurrencyCounter()
+    run_virtual(alcall(range(5), counter, throttle_period=2.0, initial_delay=1.0))
+    assert counter.begun == [1.0, 3.0, 5.0, 7.0, 9.0]
 
 
 def test_a_sync_function_does_not_block_the_loop() -> None:

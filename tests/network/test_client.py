@@ -34,15 +34,15 @@ from callgate.policies.breaker.breaker import CircuitBreaker
 from callgate.policies.retry.config import RetryConfig
 from callgate.testing.clock import run_virtual
 from callgate.transport.auth import StaticAuth
-from tests.network.memory import MemoryTransport, reply
-from tests.transport.wire import KEEP_OPEN, RESET, answer, wire_server
+from tests.network.scripted_transport import ScriptedTransport, reply
+from tests.transport.raw_server import KEEP_OPEN, RESET, answer, raw_server
 
 CANARY = "sk-canary-5f3a"
 HOST = "https://api.example.com"
 
 
 def with_client(
-    transport: MemoryTransport, talk: Callable[[AsyncAPIClient], Awaitable[Any]], **settings: Any
+    transport: ScriptedTransport, talk: Callable[[AsyncAPIClient], Awaitable[Any]], **settings: Any
 ) -> Any:
     """Run `talk` with a client on this transport and on the virtual clock."""
 
@@ -57,14 +57,14 @@ def sent_by(
     method: str = "GET", url: str = "/x", settings: Mapping[str, Any] | None = None, **options: Any
 ) -> Any:
     """What one request sends."""
-    transport = MemoryTransport()
+    transport = ScriptedTransport()
     with_client(transport, lambda client: client.request(method, url, **options), **(settings or {}))
     return transport.sent[0]
 
 
 def answer_to(content: Any, status: int = 200, **headers: str) -> Any:
     """What a request gives that is answered so."""
-    transport = MemoryTransport(reply(status, content, **headers))
+    transport = ScriptedTransport(reply(status, content, **headers))
     return with_client(transport, lambda client: client.request("GET", "/x"))
 
 
@@ -91,7 +91,7 @@ def error_for(status: int, content: Any = None, **headers: str) -> APIClientErro
 )
 def test_a_url_is_a_path_below_the_base_or_whole(base: str, url: str, whole: str) -> None:
     async def main() -> None:
-        transport = MemoryTransport()
+        transport = ScriptedTransport()
         async with AsyncAPIClient(base, client=transport) as client:
             await client.request("get", url)
         assert transport.sent[0].url == whole
@@ -259,7 +259,7 @@ def test_a_timeout_of_the_request_wins() -> None:
 
 
 def test_call_describes_a_request_and_leaves_its_mapping_alone() -> None:
-    transport = MemoryTransport(reply(200, {"ok": True}))
+    transport = ScriptedTransport(reply(200, {"ok": True}))
     request = {"method": "POST", "url": "/orders", "json": {"product_id": 1}, "params": {"a": 1}}
     before = json.dumps(request)
 
@@ -392,9 +392,9 @@ def test_errors_hold_no_credential_even_when_the_service_repeats_it() -> None:
         assert "***" in shown
         assert CANARY not in repr(client)
 
-    transport = MemoryTransport(reply(401, {"error": {"message": f"wrong key {CANARY}"}}))
+    transport = ScriptedTransport(reply(401, {"error": {"message": f"wrong key {CANARY}"}}))
     with_client(transport, talk, headers={"Authorization": f"Bearer {CANARY}"})
-    transport = MemoryTransport(reply(401, f"wrong key {CANARY}".encode()))
+    transport = ScriptedTransport(reply(401, f"wrong key {CANARY}".encode()))
     with_client(transport, talk, auth=StaticAuth("x-api-key", CANARY))
 
 
@@ -407,13 +407,13 @@ def test_a_credential_that_comes_back_in_a_header_is_masked_in_every_part_of_the
         assert CANARY not in repr(vars(error))
         assert CANARY not in repr(vars(error.response_content))
 
-    transport = MemoryTransport(reply(401, {"error": "no"}, x_debug=f"you sent {CANARY}"))
+    transport = ScriptedTransport(reply(401, {"error": "no"}, x_debug=f"you sent {CANARY}"))
     with_client(transport, talk, headers={"x-api-key": CANARY})
 
 
 def test_connection_errors_and_timeouts_are_typed_and_are_pythons_own_too() -> None:
     async def main() -> None:
-        async with wire_server({"/reset": RESET, "/slow": KEEP_OPEN}) as server:
+        async with raw_server({"/reset": RESET, "/slow": KEEP_OPEN}) as server:
             async with AsyncAPIClient(server.url) as client:
                 with pytest.raises(APIConnectionError) as broken:
                     await client.request("GET", "/reset")
@@ -427,7 +427,7 @@ def test_connection_errors_and_timeouts_are_typed_and_are_pythons_own_too() -> N
 
 def test_an_answer_over_the_cap_ends_in_a_typed_error() -> None:
     async def main() -> None:
-        async with wire_server({"/": answer(b"x" * 2000)}) as server:
+        async with raw_server({"/": answer(b"x" * 2000)}) as server:
             async with AsyncAPIClient(server.url, max_response_bytes=1000) as client:
                 with pytest.raises(ResponseTooLargeError):
                     await client.request("GET", "/")
@@ -442,7 +442,7 @@ def attempts(
     *answers: Any, method: str = "GET", retry: Any = None, **options: Any
 ) -> tuple[list[float], Any]:
     """When attempts were made, and what came of them."""
-    transport = MemoryTransport(*answers)
+    transport = ScriptedTransport(*answers)
     retry = RetryConfig(jitter=False) if retry is None else retry
 
     async def talk(client: AsyncAPIClient) -> Any:
@@ -456,7 +456,7 @@ def attempts(
 
 
 def test_without_a_config_nothing_is_tried_again() -> None:
-    transport = MemoryTransport(reply(500), reply())
+    transport = ScriptedTransport(reply(500), reply())
     with pytest.raises(ServerError):
         with_client(transport, lambda client: client.request("GET", "/x"))
     assert len(transport.sent) == 1
@@ -504,7 +504,7 @@ def test_a_post_that_may_have_been_heard_is_not_sent_twice(failure: Any, again: 
 
 
 def test_a_body_read_from_a_file_or_an_iterator_is_sent_again_whole() -> None:
-    transport = MemoryTransport(reply(500), reply())
+    transport = ScriptedTransport(reply(500), reply())
 
     async def talk(client: AsyncAPIClient) -> None:
         await client.request("PUT", "/x", content=pieces())
@@ -515,14 +515,14 @@ def test_a_body_read_from_a_file_or_an_iterator_is_sent_again_whole() -> None:
 
 def test_a_token_is_made_anew_for_every_attempt() -> None:
     tokens = iter(["old", "new"])
-    transport = MemoryTransport(reply(500), reply())
+    transport = ScriptedTransport(reply(500), reply())
     auth = lambda *_: {"authorization": next(tokens)}  # noqa: E731
     with_client(transport, lambda c: c.request("GET", "/x"), retry_config=RetryConfig(), auth=auth)
     assert [sent.headers["authorization"] for sent in transport.sent] == ["old", "new"]
 
 
 def test_a_retry_after_pauses_every_request_of_the_client() -> None:
-    transport = MemoryTransport(reply(429, retry_after="20"), reply(200, {}))
+    transport = ScriptedTransport(reply(429, retry_after="20"), reply(200, {}))
 
     async def talk(client: AsyncAPIClient) -> None:
         first = asyncio.create_task(client.request("GET", "/first"))
@@ -536,7 +536,7 @@ def test_a_retry_after_pauses_every_request_of_the_client() -> None:
 
 
 def test_who_was_sent_back_late_stands_before_those_who_came_meanwhile() -> None:
-    class Slow(MemoryTransport):
+    class Slow(ScriptedTransport):
         async def send(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
             if url.endswith("/slow") and not any(sent.url == url for sent in self.sent):
                 answer = super().send(method, url, *args, **kwargs)
@@ -569,7 +569,7 @@ def test_a_429_with_a_retry_after_uses_up_no_attempt_but_has_an_end() -> None:
 
 
 def test_an_open_breaker_refuses_and_nothing_is_sent() -> None:
-    transport = MemoryTransport(reply(500))
+    transport = ScriptedTransport(reply(500))
 
     async def talk(client: AsyncAPIClient) -> None:
         for _ in range(2):
@@ -583,7 +583,7 @@ def test_an_open_breaker_refuses_and_nothing_is_sent() -> None:
 
 
 def test_every_retry_passes_the_breaker() -> None:
-    transport = MemoryTransport(reply(500))
+    transport = ScriptedTransport(reply(500))
 
     async def talk(client: AsyncAPIClient) -> None:
         with pytest.raises(CircuitBreakerOpenError):
@@ -597,7 +597,7 @@ def test_every_retry_passes_the_breaker() -> None:
 
 def test_our_own_mistakes_and_the_callers_open_no_breaker() -> None:
     breaker = CircuitBreaker(failure_threshold=1)
-    transport = MemoryTransport(reply(404), reply(429), reply(400), reply(200, {}))
+    transport = ScriptedTransport(reply(404), reply(429), reply(400), reply(200, {}))
 
     async def talk(client: AsyncAPIClient) -> None:
         for _ in range(3):
@@ -626,7 +626,7 @@ def test_a_whole_url_may_not_lead_to_plain_http_on_another_machine() -> None:
 
 def test_a_closed_client_refuses_and_closes_only_what_is_its_own() -> None:
     async def main() -> None:
-        transport = MemoryTransport()
+        transport = ScriptedTransport()
         shared = AsyncAPIClient(HOST, client=transport)
         await shared.close()
         await shared.close()
@@ -634,11 +634,11 @@ def test_a_closed_client_refuses_and_closes_only_what_is_its_own() -> None:
         with pytest.raises(RuntimeError, match="closed"):
             await shared.request("GET", "/x")
         assert repr(shared) == "<AsyncAPIClient https://api.example.com:443 closed>"
-        async with wire_server({"/": answer(b"hi")}) as server:
+        async with raw_server({"/": answer(b"hi")}) as server:
             async with AsyncAPIClient(server.url) as client:
                 await client.request("GET", "/")
                 assert server.open == 1
-            await server.until_open(0)
+            await server.wait_open(0)
 
     asyncio.run(main())
 
@@ -647,11 +647,11 @@ def test_settings_that_are_none_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="colour"):
         AsyncAPIClient(HOST, colour="red")
     with pytest.raises(ConfigurationError, match="verify"):
-        AsyncAPIClient(HOST, client=MemoryTransport(), verify=False)
+        AsyncAPIClient(HOST, client=ScriptedTransport(), verify=False)
 
 
 def test_one_client_serves_one_loop_after_the_other() -> None:
-    transport = MemoryTransport(reply(500), reply(200, {}))
+    transport = ScriptedTransport(reply(500), reply(200, {}))
     client = AsyncAPIClient(HOST, client=transport, retry_config=RetryConfig(base_delay=0.0))
     for _ in range(3):
         assert asyncio.run(client.request("GET", "/x")) == {}
@@ -659,7 +659,7 @@ def test_one_client_serves_one_loop_after_the_other() -> None:
 
 def test_a_hundred_requests_share_a_few_connections() -> None:
     async def main() -> None:
-        async with wire_server({"/": answer(b"{}", content_type="application/json")}) as server:
+        async with raw_server({"/": answer(b"{}", content_type="application/json")}) as server:
             async with AsyncAPIClient(server.url) as client:
                 for _ in range(10):
                     await asyncio.gather(*(client.request("GET", "/") for _ in range(10)))

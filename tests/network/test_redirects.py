@@ -13,8 +13,8 @@ from callgate.errors import APIClientError
 from callgate.network.client import AsyncAPIClient
 from callgate.testing.clock import run_virtual
 from callgate.transport.auth import StaticAuth
-from tests.network.memory import MemoryTransport, reply
-from tests.transport.wire import WireServer, answer, wire_server
+from tests.network.scripted_transport import ScriptedTransport, reply
+from tests.transport.raw_server import RawServer, answer, raw_server
 
 CANARY = "sk-canary-5f3a"
 HOST = "https://api.example.com"
@@ -35,17 +35,17 @@ CREDENTIALS: dict[str, dict[str, Any]] = {
 
 
 @asynccontextmanager
-async def two_origins(status: int = 302, back: bool = False) -> AsyncIterator[tuple[WireServer, WireServer]]:
+async def two_origins(status: int = 302, back: bool = False) -> AsyncIterator[tuple[RawServer, RawServer]]:
     """The first redirects /start to the second, which answers, or sends back to /home of the first."""
     there: dict[str, Any] = {}
     here: dict[str, Any] = {"/home": answer(b"home")}
-    async with wire_server(here) as first, wire_server(there) as second:
+    async with raw_server(here) as first, raw_server(there) as second:
         here["/start"] = answer(status=status, location=f"{second.url}/landed")
         there["/landed"] = answer(status=302, location=f"{first.url}/home") if back else answer(b"landed")
         yield first, second
 
 
-def shown(server: WireServer) -> str:
+def shown(server: RawServer) -> str:
     return "".join(server.heads)
 
 
@@ -85,7 +85,7 @@ def test_a_credential_that_was_left_behind_does_not_come_back(where: str) -> Non
 
 def test_credentials_stay_within_their_origin() -> None:
     async def main() -> None:
-        async with wire_server({"/a": answer(status=302, location="/b"), "/b": answer(b"b")}) as server:
+        async with raw_server({"/a": answer(status=302, location="/b"), "/b": answer(b"b")}) as server:
             async with AsyncAPIClient(
                 server.url, headers={"x-api-key": CANARY}, auth=("u", "p"), follow_redirects=True
             ) as client:
@@ -98,7 +98,7 @@ def test_credentials_stay_within_their_origin() -> None:
 
 def test_a_whole_url_elsewhere_gets_none_of_the_clients_credentials() -> None:
     async def main() -> None:
-        async with wire_server({}) as home, wire_server({"/x": answer(b"x")}) as other:
+        async with raw_server({}) as home, raw_server({"/x": answer(b"x")}) as other:
             async with AsyncAPIClient(
                 home.url,
                 headers={"x-api-key": CANARY, "User-Agent": "me"},
@@ -128,8 +128,8 @@ def test_a_redirect_is_not_followed_unless_asked_for() -> None:
     asyncio.run(main())
 
 
-def follow(first: Any, *others: Any, method: str = "POST", **options: Any) -> MemoryTransport:
-    transport = MemoryTransport(first, *others)
+def follow(first: Any, *others: Any, method: str = "POST", **options: Any) -> ScriptedTransport:
+    transport = ScriptedTransport(first, *others)
 
     async def main() -> None:
         async with AsyncAPIClient(HOST, client=transport, follow_redirects=True) as client:
@@ -171,7 +171,7 @@ def test_a_redirect_that_leads_where_the_request_must_not_go_is_refused(location
 
 @pytest.mark.parametrize("location", [f"https://other.example/?key={CANARY}", f"ftp://elsewhere/{CANARY}"])
 def test_a_key_that_the_redirect_quotes_goes_neither_along_nor_into_the_error(location: str) -> None:
-    transport = MemoryTransport(reply(302, location=location), reply())
+    transport = ScriptedTransport(reply(302, location=location), reply())
 
     async def main() -> str:
         headers = {"x-api-key": CANARY}
@@ -187,7 +187,7 @@ def test_a_key_that_the_redirect_quotes_goes_neither_along_nor_into_the_error(lo
 
 
 def test_redirects_in_a_circle_end() -> None:
-    transport = MemoryTransport(reply(302, location="/a"))
+    transport = ScriptedTransport(reply(302, location="/a"))
 
     async def main() -> None:
         async with AsyncAPIClient(HOST, client=transport, follow_redirects=True) as client:

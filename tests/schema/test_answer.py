@@ -14,7 +14,7 @@ from callgate.policies.structured.layer import structure_layer
 from callgate.response import Response
 from callgate.schema.answer import AnswerSchema, MisfitError, schema_name, to_answer_schema
 from callgate.testing.clock import run_virtual
-from tests.policies.services import Scripted, calling, ended
+from tests.policies.scripted_service import Scripted, calling, result_of
 
 PLANET: dict[str, Any] = {
     "title": "Planet of ours",
@@ -142,7 +142,7 @@ def answered(*steps: Any) -> tuple[Any, Scripted]:
     async def main() -> Any:
         call = calling(payload={"messages": [{"role": "user", "content": "Which planet?"}]})
         call.answer_type = to_answer_schema(PLANET)
-        return await ended(structure_layer()(backend), call)
+        return await result_of(structure_layer()(backend), call)
 
     return run_virtual(main()), backend
 

@@ -21,7 +21,7 @@ KEY = {"Authorization": "Bearer k", "Content-Type": "application/json"}
 URL = f"{MemoryTransport.base_url}/chat/completions"
 
 
-class Stage:
+class Simulation:
     """A clock, a provider and a transport to it."""
 
     def __init__(self, *, transport: dict[str, Any] | None = None, **options: Any) -> None:
@@ -45,43 +45,43 @@ class Stage:
 
 
 def test_an_answer_comes_with_its_status_and_headers_in_lower_case() -> None:
-    stage = Stage(requests_per_minute=5)
-    answer = stage.send()
+    sim = Simulation(requests_per_minute=5)
+    answer = sim.send()
     assert answer.status == 200
     assert orjson.loads(answer.body)["choices"][0]["message"]["content"]
     assert answer.headers["x-ratelimit-remaining-requests"] == "4"
     assert answer.headers["content-type"] == "application/json"
-    assert (stage.provider.stats.accepted, stage.provider.stats.running) == (1, 0)
+    assert (sim.provider.stats.accepted, sim.provider.stats.running) == (1, 0)
 
 
 def test_time_passes_as_the_provider_plans() -> None:
-    stage = Stage(latency=2.0, latency_sigma=0, transport={"latency": 0.5})
-    stage.send()
-    assert stage.clock.time() == 2.5
+    sim = Simulation(latency=2.0, latency_sigma=0, transport={"latency": 0.5})
+    sim.send()
+    assert sim.clock.time() == 2.5
 
 
 def test_the_query_reaches_the_provider_and_other_pages_too() -> None:
-    stage = Stage()
+    sim = Simulation()
     url = "https://anywhere.example/stats?contents=1"
-    answer = stage.clock.run(stage.transport.send("GET", url, {}))
+    answer = sim.clock.run(sim.transport.send("GET", url, {}))
     assert "contents" in orjson.loads(answer.body)
 
 
 def test_a_stream_comes_chunk_by_chunk_at_its_pace() -> None:
-    stage = Stage(tokens_per_second=10, output_tokens=20, output_sigma=0)
+    sim = Simulation(tokens_per_second=10, output_tokens=20, output_sigma=0)
     moments: list[float] = []
 
     async def main() -> None:
         raw = orjson.dumps({**BODY, "stream": True})
-        async with stage.transport.stream("POST", URL, KEY, raw) as answer:
+        async with sim.transport.stream("POST", URL, KEY, raw) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
             async for piece in answer:
                 assert piece
-                moments.append(stage.clock.time())
+                moments.append(sim.clock.time())
         with pytest.raises(RuntimeError, match="closed"):
             await anext(aiter(answer))
 
-    stage.clock.run(main())
+    sim.clock.run(main())
     assert moments == sorted(moments)
     assert moments[-1] == pytest.approx(2.0, abs=0.2)
 
@@ -89,63 +89,63 @@ def test_a_stream_comes_chunk_by_chunk_at_its_pace() -> None:
 @pytest.mark.parametrize("fault", ["reset", "truncated", "stall"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_connection_that_breaks_is_the_error_that_http_gives(fault: str, stream: bool) -> None:
-    stage = Stage(faults={fault: 1.0})
+    sim = Simulation(faults={fault: 1.0})
     with pytest.raises(APIConnectionError) as caught:
-        stage.send(stream=stream)
+        sim.send(stream=stream)
     assert caught.value.retryable
     assert not caught.value.surely_unsent
     assert "simulator.invalid" in str(caught.value)
-    assert (stage.provider.stats.running, stage.provider.stats.abandoned) == (0, 1)
+    assert (sim.provider.stats.running, sim.provider.stats.abandoned) == (0, 1)
 
 
 def test_silence_ends_with_the_timeouts() -> None:
-    stage = Stage(faults={"stall": 1.0})
+    sim = Simulation(faults={"stall": 1.0})
     with pytest.raises(APITimeoutError):
-        stage.send(timeout=3.0)
-    assert stage.clock.time() == pytest.approx(3.0)
-    stage = Stage(faults={"slow": 1.0}, transport={"read_timeout": 1.5})
+        sim.send(timeout=3.0)
+    assert sim.clock.time() == pytest.approx(3.0)
+    sim = Simulation(faults={"slow": 1.0}, transport={"read_timeout": 1.5})
     with pytest.raises(APITimeoutError):
-        stage.send(timeout=100)
-    assert stage.clock.time() == pytest.approx(1.5)
-    assert stage.provider.stats.running == 0
+        sim.send(timeout=100)
+    assert sim.clock.time() == pytest.approx(1.5)
+    assert sim.provider.stats.running == 0
 
 
 def test_an_answer_over_the_cap_is_given_up() -> None:
-    stage = Stage(transport={"max_response_bytes": 100})
+    sim = Simulation(transport={"max_response_bytes": 100})
     with pytest.raises(ResponseTooLargeError, match="100 bytes"):
-        stage.send()
+        sim.send()
 
 
 def test_a_cancelled_call_frees_its_place() -> None:
-    stage = Stage(latency=10, concurrency=1)
+    sim = Simulation(latency=10, concurrency=1)
 
     async def main() -> None:
-        call = asyncio.create_task(stage.transport.send("POST", URL, KEY, orjson.dumps(BODY)))
+        call = asyncio.create_task(sim.transport.send("POST", URL, KEY, orjson.dumps(BODY)))
         await asyncio.sleep(5)
-        assert stage.provider.stats.running == 1
+        assert sim.provider.stats.running == 1
         call.cancel()
         await asyncio.wait([call])
-        assert stage.provider.stats.running == 0
+        assert sim.provider.stats.running == 0
 
-    stage.clock.run(main())
+    sim.clock.run(main())
 
 
 def test_closing_ends_what_is_in_flight_and_refuses_more() -> None:
-    stage = Stage(latency=10)
+    sim = Simulation(latency=10)
 
     async def main() -> None:
-        call = asyncio.create_task(stage.transport.send("POST", URL, KEY, orjson.dumps(BODY)))
+        call = asyncio.create_task(sim.transport.send("POST", URL, KEY, orjson.dumps(BODY)))
         await asyncio.sleep(5)
-        await stage.transport.close()
-        await stage.transport.close()
+        await sim.transport.close()
+        await sim.transport.close()
         with pytest.raises(APIConnectionError, match="closed before"):
             await call
         with pytest.raises(RuntimeError, match="has been closed"):
-            stage.transport.stream("POST", URL, KEY)
+            sim.transport.stream("POST", URL, KEY)
 
-    assert repr(stage.transport) == "<MemoryTransport 0 in flight>"
-    stage.clock.run(main())
-    assert repr(stage.transport) == "<MemoryTransport closed>"
+    assert repr(sim.transport) == "<MemoryTransport 0 in flight>"
+    sim.clock.run(main())
+    assert repr(sim.transport) == "<MemoryTransport closed>"
 
 
 def test_it_has_the_methods_of_the_real_one() -> None:
@@ -158,42 +158,42 @@ def test_it_has_the_methods_of_the_real_one() -> None:
 
 class TestTheWholeStackOnTheVirtualClock:
     def test_1500_calls_under_600_a_minute_meet_no_429_and_use_the_quota(self) -> None:
-        stage = Stage(requests_per_minute=600, latency=0.5)
+        sim = Simulation(requests_per_minute=600, latency=0.5)
 
         async def main() -> None:
-            async with stage.model(limit_requests=600, limit_concurrency=None) as model:
+            async with sim.model(limit_requests=600, limit_concurrency=None) as model:
                 calls = (model.invoke(messages=BODY["messages"], user=str(n)) for n in range(1500))
                 callings = await asyncio.gather(*calls)
                 assert all(calling.error is None for calling in callings)
 
-        stage.clock.run(main())
-        stats = stage.provider.stats
+        sim.clock.run(main())
+        stats = sim.provider.stats
         assert (stats.accepted, stats.refused) == (1500, 0)
         # The first 600 could go at once, so 900 more at 600 a minute are the least that it can take.
-        assert stage.clock.time() < 2.5 * 60 / 0.98
+        assert sim.clock.time() < 2.5 * 60 / 0.98
 
     def test_a_429_is_waited_for_and_every_call_is_answered(self) -> None:
-        stage = Stage(requests_per_minute=60, latency=0.2, faults={"500": 0.05})
+        sim = Simulation(requests_per_minute=60, latency=0.2, faults={"500": 0.05})
 
         async def main() -> None:
-            async with stage.model() as model:
+            async with sim.model() as model:
                 calls = (model.invoke(messages=BODY["messages"], user=str(n)) for n in range(200))
                 assert all(calling.error is None for calling in await asyncio.gather(*calls))
 
-        stage.clock.run(main())
-        assert stage.clock.time() > 120
+        sim.clock.run(main())
+        assert sim.clock.time() > 120
 
     def test_it_is_the_same_every_time(self) -> None:
         def history() -> tuple[float, int]:
-            stage = Stage(latency=1, faults={"500": 0.2, "reset": 0.1}, seed=3)
+            sim = Simulation(latency=1, faults={"500": 0.2, "reset": 0.1}, seed=3)
 
             async def main() -> None:
-                async with stage.model(limit_concurrency=4, retry_config=RetryConfig(jitter=False)) as model:
+                async with sim.model(limit_concurrency=4, retry_config=RetryConfig(jitter=False)) as model:
                     await asyncio.gather(
                         *(model.invoke(messages=BODY["messages"], user=str(n)) for n in range(40))
                     )
 
-            stage.clock.run(main())
-            return stage.clock.time(), stage.provider.stats.accepted
+            sim.clock.run(main())
+            return sim.clock.time(), sim.provider.stats.accepted
 
         assert history() == history()

@@ -13,7 +13,7 @@ from callgate.testing.simulator import Answer, Ending, Options, SimulatedProvide
 CHAT = "/v1/chat/completions"
 
 
-class Bench:
+class ClockedProvider:
     """A provider on a clock that the test turns."""
 
     def __init__(self, **options):
@@ -41,7 +41,7 @@ def events(plan):
 
 
 def test_plain_answer_has_the_shape_of_openai():
-    answer = parsed(Bench(output_tokens=5, output_sigma=0).post())
+    answer = parsed(ClockedProvider(output_tokens=5, output_sigma=0).post())
     assert answer["object"] == "chat.completion"
     assert answer["choices"][0]["finish_reason"] == "stop"
     assert answer["usage"]["prompt_tokens"] == 2
@@ -50,24 +50,24 @@ def test_plain_answer_has_the_shape_of_openai():
 
 
 def test_stream_says_the_same_as_the_plain_answer():
-    bench = Bench()
-    whole = parsed(bench.post("Hello", stream=...))["choices"][0]["message"]["content"]
-    streamed = events(Bench(answers=[whole]).post("Hello", stream=True))
+    clocked = ClockedProvider()
+    whole = parsed(clocked.post("Hello", stream=...))["choices"][0]["message"]["content"]
+    streamed = events(ClockedProvider(answers=[whole]).post("Hello", stream=True))
     assert "".join(event["choices"][0]["delta"].get("content") or "" for event in streamed) == whole
     assert streamed[-1]["choices"][0]["finish_reason"] == "stop"
     assert all("usage" not in event for event in streamed)
 
 
 def test_usage_is_streamed_only_on_request_and_last():
-    streamed = events(Bench().post(stream=True, stream_options={"include_usage": True}))
+    streamed = events(ClockedProvider().post(stream=True, stream_options={"include_usage": True}))
     assert streamed[-1]["choices"] == []
     assert streamed[-1]["usage"]["prompt_tokens"] == 2
     assert all(event["usage"] is None for event in streamed[:-1])
 
 
 def test_legacy_completions_answer_a_prompt():
-    bench = Bench()
-    plan = bench.post(path="/v1/completions", messages=..., prompt="Once upon a time", max_tokens=3)
+    clocked = ClockedProvider()
+    plan = clocked.post(path="/v1/completions", messages=..., prompt="Once upon a time", max_tokens=3)
     choice = parsed(plan)["choices"][0]
     assert len(choice["text"].split()) == 3
     assert choice["finish_reason"] == "length"
@@ -93,7 +93,7 @@ def test_legacy_completions_answer_a_prompt():
     ],
 )
 def test_malformed_requests_are_refused_in_the_words_of_openai(body, param):
-    plan = Bench().post(**body)
+    plan = ClockedProvider().post(**body)
     error = parsed(plan)["error"]
     assert plan.status == 400
     assert error["type"] == "invalid_request_error"
@@ -101,45 +101,45 @@ def test_malformed_requests_are_refused_in_the_words_of_openai(body, param):
 
 
 def test_body_that_is_no_json():
-    bench = Bench()
-    plan = bench.provider.handle("POST", CHAT, {}, b"{")
+    clocked = ClockedProvider()
+    plan = clocked.provider.handle("POST", CHAT, {}, b"{")
     assert plan.status == 400
     assert "JSON" in parsed(plan)["error"]["message"]
 
 
 def test_unknown_keys_models_and_paths():
-    bench = Bench(keys=["k"], models=["m"])
-    assert bench.post().status == 200
-    refused = bench.post(key="other")
+    clocked = ClockedProvider(keys=["k"], models=["m"])
+    assert clocked.post().status == 200
+    refused = clocked.post(key="other")
     assert (refused.status, parsed(refused)["error"]["code"]) == (401, "invalid_api_key")
-    refused = bench.post(model="other")
+    refused = clocked.post(model="other")
     assert (refused.status, parsed(refused)["error"]["code"]) == (404, "model_not_found")
-    assert bench.provider.handle("POST", "/v1/nothing", {}).status == 404
-    assert bench.provider.handle("GET", CHAT, {}).status == 405
+    assert clocked.provider.handle("POST", "/v1/nothing", {}).status == 404
+    assert clocked.provider.handle("GET", CHAT, {}).status == 405
 
 
 def test_context_length_counts_input_and_max_tokens():
-    bench = Bench(context_tokens=100)
-    assert bench.post("x" * 200, max_tokens=50).status == 200
-    refused = bench.post("x" * 200, max_tokens=51)
+    clocked = ClockedProvider(context_tokens=100)
+    assert clocked.post("x" * 200, max_tokens=50).status == 200
+    refused = clocked.post("x" * 200, max_tokens=51)
     assert (refused.status, parsed(refused)["error"]["code"]) == (400, "context_length_exceeded")
 
 
 def test_request_quota_is_each_keys_own_and_opens_again():
-    bench = Bench(requests_per_minute=2)
-    assert [bench.post(key="a").status for _ in range(3)] == [200, 200, 429]
-    assert bench.post(key="b").status == 200
-    bench.now = 60.0
-    assert bench.post(key="a").status == 200
-    assert bench.stats.key("a").refused == 1
-    assert bench.stats.key("b").refused == 0
+    clocked = ClockedProvider(requests_per_minute=2)
+    assert [clocked.post(key="a").status for _ in range(3)] == [200, 200, 429]
+    assert clocked.post(key="b").status == 200
+    clocked.now = 60.0
+    assert clocked.post(key="a").status == 200
+    assert clocked.stats.key("a").refused == 1
+    assert clocked.stats.key("b").refused == 0
 
 
 def test_over_quota_tells_the_truth_in_headers_and_body():
-    bench = Bench(requests_per_minute=1, window_seconds=2.0)
-    bench.post()
-    bench.now = 0.5
-    plan = bench.post()
+    clocked = ClockedProvider(requests_per_minute=1, window_seconds=2.0)
+    clocked.post()
+    clocked.now = 0.5
+    plan = clocked.post()
     headers = dict(plan.headers)
     assert headers["retry-after"] == "2"
     assert headers["retry-after-ms"] == "1500"
@@ -161,18 +161,18 @@ def test_over_quota_tells_the_truth_in_headers_and_body():
     ],
 )
 def test_forms_of_retry_after(form, header, value):
-    bench = Bench(requests_per_minute=1, retry_after=form)
-    bench.post()
-    bench.now = 30.0
-    assert dict(bench.post().headers).get(header) == value
+    clocked = ClockedProvider(requests_per_minute=1, retry_after=form)
+    clocked.post()
+    clocked.now = 30.0
+    assert dict(clocked.post().headers).get(header) == value
 
 
 def test_retry_after_as_a_date_lies_as_far_ahead_as_the_wait():
-    bench = Bench(requests_per_minute=1, retry_after="date")
-    bench.post()
-    bench.now = 30.0
-    when = parsedate_to_datetime(dict(bench.post().headers)["retry-after"])
-    assert when.timestamp() - (1_767_225_600.0 + bench.now) == 30
+    clocked = ClockedProvider(requests_per_minute=1, retry_after="date")
+    clocked.post()
+    clocked.now = 30.0
+    when = parsedate_to_datetime(dict(clocked.post().headers)["retry-after"])
+    assert when.timestamp() - (1_767_225_600.0 + clocked.now) == 30
 
 
 @pytest.mark.parametrize(
@@ -195,56 +195,62 @@ def test_retry_after_as_a_date_lies_as_far_ahead_as_the_wait():
     ],
 )
 def test_quota_headers_of_each_family(family, expected):
-    headers = dict(Bench(requests_per_minute=10, tokens_per_minute=1000, headers=family).post().headers)
+    headers = dict(
+        ClockedProvider(requests_per_minute=10, tokens_per_minute=1000, headers=family).post().headers
+    )
     assert expected.items() <= headers.items()
 
 
 def test_no_quota_headers_when_told_so():
-    assert not [h for h, _ in Bench(requests_per_minute=1, headers="none").post().headers if "ratelimit" in h]
+    assert not [
+        h
+        for h, _ in ClockedProvider(requests_per_minute=1, headers="none").post().headers
+        if "ratelimit" in h
+    ]
 
 
 def test_reserved_tokens_stay_taken():
-    bench = Bench(tokens_per_minute=100, output_tokens=10, output_sigma=0)
-    assert bench.post(max_tokens=60).status == 200
-    assert bench.post(max_tokens=60).status == 429
+    clocked = ClockedProvider(tokens_per_minute=100, output_tokens=10, output_sigma=0)
+    assert clocked.post(max_tokens=60).status == 200
+    assert clocked.post(max_tokens=60).status == 429
 
 
 def test_settled_tokens_are_given_back_when_the_answer_has_ended():
-    bench = Bench(tokens_per_minute=100, output_tokens=10, output_sigma=0, accounting="settle")
-    plan = bench.post(max_tokens=60, finish=False)
-    assert bench.post(max_tokens=60).status == 429
-    bench.provider.finish(plan)
-    assert bench.post(max_tokens=60).status == 200
-    assert bench.stats.used.tokens == 24
+    clocked = ClockedProvider(tokens_per_minute=100, output_tokens=10, output_sigma=0, accounting="settle")
+    plan = clocked.post(max_tokens=60, finish=False)
+    assert clocked.post(max_tokens=60).status == 429
+    clocked.provider.finish(plan)
+    assert clocked.post(max_tokens=60).status == 200
+    assert clocked.stats.used.tokens == 24
 
 
 def test_actual_tokens_are_taken_when_they_have_been_made():
-    bench = Bench(tokens_per_minute=100, output_tokens=97, output_sigma=0, accounting="actual")
-    plan = bench.post(max_tokens=5000, finish=False)
-    assert bench.post(finish=False).status == 200
-    bench.provider.finish(plan)
-    assert bench.post().status == 429
+    clocked = ClockedProvider(tokens_per_minute=100, output_tokens=97, output_sigma=0, accounting="actual")
+    plan = clocked.post(max_tokens=5000, finish=False)
+    assert clocked.post(finish=False).status == 200
+    clocked.provider.finish(plan)
+    assert clocked.post().status == 429
 
 
 def test_a_request_larger_than_the_limit_gets_no_retry_after():
-    plan = Bench(tokens_per_minute=10).post("x" * 400)
+    plan = ClockedProvider(tokens_per_minute=10).post("x" * 400)
     assert plan.status == 429
     assert "retry-after" not in dict(plan.headers)
 
 
 def test_concurrency_counts_requests_until_they_are_finished():
-    bench = Bench(concurrency=1)
-    plan = bench.post(finish=False)
-    assert bench.post().status == 429
-    bench.provider.finish(plan)
-    bench.provider.finish(plan)
-    assert bench.post().status == 200
-    assert bench.stats.running == 0
-    assert bench.stats.most_running == 1
+    clocked = ClockedProvider(concurrency=1)
+    plan = clocked.post(finish=False)
+    assert clocked.post().status == 429
+    clocked.provider.finish(plan)
+    clocked.provider.finish(plan)
+    assert clocked.post().status == 200
+    assert clocked.stats.running == 0
+    assert clocked.stats.most_running == 1
 
 
 def test_bill_adds_up():
-    bench = Bench(
+    clocked = ClockedProvider(
         input_price=2.0,
         output_price=10.0,
         cached_price=1.0,
@@ -252,17 +258,17 @@ def test_bill_adds_up():
         output_tokens=10,
         output_sigma=0,
     )
-    bench.post("x" * 400)
-    assert bench.stats.bill == pytest.approx((50 * 2 + 50 * 1 + 10 * 10) / 1e6)
+    clocked.post("x" * 400)
+    assert clocked.stats.bill == pytest.approx((50 * 2 + 50 * 1 + 10 * 10) / 1e6)
 
 
 def test_contents_are_counted_and_paid_again_is_seen():
-    bench = Bench()
+    clocked = ClockedProvider()
     for text in ("a", "b", "a"):
-        bench.post(text)
+        clocked.post(text)
     body = {"messages": [{"role": "user", "content": "a"}], "model": "m"}
-    assert (bench.stats.received(body), bench.stats.answered_for(body)) == (2, 2)
-    assert bench.stats.paid_again == 1
+    assert (clocked.stats.received(body), clocked.stats.answered_for(body)) == (2, 2)
+    assert clocked.stats.paid_again == 1
 
 
 FAULTY = {
@@ -281,15 +287,15 @@ FAULTY = {
 
 @pytest.mark.parametrize("fault", FAULTY)
 def test_each_fault_befalls_a_plain_answer(fault):
-    bench = Bench(faults={fault: 1.0}, oversized_bytes=1000)
-    assert FAULTY[fault](bench.post())
-    assert bench.stats.faults == {fault: 1}
+    clocked = ClockedProvider(faults={fault: 1.0}, oversized_bytes=1000)
+    assert FAULTY[fault](clocked.post())
+    assert clocked.stats.faults == {fault: 1}
 
 
 @pytest.mark.parametrize("fault", ["truncated", "garbage", "stall", "stream_error", "oversized"])
 def test_faults_strike_a_stream_in_its_middle(fault):
-    bench = Bench(faults={fault: 1.0}, oversized_bytes=100_000)
-    plan = bench.post(stream=True)
+    clocked = ClockedProvider(faults={fault: 1.0}, oversized_bytes=100_000)
+    plan = clocked.post(stream=True)
     assert plan.status == 200
     assert plan.body.startswith(b'data: {"id"')
     assert plan.body.endswith(b"data: [DONE]\n\n") == (fault == "oversized")
@@ -300,13 +306,13 @@ def test_faults_strike_a_stream_in_its_middle(fault):
 
 
 def test_an_oversized_answer_is_a_good_one_for_who_reads_it_all():
-    assert parsed(Bench(faults={"oversized": 1.0}, oversized_bytes=200_000).post())["choices"]
+    assert parsed(ClockedProvider(faults={"oversized": 1.0}, oversized_bytes=200_000).post())["choices"]
 
 
 def test_faults_come_at_their_rate_and_do_not_depend_on_the_order():
     def outcomes(order):
-        bench = Bench(faults={"500": 0.1, "reset": 0.1}, seed=4)
-        return {text: bench.post(str(text)).status for text in order}
+        clocked = ClockedProvider(faults={"500": 0.1, "reset": 0.1}, seed=4)
+        return {text: clocked.post(str(text)).status for text in order}
 
     forth, back = outcomes(range(1000)), outcomes(reversed(range(1000)))
     assert forth == back
@@ -315,14 +321,14 @@ def test_faults_come_at_their_rate_and_do_not_depend_on_the_order():
 
 
 def test_a_second_attempt_draws_anew():
-    bench = Bench(faults={"500": 0.5})
-    assert {bench.post().status for _ in range(20)} == {200, 500}
+    clocked = ClockedProvider(faults={"500": 0.5})
+    assert {clocked.post().status for _ in range(20)} == {200, 500}
 
 
 def test_a_status_fault_is_not_billed_and_a_broken_answer_is():
     free, paid = (
-        Bench(faults={"500": 1.0}, output_price=1.0),
-        Bench(faults={"truncated": 1.0}, output_price=1.0),
+        ClockedProvider(faults={"500": 1.0}, output_price=1.0),
+        ClockedProvider(faults={"truncated": 1.0}, output_price=1.0),
     )
     free.post()
     paid.post()
@@ -331,51 +337,51 @@ def test_a_status_fault_is_not_billed_and_a_broken_answer_is():
 
 
 def test_scripted_fault_and_status():
-    bench = Bench(answers=[Answer(fault="reset"), Answer(status=429, retry_after=7)])
-    assert bench.post().ending is Ending.RESET
-    assert dict(bench.post().headers)["retry-after"] == "7"
+    clocked = ClockedProvider(answers=[Answer(fault="reset"), Answer(status=429, retry_after=7)])
+    assert clocked.post().ending is Ending.RESET
+    assert dict(clocked.post().headers)["retry-after"] == "7"
 
 
 def test_latency_and_speed_make_the_delays():
-    bench = Bench(latency=0.5, tokens_per_second=10, output_tokens=20, output_sigma=0)
-    assert bench.post().delay == pytest.approx(2.5)
-    plan = bench.post(stream=True)
+    clocked = ClockedProvider(latency=0.5, tokens_per_second=10, output_tokens=20, output_sigma=0)
+    assert clocked.post().delay == pytest.approx(2.5)
+    plan = clocked.post(stream=True)
     assert plan.delay == 0.5
     assert sum(chunk.delay for chunk in plan.chunks) == pytest.approx(2.0)
 
 
 def test_latency_is_spread_around_its_median():
-    bench = Bench(latency=1.0, latency_sigma=0.5)
-    delays = sorted(bench.post(str(number)).delay for number in range(501))
+    clocked = ClockedProvider(latency=1.0, latency_sigma=0.5)
+    delays = sorted(clocked.post(str(number)).delay for number in range(501))
     assert 0.9 < delays[250] < 1.1
     assert delays[25] < 0.6
     assert delays[475] > 1.8
 
 
 def test_quick_mode_never_waits():
-    plan = Bench(quick=True, latency=9, tokens_per_second=1, output_sigma=0).post()
+    plan = ClockedProvider(quick=True, latency=9, tokens_per_second=1, output_sigma=0).post()
     assert plan.delay == 0
 
 
 def test_schema_is_answered_with_an_instance():
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     form = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
-    content = parsed(Bench().post(response_format=form))["choices"][0]["message"]["content"]
+    content = parsed(ClockedProvider().post(response_format=form))["choices"][0]["message"]["content"]
     assert isinstance(orjson.loads(content)["n"], int)
 
 
 def test_stats_page_and_reset_page():
-    bench = Bench(requests_per_minute=1)
-    bench.post()
-    assert parsed(bench.provider.handle("GET", "/stats", {}))["accepted"] == 1
-    assert "received_by_content" in parsed(bench.provider.handle("GET", "/stats?contents=1", {}))
-    bench.provider.handle("POST", "/reset", {})
-    assert bench.stats.requests == 0
-    assert bench.post().status == 200
+    clocked = ClockedProvider(requests_per_minute=1)
+    clocked.post()
+    assert parsed(clocked.provider.handle("GET", "/stats", {}))["accepted"] == 1
+    assert "received_by_content" in parsed(clocked.provider.handle("GET", "/stats?contents=1", {}))
+    clocked.provider.handle("POST", "/reset", {})
+    assert clocked.stats.requests == 0
+    assert clocked.post().status == 200
 
 
 def test_models_are_listed():
-    plan = Bench(models=["m1"]).provider.handle("GET", "/v1/models", {})
+    plan = ClockedProvider(models=["m1"]).provider.handle("GET", "/v1/models", {})
     assert [model["id"] for model in parsed(plan)["data"]] == ["m1"]
 
 
@@ -414,14 +420,14 @@ PARTS = st.sampled_from(
     st.dictionaries(st.sampled_from(KNOWN), json_values | PARTS | st.lists(PARTS, max_size=3), max_size=8),
 )
 def test_nothing_a_client_sends_breaks_the_provider(path, body):
-    plan = Bench().provider.handle("POST", path, {}, orjson.dumps({"model": "m", **body}))
+    plan = ClockedProvider().provider.handle("POST", path, {}, orjson.dumps({"model": "m", **body}))
     assert plan.status in (200, 400)
     assert plan.body
 
 
 @given(st.binary(max_size=60), st.text(max_size=30))
 def test_no_path_and_no_body_breaks_the_provider(body, path):
-    assert Bench().provider.handle("POST", path, {}, body).status >= 400
+    assert ClockedProvider().provider.handle("POST", path, {}, body).status >= 400
 
 
 @pytest.mark.parametrize(
@@ -448,36 +454,38 @@ def test_unknown_option_is_named_with_its_neighbour():
 
 
 def test_a_reset_leaves_running_requests_running():
-    bench = Bench(concurrency=2)
-    plan = bench.post(finish=False)
-    bench.provider.reset()
-    assert bench.stats.running == 1
-    bench.provider.finish(plan)
-    assert bench.stats.running == 0
+    clocked = ClockedProvider(concurrency=2)
+    plan = clocked.post(finish=False)
+    clocked.provider.reset()
+    assert clocked.stats.running == 1
+    clocked.provider.finish(plan)
+    assert clocked.stats.running == 0
 
 
 @pytest.mark.parametrize("window", ["sliding", "bucket"])
 def test_a_client_that_keeps_the_pace_is_never_refused_and_uses_all(window):
     """1,500 requests at 600 a minute: by this count of the simulator limiters are judged."""
-    bench = Bench(requests_per_minute=600, window=window)
+    clocked = ClockedProvider(requests_per_minute=600, window=window)
     for number in range(1500):
-        bench.now = number * 0.1
-        bench.post(str(number))
-    assert bench.stats.refused == 0
-    assert bench.stats.used.requests_share == pytest.approx(1.0)
-    assert bench.stats.used.busiest_requests == 600
+        clocked.now = number * 0.1
+        clocked.post(str(number))
+    assert clocked.stats.refused == 0
+    assert clocked.stats.used.requests_share == pytest.approx(1.0)
+    assert clocked.stats.used.busiest_requests == 600
 
 
 def test_input_and_output_tokens_have_limits_of_their_own():
-    bench = Bench(input_tokens_per_minute=50_000, output_tokens_per_minute=3000, headers="anthropic")
-    headers = dict(bench.post("x" * 4000, max_tokens=2000).headers)
+    clocked = ClockedProvider(
+        input_tokens_per_minute=50_000, output_tokens_per_minute=3000, headers="anthropic"
+    )
+    headers = dict(clocked.post("x" * 4000, max_tokens=2000).headers)
     assert headers["anthropic-ratelimit-input-tokens-remaining"] == "49000"
     assert headers["anthropic-ratelimit-output-tokens-remaining"] == "1000"
-    refused = bench.post("x", max_tokens=2000)
+    refused = clocked.post("x", max_tokens=2000)
     assert refused.status == 429
     assert parsed(refused)["error"]["type"] == "output_tokens"
 
 
 def test_anthropics_retry_after_on_a_good_answer_is_there_to_be_ignored():
-    plan = Bench(requests_per_minute=9, headers="anthropic").post()
+    plan = ClockedProvider(requests_per_minute=9, headers="anthropic").post()
     assert (plan.status, dict(plan.headers)["retry-after"]) == (200, "60")

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from callgate.errors import APIConnectionError, AuthenticationError, ConfigurationError
 from callgate.transport.auth import Auth, GoogleAuth, HeaderFactory, SigV4Auth, StaticAuth
 from callgate.transport.keys import read_key
-from tests.documents.loopback import Request, Service
+from tests.documents.http_service import HttpService, Request
 
 CANARY = "sk-canary-5f3a"
 
@@ -230,7 +230,7 @@ class Token:
         self.expiry = datetime.fromtimestamp(self._wall() + self._lasts, UTC).replace(tzinfo=None)
 
 
-class Times:
+class SettableClocks:
     """A wall clock and a monotonic one that the test moves."""
 
     def __init__(self) -> None:
@@ -257,7 +257,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def test_one_fetch_serves_all_who_wait_for_the_first_token() -> None:
-    times = Times()
+    times = SettableClocks()
     token = Token(times.wall)
 
     async def main() -> list[str]:
@@ -271,7 +271,7 @@ def test_one_fetch_serves_all_who_wait_for_the_first_token() -> None:
 
 @pytest.mark.parametrize(("lasts", "ahead"), [(3600.0, 300.0), (100.0, 50.0)], ids=["an hour", "short"])
 def test_a_new_token_is_fetched_ahead_while_the_old_one_serves(lasts: float, ahead: float) -> None:
-    times = Times()
+    times = SettableClocks()
     token = Token(times.wall, lasts)
 
     async def main() -> None:
@@ -292,7 +292,7 @@ def test_a_new_token_is_fetched_ahead_while_the_old_one_serves(lasts: float, ahe
 
 
 def test_an_ended_token_is_never_used() -> None:
-    times = Times()
+    times = SettableClocks()
     token = Token(times.wall)
 
     async def main() -> None:
@@ -307,7 +307,7 @@ def test_an_ended_token_is_never_used() -> None:
 def test_a_renewal_that_fails_behind_the_scenes_is_not_tried_by_every_call() -> None:
     import google.auth.exceptions
 
-    times = Times()
+    times = SettableClocks()
     token = Token(times.wall)
 
     async def main() -> None:
@@ -325,7 +325,7 @@ def test_a_renewal_that_fails_behind_the_scenes_is_not_tried_by_every_call() -> 
 
 
 def test_who_is_cancelled_while_waiting_for_a_token_does_not_spoil_it_for_others() -> None:
-    times = Times()
+    times = SettableClocks()
     token = Token(times.wall)
     token.gate.clear()
 
@@ -346,7 +346,7 @@ def test_who_is_cancelled_while_waiting_for_a_token_does_not_spoil_it_for_others
 def test_google_errors_are_typed() -> None:
     import google.auth.exceptions
 
-    times = Times()
+    times = SettableClocks()
     token = Token(times.wall)
     auth = GoogleAuth(token, wall_clock=times.wall, clock=times.monotonic)
     token.error = google.auth.exceptions.RefreshError("invalid_grant: no such account", {"error": "x"})
@@ -374,7 +374,7 @@ def test_a_token_comes_from_the_endpoint_that_the_service_account_names() -> Non
         return 200, {}, {"access_token": "ya29.token", "expires_in": 3600, "token_type": "Bearer"}
 
     async def main() -> None:
-        async with Service(issue) as service:
+        async with HttpService(issue) as service:
             auth = GoogleAuth({**info, "token_uri": f"{service.url}/token"})
             assert [await bearer(auth) for _ in range(3)] == ["ya29.token"] * 3
             assert len(service.requests) == 1

@@ -44,7 +44,7 @@ class Socket:
         self.reading = True
 
 
-class Line:
+class ConnectionOnFakeSocket:
     """A connection, its socket, and who was told that it is free or lost."""
 
     def __init__(self) -> None:
@@ -111,15 +111,15 @@ WHOLE: dict[str, bytes] = {
 @pytest.mark.parametrize("kind", WHOLE)
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 def test_an_answer_is_the_same_in_pieces_of_every_size(kind: str, size: int) -> None:
-    line, raw = Line(), WHOLE[kind]
+    conn, raw = ConnectionOnFakeSocket(), WHOLE[kind]
     for _ in range(3):  # and the connection serves the next request
-        exchange = line.begin()
-        line.feed(*(raw[at : at + size] for at in range(0, len(raw), size)))
+        exchange = conn.begin()
+        conn.feed(*(raw[at : at + size] for at in range(0, len(raw), size)))
         assert body_of(exchange) == HELLO
         assert exchange.status == 200
         assert "link" not in exchange.headers
-        assert line.connection.usable
-    assert line.released == 3
+        assert conn.connection.usable
+    assert conn.released == 3
 
 
 @settings(max_examples=100, deadline=None)
@@ -138,76 +138,76 @@ def test_any_body_in_any_form_comes_out_as_it_went_in(body: bytes, form: str, se
         raw = chunked(*(piece for piece in pieces if piece))
     else:
         raw = packed(gzip.compress(body) if form == "gzip" else zlib.compress(body), form)
-    line = Line()
-    exchange = line.begin()
+    conn = ConnectionOnFakeSocket()
+    exchange = conn.begin()
     at = 0
     while at < len(raw):
         step = rng.randint(1, 40)
-        line.feed(raw[at : at + step])
+        conn.feed(raw[at : at + step])
         at += step
     assert body_of(exchange) == body
 
 
 def test_names_of_headers_are_lower_case_and_repeated_ones_joined() -> None:
-    line = Line()
-    exchange = line.begin()
-    line.feed(
+    conn = ConnectionOnFakeSocket()
+    exchange = conn.begin()
+    conn.feed(
         b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nX-A:  b \r\nset-cookie: b=2\r\ncontent-length: 0\r\n\r\n"
     )
     assert exchange.headers == {"set-cookie": "a=1, b=2", "x-a": "b", "content-length": "0"}
 
 
 def test_an_unpacked_answer_does_not_claim_to_be_packed() -> None:
-    line = Line()
-    exchange = line.begin()
-    line.feed(WHOLE["gzip"])
+    conn = ConnectionOnFakeSocket()
+    exchange = conn.begin()
+    conn.feed(WHOLE["gzip"])
     assert exchange.headers == {}
 
 
 @pytest.mark.parametrize("status", [204, 304])
 def test_an_answer_without_a_body_ends_with_its_head(status: int) -> None:
-    line = Line()
-    exchange = line.begin()
-    line.feed(b"HTTP/1.1 %d -\r\ncontent-encoding: gzip\r\n\r\n" % status)
+    conn = ConnectionOnFakeSocket()
+    exchange = conn.begin()
+    conn.feed(b"HTTP/1.1 %d -\r\ncontent-encoding: gzip\r\n\r\n" % status)
     assert body_of(exchange) == b""
-    assert line.connection.usable
+    assert conn.connection.usable
 
 
 def test_the_answer_to_a_head_request_has_none_whatever_its_headers_say() -> None:
-    line = Line()
-    exchange = line.begin("HEAD", limit=10)
-    line.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n")
+    conn = ConnectionOnFakeSocket()
+    exchange = conn.begin("HEAD", limit=10)
+    conn.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n")
     assert body_of(exchange) == b""
     assert exchange.headers["content-length"] == "5000"
-    assert line.socket.closed  # the parser cannot go on from here
+    assert conn.socket.closed  # the parser cannot go on from here
 
 
 def test_a_body_without_a_length_ends_with_the_connection() -> None:
-    line = Line()
-    exchange = line.begin()
-    line.feed(b"HTTP/1.1 200 OK\r\n\r\nhello")
+    conn = ConnectionOnFakeSocket()
+    exchange = conn.begin()
+    conn.feed(b"HTTP/1.1 200 OK\r\n\r\nhello")
     assert not exchange.complete
-    line.end()
+    conn.end()
     assert body_of(exchange) == b"hello"
-    assert (line.released, line.lost) == (0, 1)
+    assert (conn.released, conn.lost) == (0, 1)
 
 
 def test_a_body_without_a_length_that_breaks_off_is_not_taken_for_whole() -> None:
-    line = Line()
-    exchange = line.begin()
-    line.feed(b"HTTP/1.1 200 OK\r\n\r\nhello")
-    line.end(ConnectionResetError(104, "Connection reset by peer"))
+    conn = ConnectionOnFakeSocket()
+    exchange = conn.begin()
+    conn.feed(b"HTTP/1.1 200 OK\r\n\r\nhello")
+    conn.end(ConnectionResetError(104, "Connection reset by peer"))
     assert isinstance(exchange.error, APIConnectionError)
 
 
 @pytest.mark.parametrize("last", [b"Connection: close\r\n", None])
 def test_a_connection_that_will_be_closed_serves_nobody_else(last: bytes | None) -> None:
-    line = Line()
-    line.begin()
+    conn = ConnectionOnFakeSocket()
+    conn.begin()
     version = b"1.1" if last else b"1.0"
-    line.feed(b"HTTP/%b 200 OK\r\n%bcontent-length: 2\r\n\r\nhi" % (version, last or b""))
-    assert line.socket.closed
-    assert line.released == 0
+    conn.feed(b"HTTP/%b 200 OK\r\n%bcontent-length: 2\r\n\r\nhi" % (version, last or b""))
+    assert conn.socket.closed
+    assert conn.released == 0
 
 
 @pytest.mark.parametrize(
@@ -217,66 +217,66 @@ def test_a_connection_that_will_be_closed_serves_nobody_else(last: bytes | None)
 )
 def test_what_follows_an_answer_unasked_never_reaches_the_next_request(extra: bytes) -> None:
     """Else a service that answers twice would answer one caller with what is another's."""
-    line = Line()
-    first = line.begin()
-    line.feed(WHOLE["length"] + extra)  # in one piece with the answer
+    conn = ConnectionOnFakeSocket()
+    first = conn.begin()
+    conn.feed(WHOLE["length"] + extra)  # in one piece with the answer
     assert first.complete or first.error is not None
-    assert not line.connection.usable
-    line = Line()
-    line.begin()
-    line.feed(WHOLE["length"], extra)  # while it is idle
-    assert line.socket.closed
-    assert not line.connection.usable
+    assert not conn.connection.usable
+    conn = ConnectionOnFakeSocket()
+    conn.begin()
+    conn.feed(WHOLE["length"], extra)  # while it is idle
+    assert conn.socket.closed
+    assert not conn.connection.usable
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["with the answer", "after it"])
 @pytest.mark.parametrize("extra", [b"HTTP/1.1 200 OK\r\n", b"H", b"\x00garbage"])
 def test_what_follows_an_answer_unasked_closes_the_connection(extra: bytes, together: bool) -> None:
-    line = Line()
-    exchange = line.begin()
-    line.feed(*([WHOLE["length"] + extra] if together else [WHOLE["length"], extra]))
-    assert line.socket.closed
+    conn = ConnectionOnFakeSocket()
+    exchange = conn.begin()
+    conn.feed(*([WHOLE["length"] + extra] if together else [WHOLE["length"], extra]))
+    assert conn.socket.closed
     assert body_of(exchange) == HELLO  # which was whole before
     assert exchange.error is None
 
 
 def test_an_answer_before_the_end_of_its_request_ends_the_connection() -> None:
-    """Else the next request would stand in line behind the rest of a body that nobody reads."""
-    line = Line()
-    exchange = line.begin("POST")
-    line.socket.unsent = 1
-    line.feed(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno")
+    """Else the next request would stand in conn behind the rest of a body that nobody reads."""
+    conn = ConnectionOnFakeSocket()
+    exchange = conn.begin("POST")
+    conn.socket.unsent = 1
+    conn.feed(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno")
     assert (exchange.status, body_of(exchange)) == (413, b"no")
-    assert line.socket.closed
-    assert line.released == 0
+    assert conn.socket.closed
+    assert conn.released == 0
 
 
 def test_a_request_that_waits_below_tls_has_not_gone_out_either() -> None:
     for unsent in (0, 1):
-        line, wire = Line(), Socket()
-        line.connection.secure(line.socket, wire)  # type: ignore[arg-type]
+        conn, wire = ConnectionOnFakeSocket(), Socket()
+        conn.connection.secure(conn.socket, wire)  # type: ignore[arg-type]
         wire.unsent = unsent
-        exchange = line.begin("POST")
-        line.feed(WHOLE["length"])
+        exchange = conn.begin("POST")
+        conn.feed(WHOLE["length"])
         assert body_of(exchange) == HELLO
-        assert line.released == 1 - unsent
-    line, wire = Line(), Socket()
-    line.connection.secure(line.socket, wire)  # type: ignore[arg-type]
-    line.socket.unsent = 1
-    line.begin("POST")
-    line.feed(WHOLE["length"])
-    assert line.released == 0
+        assert conn.released == 1 - unsent
+    conn, wire = ConnectionOnFakeSocket(), Socket()
+    conn.connection.secure(conn.socket, wire)  # type: ignore[arg-type]
+    conn.socket.unsent = 1
+    conn.begin("POST")
+    conn.feed(WHOLE["length"])
+    assert conn.released == 0
 
 
 def test_a_trailer_is_no_header() -> None:
-    line = Line()
-    exchange = line.begin()
+    conn = ConnectionOnFakeSocket()
+    exchange = conn.begin()
     head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nretry-after: 1\r\n\r\n"
-    line.feed(head + b"2\r\nhi\r\n0\r\nretry-after: 999\r\nx-late: 1\r\n\r\n")
+    conn.feed(head + b"2\r\nhi\r\n0\r\nretry-after: 999\r\nx-late: 1\r\n\r\n")
     assert body_of(exchange) == b"hi"
     assert exchange.headers == {"transfer-encoding": "chunked", "retry-after": "1"}
-    second = line.begin()
-    line.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    second = conn.begin()
+    conn.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
     assert second.headers == {"content-length": "0"}
 
 
@@ -285,26 +285,26 @@ def test_a_trailer_is_no_header() -> None:
     "endless", [b"x-a: " + b"a" * 1000 + b"\r\n", b"a" * 1000, b"0;"], ids=["many", "one", "the last chunk's"]
 )
 def test_trailers_without_end_are_refused(body: bytes, endless: bytes) -> None:
-    line = Line()
-    exchange = line.begin(limit=1000)
-    line.feed(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + body + b"0")
-    line.feed(b";" if endless == b"0;" else b"\r\n")
+    conn = ConnectionOnFakeSocket()
+    exchange = conn.begin(limit=1000)
+    conn.feed(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + body + b"0")
+    conn.feed(b";" if endless == b"0;" else b"\r\n")
     sent = 0
     while exchange.error is None and sent < 1 << 20:
-        line.feed(endless * 10)
+        conn.feed(endless * 10)
         sent += len(endless) * 10
     assert isinstance(exchange.error, ResponseError)
     assert sent < 300_000
-    assert line.socket.closed
+    assert conn.socket.closed
 
 
 def test_a_long_body_in_small_chunks_is_no_endless_trailer() -> None:
-    line = Line()
-    exchange = line.begin()
-    line.feed(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    conn = ConnectionOnFakeSocket()
+    exchange = conn.begin()
+    conn.feed(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
     for _ in range(100):
-        line.feed(b"1;note=%b\r\nx\r\n" % (b"n" * 5000))
-    line.feed(b"0\r\n\r\n")
+        conn.feed(b"1;note=%b\r\nx\r\n" % (b"n" * 5000))
+    conn.feed(b"0\r\n\r\n")
     assert body_of(exchange) == b"x" * 100
 
 
@@ -328,36 +328,36 @@ NO_ANSWER: dict[str, bytes] = {
 def test_what_is_no_answer_is_refused_and_closes_the_connection(kind: str) -> None:
     raw = NO_ANSWER[kind]
     for pieces in ([raw], [raw[at : at + 1000] for at in range(0, len(raw), 1000)]):
-        line = Line()
-        exchange = line.begin()
-        line.feed(*pieces)
+        conn = ConnectionOnFakeSocket()
+        exchange = conn.begin()
+        conn.feed(*pieces)
         assert isinstance(exchange.error, ResponseError)
         assert not exchange.complete
-        assert line.socket.closed
+        assert conn.socket.closed
         assert len(str(exchange.error)) < 400
 
 
 @pytest.mark.parametrize("kind", ["length", "chunked", "gzip", "deflate"])
 def test_the_cap_counts_what_comes_out(kind: str) -> None:
-    line = Line()
-    assert body_of_capped(line, WHOLE[kind], len(HELLO)) == HELLO
-    line = Line()
-    exchange = line.begin(limit=len(HELLO) - 1)
-    line.feed(WHOLE[kind])
+    conn = ConnectionOnFakeSocket()
+    assert body_of_capped(conn, WHOLE[kind], len(HELLO)) == HELLO
+    conn = ConnectionOnFakeSocket()
+    exchange = conn.begin(limit=len(HELLO) - 1)
+    conn.feed(WHOLE[kind])
     assert isinstance(exchange.error, ResponseTooLargeError)
-    assert line.socket.closed
+    assert conn.socket.closed
 
 
-def body_of_capped(line: Line, raw: bytes, limit: int) -> bytes:
-    exchange = line.begin(limit=limit)
-    line.feed(raw)
+def body_of_capped(conn: ConnectionOnFakeSocket, raw: bytes, limit: int) -> bytes:
+    exchange = conn.begin(limit=limit)
+    conn.feed(raw)
     return body_of(exchange)
 
 
 def test_a_body_that_says_it_is_too_large_is_not_waited_for() -> None:
-    line = Line()
-    exchange = line.begin(limit=1000)
-    line.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 1001\r\n\r\n")
+    conn = ConnectionOnFakeSocket()
+    exchange = conn.begin(limit=1000)
+    conn.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 1001\r\n\r\n")
     assert isinstance(exchange.error, ResponseTooLargeError)
 
 
@@ -366,66 +366,66 @@ def test_a_body_that_says_it_is_too_large_is_not_waited_for() -> None:
 )
 def test_a_connection_that_is_lost_tells_who_waits(begun: bytes) -> None:
     for error in (None, ConnectionResetError(104, "Connection reset by peer")):
-        line = Line()
-        exchange = line.begin()
+        conn = ConnectionOnFakeSocket()
+        exchange = conn.begin()
         if begun:
-            line.feed(begun)
-        line.end(error)
+            conn.feed(begun)
+        conn.end(error)
         assert isinstance(exchange.error, APIConnectionError)
         assert not exchange.error.surely_unsent
         assert ("middle" in str(exchange.error)) == bool(begun)
 
 
 def test_a_stream_that_is_not_read_makes_the_other_side_wait() -> None:
-    line = Line()
-    exchange = line.begin(limit=1 << 30, streaming=True)
-    line.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\n")
-    while line.socket.reading:
-        line.feed(b"x" * 50_000)
+    conn = ConnectionOnFakeSocket()
+    exchange = conn.begin(limit=1 << 30, streaming=True)
+    conn.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\n")
+    while conn.socket.reading:
+        conn.feed(b"x" * 50_000)
     assert exchange.buffered < 400_000
-    while not line.socket.reading:
+    while not conn.socket.reading:
         piece = exchange.pieces.popleft()
         exchange.buffered -= len(piece)
-        line.connection.resume(exchange)
+        conn.connection.resume(exchange)
     assert 0 < exchange.buffered < 100_000
 
 
 def test_a_stream_that_ends_while_the_other_side_waits_lets_it_go_on() -> None:
     """TLS hands over what it has unpacked already, also when no more is to be read."""
-    line = Line()
-    exchange = line.begin(limit=1 << 30, streaming=True)
-    line.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 400000\r\n\r\n", b"x" * 300_000)
-    assert not line.socket.reading
-    line.feed(b"x" * 100_000)
+    conn = ConnectionOnFakeSocket()
+    exchange = conn.begin(limit=1 << 30, streaming=True)
+    conn.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 400000\r\n\r\n", b"x" * 300_000)
+    assert not conn.socket.reading
+    conn.feed(b"x" * 100_000)
     assert exchange.complete
-    assert line.socket.reading
-    assert line.connection.usable
+    assert conn.socket.reading
+    assert conn.connection.usable
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_a_packed_answer_without_a_body_is_whole(method: str) -> None:
-    line = Line()
-    exchange = line.begin(method)
-    line.feed(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 0\r\n\r\n")
+    conn = ConnectionOnFakeSocket()
+    exchange = conn.begin(method)
+    conn.feed(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 0\r\n\r\n")
     assert body_of(exchange) == b""
 
 
 def test_an_exchange_that_is_given_up_closes_only_its_own_connection() -> None:
-    line = Line()
-    first = line.begin()
-    line.feed(WHOLE["length"])
-    second = line.begin()
-    line.connection.abandon(first)  # it is over, and the connection another's
-    assert not line.socket.closed
-    line.connection.abandon(second)
-    assert line.socket.closed
+    conn = ConnectionOnFakeSocket()
+    first = conn.begin()
+    conn.feed(WHOLE["length"])
+    second = conn.begin()
+    conn.connection.abandon(first)  # it is over, and the connection another's
+    assert not conn.socket.closed
+    conn.connection.abandon(second)
+    assert conn.socket.closed
 
 
 def test_shutting_tells_who_waits_that_no_retry_is_wanted() -> None:
-    line = Line()
-    exchange = line.begin()
-    line.connection.shut()
-    line.end()
+    conn = ConnectionOnFakeSocket()
+    exchange = conn.begin()
+    conn.connection.shut()
+    conn.end()
     error: Any = exchange.error
     assert isinstance(error, APIClientError)
     assert not error.retryable

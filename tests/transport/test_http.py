@@ -29,8 +29,8 @@ from callgate.transport.http import HttpTransport, Transport
 from callgate.transport.origin import check_base_url, check_headers, is_loopback, origin_of
 from callgate.transport.pool import Proxies
 from callgate.transport.request_head import read_target
-from tests.documents.loopback import in_thread
-from tests.transport.wire import CLOSE, KEEP_OPEN, RESET, WireServer, answer, wire_server
+from tests.documents.http_service import in_thread
+from tests.transport.raw_server import CLOSE, KEEP_OPEN, RESET, RawServer, answer, raw_server
 
 T = TypeVar("T")
 CANARY = "sk-canary-5f3a"
@@ -40,12 +40,12 @@ pytestmark = pytest.mark.usefixtures("each_loop")
 
 
 def exchange(
-    answers: dict[str, object], talk: Callable[[HttpTransport, WireServer], Awaitable[T]], **settings: object
+    answers: dict[str, object], talk: Callable[[HttpTransport, RawServer], Awaitable[T]], **settings: object
 ) -> T:
     """Run `talk` with a transport and a server that gives these answers."""
 
     async def main() -> T:
-        async with wire_server(answers) as server:
+        async with raw_server(answers) as server:
             transport = HttpTransport(**settings)  # type: ignore[arg-type]
             try:
                 return await talk(transport, server)
@@ -58,7 +58,7 @@ def exchange(
 def failure_of(steps: object, *, timeout: float | None = 5.0, **settings: object) -> APIClientError:
     """What a request to a server that behaves so ends in, plain and streamed alike."""
 
-    async def talk(transport: HttpTransport, server: WireServer) -> APIClientError:
+    async def talk(transport: HttpTransport, server: RawServer) -> APIClientError:
         url = f"{server.url}/?key={CANARY}"
         with pytest.raises(APIClientError) as plain:
             await transport.send("GET", url, {"authorization": CANARY}, timeout=timeout)
@@ -83,7 +83,7 @@ def unused_port() -> Iterator[int]:
 
 
 def test_the_answer_has_status_lower_case_headers_and_body() -> None:
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         got = await transport.send("POST", server.url + "/v1", {"X-Tag": "blue"}, b"{}")
         assert (got.status, got.body, got.headers["x-request-id"]) == (503, b"busy", "r1")
         assert got.headers["set-cookie"] == "a=1, b=2"
@@ -95,7 +95,7 @@ def test_the_answer_has_status_lower_case_headers_and_body() -> None:
 
 
 def test_a_header_of_a_former_age_is_read_as_latin_1() -> None:
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         got = await transport.send("GET", server.url + "/", {})
         assert got.headers == {"content-length": "2", "x-name": "café"}
 
@@ -104,7 +104,7 @@ def test_a_header_of_a_former_age_is_read_as_latin_1() -> None:
 
 
 def test_connections_are_kept_and_used_again() -> None:
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         for _ in range(5):
             await transport.send("GET", server.url + "/", {})
             async with transport.stream("GET", server.url + "/", {}) as stream:
@@ -115,7 +115,7 @@ def test_connections_are_kept_and_used_again() -> None:
 
 
 def test_redirects_are_not_followed() -> None:
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         got = await transport.send("GET", server.url + "/", {"x-api-key": CANARY})
         assert (got.status, got.headers["location"]) == (307, "/elsewhere")
         assert len(server.heads) == 1
@@ -154,7 +154,7 @@ def test_a_stream_gives_each_piece_as_it_comes() -> None:
 
 
 def test_a_closed_stream_cannot_be_read() -> None:
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         async with transport.stream("GET", server.url + "/", {}) as stream:
             assert stream.status == 200
         with pytest.raises(RuntimeError, match="closed"):
@@ -297,7 +297,7 @@ def test_a_body_packed_as_nobody_asked_for_is_not_unpacked(coding: str) -> None:
 
 
 def test_the_cap_counts_a_plain_body_and_lets_through_what_just_fits() -> None:
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         assert len((await transport.send("GET", server.url + "/fits", {})).body) == 1000
         async with transport.stream("GET", server.url + "/fits", {}) as stream:
             assert len(await stream.read()) == 1000
@@ -308,7 +308,7 @@ def test_the_cap_counts_a_plain_body_and_lets_through_what_just_fits() -> None:
 
 
 def test_a_packed_answer_arrives_unpacked() -> None:
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         got = await transport.send("GET", server.url + "/", {})
         assert got.body == b"hello" * 100
         assert "content-encoding" not in got.headers
@@ -320,7 +320,7 @@ def test_a_packed_answer_arrives_unpacked() -> None:
 
 
 def test_a_call_cancelled_while_its_body_comes_closes_its_connection() -> None:
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         begun = asyncio.Event()
 
         async def read() -> None:
@@ -333,19 +333,19 @@ def test_a_call_cancelled_while_its_body_comes_closes_its_connection() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await server.until_open(0)
+        await server.wait_open(0)
 
     exchange({"/": [b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nabc", KEEP_OPEN]}, talk)
 
 
 def test_a_call_cancelled_before_its_answer_closes_its_connection() -> None:
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         tasks = [asyncio.create_task(transport.send("GET", server.url + "/", {})) for _ in range(20)]
-        await server.until_asked(20)
+        await server.wait_requests(20)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await server.until_open(0)
+        await server.wait_open(0)
         assert "0 connections" in repr(transport)
 
     exchange({"/": KEEP_OPEN}, talk)
@@ -355,7 +355,7 @@ def test_a_call_cancelled_before_its_answer_closes_its_connection() -> None:
 def test_calls_cancelled_at_any_moment_leave_nothing_behind(seed: int) -> None:
     rng = random.Random(seed)
 
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         async def one() -> None:
             try:
                 async with asyncio.timeout(rng.uniform(0.0, 0.01)):
@@ -368,7 +368,7 @@ def test_calls_cancelled_at_any_moment_leave_nothing_behind(seed: int) -> None:
         # What is left is idle, and serves the next.
         assert (await transport.send("GET", server.url + "/", {})).body == b"hi"
         await transport.close()
-        await server.until_open(0)
+        await server.wait_open(0)
         # The server still accepts connections that were given up before it did, in turns of this loop, and
         # uvloop cannot be closed while that is under way.
         await asyncio.sleep(0.5)
@@ -377,10 +377,10 @@ def test_calls_cancelled_at_any_moment_leave_nothing_behind(seed: int) -> None:
 
 
 def test_leaving_a_stream_early_closes_its_connection() -> None:
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         async with transport.stream("GET", server.url + "/", {}) as stream:
             await anext(aiter(stream))
-        await server.until_open(0)
+        await server.wait_open(0)
 
     exchange({"/": [b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nabc", KEEP_OPEN]}, talk)
 
@@ -402,7 +402,7 @@ def test_a_call_that_was_still_connecting_when_the_transport_was_closed_sends_no
 ) -> None:
     open_ = pool.Pool._open
 
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         gate = asyncio.Event()
 
         async def open_later(*args: Any) -> Any:
@@ -417,16 +417,16 @@ def test_a_call_that_was_still_connecting_when_the_transport_was_closed_sends_no
         with pytest.raises(APIConnectionError, match="closed") as caught:
             await task
         assert caught.value.surely_unsent
-        await server.until_open(0)
+        await server.wait_open(0)
         assert server.heads == []
 
     exchange({"/": answer(b"hi")}, talk)
 
 
 def test_calls_in_flight_end_when_the_transport_is_closed() -> None:
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         task = asyncio.create_task(transport.send("GET", server.url + "/", {}, timeout=5))
-        await server.until_asked(1)
+        await server.wait_requests(1)
         await transport.close()
         with pytest.raises(APIConnectionError, match="closed") as caught:
             await task
@@ -436,7 +436,7 @@ def test_calls_in_flight_end_when_the_transport_is_closed() -> None:
 
 
 def test_the_end_of_the_loop_closes_the_connections_of_a_transport_that_nobody_closed() -> None:
-    with in_thread(wire_server({"/": answer(b"hi")})) as server:
+    with in_thread(raw_server({"/": answer(b"hi")})) as server:
         transport = HttpTransport()
 
         async def use() -> None:
@@ -452,10 +452,10 @@ def test_an_idle_connection_is_not_used_for_ever(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(pool, "_SURELY_FRESH_SECONDS", -1.0)
     monkeypatch.setattr(pool, "_MOST_IDLE_SECONDS", -1.0)
 
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         for _ in range(3):
             await transport.send("GET", server.url + "/", {})
-        await server.until_open(1)  # each closed the one before
+        await server.wait_open(1)  # each closed the one before
         assert len(server.heads) == 3
 
     exchange({"/": answer(b"hi")}, talk)
@@ -467,7 +467,7 @@ def test_a_connection_that_was_closed_while_idle_is_noticed(
 ) -> None:
     """Although the event loop has not had the time to read it: an order is not sent into it."""
     monkeypatch.setattr(pool, "_SURELY_FRESH_SECONDS", -1.0)
-    with in_thread(wire_server({"/": [answer(b"hi"), end]})) as server:
+    with in_thread(raw_server({"/": [answer(b"hi"), end]})) as server:
 
         async def order() -> None:
             transport = HttpTransport()
@@ -481,7 +481,7 @@ def test_a_connection_that_was_closed_while_idle_is_noticed(
 
 
 def test_a_get_that_crossed_the_news_of_the_end_is_sent_again_and_a_post_is_not() -> None:
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         for _ in range(3):
             assert (await transport.send("GET", server.url + "/", {})).body == b"hi"
             async with transport.stream("GET", server.url + "/", {}) as stream:
@@ -496,7 +496,7 @@ def test_a_get_that_crossed_the_news_of_the_end_is_sent_again_and_a_post_is_not(
 
 
 def test_a_get_on_a_new_connection_that_is_closed_at_once_is_not_sent_again() -> None:
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         with pytest.raises(APIConnectionError):
             await transport.send("GET", server.url + "/", {})
         assert len(server.heads) == 1
@@ -507,7 +507,7 @@ def test_a_get_on_a_new_connection_that_is_closed_at_once_is_not_sent_again() ->
 def test_a_slow_reader_keeps_little_in_memory_and_gets_all() -> None:
     size = 32 * MEBIBYTE
 
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         async with transport.stream("GET", server.url + "/", {}) as stream:
             got = 0
             async for piece in stream:
@@ -520,7 +520,7 @@ def test_a_slow_reader_keeps_little_in_memory_and_gets_all() -> None:
 
 
 def test_a_large_body_is_sent_whole() -> None:
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         for size in (64 * 1024, 64 * 1024 + 1, 5 * MEBIBYTE):
             await transport.send("POST", server.url + "/", {}, b"x" * size)
         assert [len(body) for body in server.bodies] == [64 * 1024, 64 * 1024 + 1, 5 * MEBIBYTE]
@@ -533,14 +533,14 @@ def test_bytes_that_keep_coming_hold_the_read_timeout_off() -> None:
     for _ in range(10):
         slow += [0.03, b"x"]
 
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         assert (await transport.send("GET", server.url + "/", {})).body == b"x" * 10
 
     exchange({"/": slow}, talk, read_timeout=0.2)
 
 
 def test_one_transport_serves_several_loops_in_several_threads() -> None:
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         async def once() -> int:
             return (await transport.send("GET", server.url + "/", {})).status
 
@@ -572,7 +572,7 @@ def test_a_header_value_that_would_smuggle_is_refused_when_set_and_when_sent(evi
     with pytest.raises(ConfigurationError, match="x-tag") as set_:
         check_headers({"x-tag": secret})
 
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         with pytest.raises(ConfigurationError, match="x-tag") as sent:
             await transport.send("GET", server.url + "/", {"x-tag": secret})
         assert server.heads == []

@@ -18,8 +18,8 @@ from callgate.providers.sdks import AnthropicAdapter, OpenAIAdapter, create_sdk_
 from callgate.testing import Simulator
 from callgate.transport.http import HttpTransport
 from callgate.transport.sdk import SDKAdapter
+from tests.transport.raw_server import KEEP_OPEN, answer, raw_server
 from tests.transport.test_http import bomb, unused_port
-from tests.transport.wire import KEEP_OPEN, answer, wire_server
 
 CANARY = "sk-canary-5f3a"
 QUESTION: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}]}
@@ -137,7 +137,7 @@ def test_nothing_listening_is_surely_unsent() -> None:
 def test_the_sdks_own_timeout_holds_on_our_transport() -> None:
     async def main() -> None:
         async with (
-            wire_server({"/chat/completions": KEEP_OPEN}) as server,
+            raw_server({"/chat/completions": KEEP_OPEN}) as server,
             OpenAIAdapter(CANARY, base_url=server.url, timeout=0.05) as sdk,
         ):
             with pytest.raises(SDKError) as caught:
@@ -153,13 +153,13 @@ def test_the_sdks_own_timeout_holds_in_a_body_that_stops() -> None:
 
     async def main() -> None:
         async with (
-            wire_server({"/chat/completions": [begun, KEEP_OPEN]}) as server,
+            raw_server({"/chat/completions": [begun, KEEP_OPEN]}) as server,
             OpenAIAdapter(CANARY, base_url=server.url, timeout=0.05) as sdk,
         ):
             with pytest.raises(SDKError) as caught:
                 await sdk.call("chat.completions.create", **QUESTION)
             assert isinstance(caught.value.original, openai.APITimeoutError)
-            await server.until_open(0)
+            await server.wait_open(0)
 
     asyncio.run(main())
 
@@ -170,7 +170,7 @@ def test_the_cap_on_the_decoded_body_holds_below_the_sdk() -> None:
     async def main() -> None:
         transport = HttpTransport(max_response_bytes=1024 * 1024)
         async with (
-            wire_server({"/chat/completions": packed}) as server,
+            raw_server({"/chat/completions": packed}) as server,
             OpenAIAdapter(CANARY, base_url=server.url, transport=transport) as sdk,
         ):
             with pytest.raises(SDKError) as caught:
@@ -188,10 +188,10 @@ def test_the_cap_on_the_decoded_body_holds_below_the_sdk() -> None:
 
 def test_a_redirect_is_not_followed_with_the_key() -> None:
     async def main() -> None:
-        async with wire_server({"/v1/messages": answer()}) as other:
+        async with raw_server({"/v1/messages": answer()}) as other:
             there = answer(status=307, location=f"{other.url}/v1/messages")
             async with (
-                wire_server({"/v1/messages": there}) as first,
+                raw_server({"/v1/messages": there}) as first,
                 AnthropicAdapter(CANARY, base_url=first.url) as sdk,
             ):
                 with pytest.raises(SDKError):
@@ -286,7 +286,7 @@ def test_what_the_sdk_logs_itself_shows_no_key(
     before = list(logger.filters)
 
     async def main() -> None:
-        async with wire_server({"/v1/messages": echo}) as server:
+        async with raw_server({"/v1/messages": echo}) as server:
             async with AnthropicAdapter(CANARY if own else None, base_url=server.url) as adapter:
                 await adapter.send("messages.create", max_tokens=100, **QUESTION)
                 assert len(logger.filters) == len(before) + 1

@@ -14,7 +14,7 @@ import pytest
 from callgate.errors import ConfigurationError, InvalidRequestError, ResponseTooLargeError
 from callgate.testing import run_virtual
 from callgate.transport.subprocess import CommandOutput, CommandRequest, CommandRunner, _Child
-from tests.processes import gone
+from tests.processes import wait_process_ended
 
 ENV = {"PATH": os.environ["PATH"]}
 
@@ -187,7 +187,7 @@ def test_leaving_the_block_ends_the_whole_process_group(run: Callable[..., Any],
         async with CommandRunner(grace=0.2).run(python(FAMILY, habit)) as output:
             pids = await family(output)
         for pid in pids:
-            await gone(pid)
+            await wait_process_ended(pid)
 
     run(work())
 
@@ -208,7 +208,7 @@ def test_a_cancelled_call_leaves_no_process_behind(run: Callable[..., Any], habi
         with pytest.raises(asyncio.CancelledError):
             await task
         for pid in pids:
-            await gone(pid)
+            await wait_process_ended(pid)
 
     run(work())
 
@@ -234,7 +234,7 @@ def test_a_second_cancellation_kills_at_once(run: Callable[..., Any]) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         for pid in pids:
-            await gone(pid)
+            await wait_process_ended(pid)
         while outputs[0].returncode is None:  # the event loop has still to hear of it
             await asyncio.sleep(0.01)
 
@@ -249,7 +249,7 @@ def test_what_a_finished_command_left_behind_neither_holds_the_call_nor_lives_on
             _, child = await family(output)
             assert await read_all(output) == b""
             assert output.returncode == 0
-        await gone(child)
+        await wait_process_ended(child)
 
     run(work())
 
@@ -284,7 +284,7 @@ def test_output_over_the_cap_ends_the_command(run: Callable[..., Any]) -> None:
             beginning = await anext(pieces)
             with pytest.raises(ResponseTooLargeError, match="100000 bytes"):
                 [piece async for piece in pieces]
-        await gone(int(beginning.split()[0]))
+        await wait_process_ended(int(beginning.split()[0]))
 
     run(work())
 

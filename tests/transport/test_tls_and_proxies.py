@@ -20,7 +20,7 @@ from callgate.errors import APIConnectionError, ConfigurationError
 from callgate.transport.http import HttpTransport
 from callgate.transport.pool import Proxies, Proxy as ProxyFound
 from callgate.transport.request_head import read_target
-from tests.transport.wire import KEEP_OPEN, WireServer, answer, wire_server
+from tests.transport.raw_server import KEEP_OPEN, RawServer, answer, raw_server
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -59,11 +59,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @asynccontextmanager
-async def tls_server(certificate: Path) -> AsyncIterator[WireServer]:
+async def tls_server(certificate: Path) -> AsyncIterator[RawServer]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     answers = {"/": answer(b"hi"), "/slow": KEEP_OPEN, "/big": answer(b"x" * 500_000)}
-    async with wire_server(answers, tls=context) as server:
+    async with raw_server(answers, tls=context) as server:
         yield server
 
 
@@ -140,11 +140,11 @@ def test_cancelling_over_tls_closes_the_connection(certificate: Path) -> None:
         async with tls_server(certificate) as server:
             transport = HttpTransport(verify=certificate)
             task = asyncio.create_task(transport.send("GET", server.url + "/slow", {}))
-            await server.until_asked(1)
+            await server.wait_requests(1)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await server.until_open(0)
+            await server.wait_open(0)
             await transport.close()
 
     asyncio.run(main())
@@ -274,7 +274,7 @@ def test_no_proxy_is_asked_for_what_is_on_this_machine(
 
     async def main() -> None:
         async with running(Proxy()) as proxy, tls_server(certificate) as secured:
-            async with wire_server({"/": answer(b"hi")}) as server:
+            async with raw_server({"/": answer(b"hi")}) as server:
                 environment.setenv(name, proxy.url)
                 transport = HttpTransport(verify=certificate)
                 for url in (server.url, server.url.replace("127.0.0.1", "localhost"), secured.url):

@@ -24,7 +24,7 @@ from callgate.call.calling import Calling
 from callgate.errors import InputError
 from callgate.model.spread import Spread
 from callgate.testing import Ask
-from tests.batch.stage import Stage
+from tests.batch.simulation import Simulation
 
 PRICES: dict[str, Any] = {"input": 1.0, "output": 10.0}
 
@@ -92,12 +92,12 @@ def test_what_cannot_be_written_down_does_not_go_out(output: str, monkeypatch: p
     assert read_spent(output) == 2.0  # that it did not go out is not known here
 
 
-def models(kind: str, stage: Stage) -> Any:
-    first = stage.model(prices=PRICES, name="one")
+def models(kind: str, sim: Simulation) -> Any:
+    first = sim.model(prices=PRICES, name="one")
     if kind == "one":
         return first
-    other = stage.model(prices=PRICES, name="two")
-    return Spread([first, other]) if kind == "spread" else stage.model(prices=PRICES, fallbacks=[other])
+    other = sim.model(prices=PRICES, name="two")
+    return Spread([first, other]) if kind == "spread" else sim.model(prices=PRICES, fallbacks=[other])
 
 
 @pytest.mark.parametrize("kind", ["one", "spread", "fallback"])
@@ -110,17 +110,17 @@ def test_every_attempt_is_covered_when_it_arrives(output: str, kind: str) -> Non
         seen.append(Account(output).open)
         return 500 if len(seen) < 6 else None
 
-    stage = Stage(answers=answer)
+    sim = Simulation(answers=answer)
     spent: list[float] = []
 
     async def main() -> None:
-        async with models(kind, stage) as model, Journal(output) as journal:
+        async with models(kind, sim) as model, Journal(output) as journal:
             budget = Budget(1.0, outstanding=journal.outstanding)
             async for result in Engine(model).run(rows, budget=budget, on_result=journal.write):
                 assert result.charged is not None
                 spent.append(result.charged)
 
-    stage.run(main())
+    sim.run(main())
     assert len(seen) >= 4
     for number, written in enumerate(seen, 1):
         assert number * worst <= written <= 1.25 * number * worst
@@ -130,10 +130,8 @@ def test_every_attempt_is_covered_when_it_arrives(output: str, kind: str) -> Non
 def test_a_second_attempt_beside_a_slow_one_is_covered_too(output: str) -> None:
     async def main() -> None:
         outstanding = Outstanding(Account(output))
-        stage = Stage()
-        calls = RowCalls(
-            stage.model(), PulledFeed(iter(())), most=1, guard=FailureGuard(), budget=Budget(1.0)
-        )
+        sim = Simulation()
+        calls = RowCalls(sim.model(), PulledFeed(iter(())), most=1, guard=FailureGuard(), budget=Budget(1.0))
         calling = Calling({})
         calls._worst[calling.request_id] = outstanding, 0.5
         calls.note_dispatched(calling)
@@ -141,15 +139,15 @@ def test_a_second_attempt_beside_a_slow_one_is_covered_too(output: str) -> None:
         calls.note_dispatched(Calling({}))  # somebody else's
         assert 1.0 <= Account(output).open < 1.2
 
-    Stage().run(main())
+    Simulation().run(main())
 
 
 def test_rows_that_are_given_up_are_charged_for_what_went_out(output: str) -> None:
-    stage = Stage(latency=100.0)
+    sim = Simulation(latency=100.0)
     rows = [{"prompt": str(number), "max_tokens": 100} for number in range(20)]
 
     async def main() -> Budget:
-        async with stage.model(prices=PRICES) as model, Journal(output) as journal:
+        async with sim.model(prices=PRICES) as model, Journal(output) as journal:
             budget = Budget(1.0, outstanding=journal.outstanding)
             engine = Engine(model)
             results = engine.run(rows, budget=budget, on_result=journal.write)
@@ -160,8 +158,8 @@ def test_rows_that_are_given_up_are_charged_for_what_went_out(output: str) -> No
                 await task
             return budget
 
-    budget = stage.run(main())
-    assert stage.stats.requests == 4
+    budget = sim.run(main())
+    assert sim.stats.requests == 4
     assert read_spent(output) == pytest.approx(budget.spent)
     assert 4 * 100 * 10 / 1e6 <= budget.spent <= 1.25 * 4 * 100 * 10 / 1e6
 

@@ -27,7 +27,7 @@ class Killed(BaseException):
     """The process is no more."""
 
 
-class Mortal:
+class KilledAfter:
     """Lets so many steps on files happen, and then none at all."""
 
     def __init__(self, patch: pytest.MonkeyPatch, life: int) -> None:
@@ -122,7 +122,7 @@ def test_before_any_step(output: str, result: Make, tmp_path: Path, monkeypatch:
         bill = Bill(result, output)
         bill.run(CALLS)
         with monkeypatch.context() as patch:
-            mortal = Mortal(patch, life)
+            mortal = KilledAfter(patch, life)
             try:
                 bill.run(AGAIN)
                 survived = True

@@ -8,7 +8,7 @@ from callgate.errors import CircuitBreakerOpenError, RateLimitError, ServerError
 from callgate.policies.breaker.breaker import CircuitBreaker, CircuitState
 from callgate.policies.breaker.layer import breaker_layer
 from callgate.testing.clock import VirtualClock, run_virtual
-from tests.policies.services import After, Scripted, calling, ended
+from tests.policies.scripted_service import After, Scripted, calling, result_of
 
 
 def test_an_answer_passes_through_and_is_counted_as_a_success() -> None:
@@ -28,7 +28,7 @@ def test_an_open_breaker_refuses_and_the_backend_is_not_called() -> None:
 
     async def main() -> None:
         service = breaker_layer(breaker)(backend)
-        outcomes = [await ended(service, calling()) for _ in range(3)]
+        outcomes = [await result_of(service, calling()) for _ in range(3)]
         assert [type(outcome) for outcome in outcomes] == [ServerError, ServerError, CircuitBreakerOpenError]
 
     run_virtual(main())
@@ -41,7 +41,7 @@ def test_what_says_nothing_of_the_service_is_raised_and_opens_nothing() -> None:
 
     async def main() -> None:
         for _ in range(3):
-            assert isinstance(await ended(breaker_layer(breaker)(backend), calling()), RateLimitError)
+            assert isinstance(await result_of(breaker_layer(breaker)(backend), calling()), RateLimitError)
 
     run_virtual(main())
     assert breaker.state is CircuitState.CLOSED
@@ -55,11 +55,11 @@ def test_a_cancelled_probe_gives_its_place_to_the_next() -> None:
 
     async def main() -> None:
         service = breaker_layer(breaker)(backend)
-        await ended(service, calling())
+        await result_of(service, calling())
         await asyncio.sleep(10)
         probe = asyncio.ensure_future(service(calling()))
         await asyncio.sleep(1)
-        assert isinstance(await ended(service, calling()), CircuitBreakerOpenError)
+        assert isinstance(await result_of(service, calling()), CircuitBreakerOpenError)
         probe.cancel()
         with pytest.raises(asyncio.CancelledError):
             await probe

@@ -16,7 +16,7 @@ import pytest
 
 from callgate.policies.cache import locks as room
 from callgate.policies.cache.locks import Claims
-from tests.policies.cache.writer import key_for
+from tests.policies.cache.write_process import key_for
 
 ROOT = Path(__file__).parents[3]
 LONG = 600.0
@@ -38,7 +38,7 @@ def pair(file: Path) -> Iterator[tuple[Claims, Claims]]:
 
 def start_claimer(file: Path, number: int) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.policies.cache.lock_taker", str(file), str(number)],
+        [sys.executable, "-m", "tests.policies.cache.lock_process", str(file), str(number)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -13,12 +13,12 @@ import orjson
 
 from callgate.policies.cache.sqlite import SqliteCache
 from callgate.testing import Simulator
-from tests.policies.cache.writer import answer_for, key_for
+from tests.policies.cache.write_process import answer_for, key_for
 
 ROUNDS = 5
 PROCESSES = 3
 ROOT = Path(__file__).parents[3]
-WRITER = "tests.policies.cache.writer"
+WRITER = "tests.policies.cache.write_process"
 
 
 def test_killed_writers_lose_nothing_that_they_had_reported_and_leave_a_whole_file(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_killed_writers_lose_nothing_that_they_had_reported_and_leave_a_whole_fi
                 [
                     sys.executable,
                     "-m",
-                    "tests.policies.cache.writer",
+                    "tests.policies.cache.write_process",
                     str(tmp_path),
                     str(number * 10_000_000),
                 ],
@@ -63,7 +63,7 @@ def test_killed_writers_lose_nothing_that_they_had_reported_and_leave_a_whole_fi
 def test_processes_that_begin_at_once_make_one_cache(tmp_path: Path) -> None:
     """Making the file and switching it to WAL is done by whoever comes first; the others wait."""
     program = (
-        "import asyncio, sys; from tests.policies.cache.writer import *\n"
+        "import asyncio, sys; from tests.policies.cache.write_process import *\n"
         "cache = SqliteCache(sys.argv[1]); number = int(sys.argv[2])\n"
         "asyncio.run(cache.put(key_for(number), answer_for(number))); asyncio.run(cache.close())"
     )

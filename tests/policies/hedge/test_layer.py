@@ -22,14 +22,14 @@ from callgate.policies.timeout.attempt import timeout_layer
 from callgate.policies.timeout.deadline import deadline_layer
 from callgate.response import Response, Usage
 from callgate.testing.clock import run_virtual
-from tests.policies.services import After, Scripted, Streamed, calling, ended, now
+from tests.policies.scripted_service import After, Scripted, Streamed, calling, now, result_of
 
 USUAL = After(1.0, "usual")
 SLOW = After(100.0, "slow")
 DOWN = ServerError("down", status_code=500)
 
 
-class House:
+class HedgedService:
     """A hedged service that has seen ten answers of one second each, and the parts around it.
 
     With the usual share these pay for one attempt that is sent again.
@@ -78,54 +78,54 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 def test_the_second_attempt_of_a_straggler_wins_and_the_first_is_cancelled() -> None:
     async def main() -> None:
-        house = House(SLOW, USUAL)
-        begun = await house.warm()
+        hedged = HedgedService(SLOW, USUAL)
+        begun = await hedged.warm()
         call = calling()
-        assert (await house.service(call)).text == "usual"
+        assert (await hedged.service(call)).text == "usual"
         assert now() - begun == pytest.approx(2.01)  # patience, then the second one's second
         assert (call.attempts, call.hedges) == (2, 1)
-        assert house.backend.cancelled == 1
+        assert hedged.backend.cancelled == 1
         assert call.failures is None
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
 
 def test_what_takes_the_usual_time_is_sent_once() -> None:
     async def main() -> None:
-        house = House(USUAL)
-        await house.warm()
+        hedged = HedgedService(USUAL)
+        await hedged.warm()
         call = calling()
-        await house.service(call)
+        await hedged.service(call)
         assert (call.attempts, call.hedges) == (1, 0)
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
 
 def test_the_first_attempt_may_still_win() -> None:
     async def main() -> None:
-        house = House(After(1.5, "first"), SLOW)
-        begun = await house.warm()
+        hedged = HedgedService(After(1.5, "first"), SLOW)
+        begun = await hedged.warm()
         call = calling()
-        assert (await house.service(call)).text == "first"
+        assert (await hedged.service(call)).text == "first"
         assert now() - begun == 1.5
         assert (call.attempts, call.hedges) == (2, 1)
-        assert house.backend.cancelled == 1
-        house.nothing_is_left()
+        assert hedged.backend.cancelled == 1
+        hedged.nothing_is_left()
 
     run(main)
 
 
 def test_nothing_is_sent_twice_before_enough_is_known() -> None:
     async def main() -> None:
-        house = House(SLOW, min_samples=11)
-        await house.warm()
+        hedged = HedgedService(SLOW, min_samples=11)
+        await hedged.warm()
         call = calling()
-        await house.service(call)
+        await hedged.service(call)
         assert call.hedges == 0
 
     run(main)
@@ -136,11 +136,11 @@ def test_a_stream_is_never_sent_twice() -> None:
         pass
 
     async def main() -> None:
-        house = House(After(50.0, Streamed(("a", "b"), "ab")))
-        await house.warm()
+        hedged = HedgedService(After(50.0, Streamed(("a", "b"), "ab")))
+        await hedged.warm()
         call = calling()
         call.sink = sink
-        assert (await house.service(call)).text == "ab"
+        assert (await hedged.service(call)).text == "ab"
         assert call.attempts == 1
 
     run(main)
@@ -152,39 +152,39 @@ def test_a_stream_is_never_sent_twice() -> None:
 def test_the_second_attempt_pays_the_limiter_and_the_loser_keeps_its_charge() -> None:
     async def main() -> None:
         limiter = Limiter(tokens=Quota(1000, 86400.0), requests=Quota(100, 86400.0))
-        house = House(SLOW, USUAL, limiter=limiter)
-        await house.warm()
-        await house.service(calling(num_api_tokens_needed=40))
+        hedged = HedgedService(SLOW, USUAL, limiter=limiter)
+        await hedged.warm()
+        await hedged.service(calling(num_api_tokens_needed=40))
         seen = limiter.snapshot()
         assert seen.tokens is not None
         assert seen.requests is not None
         assert (seen.tokens.used, seen.requests.used) == (80, 12)
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
 
 def test_without_quota_left_the_second_attempt_waits_in_line_and_is_never_sent() -> None:
     async def main() -> None:
-        house = House(After(30.0, "first"), limiter=Limiter(requests=Quota(11, 86400.0)))
-        await house.warm()
+        hedged = HedgedService(After(30.0, "first"), limiter=Limiter(requests=Quota(11, 86400.0)))
+        await hedged.warm()
         call = calling()
-        task = asyncio.ensure_future(house.service(call))
+        task = asyncio.ensure_future(hedged.service(call))
         await asyncio.sleep(10.0)
-        assert house.limiter.waiting == 1
+        assert hedged.limiter.waiting == 1
         assert (await task).text == "first"
         assert (call.attempts, call.hedges) == (1, 0)
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
 
 def test_an_empty_retry_budget_allows_none() -> None:
     async def main() -> None:
-        house = House(After(30.0, "first"), budget=RetryBudget(0.0, 0.0, now))
-        await house.warm()
+        hedged = HedgedService(After(30.0, "first"), budget=RetryBudget(0.0, 0.0, now))
+        await hedged.warm()
         call = calling()
-        assert (await house.service(call)).text == "first"
+        assert (await hedged.service(call)).text == "first"
         assert call.attempts == 1
 
     run(main)
@@ -193,9 +193,9 @@ def test_an_empty_retry_budget_allows_none() -> None:
 def test_a_second_attempt_is_taken_from_the_retry_budget() -> None:
     async def main() -> None:
         budget = RetryBudget(0.0, 0.1, now)  # one in ten seconds
-        house = House(SLOW, USUAL, budget=budget)
-        await house.warm()
-        await house.service(calling())
+        hedged = HedgedService(SLOW, USUAL, budget=budget)
+        await hedged.warm()
+        await hedged.service(calling())
         assert budget.balance == 0.0
 
     run(main)
@@ -203,12 +203,12 @@ def test_a_second_attempt_is_taken_from_the_retry_budget() -> None:
 
 def test_when_all_is_slow_only_the_share_is_sent_twice() -> None:
     async def main() -> None:
-        house = House(SLOW, share=0.1)
-        await house.warm()
+        hedged = HedgedService(SLOW, share=0.1)
+        await hedged.warm()
         calls = [calling() for _ in range(90)]
-        await asyncio.gather(*(house.service(call) for call in calls))
+        await asyncio.gather(*(hedged.service(call) for call in calls))
         assert sum(call.hedges for call in calls) == 10
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
@@ -218,117 +218,119 @@ def test_when_all_is_slow_only_the_share_is_sent_twice() -> None:
 
 def test_a_straggler_that_the_share_does_not_pay_for_is_sent_again_when_calls_have_paid_in() -> None:
     async def main() -> None:
-        house = House(SLOW, SLOW, USUAL)
-        await house.warm()
+        hedged = HedgedService(SLOW, SLOW, USUAL)
+        await hedged.warm()
         older, younger = calling(), calling()
-        tasks = [asyncio.ensure_future(house.service(call)) for call in (older, younger)]
+        tasks = [asyncio.ensure_future(hedged.service(call)) for call in (older, younger)]
         await asyncio.sleep(5.0)
         assert [task.done() for task in tasks] == [True, False]
         for begun in range(1, 9):  # the two of them had paid in 0.2 already
-            await house.service(calling())
-            assert len(house.backend.at) == 13 + begun + (begun == 8)
+            await hedged.service(calling())
+            assert len(hedged.backend.at) == 13 + begun + (begun == 8)
         assert (await tasks[1]).text == "usual"
         assert (older.hedges, younger.hedges) == (1, 1)
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
 
 def test_the_oldest_straggler_is_sent_again_first_and_who_is_answered_leaves_the_line() -> None:
     async def main() -> None:
-        house = House(SLOW, After(2.5, "late"), SLOW, SLOW, USUAL)
-        begun = await house.warm()
+        hedged = HedgedService(SLOW, After(2.5, "late"), SLOW, SLOW, USUAL)
+        begun = await hedged.warm()
         calls = [calling() for _ in range(4)]
         tasks = []
         for call in calls:
-            tasks.append(asyncio.ensure_future(house.service(call)))
+            tasks.append(asyncio.ensure_future(hedged.service(call)))
             await asyncio.sleep(0.1)
         await asyncio.sleep(4.0)
         assert [call.attempts for call in calls] == [2, 1, 1, 1]
         assert tasks[1].done()
         for _ in range(6):
-            await house.service(calling())
+            await hedged.service(calling())
         await tasks[2]
         assert now() - begun < 20.0
         assert [task.done() for task in tasks] == [True, True, True, False]
         assert (await tasks[3]).text == "slow"
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
 
 def test_a_straggler_whose_deadline_has_come_near_keeps_nobody_behind_it_waiting() -> None:
     async def main() -> None:
-        house = House(SLOW, SLOW, SLOW, USUAL)
-        begun = await house.warm()
+        hedged = HedgedService(SLOW, SLOW, SLOW, USUAL)
+        begun = await hedged.warm()
         calls = [calling(), calling(deadline=begun + 5.0), calling()]
-        tasks = [asyncio.ensure_future(ended(house.service, call)) for call in calls]
+        tasks = [asyncio.ensure_future(result_of(hedged.service, call)) for call in calls]
         await asyncio.sleep(4.5)
-        await asyncio.gather(*(house.service(calling()) for _ in range(8)))
+        await asyncio.gather(*(hedged.service(calling()) for _ in range(8)))
         assert [call.attempts for call in calls] == [2, 1, 2]
         outcomes = await asyncio.gather(*tasks)
         assert isinstance(outcomes[1], DeadlineExceededError)
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
 
 def test_what_was_sent_before_the_usual_time_was_known_is_sent_again_once_it_is() -> None:
     async def main() -> None:
-        house = House(min_samples=10)
-        house.backend._steps[:] = [SLOW, After(3.0, "in time"), *[USUAL] * 10]
+        hedged = HedgedService(min_samples=10)
+        hedged.backend._steps[:] = [SLOW, After(3.0, "in time"), *[USUAL] * 10]
         calls = [calling() for _ in range(2)]
-        tasks = [asyncio.ensure_future(house.service(call)) for call in calls]
+        tasks = [asyncio.ensure_future(hedged.service(call)) for call in calls]
         await asyncio.sleep(0.0)
         for _ in range(9):
-            await house.service(calling())
+            await hedged.service(calling())
         assert (await tasks[0]).text == "usual"
         assert now() == 10.0  # the ninth of them was the tenth answer
         assert [call.hedges for call in calls] == [1, 0]
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
 
 def test_when_all_have_become_slower_nobody_is_late_by_the_old_measure() -> None:
     async def main() -> None:
-        house = House(*[After(4.0, "slower")] * 12, After(4.02, "usual by now"), share=0.5, window=10)
-        await house.warm()
+        hedged = HedgedService(
+            *[After(4.0, "slower")] * 12, After(4.02, "usual by now"), share=0.5, window=10
+        )
+        await hedged.warm()
         first = [calling() for _ in range(10)]
-        tasks = [asyncio.ensure_future(house.service(call)) for call in first[:2]]
+        tasks = [asyncio.ensure_future(hedged.service(call)) for call in first[:2]]
         await asyncio.sleep(1.0)
-        house.hedge.stragglers._sorted[:] = [4.0] * 10  # as ten answers of that time would have it
+        hedged.hedge.stragglers._sorted[:] = [4.0] * 10  # as ten answers of that time would have it
         assert [(await task).text for task in tasks] == ["slower"] * 2
         assert sum(call.hedges for call in first) == 0
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
 
 def test_what_those_on_their_way_have_paid_in_is_kept_for_who_is_surely_late() -> None:
     async def main() -> None:
-        house = House(*[After(1.2, "a little late")] * 9, SLOW, After(1.0, "second"))
-        begun = await house.warm()
+        hedged = HedgedService(*[After(1.2, "a little late")] * 9, SLOW, After(1.0, "second"))
+        begun = await hedged.warm()
         calls = [calling() for _ in range(10)]
-        tasks = [asyncio.ensure_future(house.service(call)) for call in calls]
+        tasks = [asyncio.ensure_future(hedged.service(call)) for call in calls]
         # Two are paid for: one by those before, one by these ten.
         assert (await tasks[9]).text == "second"
         assert now() - begun == pytest.approx(4.0)  # three times the usual, and the second one's second
         assert [call.hedges for call in calls] == [1, *[0] * 8, 1]
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
 
 def test_a_second_attempt_that_never_left_the_limiters_line_is_paid_back() -> None:
     async def main() -> None:
-        house = House(After(30.0, "first"), limiter=Limiter(requests=Quota(11, 86400.0)))
-        await house.warm()
-        task = asyncio.ensure_future(house.service(calling()))
+        hedged = HedgedService(After(30.0, "first"), limiter=Limiter(requests=Quota(11, 86400.0)))
+        await hedged.warm()
+        task = asyncio.ensure_future(hedged.service(calling()))
         await asyncio.sleep(10.0)
-        assert not house.hedge.stragglers.affordable()
+        assert not hedged.hedge.stragglers.affordable()
         await task
-        assert house.hedge.stragglers.affordable()
+        assert hedged.hedge.stragglers.affordable()
 
     run(main)
 
@@ -336,17 +338,17 @@ def test_a_second_attempt_that_never_left_the_limiters_line_is_paid_back() -> No
 def test_when_the_retry_budget_has_recovered_the_next_answer_sends_stragglers_again() -> None:
     async def main() -> None:
         budget = RetryBudget(0.0, 0.1, now)  # one in ten seconds
-        house = House(SLOW, After(12.0, "other"), USUAL, budget=budget)
-        await house.warm()
+        hedged = HedgedService(SLOW, After(12.0, "other"), USUAL, budget=budget)
+        await hedged.warm()
         assert budget.withdraw()  # somebody's retry
         late, other = calling(), calling(deadline=now() + 12.5)
-        tasks = [asyncio.ensure_future(house.service(call)) for call in (late, other)]
+        tasks = [asyncio.ensure_future(hedged.service(call)) for call in (late, other)]
         await asyncio.sleep(11.0)
         assert late.attempts == 1
         await tasks[1]
         assert (await tasks[0]).text == "usual"
         assert now() == pytest.approx(23.0)
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
@@ -358,13 +360,13 @@ def test_a_second_attempt_that_takes_long_gets_one_beside_it_and_no_more_come() 
             ((SLOW, SLOW, After(1.0, spent)), 3, 3.02),
             ((SLOW, SLOW, SLOW, USUAL), 3, 100.0),
         ):
-            house = House(*steps, share=0.5)
-            begun = await house.warm()
+            hedged = HedgedService(*steps, share=0.5)
+            begun = await hedged.warm()
             call = calling()
-            await house.service(call)
+            await hedged.service(call)
             assert now() - begun == pytest.approx(seconds)
             assert (call.attempts, call.hedges, call.failures) == (attempts, 2, None)
-            house.nothing_is_left()
+            hedged.nothing_is_left()
 
     run(main)
 
@@ -385,19 +387,19 @@ def test_what_a_third_attempt_came_to_is_told_by_the_call() -> None:
                 return third
 
     async def main() -> None:
-        house = House(SLOW, After(30.0, answer), After(1.0, DOWN), share=0.5)
-        await house.warm()
+        hedged = HedgedService(SLOW, After(30.0, answer), After(1.0, DOWN), share=0.5)
+        await hedged.warm()
         call = calling()
-        assert await house.service(call) is answer
+        assert await hedged.service(call) is answer
         assert [failure.error for failure in call.failures or ()] == [DOWN]
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
-        house = House(share=0.5)
-        house.backend = Stubborn(*[USUAL] * 10, SLOW, After(2.0, answer), SLOW)
-        house.service = house.hedge(limit_layer_of(house, house.backend))
-        await house.warm()
+        hedged = HedgedService(share=0.5)
+        hedged.backend = Stubborn(*[USUAL] * 10, SLOW, After(2.0, answer), SLOW)
+        hedged.service = hedged.hedge(limit_layer_of(hedged, hedged.backend))
+        await hedged.warm()
         call = calling()
-        assert await house.service(call) is answer
+        assert await hedged.service(call) is answer
         assert (call.attempts, call.spent) == (3, third.usage)
 
     run(main)
@@ -408,26 +410,26 @@ def test_what_a_third_attempt_came_to_is_told_by_the_call() -> None:
 
 def test_a_second_attempt_that_fails_leaves_the_first_one_to_answer() -> None:
     async def main() -> None:
-        house = House(After(30.0, "first"), After(1.0, DOWN))
-        await house.warm()
+        hedged = HedgedService(After(30.0, "first"), After(1.0, DOWN))
+        await hedged.warm()
         call = calling()
-        assert (await house.service(call)).text == "first"
+        assert (await hedged.service(call)).text == "first"
         assert [failure.error for failure in call.failures or ()] == [DOWN]
         assert (call.attempts, call.hedges) == (2, 1)
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
 
 def test_a_first_attempt_that_fails_leaves_the_second_one_to_answer() -> None:
     async def main() -> None:
-        house = House(After(2.0, DOWN), After(10.0, "second"))
-        begun = await house.warm()
+        hedged = HedgedService(After(2.0, DOWN), After(10.0, "second"))
+        begun = await hedged.warm()
         call = calling()
-        assert (await house.service(call)).text == "second"
+        assert (await hedged.service(call)).text == "second"
         assert now() - begun == pytest.approx(11.01)
         assert [failure.error for failure in call.failures or ()] == [DOWN]
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
@@ -436,12 +438,12 @@ def test_when_both_fail_the_first_error_stands_and_the_other_is_kept() -> None:
     async def main() -> None:
         other = ServerError("down, too", status_code=503)
         for steps in ((After(2.0, DOWN), After(10.0, other)), (After(20.0, DOWN), After(1.0, other))):
-            house = House(*steps)
-            await house.warm()
+            hedged = HedgedService(*steps)
+            await hedged.warm()
             call = calling()
-            assert await ended(house.service, call) is DOWN
+            assert await result_of(hedged.service, call) is DOWN
             assert [failure.error for failure in call.failures or ()] == [other]
-            house.nothing_is_left()
+            hedged.nothing_is_left()
 
     run(main)
 
@@ -460,59 +462,59 @@ def test_a_429_beside_a_failure_does_not_hide_that_a_try_was_used() -> None:
             (After(2.0, DOWN), After(10.0, pushed), DOWN, pushed),
             (After(2.0, pushed), After(10.0, limited), pushed, limited),
         ):
-            house = House(first, second)
-            await house.warm()
+            hedged = HedgedService(first, second)
+            await hedged.warm()
             call = calling()
-            assert await ended(house.service, call) is raised
+            assert await result_of(hedged.service, call) is raised
             assert [failure.error for failure in call.failures or ()] == [kept]
-            house.nothing_is_left()
+            hedged.nothing_is_left()
 
     run(main)
 
 
 def test_a_failure_before_anybody_lost_patience_is_raised_at_once() -> None:
     async def main() -> None:
-        house = House(After(0.5, DOWN))
-        begun = await house.warm()
+        hedged = HedgedService(After(0.5, DOWN))
+        begun = await hedged.warm()
         call = calling()
-        assert await ended(house.service, call) is DOWN
+        assert await result_of(hedged.service, call) is DOWN
         assert now() - begun == 0.5
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
 
 def test_a_second_attempt_that_was_refused_is_no_failure() -> None:
     async def main() -> None:
-        house = House(SLOW, limiter=Limiter(requests=Quota(11, 86400.0)))
-        begun = await house.warm()
+        hedged = HedgedService(SLOW, limiter=Limiter(requests=Quota(11, 86400.0)))
+        begun = await hedged.warm()
         call = calling(deadline=begun + 200.0)
-        assert (await house.service(call)).text == "slow"
+        assert (await hedged.service(call)).text == "slow"
         assert (call.failures, call.attempts) == (None, 1)
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
 
 def test_each_attempt_has_a_timeout_of_its_own() -> None:
     async def main() -> None:
-        house = House(SLOW, After(4.0, "second"), timeout=5.0)
-        begun = await house.warm()
+        hedged = HedgedService(SLOW, After(4.0, "second"), timeout=5.0)
+        begun = await hedged.warm()
         call = calling()
-        assert (await house.service(call)).text == "second"
+        assert (await hedged.service(call)).text == "second"
         assert now() - begun == pytest.approx(5.01)  # the first was cut off at 5.0
         assert [type(failure.error) for failure in call.failures or ()] == [APITimeoutError]
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
 
 def test_a_loser_says_nothing_about_the_service() -> None:
     async def main() -> None:
-        house = House(SLOW, USUAL)
-        await house.warm()
-        await house.service(calling())
-        assert house.breaker.metrics["failure_count"] == 0
+        hedged = HedgedService(SLOW, USUAL)
+        await hedged.warm()
+        await hedged.service(calling())
+        assert hedged.breaker.metrics["failure_count"] == 0
 
     run(main)
 
@@ -530,12 +532,12 @@ def test_when_both_answer_in_one_moment_the_other_answer_is_counted_as_spent() -
                 return answer
 
     async def main() -> None:
-        house = House()
+        hedged = HedgedService()
         backend = Stubborn(*[USUAL] * 10, After(1.5, "first"), SLOW)
-        house.service = house.hedge(limit_layer_of(house, backend))
-        await house.warm()
+        hedged.service = hedged.hedge(limit_layer_of(hedged, backend))
+        await hedged.warm()
         call = calling()
-        assert (await house.service(call)).text == "first"
+        assert (await hedged.service(call)).text == "first"
         assert call.spent == answer.usage
 
     run(main)
@@ -550,11 +552,11 @@ def test_a_first_attempt_that_will_not_be_cancelled_leaves_no_cancellation_behin
                 return Response(text="stubborn")
 
     async def main() -> None:
-        house = House()
-        house.service = house.hedge(limit_layer_of(house, Stubborn(*[USUAL] * 10, SLOW, USUAL)))
-        await house.warm()
+        hedged = HedgedService()
+        hedged.service = hedged.hedge(limit_layer_of(hedged, Stubborn(*[USUAL] * 10, SLOW, USUAL)))
+        await hedged.warm()
         call = calling()
-        assert (await house.service(call)).text == "stubborn"
+        assert (await hedged.service(call)).text == "stubborn"
         assert call.spent is None  # the winner did not say what it used
         task = asyncio.current_task()
         assert task is not None
@@ -563,8 +565,10 @@ def test_a_first_attempt_that_will_not_be_cancelled_leaves_no_cancellation_behin
     run(main)
 
 
-def limit_layer_of(house: House, backend: Service) -> Service:
-    layer = limit_layer(house.limiter, now, pushback=Pushback(random.Random(0)), dispatched=house.hedge.sent)
+def limit_layer_of(hedged: HedgedService, backend: Service) -> Service:
+    layer = limit_layer(
+        hedged.limiter, now, pushback=Pushback(random.Random(0)), dispatched=hedged.hedge.sent
+    )
     return layer(backend)
 
 
@@ -573,25 +577,25 @@ def limit_layer_of(house: House, backend: Service) -> Service:
 
 def test_no_second_attempt_when_the_usual_time_would_pass_the_deadline() -> None:
     async def main() -> None:
-        house = House(SLOW, USUAL)
-        begun = await house.warm()
+        hedged = HedgedService(SLOW, USUAL)
+        begun = await hedged.warm()
         call = calling(deadline=begun + 2.0)
-        assert isinstance(await ended(house.service, call), DeadlineExceededError)
+        assert isinstance(await result_of(hedged.service, call), DeadlineExceededError)
         assert now() - begun == 2.0
         assert call.attempts == 1
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
 
 def test_the_deadline_ends_both() -> None:
     async def main() -> None:
-        house = House(SLOW, SLOW)
-        begun = await house.warm()
+        hedged = HedgedService(SLOW, SLOW)
+        begun = await hedged.warm()
         call = calling(deadline=begun + 10.0)
-        assert isinstance(await ended(house.service, call), DeadlineExceededError)
-        assert (call.attempts, house.backend.cancelled) == (2, 2)
-        house.nothing_is_left()
+        assert isinstance(await result_of(hedged.service, call), DeadlineExceededError)
+        assert (call.attempts, hedged.backend.cancelled) == (2, 2)
+        hedged.nothing_is_left()
 
     run(main)
 
@@ -600,27 +604,27 @@ def test_the_deadline_ends_both() -> None:
 def test_who_cancels_the_call_cancels_both(moment: float) -> None:
     async def main() -> None:
         # From 2.0 on the first has failed and the second one's answer is waited for.
-        house = House(After(2.0, DOWN), SLOW)
-        await house.warm()
-        task = asyncio.ensure_future(house.service(calling()))
+        hedged = HedgedService(After(2.0, DOWN), SLOW)
+        await hedged.warm()
+        task = asyncio.ensure_future(hedged.service(calling()))
         await asyncio.sleep(moment)
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
 
 def test_who_cancels_in_the_moment_of_the_victory_is_heard() -> None:
     async def main() -> None:
-        house = House(SLOW, USUAL)
-        await house.warm()
-        task = asyncio.ensure_future(house.service(calling()))
+        hedged = HedgedService(SLOW, USUAL)
+        await hedged.warm()
+        task = asyncio.ensure_future(hedged.service(calling()))
         asyncio.get_running_loop().call_later(2.01, task.cancel)
         await asyncio.wait([task])
         assert task.cancelled()
-        house.nothing_is_left()
+        hedged.nothing_is_left()
 
     run(main)
 
@@ -628,17 +632,17 @@ def test_who_cancels_in_the_moment_of_the_victory_is_heard() -> None:
 def test_a_second_attempt_that_somebody_cancels_does_not_end_the_call() -> None:
     async def main() -> None:
         for steps in ((After(30.0, "first"), SLOW), (After(3.0, DOWN), SLOW)):
-            house = House(*steps)
-            await house.warm()
+            hedged = HedgedService(*steps)
+            await hedged.warm()
             call = calling()
-            task = asyncio.ensure_future(ended(house.service, call))
+            task = asyncio.ensure_future(result_of(hedged.service, call))
             await asyncio.sleep(2.0)
-            second = house.hedge._races[call].second
+            second = hedged.hedge._races[call].second
             assert second is not None
             second.cancel()
             outcome = await task
             assert outcome is DOWN or isinstance(outcome, Response)
-            house.nothing_is_left()
+            hedged.nothing_is_left()
 
     run(main)
 
@@ -646,15 +650,15 @@ def test_a_second_attempt_that_somebody_cancels_does_not_end_the_call() -> None:
 def test_what_was_given_up_stays_a_straggler_in_the_books() -> None:
     async def main() -> None:
         # Otherwise the quick second answers would make ever more of the usual ones look late.
-        house = House(*[SLOW, USUAL] * 20, share=0.5)
-        await house.warm()
+        hedged = HedgedService(*[SLOW, USUAL] * 20, share=0.5)
+        await hedged.warm()
         for _ in range(5):
-            await house.service(calling())
-        assert house.hedge.stragglers.patience == pytest.approx(1.01)
+            await hedged.service(calling())
+        assert hedged.hedge.stragglers.patience == pytest.approx(1.01)
         for _ in range(15):
-            await house.service(calling())
-        assert house.hedge.stragglers.patience is not None
-        assert house.hedge.stragglers.patience > 2.0
+            await hedged.service(calling())
+        assert hedged.hedge.stragglers.patience is not None
+        assert hedged.hedge.stragglers.patience > 2.0
 
     run(main)
 

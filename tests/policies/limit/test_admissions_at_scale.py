@@ -24,7 +24,7 @@ from tests.policies.limit.window_checker import (
 
 
 @dataclass
-class Crowd:
+class BusyCallers:
     """Callers that never tire: each comes back for another call as soon as its last one has ended."""
 
     limiter: Limiter
@@ -97,16 +97,16 @@ def test_they_are_a_million_together() -> None:
 
 @pytest.mark.parametrize(("quota", "admissions"), REQUESTS.values(), ids=REQUESTS)
 def test_no_window_ever_holds_more_and_99_percent_are_used(quota: Quota, admissions: int) -> None:
-    crowd = Crowd(Limiter(requests=quota), random.Random(1), admissions)
-    run_virtual(crowd.run(callers=200), start=1000.0)
+    callers = BusyCallers(Limiter(requests=quota), random.Random(1), admissions)
+    run_virtual(callers.run(callers=200), start=1000.0)
     bound = max(quota.rate, quota.capacity or 0.0)
-    worst = fullest_window(crowd.requests, quota.period)
+    worst = fullest_window(callers.requests, quota.period)
     assert worst.amount <= bound, worst
-    assert crowd.inversions() == 0
+    assert callers.inversions() == 0
     # The last, unfinished window aside.
-    start = crowd.requests[0].at
-    whole = int((crowd.end - start) / quota.period / 1.004) * quota.period * 1.004
-    assert utilisation(crowd.requests, quota.per_second, start, start + whole) >= 0.99
+    start = callers.requests[0].at
+    whole = int((callers.end - start) / quota.period / 1.004) * quota.period * 1.004
+    assert utilisation(callers.requests, quota.per_second, start, start + whole) >= 0.99
 
 
 @pytest.mark.parametrize("misjudged", MISJUDGED.values(), ids=MISJUDGED)
@@ -115,22 +115,24 @@ def test_tokens_settled_far_from_their_estimates_never_overfill_a_window_as_it_w
 ) -> None:
     quota = Quota(100_000, 60.0)
     limiter = Limiter(concurrency=50, tokens=quota)
-    crowd = Crowd(limiter, random.Random(2), SETTLED, costs=(10, 400), misjudged=misjudged, duration=0.2)
-    run_virtual(crowd.run(callers=120))
-    worst = fullest_known_window(crowd.settled, quota.period)
+    callers = BusyCallers(
+        limiter, random.Random(2), SETTLED, costs=(10, 400), misjudged=misjudged, duration=0.2
+    )
+    run_virtual(callers.run(callers=120))
+    worst = fullest_known_window(callers.settled, quota.period)
     assert worst.amount <= quota.rate, worst
-    assert crowd.inversions() == 0
-    actual = [Admission(call.at, call.actual) for call in crowd.settled]
-    assert utilisation(actual, quota.per_second, 60.0, crowd.end - 60.0) >= 0.97
+    assert callers.inversions() == 0
+    actual = [Admission(call.at, call.actual) for call in callers.settled]
+    assert utilisation(actual, quota.per_second, 60.0, callers.end - 60.0) >= 0.97
     assert (limiter.in_flight, limiter.waiting) == (0, 0)
 
 
 def test_requests_tokens_and_concurrency_hold_together() -> None:
     requests, tokens = Quota(3_000, 60.0), Quota(400_000, 60.0)
     limiter = Limiter(concurrency=40, requests=requests, tokens=tokens)
-    crowd = Crowd(limiter, random.Random(3), ALL_THREE, costs=(1, 250), duration=0.5)
-    run_virtual(crowd.run(callers=200))
-    assert fullest_window(crowd.requests, 60.0).amount <= requests.rate
-    assert fullest_window(crowd.tokens, 60.0).amount <= tokens.rate
-    assert crowd.inversions() == 0
-    assert utilisation(crowd.requests, requests.per_second, 0.0, crowd.end - 60.0) >= 0.99
+    callers = BusyCallers(limiter, random.Random(3), ALL_THREE, costs=(1, 250), duration=0.5)
+    run_virtual(callers.run(callers=200))
+    assert fullest_window(callers.requests, 60.0).amount <= requests.rate
+    assert fullest_window(callers.tokens, 60.0).amount <= tokens.rate
+    assert callers.inversions() == 0
+    assert utilisation(callers.requests, requests.per_second, 0.0, callers.end - 60.0) >= 0.99

@@ -25,7 +25,7 @@ from callgate.policies.limit.limiter import Limiter
 from callgate.policies.limit.quota import Quota, QuotaNews
 from callgate.response import Delta, Response, Usage
 from callgate.testing.clock import run_virtual
-from tests.policies.services import After, Scripted, Streamed, calling, ended, now
+from tests.policies.scripted_service import After, Scripted, Streamed, calling, now, result_of
 
 
 class Fixed:
@@ -102,7 +102,7 @@ def test_the_permit_comes_back_whatever_the_call_ends_in() -> None:
     async def main() -> None:
         limiter = Limiter(concurrency=1)
         for step in ("fine", ServerError("down"), RateLimitError("slow"), KeyError("bug")):
-            await ended(limited(limiter, Scripted(step)), calling())
+            await result_of(limited(limiter, Scripted(step)), calling())
             assert limiter.in_flight == 0
 
     run_virtual(main())
@@ -157,7 +157,7 @@ def test_a_cost_that_never_fits_is_refused_before_anything_is_sent() -> None:
 
     async def main() -> None:
         limiter = Limiter(tokens=Quota(100))
-        outcome = await ended(limited(limiter, backend), calling(num_api_tokens_needed=101))
+        outcome = await result_of(limited(limiter, backend), calling(num_api_tokens_needed=101))
         assert isinstance(outcome, QuotaTooSmallError)
 
     run_virtual(main())
@@ -168,7 +168,7 @@ def test_what_cannot_be_admitted_before_its_deadline_is_refused_at_once() -> Non
     async def main() -> None:
         service = limited(Limiter(requests=Quota(1, 60.0)), Scripted(""))
         await service(calling())
-        outcome = await ended(service, calling(deadline=30.0))
+        outcome = await result_of(service, calling(deadline=30.0))
         assert isinstance(outcome, DeadlineExceededError)
         assert now() == 0.0
 
@@ -187,7 +187,7 @@ def test_whoever_leaves_the_line_is_told_of_once_admitted_or_refused() -> None:
             calling(),
         )
         first = asyncio.ensure_future(service(admitted))
-        await ended(service, hopeless)
+        await result_of(service, hopeless)
         second = asyncio.ensure_future(service(waiting))
         await asyncio.sleep(1)
         assert told == [admitted, hopeless]
@@ -238,7 +238,9 @@ def test_what_was_surely_not_sent_is_refunded_in_full(account: Account | None) -
         limiter = Limiter(requests=Quota(5), tokens=Quota(1000))
         unsent = [CircuitBreakerOpenError("open"), APIConnectionError("refused", surely_unsent=True)]
         for error in unsent:
-            await ended(limited(limiter, Scripted(error), account=account), calling(num_api_tokens_needed=20))
+            await result_of(
+                limited(limiter, Scripted(error), account=account), calling(num_api_tokens_needed=20)
+            )
         requests = limiter.snapshot().requests
         assert requests is not None
         assert (requests.used, used(limiter)) == (0, 0)
@@ -252,7 +254,7 @@ def test_what_was_surely_not_sent_is_refunded_in_full(account: Account | None) -
 def test_what_may_have_been_counted_by_the_provider_keeps_its_charge(error: Exception) -> None:
     async def main() -> None:
         limiter = Limiter(tokens=Quota(1000))
-        await ended(limited(limiter, Scripted(error), account=Fixed()), calling())
+        await result_of(limited(limiter, Scripted(error), account=Fixed()), calling())
         assert used(limiter) == 10
 
     run_virtual(main())
@@ -265,7 +267,7 @@ def test_the_limiter_learns_from_the_headers_of_answers_and_of_errors() -> None:
         for step in (Response(text="", headers={"a": "1"}), ServerError("", headers={"a": "1"})):
             account = Fixed(news)
             limiter = Limiter()
-            await ended(limited(limiter, Scripted(step), account=account), calling())
+            await result_of(limited(limiter, Scripted(step), account=account), calling())
             assert account.headers == [{"a": "1"}]
             learned = limiter.snapshot().requests
             assert learned is not None
@@ -278,7 +280,7 @@ def test_the_limiter_learns_from_the_headers_of_answers_and_of_errors() -> None:
 def test_an_error_without_headers_is_no_news() -> None:
     async def main() -> None:
         account = Fixed()
-        await ended(limited(Limiter(), Scripted(KeyError("bug")), account=account), calling())
+        await result_of(limited(Limiter(), Scripted(KeyError("bug")), account=account), calling())
         assert account.headers == []
 
     run_virtual(main())
@@ -292,7 +294,7 @@ def test_a_429_pauses_the_whole_line_for_as_long_as_it_says() -> None:
 
     async def main() -> None:
         service = limited(Limiter(), backend)
-        await ended(service, calling())
+        await result_of(service, calling())
         await asyncio.gather(*(service(calling()) for _ in range(3)))
 
     run_virtual(main())
@@ -314,7 +316,7 @@ def test_overload_lowers_the_adaptive_concurrency_and_nothing_else_does(error: E
     async def main() -> None:
         adaptive = AdaptiveConcurrency(start=20)
         limiter = Limiter(adaptive=adaptive)
-        await ended(limited(limiter, Scripted(error)), calling())
+        await result_of(limited(limiter, Scripted(error)), calling())
         assert (adaptive.limit < 20) is cut
 
     run_virtual(main())
@@ -340,7 +342,7 @@ def test_a_call_that_came_through_ends_the_row_of_429s() -> None:
         service = limited(limiter, Scripted(refused, refused, refused, "fine", refused))
         pauses: list[float] = []
         for _ in range(5):
-            await ended(service, calling())
+            await result_of(service, calling())
             pauses.append(limiter.snapshot().paused_for)
         assert pauses[2] >= 2.0  # the third in a row
         assert pauses[3] == 0.0

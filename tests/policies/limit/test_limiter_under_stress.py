@@ -17,7 +17,7 @@ from callgate.testing.clock import run_virtual
 from tests.policies.limit.window_checker import Admission, fullest_window, inversions
 
 
-class Mob:
+class CancelledCallers:
     """Callers of all kinds, and somebody who cancels them wherever they happen to be."""
 
     def __init__(self, limiter: Limiter, seed: int) -> None:
@@ -84,22 +84,22 @@ def test_nothing_leaks_after_a_hundred_thousand_random_cancellations(seed: int) 
     limiter = Limiter(concurrency=50, requests=requests, tokens=tokens)
 
     async def main() -> None:
-        mob = Mob(limiter, seed)
-        rng = mob.rng
+        callers = CancelledCallers(limiter, seed)
+        rng = callers.rng
         loop = asyncio.get_running_loop()
-        while mob.cancelled < 50_000:
+        while callers.cancelled < 50_000:
             for _ in range(rng.randrange(200)):
-                mob.send()
+                callers.send()
             await asyncio.sleep(rng.choice((0, 0, 0.001, 0.05)))
-            await mob.cancel_some(rng.choice((0.0, 0.2, 0.9)))
+            await callers.cancel_some(rng.choice((0.0, 0.2, 0.9)))
             if rng.random() < 0.02:
                 limiter.pause_until(loop.time() + rng.random())
-        while mob.tasks:
-            await asyncio.wait(mob.tasks)
+        while callers.tasks:
+            await asyncio.wait(callers.tasks)
         assert (limiter.in_flight, limiter.waiting) == (0, 0)
-        assert mob.refused > 100
-        assert mob.inversions() == 0
-        assert fullest_window(mob.kept, 1.0).amount <= 1_000
+        assert callers.refused > 100
+        assert callers.inversions() == 0
+        assert fullest_window(callers.kept, 1.0).amount <= 1_000
         await _all_is_there_again(limiter)
 
     run_virtual(main())

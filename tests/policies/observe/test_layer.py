@@ -11,7 +11,7 @@ from callgate.policies.observe.hooks import HookPhase, HookRegistry
 from callgate.policies.observe.layer import observe_layer
 from callgate.response import Response
 from callgate.testing.clock import VirtualClock
-from tests.policies.services import After, Scripted, calling, ended
+from tests.policies.scripted_service import After, Scripted, calling, result_of
 
 BEFORE, AFTER, FAILED = HookPhase.PreInvocation, HookPhase.PostInvocation, HookPhase.ErrorHandling
 
@@ -50,7 +50,7 @@ def test_an_error_fails_the_calling_and_is_raised_as_it_is(hooked: bool, error: 
 
     async def main() -> None:
         call = calling()
-        assert await ended(observe_layer(clock.time, hooks)(Scripted(After(7, error))), call) is error
+        assert await result_of(observe_layer(clock.time, hooks)(Scripted(After(7, error))), call) is error
         assert call.status.value == "failed"
         assert call.error is error
         assert call.ended_at == 7.0
@@ -75,7 +75,7 @@ def test_hooks_see_a_failed_call_begin_and_end_once_with_its_error() -> None:
     error = ServerError("down")
 
     async def main() -> None:
-        await ended(observe_layer(clock.time, hooks)(Scripted(error)), calling())
+        await result_of(observe_layer(clock.time, hooks)(Scripted(error)), calling())
 
     clock.run(main())
     assert seen == [(BEFORE, "pending", None), (FAILED, "failed", error)]
@@ -111,7 +111,7 @@ def test_a_hook_that_raises_before_the_call_fails_it_and_nothing_is_sent() -> No
 
     async def main() -> None:
         call = calling()
-        assert await ended(observe_layer(clock.time, hooks)(backend), call) is refusal
+        assert await result_of(observe_layer(clock.time, hooks)(backend), call) is refusal
         assert call.error is refusal
 
     clock.run(main())
@@ -129,9 +129,11 @@ def test_a_hook_that_raises_after_the_call_changes_nothing() -> None:
 
     async def main() -> None:
         good, bad = calling(), calling()
-        assert isinstance(await ended(observe_layer(clock.time, hooks)(Scripted("hello")), good), Response)
+        assert isinstance(
+            await result_of(observe_layer(clock.time, hooks)(Scripted("hello")), good), Response
+        )
         error = ServerError("down")
-        assert await ended(observe_layer(clock.time, hooks)(Scripted(error)), bad) is error
+        assert await result_of(observe_layer(clock.time, hooks)(Scripted(error)), bad) is error
         assert (good.status.value, bad.status.value) == ("completed", "failed")
 
     clock.run(main())

@@ -25,7 +25,7 @@ from callgate.policies.retry.config import RetryBudget, RetryConfig
 from callgate.policies.retry.layer import retry_layer
 from callgate.response import Response
 from callgate.testing.clock import run_virtual
-from tests.policies.services import After, Scripted, Streamed, calling, ended, now
+from tests.policies.scripted_service import After, Scripted, Streamed, calling, now, result_of
 
 DOWN = ServerError("down", status_code=500)
 
@@ -80,7 +80,7 @@ def test_what_will_not_pass_is_raised_at_once(error: Exception) -> None:
 
     async def main() -> None:
         call = calling()
-        assert await ended(persistent(backend), call) is error
+        assert await result_of(persistent(backend), call) is error
         assert len(call.failures or ()) == 1
 
     run_virtual(main())
@@ -92,7 +92,7 @@ def test_after_max_retries_the_last_error_is_raised() -> None:
     backend = Scripted(*errors)
 
     async def main() -> None:
-        assert await ended(persistent(backend, max_retries=2), calling()) is errors[2]
+        assert await result_of(persistent(backend, max_retries=2), calling()) is errors[2]
 
     run_virtual(main())
     assert len(backend.at) == 3
@@ -149,7 +149,7 @@ def test_nothing_is_tried_again_once_a_piece_has_been_delivered() -> None:
     async def main() -> None:
         call = calling()
         call.sink = sink
-        assert await ended(persistent(backend), call) is broken
+        assert await result_of(persistent(backend), call) is broken
 
     run_virtual(main())
     assert len(backend.at) == 1
@@ -173,7 +173,7 @@ def test_a_wait_that_would_pass_the_deadline_is_not_begun() -> None:
     backend = Scripted(DOWN)
 
     async def main() -> None:
-        assert await ended(persistent(backend), calling(deadline=2.0)) is DOWN
+        assert await result_of(persistent(backend), calling(deadline=2.0)) is DOWN
         assert now() == 1.0  # the second wait would have ended at 3
 
     run_virtual(main())
@@ -186,7 +186,7 @@ def test_when_the_budget_is_spent_calls_end_with_their_first_error() -> None:
     async def main() -> None:
         budget = RetryBudget(ratio=0.2, per_second=0.0, clock=now)
         service = persistent(backend, budget=budget)
-        outcomes = await asyncio.gather(*(ended(service, calling()) for _ in range(100)))
+        outcomes = await asyncio.gather(*(result_of(service, calling()) for _ in range(100)))
         assert outcomes == [DOWN] * 100
 
     run_virtual(main())
@@ -200,7 +200,7 @@ def test_a_429_uses_up_no_attempts_and_rejoins_the_line_at_once() -> None:
     backend = Scripted(*[RateLimitError("429", status_code=429)] * 10, "fine")
 
     async def main() -> None:
-        assert isinstance(await ended(persistent(backend, max_retries=1), calling()), Response)
+        assert isinstance(await result_of(persistent(backend, max_retries=1), calling()), Response)
 
     run_virtual(main())
     assert backend.at == [0.0] * 11
@@ -211,7 +211,7 @@ def test_other_failures_between_429s_use_up_attempts_as_ever() -> None:
     backend = Scripted(pushed_back, DOWN, pushed_back, DOWN, pushed_back, DOWN)
 
     async def main() -> None:
-        assert await ended(persistent(backend, max_retries=2), calling()) is DOWN
+        assert await result_of(persistent(backend, max_retries=2), calling()) is DOWN
 
     run_virtual(main())
     assert len(backend.at) == 6
@@ -228,7 +228,7 @@ def test_who_is_told_to_come_back_too_late_ends_at_once_with_all_facts(
 
     async def main() -> None:
         call = calling()
-        outcome = await ended(persistent(backend), call)
+        outcome = await result_of(persistent(backend), call)
         assert isinstance(outcome, RetryAfterTooLongError)
         assert (outcome.status_code, outcome.retry_after) == (status, 86400.0)
         assert (outcome.response_content, outcome.headers) == ({"a": 1}, {"b": "2"})
@@ -247,7 +247,7 @@ def test_a_failure_of_a_users_own_may_ask_for_too_long_a_wait_as_well() -> None:
 
     async def main() -> None:
         call = calling()
-        outcome = await ended(persistent(Scripted(BusyError(), "never reached")), call)
+        outcome = await result_of(persistent(Scripted(BusyError(), "never reached")), call)
         assert isinstance(outcome, RetryAfterTooLongError)
         assert (outcome.retry_after, outcome.status_code) == (86400.0, None)
         assert call.request_id in str(outcome)
@@ -259,7 +259,7 @@ def test_exactly_the_longest_wait_is_still_obeyed() -> None:
     backend = Scripted(RateLimitError("429", retry_after=120.0), "fine")
 
     async def main() -> None:
-        assert isinstance(await ended(persistent(backend), calling()), Response)
+        assert isinstance(await result_of(persistent(backend), calling()), Response)
 
     run_virtual(main())
 
@@ -269,7 +269,7 @@ def test_the_time_spent_on_429s_is_bounded() -> None:
     backend = Scripted(*[After(50, pushed_back)] * 30, "never reached")
 
     async def main() -> None:
-        assert await ended(persistent(backend, max_quota_wait=600.0), calling()) is pushed_back
+        assert await result_of(persistent(backend, max_quota_wait=600.0), calling()) is pushed_back
 
     run_virtual(main())
     assert len(backend.at) == 14  # the first push-back at 50 s, the last one above 650 s

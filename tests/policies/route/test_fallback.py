@@ -9,7 +9,7 @@ from callgate.errors import APIClientError, CircuitBreakerOpenError, ServerError
 from callgate.policies.route.fallback import Alternative, fallback_layer
 from callgate.response import Response
 from callgate.testing.clock import run_virtual
-from tests.policies.services import Scripted, Streamed, calling, ended
+from tests.policies.scripted_service import Scripted, Streamed, calling, result_of
 
 
 def turned(name: str, turns: list[str]) -> Alternative:
@@ -55,7 +55,7 @@ def test_they_are_tried_in_their_order_each_turned_to_first() -> None:
 
     async def main() -> None:
         service = fallback_layer("first", [failing("second"), failing("third")])(Scripted(ServerError("0")))
-        await ended(service, calling())
+        await result_of(service, calling())
 
     run_virtual(main())
     assert order == ["second turned", "second called", "third turned", "third called"]
@@ -68,7 +68,7 @@ def test_when_nobody_can_the_last_error_is_raised_and_the_others_are_notes_on_it
         call = calling()
         alternatives = [Alternative("second", lambda _: None, Scripted(last))]
         service = fallback_layer("first", alternatives)(Scripted(ServerError("first is down")))
-        assert await ended(service, call) is last
+        assert await result_of(service, call) is last
         assert any("first is down" in note for note in last.__notes__)
         assert call.completed_by is None
 
@@ -86,7 +86,7 @@ def test_a_call_of_which_a_piece_was_delivered_is_not_begun_anew() -> None:
         call = calling()
         call.sink = sink
         service = fallback_layer("first", [turned("second", turns)])(Scripted(Streamed(("Once",), broken)))
-        assert await ended(service, call) is broken
+        assert await result_of(service, call) is broken
 
     run_virtual(main())
     assert turns == []
@@ -97,7 +97,9 @@ def test_a_bug_or_a_cancellation_is_nobody_elses_turn(error: BaseException) -> N
     turns: list[str] = []
 
     async def main() -> None:
-        outcome = await ended(fallback_layer("first", [turned("second", turns)])(Scripted(error)), calling())
+        outcome = await result_of(
+            fallback_layer("first", [turned("second", turns)])(Scripted(error)), calling()
+        )
         assert type(outcome) is type(error)
 
     run_virtual(main())

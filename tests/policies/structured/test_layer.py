@@ -10,7 +10,7 @@ from callgate.errors import InvalidAnswerError, ServerError
 from callgate.policies.structured.layer import answer_format, find_json, structure_layer
 from callgate.response import Response, ToolCall, Usage
 from callgate.testing.clock import run_virtual
-from tests.policies.services import Scripted, Streamed, calling, ended
+from tests.policies.scripted_service import Scripted, Streamed, calling, result_of
 
 
 class Planet(BaseModel):
@@ -40,7 +40,7 @@ def answered(*steps: Any, call: Calling | None = None, **settings: Any) -> tuple
 
     async def main() -> tuple[Any, Calling]:
         made = call or asking()
-        return await ended(structure_layer(**settings)(backend), made), made
+        return await result_of(structure_layer(**settings)(backend), made), made
 
     outcome, made = run_virtual(main())
     return outcome, made, backend
@@ -178,7 +178,7 @@ def test_a_stream_that_was_delivered_is_not_asked_again() -> None:
         backend = Scripted(Streamed((MISFITS,), MISFITS))
         call = asking()
         call.sink = sink
-        assert isinstance(await ended(structure_layer()(backend), call), InvalidAnswerError)
+        assert isinstance(await result_of(structure_layer()(backend), call), InvalidAnswerError)
         assert len(backend.at) == 1
 
     run_virtual(main())

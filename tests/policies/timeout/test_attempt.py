@@ -8,12 +8,12 @@ from callgate.errors import APITimeoutError
 from callgate.policies.timeout.attempt import timeout_layer
 from callgate.response import Response
 from callgate.testing.clock import run_virtual
-from tests.policies.services import After, Scripted, calling, ended, now
+from tests.policies.scripted_service import After, Scripted, calling, now, result_of
 
 
 def test_without_a_limit_an_attempt_may_take_for_ever() -> None:
     async def main() -> None:
-        outcome = await ended(timeout_layer(None)(Scripted(After(1e6, "at last"))), calling())
+        outcome = await result_of(timeout_layer(None)(Scripted(After(1e6, "at last"))), calling())
         assert isinstance(outcome, Response)
 
     run_virtual(main())
@@ -24,7 +24,7 @@ def test_an_attempt_that_takes_too_long_ends_at_the_limit_and_is_worth_retrying(
 
     async def main() -> None:
         call = calling()
-        outcome = await ended(timeout_layer(30.0)(backend), call)
+        outcome = await result_of(timeout_layer(30.0)(backend), call)
         assert isinstance(outcome, APITimeoutError)
         assert outcome.retryable
         assert not outcome.surely_unsent  # the provider may be at work on it
@@ -40,7 +40,8 @@ def test_an_attempt_that_takes_too_long_ends_at_the_limit_and_is_worth_retrying(
 def test_the_callings_own_timeout_wins(own: float) -> None:
     async def main() -> None:
         assert isinstance(
-            await ended(timeout_layer(30.0)(Scripted(After(100, ""))), calling(timeout=own)), APITimeoutError
+            await result_of(timeout_layer(30.0)(Scripted(After(100, ""))), calling(timeout=own)),
+            APITimeoutError,
         )
         assert now() == own
 
@@ -64,7 +65,7 @@ def test_a_timeout_error_of_the_backend_itself_is_passed_on() -> None:
     own = TimeoutError("the backend's own")
 
     async def main() -> None:
-        assert await ended(timeout_layer(30.0)(Scripted(own)), calling()) is own
+        assert await result_of(timeout_layer(30.0)(Scripted(own)), calling()) is own
 
     run_virtual(main())
 
@@ -85,7 +86,7 @@ def test_many_attempts_at_once_each_have_their_own_time() -> None:
         limits = [7.0, 3.0, 11.0, 5.0]
 
         async def one(limit: float) -> float:
-            assert isinstance(await ended(service, calling(timeout=limit)), APITimeoutError)
+            assert isinstance(await result_of(service, calling(timeout=limit)), APITimeoutError)
             return now()
 
         assert list(await asyncio.gather(*map(one, limits))) == limits

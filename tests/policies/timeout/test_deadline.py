@@ -6,14 +6,14 @@ from callgate.errors import APITimeoutError, DeadlineExceededError
 from callgate.policies.timeout.deadline import deadline_layer
 from callgate.response import Response
 from callgate.testing.clock import run_virtual
-from tests.policies.services import After, Scripted, calling, ended, now
+from tests.policies.scripted_service import After, Scripted, calling, now, result_of
 
 
 def test_a_call_without_a_deadline_is_left_alone() -> None:
     backend = Scripted(After(1e6, "late"))
 
     async def main() -> None:
-        outcome = await ended(deadline_layer()(backend), calling())
+        outcome = await result_of(deadline_layer()(backend), calling())
         assert isinstance(outcome, Response)
         assert now() == 1e6
 
@@ -22,7 +22,7 @@ def test_a_call_without_a_deadline_is_left_alone() -> None:
 
 def test_an_answer_before_the_deadline_passes_and_leaves_no_timer() -> None:
     async def main() -> None:
-        outcome = await ended(deadline_layer()(Scripted(After(5, "in time"))), calling(deadline=6.0))
+        outcome = await result_of(deadline_layer()(Scripted(After(5, "in time"))), calling(deadline=6.0))
         assert isinstance(outcome, Response)
         await asyncio.sleep(10)
 
@@ -34,7 +34,7 @@ def test_the_deadline_ends_the_call_at_its_very_moment_and_says_where_it_stood()
 
     async def main() -> None:
         call = calling(deadline=30.0)
-        outcome = await ended(deadline_layer()(backend), call)
+        outcome = await result_of(deadline_layer()(backend), call)
         assert isinstance(outcome, DeadlineExceededError)
         assert isinstance(outcome, TimeoutError)
         assert call.request_id in str(outcome)
@@ -50,7 +50,9 @@ def test_a_call_that_was_never_sent_is_told_from_one_that_was() -> None:
     async def main() -> None:
         waiting, sent = calling(deadline=30.0), calling(deadline=30.0)
         sent.attempts = 1
-        outcomes = [await ended(deadline_layer()(Scripted(After(100, ""))), call) for call in (waiting, sent)]
+        outcomes = [
+            await result_of(deadline_layer()(Scripted(After(100, ""))), call) for call in (waiting, sent)
+        ]
         assert [outcome.surely_unsent for outcome in outcomes] == [True, False]  # type: ignore[union-attr]
 
     run_virtual(main())
@@ -59,7 +61,7 @@ def test_a_call_that_was_never_sent_is_told_from_one_that_was() -> None:
 def test_a_timeout_of_the_service_itself_is_not_taken_for_the_deadline() -> None:
     async def main() -> None:
         slow = APITimeoutError("the provider is slow")
-        assert await ended(deadline_layer()(Scripted(slow)), calling(deadline=30.0)) is slow
+        assert await result_of(deadline_layer()(Scripted(slow)), calling(deadline=30.0)) is slow
 
     run_virtual(main())
 
@@ -75,7 +77,7 @@ def test_a_refusal_from_inside_in_the_moment_of_the_deadline_stays_as_it_is() ->
         raise AssertionError
 
     async def main() -> None:
-        assert await ended(deadline_layer()(refusing), calling(deadline=30.0)) is refusal
+        assert await result_of(deadline_layer()(refusing), calling(deadline=30.0)) is refusal
 
     run_virtual(main())
 
@@ -99,7 +101,7 @@ def test_calls_of_one_service_each_end_at_their_own_deadline() -> None:
         service = deadline_layer()(Scripted(After(100, "late")))
 
         async def one(deadline: float) -> float:
-            assert isinstance(await ended(service, calling(deadline=deadline)), DeadlineExceededError)
+            assert isinstance(await result_of(service, calling(deadline=deadline)), DeadlineExceededError)
             return now()
 
         deadlines = [7.0, 3.0, 11.0]

@@ -12,8 +12,8 @@ from callgate.testing import MemoryTransport, Options, SimulatedProvider, Virtua
 T = TypeVar("T")
 
 
-class Stage:
-    """One clock, one provider; `options` are the provider's."""
+class Simulation:
+    """One clock and one provider; `options` go to the provider."""
 
     def __init__(self, **options: Any) -> None:
         self.clock = VirtualClock()
@@ -27,7 +27,7 @@ class Stage:
 
     @property
     def stats(self) -> Any:
-        """What the provider has counted."""
+        """The provider's counters."""
         return self.provider.stats
 
     def model(self, **settings: Any) -> iModel:

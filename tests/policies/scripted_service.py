@@ -1,4 +1,4 @@
-"""Services that do as they are told, for layers to stand around."""
+"""A service that follows a script, for tests of the layers around it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from callgate.call.calling import Calling
 from callgate.pipeline import Service
 from callgate.response import Delta, Response
 
-__all__ = ["After", "Scripted", "Streamed", "calling", "ended", "now"]
+__all__ = ["After", "Scripted", "Streamed", "calling", "now", "result_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class Streamed:
 
 
 class Scripted:
-    """A service that takes one step a call: a text or Response is the answer, an exception is raised.
+    """A service that takes one step per call: a text or Response is returned, an exception is raised.
 
-    The last step is taken for ever. `at` has the moment of each call, `cancelled` how many were cut off.
+    The last step repeats. `at` holds the time of each call, `cancelled` the number of cancelled calls.
     """
 
     name = "scripted"
@@ -83,12 +83,12 @@ def now() -> float:
 
 
 def calling(**settings: Any) -> Calling:
-    """A calling made now."""
+    """A `Calling` created at the loop's current time."""
     return Calling(settings.pop("payload", {"messages": []}), now=now(), **settings)
 
 
-async def ended(service: Service, call: Calling) -> Response | BaseException:
-    """What a call ends in: its response or its error."""
+async def result_of(service: Service, call: Calling) -> Response | BaseException:
+    """Make the call; returns its response or the error it raised."""
     making = service(call)
     assert isinstance(making, Coroutine)
     task = asyncio.get_running_loop().create_task(making)

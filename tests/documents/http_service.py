@@ -1,6 +1,6 @@
 """A real HTTP service on 127.0.0.1 for blocks that bring their own `asyncio.run`: it lives in a thread::
 
-with serving(lambda request: (200, {}, {"path": request.path})) as service:
+with serve_in_thread(lambda request: (200, {}, {"path": request.path})) as service:
     ...  # service.url, service.requests
 """
 
@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-__all__ = ["Answer", "Request", "Service", "in_thread", "serving"]
+__all__ = ["Answer", "HttpService", "Request", "in_thread", "serve_in_thread"]
 
 T = TypeVar("T")
 Answer = tuple[int, Mapping[str, str], Any]
@@ -37,8 +37,8 @@ class Request:
 
 
 @dataclass(slots=True)
-class Service:
-    """A server and what it was asked. Use it with `async with`, or `serving(...)` to have it in a thread.
+class HttpService:
+    """A server that records its requests. Use `async with`, or `serve_in_thread(...)` to run it in a thread.
 
     The handler gives the answer, or an awaitable of it; None cuts the connection.
     """
@@ -56,7 +56,7 @@ class Service:
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
-    async def __aenter__(self) -> Service:
+    async def __aenter__(self) -> HttpService:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         return self
 
@@ -142,7 +142,7 @@ def in_thread(entered: AbstractAsyncContextManager[T]) -> Iterator[T]:
 
 
 @contextmanager
-def serving(handler: Callable[[Request], Any]) -> Iterator[Service]:
-    """A `Service` in a thread."""
-    with in_thread(Service(handler)) as service:
+def serve_in_thread(handler: Callable[[Request], Any]) -> Iterator[HttpService]:
+    """A `HttpService` in a thread."""
+    with in_thread(HttpService(handler)) as service:
         yield service

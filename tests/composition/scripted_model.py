@@ -1,4 +1,4 @@
-"""A model over a backend that does as it is told, on the virtual clock, and a look at what is left over."""
+"""A model over a scripted backend, and checks that nothing is left behind after a test."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from callgate.model.model import iModel
 from callgate.policies.breaker.breaker import CircuitBreaker
 from callgate.policies.retry.config import RetryConfig
-from tests.policies.services import Scripted, now
+from tests.policies.scripted_service import Scripted, now
 
-__all__ = ["PLAIN", "backend_of", "breaker", "model_of", "nothing_is_left", "timers", "used"]
+__all__ = ["NO_JITTER", "assert_nothing_left", "breaker", "make_backend", "make_model", "timers", "used"]
 
 # Waits of exactly 1, 2, 4 ... seconds.
-PLAIN = RetryConfig(jitter=False)
+NO_JITTER = RetryConfig(jitter=False)
 
 
-def backend_of(*steps: Any, retry: RetryConfig | None = PLAIN, **attributes: Any) -> Any:
-    """A backend with these steps; `retry`, `circuit_breaker`, `timeout` as a user's own backend has them."""
+def make_backend(*steps: Any, retry: RetryConfig | None = NO_JITTER, **attributes: Any) -> Any:
+    """A backend with these steps; `retry`, `circuit_breaker` and `timeout` become its attributes."""
     backend: Any = Scripted(*steps)
     backend.retry_config = retry
     for name, value in attributes.items():
@@ -30,9 +30,9 @@ def breaker(**settings: Any) -> CircuitBreaker:
     return CircuitBreaker(clock=now, **settings)
 
 
-def model_of(*steps: Any, model: dict[str, Any] | None = None, **backend: Any) -> tuple[iModel, Any]:
-    """A model and its backend. `model` has the constructor's keywords for the model."""
-    made = backend_of(*steps, **backend)
+def make_model(*steps: Any, model: dict[str, Any] | None = None, **backend: Any) -> tuple[iModel, Any]:
+    """A model and its backend. `model` holds keywords for the model's constructor."""
+    made = make_backend(*steps, **backend)
     return iModel(backend=made, **{"limit_concurrency": None, **(model or {})}), made
 
 
@@ -50,8 +50,8 @@ def timers() -> int:
     return sum(not timer.cancelled() for timer in loop._scheduled)
 
 
-async def nothing_is_left(model: iModel, *, idle: float = 3600.0) -> None:
-    """Fail when a permit, a place in line or a task is left, or a timer that is set again and again."""
+async def assert_nothing_left(model: iModel, *, idle: float = 3600.0) -> None:
+    """Fail when a permit, a queued call or a task is left, or a timer that keeps rescheduling itself."""
     await asyncio.sleep(0)
     assert (model.limiter.in_flight, model.limiter.waiting) == (0, 0)
     assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -25,14 +25,14 @@ from callgate import (
     ServerError,
     iModel,
 )
-from tests.documents.loopback import Answer, Request, Service
-from tests.documents.models import (
+from tests.documents.http_model import (
     ENDED,
     completing,
     failing,
     service_config,
     with_model,
 )
+from tests.documents.http_service import Answer, HttpService, Request
 
 # --- calls that fail -------------------------------------------------------------------------------------
 
@@ -44,7 +44,7 @@ from tests.documents.models import (
 def test_a_refused_call_is_failed_and_keeps_status_headers_and_body(
     status: int, kind: type[Exception]
 ) -> None:
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         event = await model.invoke(prompt="Hi", http_path="completions")
         assert event.status is RequestStatus.FAILED
         assert isinstance(event.error, kind)
@@ -64,7 +64,7 @@ def test_nothing_listening_is_a_failed_call_with_a_connection_error() -> None:
         taken.bind(("127.0.0.1", 0))
         free = f"http://127.0.0.1:{taken.getsockname()[1]}"
 
-        async def scenario(model: iModel, _service: Service) -> None:
+        async def scenario(model: iModel, _service: HttpService) -> None:
             event = await model.invoke(prompt="Hi", http_path="completions")
             assert event.status is RequestStatus.FAILED
             assert event.error_type == "APIConnectionError"
@@ -80,7 +80,7 @@ def test_a_server_that_is_too_slow_is_a_failed_call_with_a_timeout() -> None:
         await asyncio.sleep(3600)
         raise AssertionError
 
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         event = await model.invoke(prompt="Hi", http_path="completions", timeout=0.05)
         assert event.status is RequestStatus.FAILED
         assert isinstance(event.error, APITimeoutError)
@@ -94,7 +94,7 @@ def test_the_timeout_of_the_configuration_holds_unless_told_otherwise() -> None:
         await asyncio.sleep(3600)
         raise AssertionError
 
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         event = await model.invoke(prompt="Hi", http_path="completions")
         assert isinstance(event.error, APITimeoutError)
 
@@ -102,7 +102,7 @@ def test_the_timeout_of_the_configuration_holds_unless_told_otherwise() -> None:
 
 
 def test_poll_timeout_is_the_deadline_of_the_whole_call_queue_and_retries_included() -> None:
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         event = await model.invoke(prompt="Hi", http_path="completions", poll_timeout=0.4)
         assert event.status is RequestStatus.FAILED
         assert isinstance(event.error, Exception)
@@ -117,7 +117,7 @@ def test_poll_timeout_ends_a_call_that_hangs_with_a_timeout_error() -> None:
         await asyncio.sleep(3600)
         raise AssertionError
 
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         event = await model.invoke(prompt="Hi", http_path="completions", poll_timeout=0.05)
         assert event.status is RequestStatus.FAILED
         assert isinstance(event.error, TimeoutError)
@@ -126,7 +126,7 @@ def test_poll_timeout_ends_a_call_that_hangs_with_a_timeout_error() -> None:
 
 
 def test_poll_interval_is_accepted() -> None:
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         event = await model.invoke(prompt="Hi", http_path="completions", poll_interval=0.1)
         assert event.status is RequestStatus.COMPLETED
 
@@ -135,7 +135,7 @@ def test_poll_interval_is_accepted() -> None:
 
 
 def test_a_cost_over_the_whole_quota_is_a_failed_call_and_nothing_is_sent() -> None:
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         event = await model.invoke(prompt="Hi", http_path="completions", num_api_tokens_needed=1001)
         assert event.status is RequestStatus.FAILED
         assert isinstance(event.error, QuotaTooSmallError)
@@ -147,7 +147,7 @@ def test_a_cost_over_the_whole_quota_is_a_failed_call_and_nothing_is_sent() -> N
 
 
 def test_an_answer_that_is_no_json_is_never_a_call_without_an_end() -> None:
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         event = await model.invoke(prompt="Hi", http_path="completions")
         assert event.status in ENDED
         assert event.response_status_code == 200
@@ -167,7 +167,7 @@ def test_what_is_worth_retrying_is_retried_and_the_calling_counts_the_attempts(s
         seen += 1
         return completing(request) if seen == 3 else (status, {"Retry-After-Ms": "5"}, {})
 
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         event = await model.invoke(prompt="Hi", http_path="completions")
         assert event.status is RequestStatus.COMPLETED
         assert event.attempts == 3
@@ -179,7 +179,7 @@ def test_what_is_worth_retrying_is_retried_and_the_calling_counts_the_attempts(s
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
 def test_what_is_not_worth_retrying_is_sent_once(status: int) -> None:
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         event = await model.invoke(prompt="Hi", http_path="completions")
         assert event.attempts == 1
 
@@ -187,7 +187,7 @@ def test_what_is_not_worth_retrying_is_sent_once(status: int) -> None:
 
 
 def test_after_max_retries_the_call_has_failed() -> None:
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         event = await model.invoke(prompt="Hi", http_path="completions")
         assert event.status is RequestStatus.FAILED
         assert event.attempts == 4
@@ -203,7 +203,7 @@ def test_a_connection_that_breaks_is_retried() -> None:
         seen += 1
         return None if seen == 1 else completing(request)
 
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         event = await model.invoke(prompt="Hi", http_path="completions")
         assert event.status is RequestStatus.COMPLETED
 
@@ -211,7 +211,7 @@ def test_a_connection_that_breaks_is_retried() -> None:
 
 
 def test_retry_is_on_by_default_and_none_turns_it_off() -> None:
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         await model.invoke(prompt="Hi", http_path="completions")
 
     assert len(with_model(failing(500), scenario, retry_config=None).requests) == 1
@@ -224,7 +224,7 @@ def test_retry_is_on_by_default_and_none_turns_it_off() -> None:
         return completing(request) if seen == 2 else (500, {}, {})
 
     async def main() -> None:
-        async with Service(recovering) as service, Executor() as executor:
+        async with HttpService(recovering) as service, Executor() as executor:
             async with iModel(Endpoint(service_config(service.url)), executor) as model:
                 event = await model.invoke(prompt="Hi", http_path="completions")
                 assert event.status is RequestStatus.COMPLETED
@@ -234,7 +234,7 @@ def test_retry_is_on_by_default_and_none_turns_it_off() -> None:
 
 
 def test_a_breaker_that_was_given_opens_and_then_nothing_is_sent() -> None:
-    async def scenario(model: iModel, service: Service) -> None:
+    async def scenario(model: iModel, service: HttpService) -> None:
         for _ in range(2):
             await model.invoke(prompt="Hi", http_path="completions")
         refused = await model.invoke(prompt="Hi", http_path="completions")

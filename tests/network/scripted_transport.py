@@ -11,7 +11,7 @@ import orjson
 from callgate.errors import APIClientError
 from callgate.transport.http import HttpAnswer
 
-__all__ = ["MemoryTransport", "Sent", "reply"]
+__all__ = ["ScriptedTransport", "Sent", "reply"]
 
 
 class Sent(NamedTuple):
@@ -34,7 +34,7 @@ def reply(status: int = 200, content: Any = None, **headers: str) -> HttpAnswer:
     return HttpAnswer(status, {"content-type": "application/json", **named}, body)
 
 
-class MemoryTransport:
+class ScriptedTransport:
     """Gives these answers, or raises these errors, one after the other; the last one again and again."""
 
     def __init__(self, *answers: HttpAnswer | APIClientError) -> None:

@@ -1,4 +1,4 @@
-"""A desk to work at: rows in a directory, `callgate run` over them, and what came of it."""
+"""`callgate run` in a directory: write the rows, run the command, read its files."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import pytest
 from callgate.cli import main
 from callgate.testing import Simulator
 
-__all__ = ["KEY", "MINI", "PRICES", "Desk", "every", "ids"]
+__all__ = ["KEY", "MINI", "PRICES", "RunCommand", "count_ids", "each_once"]
 
 KEY = "sk-of-the-documents-0123456789"
 MINI = "openai/gpt-4o-mini"
 PRICES: dict[str, Any] = {"input_price": 0.15, "output_price": 0.6}
-"""What gpt-4o-mini costs, for the simulator's own bill."""
+"""Prices of gpt-4o-mini in US dollars per million tokens, for the simulator's bill."""
 
 
-class Desk:
-    """A directory with rows in it, and the command at work there."""
+class RunCommand:
+    """Runs `callgate run rows.jsonl` in one directory, with a key in the environment."""
 
     def __init__(
         self, path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -71,9 +71,9 @@ class Desk:
         return [json.loads(line) for line in (self.path / name).read_text().splitlines()]
 
 
-def ids(lines: list[Any]) -> Counter[str]:
+def count_ids(lines: list[Any]) -> Counter[str]:
     return Counter(each["custom_id"] for each in lines)
 
 
-def every(count: int) -> Counter[str]:
+def each_once(count: int) -> Counter[str]:
     return Counter(f"r{number}" for number in range(count))

@@ -23,8 +23,7 @@ from callgate import (
     iModel,
 )
 from callgate.testing import Simulator
-from tests.documents.loopback import Answer, Request, Service
-from tests.documents.models import (
+from tests.documents.http_model import (
     ENDED,
     KEY,
     completing,
@@ -32,6 +31,7 @@ from tests.documents.models import (
     service_config,
     with_model,
 )
+from tests.documents.http_service import Answer, HttpService, Request
 
 
 async def resolved(value: Any) -> Any:
@@ -43,7 +43,7 @@ async def resolved(value: Any) -> Any:
 
 
 def test_invoke_returns_when_the_call_has_ended() -> None:
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         event = await model.invoke(
             request_payload={"prompt": "Write a short poem", "max_tokens": 150, "temperature": 0.7},
             http_path="completions",
@@ -66,7 +66,7 @@ def test_invoke_returns_when_the_call_has_ended() -> None:
 
 
 def test_the_request_goes_to_the_path_with_key_headers_and_defaults() -> None:
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         await model.invoke(request_payload={"prompt": "Hi", "max_tokens": 5}, http_path="completions")
 
     (request,) = with_model(completing, scenario).requests
@@ -78,7 +78,7 @@ def test_the_request_goes_to_the_path_with_key_headers_and_defaults() -> None:
 
 
 def test_what_the_request_says_wins_over_the_defaults() -> None:
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         await model.invoke(request_payload={"prompt": "Hi", "model": "another"}, http_path="completions")
 
     (request,) = with_model(completing, scenario).requests
@@ -86,7 +86,7 @@ def test_what_the_request_says_wins_over_the_defaults() -> None:
 
 
 def test_payload_and_keywords_are_two_ways_to_say_the_same() -> None:
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         await model.invoke(request_payload={"prompt": "Hi", "stop": ["."]}, http_path="completions")
         await model.invoke(prompt="Hi", stop=["."], http_path="completions")
 
@@ -98,7 +98,7 @@ def test_the_callers_payload_is_left_alone() -> None:
     payload = {"prompt": "Hi", "nested": {"a": [1]}}
     before = json.dumps(payload)
 
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         await model.invoke(request_payload=payload, http_path="completions")
 
     with_model(completing, scenario)
@@ -106,7 +106,7 @@ def test_the_callers_payload_is_left_alone() -> None:
 
 
 def test_the_http_method_can_be_said_for_one_call() -> None:
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         event = await model.invoke(http_path="models", http_method="GET")
         assert event.status is RequestStatus.COMPLETED
         assert event.method == "GET"
@@ -116,7 +116,7 @@ def test_the_http_method_can_be_said_for_one_call() -> None:
 
 
 def test_the_event_knows_where_the_call_went() -> None:
-    async def scenario(model: iModel, service: Service) -> None:
+    async def scenario(model: iModel, service: HttpService) -> None:
         event = await model.invoke(request_payload={"prompt": "Hi"}, http_path="completions")
         assert event.endpoint_url == f"{service.url}/v1/completions"
         assert event.method == "POST"
@@ -130,7 +130,7 @@ def test_calls_of_one_model_run_at_once_up_to_the_executors_limit() -> None:
         await asyncio.sleep(0.02)
         return completing(request)
 
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         await asyncio.gather(*(model.invoke(prompt=str(n), http_path="completions") for n in range(20)))
 
     service = with_model(slowly, scenario, executor={"concurrency_limit": 4})
@@ -142,7 +142,7 @@ def test_calls_of_one_model_run_at_once_up_to_the_executors_limit() -> None:
 
 
 def test_submit_returns_at_once_and_the_calling_ends_later() -> None:
-    async def scenario(model: iModel, service: Service) -> None:
+    async def scenario(model: iModel, service: HttpService) -> None:
         calling = model.submit(prompt="Hi", http_path="completions")
         assert isinstance(calling, Calling)
         assert calling.status not in ENDED
@@ -154,7 +154,7 @@ def test_submit_returns_at_once_and_the_calling_ends_later() -> None:
 
 
 def test_a_calling_can_be_made_first_changed_and_invoked_later() -> None:
-    async def scenario(model: iModel, service: Service) -> None:
+    async def scenario(model: iModel, service: HttpService) -> None:
         calling: Any = await resolved(model.create_calling(prompt="Hi", http_path="completions"))
         assert calling.status == "pending"
         assert calling.payload["prompt"] == "Hi"
@@ -169,7 +169,7 @@ def test_a_calling_can_be_made_first_changed_and_invoked_later() -> None:
 
 
 def test_create_calling_can_be_awaited_as_the_services_document_does() -> None:
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         calling = await model.create_calling(timeout=30.0, prompt="Hi", http_path="completions")
         assert calling.timeout == 30.0
         assert (await model.invoke(calling)).status is RequestStatus.COMPLETED
@@ -187,7 +187,7 @@ def test_a_submitted_call_can_be_cancelled_and_its_slot_is_free_again() -> None:
             await asyncio.sleep(3600)
         return completing(request)
 
-    async def scenario(model: iModel, service: Service) -> None:
+    async def scenario(model: iModel, service: HttpService) -> None:
         calling = model.submit(prompt="Hi", http_path="completions")
         while not service.requests:
             await asyncio.sleep(0.001)
@@ -211,7 +211,7 @@ def test_who_is_cancelled_while_invoking_cancels_the_call() -> None:
             await asyncio.sleep(3600)
         return completing(request)
 
-    async def scenario(model: iModel, service: Service) -> None:
+    async def scenario(model: iModel, service: HttpService) -> None:
         invoking = asyncio.ensure_future(model.invoke(prompt="Hi", http_path="completions"))
         while not service.requests:
             await asyncio.sleep(0.001)
@@ -239,7 +239,7 @@ def config_dict(url: str) -> dict[str, Any]:
 
 def test_acompletion_posts_prompt_limits_and_the_configured_model() -> None:
     async def main() -> None:
-        async with Service(completing) as service, Executor() as executor:
+        async with HttpService(completing) as service, Executor() as executor:
             async with iModel(executor, config_dict(service.url)) as model:
                 event = await model.acompletion(
                     prompt="Write a short poem about programming",
@@ -267,7 +267,7 @@ def test_acompletion_posts_prompt_limits_and_the_configured_model() -> None:
 
 def test_acompletion_has_the_defaults_of_the_documents() -> None:
     async def main() -> None:
-        async with Service(completing) as service, Executor() as executor:
+        async with HttpService(completing) as service, Executor() as executor:
             async with iModel(executor, config_dict(service.url)) as model:
                 await model.acompletion("Hi")
             assert service.requests[0].json["max_tokens"] == 150
@@ -278,7 +278,7 @@ def test_acompletion_has_the_defaults_of_the_documents() -> None:
 
 def test_a_model_from_a_config_invokes_its_endpoint_without_being_told_the_path() -> None:
     async def main() -> None:
-        async with Service(completing) as service, Executor() as executor:
+        async with HttpService(completing) as service, Executor() as executor:
             async with iModel(executor, config_dict(service.url)) as model:
                 event = await model.invoke(request_payload={"prompt": "Hello, world!"})
             assert event.status is RequestStatus.COMPLETED
@@ -288,7 +288,7 @@ def test_a_model_from_a_config_invokes_its_endpoint_without_being_told_the_path(
 
 
 def test_acompletion_works_on_a_model_over_an_endpoint_too() -> None:
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         event = await model.acompletion(prompt="Hi", http_path="completions")
         assert event.status is RequestStatus.COMPLETED
 
@@ -301,7 +301,7 @@ def test_acompletion_works_on_a_model_over_an_endpoint_too() -> None:
 
 def test_endpoint_and_executor_can_be_given_by_their_names() -> None:
     async def main() -> None:
-        async with Service(completing) as service, Executor() as executor:
+        async with HttpService(completing) as service, Executor() as executor:
             async with (
                 Endpoint(service_config(service.url)) as endpoint,
                 iModel(endpoint=endpoint, executor=executor) as model,
@@ -315,7 +315,7 @@ def test_endpoint_and_executor_can_be_given_by_their_names() -> None:
 
 def test_leaving_the_model_leaves_the_executor_and_the_endpoint_that_were_given_open() -> None:
     async def main() -> None:
-        async with Service(completing) as service, Executor() as executor:
+        async with HttpService(completing) as service, Executor() as executor:
             endpoint = Endpoint(service_config(service.url))
             for _ in range(2):
                 async with iModel(endpoint, executor) as model:
@@ -344,7 +344,10 @@ def test_two_models_share_the_limits_of_their_executor() -> None:
         return completing(request)
 
     async def main() -> None:
-        async with Service(slowly) as service, Executor(concurrency_limit=3, requests_rate=1000) as executor:
+        async with (
+            HttpService(slowly) as service,
+            Executor(concurrency_limit=3, requests_rate=1000) as executor,
+        ):
             async with (
                 iModel(executor, config_dict(service.url)) as one,
                 iModel(executor, config_dict(service.url)) as other,
@@ -394,7 +397,7 @@ def test_an_unknown_provider_is_a_value_error_that_lists_the_known_ones() -> Non
 
 def test_the_model_of_the_constructor_is_used_unless_the_call_names_one() -> None:
     async def main() -> None:
-        async with Service(failing(400)) as service:
+        async with HttpService(failing(400)) as service:
             async with iModel(
                 provider="openai", base_url=service.url + "/v1", api_key=KEY, model="gpt-4o-mini"
             ) as model:
@@ -410,7 +413,7 @@ def test_an_upper_case_key_is_the_name_of_an_environment_variable(monkeypatch: p
     monkeypatch.setenv("MY_TEST_KEY", KEY)
 
     async def main() -> None:
-        async with Service(failing(400)) as service:
+        async with HttpService(failing(400)) as service:
             async with iModel(provider="openai", base_url=service.url, api_key="MY_TEST_KEY") as model:
                 await model.invoke(model="m", messages=MESSAGES)
             assert service.requests[0].headers["authorization"] == f"Bearer {KEY}"
@@ -419,7 +422,7 @@ def test_an_upper_case_key_is_the_name_of_an_environment_variable(monkeypatch: p
 
 
 def test_the_key_is_shown_nowhere(caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario(model: iModel, _service: Service) -> None:
+    async def scenario(model: iModel, _service: HttpService) -> None:
         event = await model.invoke(prompt="Hi", http_path="completions")
         shown = [repr(model), repr(event), str(event.error), str(event.error_details), str(event.headers)]
         shown += [str(event.logs), repr(service_config("http://127.0.0.1:9")), str(event.error_message)]

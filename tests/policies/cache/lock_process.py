@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from callgate.policies.cache.locks import Claims
-from tests.policies.cache.writer import key_for
+from tests.policies.cache.write_process import key_for
 
 if __name__ == "__main__":
     claims = Claims(Path(sys.argv[1]))

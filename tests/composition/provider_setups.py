@@ -1,6 +1,6 @@
-"""Every dialect as a user would speak it: the provider's name, a model, and what it takes to be let in.
+"""One setup per dialect: the provider's name, a model and credentials.
 
-`SPEAKERS` are the columns of the matrix (`test_provider_matrix.py`, docs/providers.md).
+`PROVIDER_SETUPS` are the columns of the matrix (`test_provider_matrix.py`, docs/providers.md).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 
 from callgate import iModel
 
-__all__ = ["KEY", "SPEAKERS", "Speaker"]
+__all__ = ["KEY", "PROVIDER_SETUPS", "ProviderSetup"]
 
 KEY = "sk-matrix-0123456789"
 _KEYED = {"api_key": KEY}
@@ -27,8 +27,8 @@ _GOOGLE = {"api_key": KEY, "project": "matrix", "location": "us-east5"}
 
 
 @dataclass(frozen=True, slots=True)
-class Speaker:
-    """One column: a dialect, spoken through a provider's name.
+class ProviderSetup:
+    """One column of the matrix: a dialect, reached through a provider's name.
 
     Attributes:
         title: The column's head.
@@ -36,11 +36,11 @@ class Speaker:
         versioned: Whether its base URL ends in `/v1`.
         settings: What lets it in.
         forced_tool: Whether a schema is asked for by a tool that must be called.
-        told_in_body: Whether a 429 says in its body when to come back.
+        retry_after_in_body: Whether a 429 carries the wait in its body.
         statuses: Statuses of errors that this provider says with another one.
         names_model: Whether an answer names its model.
         command: Whether it is a command, which has to be installed.
-        apart: Rows of the matrix that are not for it, and what stands in their place in docs/providers.md.
+        not_tested: Rows of the matrix that do not apply, with the word that docs/providers.md shows instead.
     """
 
     title: str
@@ -49,17 +49,17 @@ class Speaker:
     versioned: bool = False
     settings: Mapping[str, Any] = field(default_factory=lambda: _KEYED)
     forced_tool: bool = False
-    told_in_body: bool = False
+    retry_after_in_body: bool = False
     statuses: Mapping[int, int] = field(default_factory=dict)
     names_model: bool = True
     command: bool = False
-    apart: Mapping[str, str] = field(default_factory=dict)
+    not_tested: Mapping[str, str] = field(default_factory=dict)
 
     def base_url(self, root: str) -> str:
         return root + "/v1" if self.versioned else root
 
     def model_at(self, root: str, **settings: Any) -> iModel:
-        """The model at a server, without retries unless told otherwise."""
+        """The model at a server; without retries by default."""
         if self.command:
             settings = {**_command_settings(), **settings}
         return iModel(
@@ -75,7 +75,7 @@ _NPM = str(Path(__file__).parents[2] / "node_modules" / ".bin")
 
 
 def _command_settings() -> dict[str, Any]:
-    """Claude Code in a home of its own that ends with the process; where it is not installed, a skip."""
+    """Claude Code with a temporary home directory; skips the test when the command is not installed."""
     command = os.environ.get("CALLGATE_CLAUDE") or shutil.which("claude") or shutil.which("claude", path=_NPM)
     if command is None:
         pytest.skip("Claude Code is not installed: npm install -g @anthropic-ai/claude-code")
@@ -91,12 +91,14 @@ def _home() -> TemporaryDirectory[str]:
 
 _CLAUDE_AT_AWS = "anthropic.claude-sonnet-4-5-20250929-v1:0"
 
-SPEAKERS = (
-    Speaker("openai_chat", "openai", "gpt-4o-mini", versioned=True),
-    Speaker("openai_responses", "openai_responses", "gpt-5-mini", versioned=True),
-    Speaker("anthropic", "anthropic", "claude-sonnet-4-5"),
-    Speaker("gemini", "gemini", "gemini-2.5-flash", told_in_body=True, statuses={401: 400, 529: 503}),
-    Speaker(
+PROVIDER_SETUPS = (
+    ProviderSetup("openai_chat", "openai", "gpt-4o-mini", versioned=True),
+    ProviderSetup("openai_responses", "openai_responses", "gpt-5-mini", versioned=True),
+    ProviderSetup("anthropic", "anthropic", "claude-sonnet-4-5"),
+    ProviderSetup(
+        "gemini", "gemini", "gemini-2.5-flash", retry_after_in_body=True, statuses={401: 400, 529: 503}
+    ),
+    ProviderSetup(
         "bedrock",
         "bedrock",
         _CLAUDE_AT_AWS,
@@ -104,23 +106,27 @@ SPEAKERS = (
         statuses={401: 403, 529: 503},
         names_model=False,
     ),
-    Speaker("bedrock_invoke", "bedrock_invoke", _CLAUDE_AT_AWS, settings=_AWS, statuses={401: 403, 529: 503}),
-    Speaker(
+    ProviderSetup(
+        "bedrock_invoke", "bedrock_invoke", _CLAUDE_AT_AWS, settings=_AWS, statuses={401: 403, 529: 503}
+    ),
+    ProviderSetup(
         "vertex (OpenAI)",
         "vertex",
         "meta/llama-4-maverick-17b-128e-instruct-maas",
         settings=_GOOGLE,
-        told_in_body=True,
+        retry_after_in_body=True,
         statuses={529: 503},
     ),
-    Speaker("vertex (Claude)", "vertex", "claude-sonnet-4-5@20250929", settings=_GOOGLE, forced_tool=True),
-    Speaker(
+    ProviderSetup(
+        "vertex (Claude)", "vertex", "claude-sonnet-4-5@20250929", settings=_GOOGLE, forced_tool=True
+    ),
+    ProviderSetup(
         "claude_code",
         "claude_code",
         "claude-sonnet-4-5",
         settings={},
         command=True,
-        apart={
+        not_tested={
             **dict.fromkeys(("tool call", "tool result", "parallel tools"), "its own"),
             "length stop": "an error",
             "Retry-After, each form": "its own",

@@ -26,7 +26,7 @@ PRICES = {"input": 2.0, "output": 8.0}
 
 
 @dataclass
-class Real:
+class Actual:
     """What a run came to by the provider's books; seconds by the clock."""
 
     input: int
@@ -35,7 +35,7 @@ class Real:
     seconds: float
 
 
-class Desk:
+class BatchSetup:
     """One file of rows and its output, before one provider."""
 
     def __init__(self, folder: Path, *, max_tokens: int | None = 80, **options: Any) -> None:
@@ -60,18 +60,18 @@ class Desk:
     def source(self, limit: int | None = None) -> Source:
         return Source(str(self.input), parameters=self.parameters, limit=limit)
 
-    def foretell(self, model: Caller, concurrency: int | None = None) -> Forecast:
+    def forecast(self, model: Caller, concurrency: int | None = None) -> Forecast:
         async def main() -> Forecast:
             async with model:
                 sample = read_sample(self.output)
                 return await forecast(model, self.source(), sample, concurrency=concurrency)
 
         requests = self.sim.stats.requests
-        told = self.clock.run(main())
+        predicted = self.clock.run(main())
         assert self.sim.stats.requests == requests  # without a call
-        return told
+        return predicted
 
-    def run(self, model: Caller, limit: int | None = None) -> Real:
+    def run(self, model: Caller, limit: int | None = None) -> Actual:
         stats, began = self.sim.stats, self.clock.time()
         before = (stats.input_tokens, stats.output_tokens, stats.bill)
 
@@ -84,18 +84,18 @@ class Desk:
         self.clock.run(main())
         after = (stats.input_tokens, stats.output_tokens, stats.bill)
         spent = [then - now for now, then in zip(before, after, strict=True)]
-        return Real(int(spent[0]), int(spent[1]), spent[2], self.clock.time() - began)
+        return Actual(int(spent[0]), int(spent[1]), spent[2], self.clock.time() - began)
 
 
-def assert_within_15_percent(told: float | None, real: float) -> None:
-    assert told == pytest.approx(real, rel=0.15)
+def assert_within_15_percent(predicted: float | None, real: float) -> None:
+    assert predicted == pytest.approx(real, rel=0.15)
 
 
-def assert_comes_true(told: Forecast, real: Real) -> None:
-    assert_within_15_percent(told.input_tokens, real.input)
-    assert_within_15_percent(told.output_tokens, real.output)
-    assert_within_15_percent(told.cost_usd, real.bill)
-    assert_within_15_percent(told.seconds, real.seconds)
+def assert_comes_true(predicted: Forecast, real: Actual) -> None:
+    assert_within_15_percent(predicted.input_tokens, real.input)
+    assert_within_15_percent(predicted.output_tokens, real.output)
+    assert_within_15_percent(predicted.cost_usd, real.bill)
+    assert_within_15_percent(predicted.seconds, real.seconds)
 
 
 LIMITS = {
@@ -115,42 +115,42 @@ LIMITS = {
 @pytest.mark.parametrize("which", LIMITS)
 def test_after_a_first_sample(tmp_path: Path, which: str) -> None:
     limits, options, concurrency, bottleneck = LIMITS[which]
-    desk = Desk(tmp_path, **options)
-    desk.run(desk.model(**limits), limit=FIRST)
-    told = desk.foretell(desk.model(**limits), concurrency)
-    assert (told.rows, told.learned_from, told.bottleneck) == (ROWS - FIRST, FIRST, bottleneck)
-    assert_comes_true(told, desk.run(desk.model(**limits)))
+    setup = BatchSetup(tmp_path, **options)
+    setup.run(setup.model(**limits), limit=FIRST)
+    predicted = setup.forecast(setup.model(**limits), concurrency)
+    assert (predicted.rows, predicted.learned_from, predicted.bottleneck) == (ROWS - FIRST, FIRST, bottleneck)
+    assert_comes_true(predicted, setup.run(setup.model(**limits)))
 
 
 def test_after_a_first_sample_without_any_bound_on_the_answers(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, max_tokens=None)
-    desk.run(desk.model(limit_requests=600), limit=FIRST)
-    told = desk.foretell(desk.model(limit_requests=600))
-    assert (told.output_tokens_most, told.cost_most_usd) == (None, None)
-    assert_comes_true(told, desk.run(desk.model(limit_requests=600)))
+    setup = BatchSetup(tmp_path, max_tokens=None)
+    setup.run(setup.model(limit_requests=600), limit=FIRST)
+    predicted = setup.forecast(setup.model(limit_requests=600))
+    assert (predicted.output_tokens_most, predicted.cost_most_usd) == (None, None)
+    assert_comes_true(predicted, setup.run(setup.model(limit_requests=600)))
 
 
 @pytest.mark.parametrize("limits", [{"limit_requests": 600}, {"limit_tokens": 60_000}], ids=["rpm", "tpm"])
 def test_with_nothing_known_the_upper_end_is_what_comes_when_every_answer_is_as_long_as_it_may_be(
     tmp_path: Path, limits: dict[str, Any]
 ) -> None:
-    desk = Desk(tmp_path, max_tokens=25, output_tokens=400, output_sigma=0.0)
-    told = desk.foretell(desk.model(**limits))
-    assert told.learned_from == 0
-    real = desk.run(desk.model(**limits))
-    assert_within_15_percent(told.input_tokens, real.input)
-    assert told.output_tokens_most == real.output
-    assert_within_15_percent(told.cost_most_usd, real.bill)
-    assert_within_15_percent(told.seconds, real.seconds)
+    setup = BatchSetup(tmp_path, max_tokens=25, output_tokens=400, output_sigma=0.0)
+    predicted = setup.forecast(setup.model(**limits))
+    assert predicted.learned_from == 0
+    real = setup.run(setup.model(**limits))
+    assert_within_15_percent(predicted.input_tokens, real.input)
+    assert predicted.output_tokens_most == real.output
+    assert_within_15_percent(predicted.cost_most_usd, real.bill)
+    assert_within_15_percent(predicted.seconds, real.seconds)
 
 
 def test_with_nothing_known_the_cost_lies_in_the_range(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
-    told = desk.foretell(desk.model(limit_requests=600))
-    real = desk.run(desk.model(limit_requests=600))
-    assert told.cost_least_usd is not None
-    assert told.cost_most_usd is not None
-    assert told.cost_least_usd < real.bill < told.cost_most_usd
+    setup = BatchSetup(tmp_path)
+    predicted = setup.forecast(setup.model(limit_requests=600))
+    real = setup.run(setup.model(limit_requests=600))
+    assert predicted.cost_least_usd is not None
+    assert predicted.cost_most_usd is not None
+    assert predicted.cost_least_usd < real.bill < predicted.cost_most_usd
 
 
 TWICE_AS_DEAR = {name: 2 * price for name, price in PRICES.items()}
@@ -168,16 +168,16 @@ MEMBERS: dict[str, tuple[list[dict[str, Any]], int | None]] = {
 @pytest.mark.parametrize("which", MEMBERS)
 def test_over_several_endpoints(tmp_path: Path, which: str) -> None:
     members, concurrency = MEMBERS[which]
-    desk = Desk(tmp_path)
+    setup = BatchSetup(tmp_path)
 
     def spread() -> Spread:
-        return Spread([desk.model(key=f"k{number}", **member) for number, member in enumerate(members)])
+        return Spread([setup.model(key=f"k{number}", **member) for number, member in enumerate(members)])
 
-    desk.run(spread(), limit=FIRST)
-    told = desk.foretell(spread(), concurrency)
-    real = desk.run(spread())
+    setup.run(spread(), limit=FIRST)
+    predicted = setup.forecast(spread(), concurrency)
+    real = setup.run(spread())
     # The simulator has one price for all keys: the bill is what each key's tokens cost at its member's.
-    stats = desk.sim.stats
+    stats = setup.sim.stats
     shares = [stats.key(f"k{number}").bill / stats.bill for number in range(2)]
     real.bill *= shares[0] + 2 * shares[1]
-    assert_comes_true(told, real)
+    assert_comes_true(predicted, real)

@@ -2,7 +2,7 @@
 
 ::
 
-    async with wire_server({"/": b"HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\n\\r\\nhi"}) as server:
+    async with raw_server({"/": b"HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\n\\r\\nhi"}) as server:
         ...  # server.url, server.heads
 """
 
@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-__all__ = ["CLOSE", "KEEP_OPEN", "RESET", "WireServer", "answer", "wire_server"]
+__all__ = ["CLOSE", "KEEP_OPEN", "RESET", "RawServer", "answer", "raw_server"]
 
 CLOSE = object()
 """Close the connection in an orderly way."""
@@ -38,7 +38,7 @@ def answer(body: bytes = b"", status: int = 200, **headers: str) -> bytes:
 
 
 @dataclass(slots=True)
-class WireServer:
+class RawServer:
     """What each path is answered with, and what has come."""
 
     answers: Mapping[str, Step | list[Step]]
@@ -50,13 +50,13 @@ class WireServer:
     """Connections that are open."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def until_open(self, count: int) -> None:
+    async def wait_open(self, count: int) -> None:
         """Wait until so many connections are open."""
         while self.open != count:
             self._changed.clear()
             await self._changed.wait()
 
-    async def until_asked(self, count: int) -> None:
+    async def wait_requests(self, count: int) -> None:
         """Wait until so many requests have come."""
         while len(self.heads) < count:
             self._changed.clear()
@@ -105,11 +105,11 @@ class WireServer:
 
 
 @asynccontextmanager
-async def wire_server(
+async def raw_server(
     answers: Mapping[str, Step | list[Step]], tls: ssl.SSLContext | None = None
-) -> AsyncIterator[WireServer]:
-    """A `WireServer` on a free port of 127.0.0.1, in the running loop."""
-    wire = WireServer(answers)
+) -> AsyncIterator[RawServer]:
+    """A `RawServer` on a free port of 127.0.0.1, in the running loop."""
+    wire = RawServer(answers)
     tasks: set[asyncio.Task[None]] = set()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

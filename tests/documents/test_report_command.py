@@ -19,7 +19,7 @@ PRICES: dict[str, Any] = {"input_price": 0.15, "output_price": 0.6}
 
 
 @pytest.fixture(autouse=True)
-def desk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A directory to work in, and a key."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)

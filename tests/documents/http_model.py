@@ -15,7 +15,7 @@ from callgate import (
     ServiceEndpointConfig,
     iModel,
 )
-from tests.documents.loopback import Answer, Request, Service
+from tests.documents.http_service import Answer, HttpService, Request
 
 __all__ = ["COMPLETION", "KEY", "QUICK", "completing", "failing", "service_config", "with_model"]
 
@@ -57,18 +57,18 @@ def service_config(url: str, **changes: Any) -> ServiceEndpointConfig:
 
 def with_model(
     handler: Callable[[Request], Any],
-    scenario: Callable[[iModel, Service], Awaitable[None]],
+    scenario: Callable[[iModel, HttpService], Awaitable[None]],
     *,
     executor: dict[str, Any] | None = None,
     config: dict[str, Any] | None = None,
     **endpoint: Any,
-) -> Service:
+) -> HttpService:
     """Run a scenario with `iModel(endpoint, executor)` against a service; gives the service back."""
 
-    async def main() -> Service:
+    async def main() -> HttpService:
         endpoint.setdefault("retry_config", QUICK)
         async with (
-            Service(handler) as service,
+            HttpService(handler) as service,
             Executor(**{"requests_rate": 1000, **(executor or {})}) as line,
             Endpoint(service_config(service.url, **(config or {})), **endpoint) as target,
             iModel(target, line) as model,

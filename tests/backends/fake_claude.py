@@ -1,4 +1,4 @@
-"""Stands in for the command `claude`: `python -S stand_in_claude.py MODE ...arguments of the command`.
+"""Stands in for the command `claude`: `python -S fake_claude.py MODE ...arguments of the command`.
 
 It reads its stdin, writes lines as the real one does, and behaves as MODE says.
 """
