@@ -8,7 +8,8 @@ import orjson
 import pytest
 from hypothesis import given, strategies as st
 
-from callgate.testing.simulator.answers import Answer, Answers, Ask, SimulatedToolCall, ToolSpec, count_tokens
+from callgate.testing.simulator.answer_maker import AnswerMaker
+from callgate.testing.simulator.answers import Answer, Ask, SimulatedToolCall, ToolSpec, count_tokens
 from callgate.testing.simulator.dialects.base import pieces
 from callgate.testing.simulator.instances import instance_of
 from callgate.testing.simulator.options import Options
@@ -16,7 +17,7 @@ from callgate.testing.simulator.prose import write
 
 
 def answer(ask: Ask | None = None, content: int = 1, **options) -> Answer:
-    return Answers(Options(**options)).make(ask or Ask("openai_chat", "m", {}), content)[0]
+    return AnswerMaker(Options(**options)).make(ask or Ask("openai_chat", "m", {}), content)[0]
 
 
 WEATHER = ToolSpec(
@@ -36,7 +37,7 @@ def test_equal_content_and_seed_get_the_equal_answer():
 
 
 def test_lengths_follow_the_median():
-    made = Answers(Options(output_tokens=40, output_sigma=0.5))
+    made = AnswerMaker(Options(output_tokens=40, output_sigma=0.5))
     lengths = sorted(
         made.make(Ask("openai_chat", "m", {}), content)[0].output_tokens for content in range(999)
     )
@@ -95,7 +96,7 @@ def test_after_tool_results_a_text_tells_them():
 
 
 def test_script_is_taken_in_order_and_then_ends():
-    answers = Answers(Options(answers=["not json", 503, Answer("ok", finish="content_filter")]))
+    answers = AnswerMaker(Options(answers=["not json", 503, Answer("ok", finish="content_filter")]))
     ask = Ask("openai_chat", "m", {})
     made = [answers.make(ask, 1)[0] for _ in range(4)]
     assert (made[0].text, made[1].status, made[2].finish) == ("not json", 503, "content_filter")
@@ -106,7 +107,7 @@ def test_script_may_be_a_callable_that_sees_the_attempt():
     def say(ask: Ask) -> str | int:
         return 500 if ask.attempt == 1 else f"attempt {ask.attempt}"
 
-    answers = Answers(Options(answers=say))
+    answers = AnswerMaker(Options(answers=say))
     assert answers.make(Ask("openai_chat", "m", {}, attempt=1), 1)[0].status == 500
     assert answers.make(Ask("openai_chat", "m", {}, attempt=2), 1)[0].text == "attempt 2"
 
@@ -125,7 +126,7 @@ def test_reasoning_comes_when_asked_for_or_always():
 
 
 def test_choices_differ_from_each_other():
-    made = Answers(Options()).make(Ask("openai_chat", "m", {}, choices=2), 1)
+    made = AnswerMaker(Options()).make(Ask("openai_chat", "m", {}, choices=2), 1)
     assert made[0].text != made[1].text
 
 

@@ -1,10 +1,10 @@
-"""What people test their own programs with: a provider that holds its quotas strictly, and a virtual clock.
+"""Tools for tests: a simulated provider with strict quotas, and a virtual clock for asyncio.
 
     async with Simulator(requests_per_minute=600, faults={"500": 0.02}) as sim:
         ...  # a client pointed at sim.base_url
     assert sim.stats.refused == 0
 
-Each name is loaded when it is first asked for: a test which only wants the clock loads no HTTP server.
+Names are loaded lazily: a test that only uses the clock does not import the HTTP server.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Virtual time for asyncio: waiting costs nothing, and every run of a test is the same.
+"""Virtual time for asyncio: waits take no real time, and every run of a test is the same.
 
-The loop runs whatever is ready; when nothing is, its clock jumps to the next timer. An hour of rate limiting
-passes in milliseconds, exact to the last digit, with no sleep and no tolerance in the test.
+The loop runs all ready callbacks; when none is left, its clock jumps to the next timer. An hour of rate
+limiting takes milliseconds, and times are exact, so tests need no tolerances.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ __all__ = ["DeadlockError", "VirtualClock", "run_virtual"]
 
 T = TypeVar("T")
 
-# Where a virtual clock's zero is shown on the calendar, unless told otherwise.
+# The date of a virtual clock's zero, by default.
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class DeadlockError(RuntimeError):
-    """Nothing is ready, no timer is set, no thread is at work: what is awaited can never come."""
+    """No callback is ready, no timer is set and no thread runs: the awaited result can never arrive."""
 
 
 class VirtualClock:
@@ -33,7 +33,7 @@ class VirtualClock:
 
     Args:
         start: Seconds at the beginning.
-        epoch: What zero is on the calendar.
+        epoch: The date and time of zero.
 
     >>> clock = VirtualClock()
     >>> clock.run(asyncio.sleep(3600, "an hour later"))
@@ -58,14 +58,14 @@ class VirtualClock:
         """Run a coroutine to its end as `asyncio.run` does, on this clock.
 
         Raises:
-            DeadlockError: It waits for something that can never come.
-            NotImplementedError: It opened a socket, a pipe or a process.
+            DeadlockError: The coroutine waits for a result that can never arrive.
+            NotImplementedError: The coroutine opened a socket, a pipe or a process.
         """
         with asyncio.Runner(loop_factory=self.new_event_loop) as runner:
             return runner.run(coroutine)
 
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        """A loop on this clock, to run by other means (`asyncio.Runner(loop_factory=...)`)."""
+        """A new loop on this clock, for example for `asyncio.Runner(loop_factory=...)`."""
         return _VirtualLoop(self)
 
     def _advance_to(self, moment: float) -> None:
@@ -86,9 +86,9 @@ def run_virtual(coroutine: Coroutine[Any, Any, T], *, start: float = 0.0) -> T:
 
 
 class _Waker:
-    """Stands where an event loop has its selector: there, waiting for sockets; here, moving the clock.
+    """Takes the place of the loop's selector: instead of waiting for sockets it moves the clock.
 
-    Threads (`run_in_executor`) take real time and no virtual time: while one is at work the clock stands.
+    Threads (`run_in_executor`) take real time and no virtual time: the clock stands still while one runs.
     """
 
     def __init__(self, loop: _VirtualLoop) -> None:
@@ -123,12 +123,12 @@ class _VirtualLoop(asyncio.BaseEventLoop):
 
     @property
     def _clock_resolution(self) -> float:
-        # The base class runs what is due before now plus this: exactly what is due now, and nothing later.
+        # The base class runs timers due before now + resolution: with one ulp, exactly those due now.
         return math.ulp(self._clock.time())
 
     @_clock_resolution.setter
     def _clock_resolution(self, resolution: float) -> None:
-        """The base class asks the system for it."""
+        """Ignored: the base class would set the system's resolution."""
 
     def jump(self) -> None:
         """Move the clock to the next timer; the base class has removed the cancelled ones before it."""
@@ -154,7 +154,7 @@ class _VirtualLoop(asyncio.BaseEventLoop):
         self.jobs -= 1
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        # The base class waits for a thread that this loop could not know of.
+        # The base class joins the executor in a new thread, which `jobs` does not count.
         executor, self._default_executor = self._default_executor, None
         if executor is not None:
             executor.shutdown(wait=True)
@@ -167,7 +167,7 @@ class _VirtualLoop(asyncio.BaseEventLoop):
 
     def _refuse(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         raise NotImplementedError(
-            "a virtual clock has no sockets, pipes or processes: use a fake service, or a real event loop"
+            "a virtual clock has no sockets, pipes or processes: use MemoryTransport or a real event loop"
         )
 
     add_reader = add_writer = _refuse  # type: ignore[assignment]

@@ -1,7 +1,7 @@
-"""A transport without sockets: the simulated provider in this process and in this loop's own time.
+"""A transport without sockets: calls a simulated provider in this process, on the loop's own clock.
 
-With the virtual clock the whole stack, from the model's limiter to the provider's quota, runs an hour in a
-second, and twice the same.
+On a virtual clock the whole stack, from the model's limiter to the provider's quota, runs an hour in about
+a second, with the same result each time.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ __all__ = ["MemoryTransport"]
 
 
 class MemoryTransport:
-    """A `Transport` that hands every request to a simulated provider and acts out what it plans.
+    """A `Transport` that passes every request to a simulated provider and performs its plan.
 
-    It fails as `HttpTransport` does, for the same reasons and with the same errors.
+    Failures raise the same errors as `HttpTransport`.
 
     Args:
-        provider: Who answers, whatever the host of the URL.
-        latency: Seconds a request is on its way before it arrives.
-        read_timeout: Seconds without a single byte after which a call is given up; None: no limit.
-        max_response_bytes: Cap on one answer.
+        provider: Answers every request, whatever the host of the URL.
+        latency: Seconds before a request reaches the provider.
+        read_timeout: Seconds without a byte after which a call fails; None: no limit.
+        max_response_bytes: Largest size of one answer, in bytes.
 
     >>> from callgate.testing import Options, SimulatedProvider, VirtualClock
     >>> clock = VirtualClock()
@@ -45,7 +45,7 @@ class MemoryTransport:
     """
 
     base_url = "https://simulator.invalid/v1"
-    """An address for a model that uses it; nothing ever looks it up."""
+    """A base URL for models on this transport; it is never resolved."""
 
     __slots__ = ("_closed", "_provider", "_waiting", "latency", "max_response_bytes", "read_timeout")
 
@@ -102,7 +102,7 @@ class MemoryTransport:
                 )
 
     async def wait(self, seconds: float, where: str) -> None:
-        """Let time pass, unless the transport is closed meanwhile."""
+        """Wait `seconds`; raises APIConnectionError when the transport is closed meanwhile."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
         timer = loop.call_later(seconds, _wake, waiter)
@@ -213,16 +213,16 @@ class _Exchange:
         return chunk.data
 
     async def read(self) -> bytes:
-        """What is left of the body in one piece."""
+        """The rest of the body."""
         return b"".join([piece async for piece in self])
 
     def _broken(self) -> APIConnectionError:
         return APIConnectionError(f"the connection to {self._where} broke")
 
     async def _pass(self, seconds: float) -> None:
-        """Let so much time pass, or as much as the timeouts allow.
+        """Wait `seconds`, or until a timeout ends the call.
 
-        How long everything takes is known beforehand, so no second timer is needed.
+        The plan's delays are known in advance, so one timer is enough.
         """
         limits = [self._transport.read_timeout]
         if self._deadline is not None:

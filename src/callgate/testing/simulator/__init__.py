@@ -1,6 +1,6 @@
-"""A simulated provider of language models: strict quotas, drawn answers and faults, a count of everything.
+"""A simulated provider of language models: strict quotas, seeded answers and faults, exact counts.
 
-Which provider it is, the path decides; any prefix may stand before the paths of OpenAI and Anthropic:
+The path selects the provider; OpenAI's and Anthropic's paths may have any prefix:
 
 | dialect | paths |
 |---|---|
@@ -11,9 +11,9 @@ Which provider it is, the path decides; any prefix may stand before the paths of
 | Bedrock | `/model/{id}/converse`, `/converse-stream`, `/invoke`, `/invoke-with-response-stream` |
 | Vertex | `.../endpoints/openapi/chat/completions`, `.../models/{m}:rawPredict`, `/token` |
 
-`GET /stats` and `POST /reset` are its own. `SimulatedProvider` is the same without a socket: requests in,
-plans out. Wherever a request can fail in several ways, it fails in this order: key, JSON, shape, model,
-context length, quota, fault.
+`GET /stats` and `POST /reset` control the simulator. `SimulatedProvider` is the provider without a socket: it
+turns requests into plans. Checks run in this order, and the first that fails decides the error: key, JSON,
+shape, model, context length, quota, fault.
 """
 
 from __future__ import annotations

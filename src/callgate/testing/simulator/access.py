@@ -1,4 +1,4 @@
-"""Who is calling, and may they: API keys, AWS signatures, Google tokens."""
+"""Authentication: API keys, AWS signatures, Google tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from callgate.testing.simulator.dialects.base import Refusal, Request
-from callgate.testing.simulator.google_tokens import TokenOffice
+from callgate.testing.simulator.google_tokens import TokenIssuer
 from callgate.testing.simulator.options import Options
 from callgate.testing.simulator.sigv4 import verify
 
@@ -14,23 +14,23 @@ __all__ = ["Access", "credential"]
 
 
 def credential(headers: Mapping[str, str]) -> str:
-    """The API key, wherever this provider's clients put it; empty when there is none.
+    """The API key from any of the headers that clients use; empty when there is none.
 
     >>> credential({"authorization": "Bearer k"}), credential({"x-api-key": "k"}), credential({})
     ('k', 'k', '')
     """
     if "x-api-key" in headers:
-        return headers["x-api-key"]  # where both are sent, this one counts
-    said = headers.get("authorization")
-    if said is not None:
-        scheme, _, rest = said.partition(" ")
+        return headers["x-api-key"]  # takes precedence when both are sent
+    header = headers.get("authorization")
+    if header is not None:
+        scheme, _, rest = header.partition(" ")
         if scheme.lower() == "bearer":
             return rest.strip()
         if scheme == "AWS4-HMAC-SHA256":
-            # The signature changes with every request; the access key id is what the quota belongs to.
+            # The signature differs for every request; the quota belongs to the access key id.
             _, _, scope = rest.partition("Credential=")
             return scope.partition("/")[0]
-        return said
+        return header
     for name in ("x-goog-api-key", "api-key"):
         if name in headers:
             return headers[name]
@@ -38,29 +38,29 @@ def credential(headers: Mapping[str, str]) -> str:
 
 
 class Access:
-    """The simulator's doorkeeper; `wall` gives the seconds since 1970.
+    """Checks credentials; `wall` returns seconds since 1970.
 
-    >>> door = Access(Options(keys=["k"]), wall=lambda: 0.0)
-    >>> door.known("k"), door.known("other")
+    >>> access = Access(Options(keys=["k"]), wall=lambda: 0.0)
+    >>> access.known("k"), access.known("other")
     (True, False)
     """
 
     def __init__(self, options: Options, wall: Callable[[], float]) -> None:
         self._keys = None if options.keys is None else frozenset(options.keys)
         self._aws_secrets = options.aws_secrets
-        self._tokens = TokenOffice(options.google_accounts, options.google_token_seconds, wall)
+        self._tokens = TokenIssuer(options.google_accounts, options.google_token_seconds, wall)
 
     def owner(self, headers: Mapping[str, str]) -> str:
-        """Whose quota a request counts against: a key, an access key id, or the account behind a token."""
+        """The owner of the quota: a key, an access key id, or the account behind a token."""
         key = credential(headers)
         return self._tokens.owner(key) or key
 
     def known(self, key: str) -> bool:
-        """Whether this key is let in."""
+        """Whether this key is accepted."""
         return self._keys is None or key in self._keys
 
     def check(self, auth: Literal["key", "aws", "google"], request: Request, key: str) -> None:
-        """Let the request in, or raise the Refusal that tells why not."""
+        """Raise a Refusal unless the request is authenticated."""
         signed = request.headers.get("authorization", "").startswith("AWS4-HMAC-SHA256")
         if auth == "aws" and signed and self._aws_secrets:
             verify(request, self._aws_secrets)

@@ -1,4 +1,4 @@
-"""Frames of Amazon's event stream, written out: lengths, headers, payload, and the two checksums."""
+"""Encode Amazon event stream frames: lengths, headers, payload and both checksums."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _STRING = 7
 
 
 def frame(headers: dict[str, str], payload: bytes) -> bytes:
-    """One message; all its headers are strings.
+    """One message with string headers.
 
     >>> len(frame({":message-type": "event"}, b"{}"))
     40

@@ -1,4 +1,4 @@
-"""Faults: which of them befalls a request, and what it does to the plan of an answer."""
+"""Faults: draw one for a request, and apply it to the plan of an answer."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from callgate.testing.simulator.dialects.base import Dialect, Kind, Refusal
 from callgate.testing.simulator.options import Options
 from callgate.testing.simulator.plan import Chunk, Ending, Plan
 
-__all__ = ["STATUS_FAULTS", "befall", "draw", "refusal_for"]
+__all__ = ["STATUS_FAULTS", "apply_fault", "draw", "refusal_for"]
 
 STATUS_FAULTS = ("429", "500", "503", "529")
 
 _BLOCK = Chunk(b" " * 65_536)
-_GARBAGE = b'<html><head><title>Oops</title></head><body>upstream said {"nothing": </body>'
+_GARBAGE = b'<html><head><title>Oops</title></head><body>upstream: {"nothing": </body>'
 
 _MESSAGES: dict[int, tuple[Kind, str]] = {
     400: ("invalid", "The request is not valid."),
@@ -30,7 +30,7 @@ _MESSAGES: dict[int, tuple[Kind, str]] = {
 
 
 def draw(rates: Mapping[str, float], rng: random.Random) -> str | None:
-    """The fault that befalls the next request, if any.
+    """The fault of the next request, if any.
 
     >>> draw({"500": 1.0}, random.Random(1))
     '500'
@@ -44,13 +44,13 @@ def draw(rates: Mapping[str, float], rng: random.Random) -> str | None:
 
 
 def refusal_for(status: int, message: str = "", wait: float | None = None) -> Refusal:
-    """The error of this status, in the provider's usual words when `message` is empty."""
+    """The error for this status, with the provider's usual message when `message` is empty."""
     kind, usual = _MESSAGES.get(status, ("invalid" if status < 500 else "server", f"Status {status}."))
     return Refusal(status, kind, message or usual, wait=wait)
 
 
-def befall(fault: str, plan: Plan, dialect: Dialect, options: Options) -> None:
-    """Change the plan of a good answer into one that this fault has befallen. Statuses are not made here."""
+def apply_fault(fault: str, plan: Plan, dialect: Dialect, options: Options) -> None:
+    """Apply a fault to the plan of a successful answer. Status faults are raised as Refusal instead."""
     if fault == "slow":
         plan.delay += options.slow_seconds
     elif fault == "reset":
@@ -68,7 +68,7 @@ def befall(fault: str, plan: Plan, dialect: Dialect, options: Options) -> None:
 
 
 def _first_half(plan: Plan) -> list[Chunk]:
-    """Half of a stream's events, or half of the bytes of a body that comes whole."""
+    """Half of a stream's events, or half of the bytes of a plain body."""
     if plan.content_length is None and len(plan.chunks) > 1:
         return list(plan.chunks[: len(plan.chunks) // 2])
     body = plan.body
@@ -83,9 +83,9 @@ def _garble(plan: Plan) -> None:
 
 
 def _swell(plan: Plan, size: int, filler: tuple[bytes, bytes]) -> None:
-    """Precede the body with spaces: whoever reads all of it finds a good answer at its end.
+    """Pad the body with spaces; the valid answer is at its end.
 
-    In a stream they come after the first event, as one comment of that length.
+    In a stream the padding is one comment after the first event.
     """
     whole, rest = divmod(size, len(_BLOCK.data))
     padding = [_BLOCK] * whole + ([Chunk(b" " * rest)] if rest else [])

@@ -1,4 +1,4 @@
-"""Google's token endpoint: signed assertions in, tokens out, and whether a token is still good."""
+"""Google's token endpoint: exchanges signed assertions for tokens, and checks tokens."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import orjson
 
 from callgate.testing.simulator.dialects.base import Refusal
 
-__all__ = ["TokenOffice"]
+__all__ = ["TokenIssuer"]
 
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _PREFIX = "ya29.simulated-"
-_LONGEST = 3600 + 300  # an assertion is good for an hour; Google allows clocks to differ a little
+_LONGEST = 3600 + 300  # an assertion is valid for an hour; Google allows for some clock skew
 
 
 class _BadAssertion(Exception):
     pass
 
 
-class TokenOffice:
-    """Issues tokens for service accounts and knows them again.
+class TokenIssuer:
+    """Issues and recognises tokens of service accounts.
 
-    `accounts` maps e-mails to public keys (PEM). With none given the shape of an assertion is checked but not
-    its signature, and requests may bring any token.
+    `accounts` maps e-mails to public keys (PEM). When empty, the shape of an assertion is checked but not its
+    signature, and any token is accepted.
 
-    >>> office = TokenOffice({}, 3600.0, wall=lambda: 0.0)
-    >>> office.issue(b"grant_type=password")
+    >>> issuer = TokenIssuer({}, 3600.0, wall=lambda: 0.0)
+    >>> issuer.issue(b"grant_type=password")
     (400, {'error': 'unsupported_grant_type', 'error_description': 'Invalid grant_type: password'})
     """
 
@@ -42,11 +42,11 @@ class TokenOffice:
         self._count = 0
 
     def owner(self, token: str) -> str:
-        """The account that a token was issued to; empty when it was not issued here."""
+        """The account of a token; empty when the token was not issued here."""
         return self._issued[token][0] if token in self._issued else ""
 
     def check(self, token: str) -> None:
-        """Raise a Refusal unless this token may be used now."""
+        """Raise a Refusal unless the token is valid now."""
         if token in self._issued:
             if self._issued[token][1] > self._wall():
                 return
@@ -64,8 +64,8 @@ class TokenOffice:
         form = {name: values[0] for name, values in parse_qs(body.decode("latin-1")).items()}
         grant = form.get("grant_type", "")
         if grant != _GRANT:
-            said = f"Invalid grant_type: {grant}"
-            return 400, {"error": "unsupported_grant_type", "error_description": said}
+            message = f"Invalid grant_type: {grant}"
+            return 400, {"error": "unsupported_grant_type", "error_description": message}
         try:
             email = self._verified(form.get("assertion", ""))
         except _BadAssertion as error:
@@ -79,30 +79,30 @@ class TokenOffice:
         """The account that signed this JWT. Raises _BadAssertion."""
         try:
             head, claims, signature = (_decoded(part) for part in assertion.split("."))
-            header, said = orjson.loads(head), orjson.loads(claims)
+            header, claims = orjson.loads(head), orjson.loads(claims)
         except (ValueError, binascii.Error):
             raise _BadAssertion(
                 "Invalid JWT: it is not three parts of base64url with JSON in them."
             ) from None
         if not isinstance(header, dict) or header.get("alg") != "RS256":
             raise _BadAssertion("Invalid JWT: the algorithm must be RS256.")
-        if not isinstance(said, dict) or not isinstance(said.get("iss"), str):
+        if not isinstance(claims, dict) or not isinstance(claims.get("iss"), str):
             raise _BadAssertion("Invalid JWT: the claim iss is missing.")
-        issued, expires = said.get("iat"), said.get("exp")
+        issued, expires = claims.get("iat"), claims.get("exp")
         if not isinstance(issued, int) or not isinstance(expires, int):
             raise _BadAssertion("Invalid JWT: the claims iat and exp must be whole seconds.")
         if not 0 < expires - issued <= _LONGEST or expires < self._wall():
             raise _BadAssertion("Invalid JWT: Token must be a short-lived token (60 minutes).")
-        if not said.get("aud") or not (said.get("scope") or said.get("target_audience")):
+        if not claims.get("aud") or not (claims.get("scope") or claims.get("target_audience")):
             raise _BadAssertion("Invalid JWT: the claims aud and scope are required.")
         if not signature:
             raise _BadAssertion("Invalid JWT Signature.")
         if self._accounts:
-            self._verify_signature(said["iss"], assertion.rpartition(".")[0].encode(), signature)
-        return str(said["iss"])
+            self._verify_signature(claims["iss"], assertion.rpartition(".")[0].encode(), signature)
+        return str(claims["iss"])
 
     def _verify_signature(self, email: str, signed: bytes, signature: bytes) -> None:
-        # Here, because only who gives public keys needs the package.
+        # Imported here: only `google_accounts` needs the package.
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
         from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey

@@ -1,4 +1,4 @@
-"""Quota headers and the ways to say "come back later", as each family of providers sends them."""
+"""Quota headers and Retry-After headers in each provider family's format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Headers = list[tuple[str, str]]
 
 
 def go_duration(seconds: float) -> str:
-    """Seconds as the Go language prints a duration.
+    """Seconds in the format of a Go duration.
 
     >>> go_duration(0.012), go_duration(6.5), go_duration(360), go_duration(3661)
     ('12ms', '6.5s', '6m0s', '1h1m1s')
@@ -26,18 +26,18 @@ def go_duration(seconds: float) -> str:
     if seconds < 1:
         return f"{max(1, round(seconds * 1000))}ms"
     minutes, rest = divmod(round(seconds, 3), 60)
-    said = f"{rest:.3f}".rstrip("0").rstrip(".") + "s"
+    text = f"{rest:.3f}".rstrip("0").rstrip(".") + "s"
     if minutes:
         hours, minutes = divmod(int(minutes), 60)
-        said = (f"{hours}h" if hours else "") + f"{minutes}m{said}"
-    return said
+        text = (f"{hours}h" if hours else "") + f"{minutes}m{text}"
+    return text
 
 
 def quota_headers(family: HeaderFamily, account: Account, now: float, wall: float) -> Headers:
-    """The headers in which this family tells limits, what remains of them and when they are full again.
+    """The quota headers of this family: limits, remaining amounts and resets.
 
-    `now` is the clock of the quotas, `wall` the same moment in seconds since 1970. A quota that the
-    account does not have is not mentioned.
+    `now` is the time of the quotas' clock, `wall` the same time in seconds since 1970. Quotas that the
+    account does not have get no header.
     """
     if family == "none" or not account.windows:
         return []
@@ -52,7 +52,7 @@ def quota_headers(family: HeaderFamily, account: Account, now: float, wall: floa
             continue
         limit, remaining, reset = window.limit, window.remaining(now), window.reset(now)
         if family == "groq" and name == "requests":
-            # Groq's requests are those of the day, whatever the minute allows.
+            # Groq's request headers count a day, also when the quota is per minute.
             limit, remaining, reset = limit * 1440, limit * 1440 - limit + remaining, reset + 60
         headers += [
             (f"x-ratelimit-limit-{name}", str(int(limit))),
@@ -101,7 +101,7 @@ def _mistral(requests: Window | None, tokens: Window | None, now: float) -> Head
 
 
 def retry_after_headers(forms: Iterable[str], wait: float, wall: float) -> Headers:
-    """How to say "in `wait` seconds"; the form `body` says nothing here, its dialect does.
+    """Headers for a wait of `wait` seconds; the dialect writes the form `body` itself.
 
     >>> retry_after_headers(["seconds", "ms"], 1.25, 0.0)
     [('retry-after', '2'), ('retry-after-ms', '1250')]

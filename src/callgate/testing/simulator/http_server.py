@@ -1,4 +1,4 @@
-"""Acts out plans over TCP: an HTTP/1.1 server on asyncio.Protocol and httptools, small and quick."""
+"""A small, fast HTTP/1.1 server on asyncio.Protocol and httptools that performs plans."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus} | {529: "Site 
 
 
 class Connection(asyncio.Protocol):
-    """One client's connection. Requests that come before the last is answered wait their turn.
+    """One client's connection. Pipelined requests are answered in order.
 
-    Every wait is one timer of the loop, and dies with the connection.
+    Each wait is one loop timer, cancelled when the connection is lost.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._size = 0
 
-    # What asyncio calls.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one without inheriting from it
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport does not inherit from it
         self._parser = httptools.HttpRequestParser(self)
         self._opened.add(self)
 
@@ -60,21 +60,21 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         if self._plan is not None:
-            # Where the plan itself was to cut or hold the connection, the client is not the one who left.
+            # A plan that cuts or holds the connection has been delivered as planned.
             self._provider.finish(self._plan, delivered=self._plan.ending is not Ending.COMPLETE)
         for plan in self._waiting:
             self._provider.finish(plan, delivered=False)
         self._plan = None
         self._waiting.clear()
-        self._parser = None  # it refers to this object: break the circle
+        self._parser = None  # it refers to this object: break the cycle
 
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._say_and_close(400)
+            self._reject(400)
         except httptools.HttpParserError:
-            self._say_and_close(400)
+            self._reject(400)
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
         if self._plan is not None and self._timer is None:
             self._send()
 
-    # What httptools calls.
+    # Called by httptools.
 
     def on_message_begin(self) -> None:
         self._url, self._headers, self._body, self._size = b"", {}, [], 0
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         self._size += len(body)
         if self._size > _MAX_BODY:
-            self._say_and_close(413)
+            self._reject(413)
         else:
             self._body.append(body)
 
@@ -114,13 +114,13 @@ class Connection(asyncio.Protocol):
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         plan = self._provider.handle(method, self._url.decode("latin-1"), self._headers, body)
         if method == "HEAD":
-            plan.chunks = ()  # the headers of the answer, content-length among them, and nothing else
+            plan.chunks = ()  # HEAD: headers only, including content-length
         if self._plan is None and not self._waiting:
             self._begin(plan)
         else:
             self._waiting.append(plan)
 
-    # Acting out a plan.
+    # Performing a plan.
 
     def _next(self) -> None:
         if self._plan is None and self._waiting:
@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
         self._send()
 
     def _send(self) -> None:
-        """Send all that is due now in one write, then wait for what is due later."""
+        """Send all chunks due now in one write, then set a timer for the next."""
         plan, transport = self._plan, self._transport
         if plan is None or transport is None or transport.is_closing():
             return
@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
             if not self._keep_alive and not self._waiting:
                 transport.close()
             elif self._waiting:
-                self._loop.call_soon(self._next)  # not called here: a long queue must not nest
+                self._loop.call_soon(self._next)  # not called directly: a long queue would recurse
             return
         transport.write(b"".join(parts))
         if plan.ending is Ending.STALL:
@@ -202,8 +202,8 @@ class Connection(asyncio.Protocol):
             lines.append("connection: close")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
-    def _say_and_close(self, status: int) -> None:
-        """Answer what cannot be read as a request, and part from a client that may be out of step."""
+    def _reject(self, status: int) -> None:
+        """Answer an unreadable request and close: the client may be out of sync."""
         if self._transport is not None and not self._transport.is_closing():
             line = f"HTTP/1.1 {status} {_REASONS[status]}\r\n"
             self._transport.write((line + "content-length: 0\r\nconnection: close\r\n\r\n").encode())
@@ -211,7 +211,7 @@ class Connection(asyncio.Protocol):
 
     @staticmethod
     def _reset(transport: asyncio.Transport) -> None:
-        """Close so that the client's system reports a reset, not an end."""
+        """Close with RST, so that the client sees a connection reset."""
         with contextlib.suppress(OSError):
             transport.get_extra_info("socket").setsockopt(
                 socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE
@@ -219,6 +219,6 @@ class Connection(asyncio.Protocol):
         transport.abort()
 
     def abort(self) -> None:
-        """Cut the connection, whatever it is doing."""
+        """Abort the connection in any state."""
         if self._transport is not None:
             self._transport.abort()

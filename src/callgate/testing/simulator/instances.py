@@ -1,4 +1,4 @@
-"""Instances of a JSON schema, drawn at random: what a model with schema support would answer."""
+"""Draw random instances of a JSON schema, as a model with schema support would answer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from callgate.testing.simulator.prose import write
 
 __all__ = ["instance_of"]
 
-# A schema that refers to itself has to end somewhere: below this depth only what is required is made,
-# and of several alternatives the first that does not refer on.
+# A recursive schema has to end: below this depth only required properties are made, and of several
+# alternatives the first without a reference is taken.
 _DEEP = 6
-_HOPELESS = 40
+_DEEPEST = 40
 
 _FORMATS = {
     "date": "2026-03-14",
@@ -31,24 +31,24 @@ _FORMATS = {
 def instance_of(schema: dict[str, Any] | bool, rng: random.Random) -> Any:
     """A value that satisfies `schema`.
 
-    It knows type (also as a list), enum, const, default-free objects and arrays, required, nested schemas,
-    `$ref` into `$defs` or `definitions`, anyOf, oneOf, allOf, bounds on numbers, lengths, common formats,
-    and additionalProperties as a schema. `pattern`, `not` and `if` are not obeyed.
+    Supports type (also a list), enum, const, objects, arrays, required, nested schemas, `$ref` into `$defs`
+    or `definitions`, anyOf, oneOf, allOf, numeric bounds, lengths, common formats, and additionalProperties
+    as a schema. Ignores `pattern`, `not` and `if`.
 
     >>> schema = {"type": "object", "properties": {"n": {"const": 3}}, "required": ["n"]}
     >>> instance_of(schema, random.Random(1))
     {'n': 3}
     """
-    return _Maker(schema if isinstance(schema, dict) else {}, rng).make(schema, 0)
+    return _InstanceMaker(schema if isinstance(schema, dict) else {}, rng).make(schema, 0)
 
 
-class _Maker:
+class _InstanceMaker:
     def __init__(self, root: dict[str, Any], rng: random.Random) -> None:
         self._root = root
         self._rng = rng
 
     def make(self, schema: dict[str, Any] | bool, depth: int) -> Any:
-        if isinstance(schema, bool) or depth > _HOPELESS:
+        if isinstance(schema, bool) or depth > _DEEPEST:
             return None
         schema = self._resolved(schema)
         if "const" in schema:
@@ -63,13 +63,13 @@ class _Maker:
         if isinstance(kind, list):
             real = [name for name in kind if name != "null"]
             kind = real[0] if real else "null"
-        kind = kind.lower()  # Gemini's schemas have their types in capitals
+        kind = kind.lower()  # Gemini's schemas use upper-case types
         make = getattr(self, f"_{kind}", None)
         return make(schema, depth) if make else None
 
     def _resolved(self, schema: dict[str, Any]) -> dict[str, Any]:
         """The schema with `$ref` followed and `allOf` merged in."""
-        for _ in range(_HOPELESS):
+        for _ in range(_DEEPEST):
             if "$ref" in schema:
                 rest = {key: value for key, value in schema.items() if key != "$ref"}
                 schema = _merged(self._target(schema["$ref"]), rest)
@@ -122,7 +122,7 @@ class _Maker:
         wanted = least if depth >= _DEEP else max(least, min(most, self._rng.randint(1, 3)))
         items = schema.get("items", {"type": "string"})
         made = prefix
-        for _ in range(20 * wanted):  # uniqueItems may need several draws, and a small enum may never do
+        for _ in range(20 * wanted):  # uniqueItems may need several draws; a small enum may never suffice
             if len(made) >= wanted or items is False:
                 break
             item = self.make(items, depth + 1)
@@ -179,7 +179,7 @@ class _Maker:
 
 
 def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Both schemas at once; where they say different things, the second counts."""
+    """Both schemas merged; the second takes precedence."""
     both = {**one, **other}
     if "properties" in one and "properties" in other:
         both["properties"] = {**one["properties"], **other["properties"]}

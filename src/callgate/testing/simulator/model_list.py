@@ -1,4 +1,4 @@
-"""The list of models, as each provider writes it."""
+"""The model list in each provider's format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["models_page"]
 
 
 def models_page(names: Collection[str], path: str, headers: Mapping[str, str]) -> dict[str, Any]:
-    """The page for this path and client: Gemini's, Anthropic's or OpenAI's.
+    """The page in the format of Gemini, Anthropic or OpenAI, by path and headers.
 
     >>> models_page(["m"], "/v1/models", {})["data"][0]["id"]
     'm'

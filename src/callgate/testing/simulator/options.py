@@ -1,16 +1,14 @@
-"""Every option of the simulator, checked when it is set."""
+"""The simulator's options, validated on construction."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
+from callgate.testing.simulator.answers import Script
 from callgate.testing.simulator.quota import WindowKind
-
-if TYPE_CHECKING:
-    from callgate.testing.simulator.answers import Script
 
 __all__ = ["FAULTS", "Accounting", "HeaderFamily", "Options", "RetryAfterForm"]
 
@@ -19,24 +17,24 @@ HeaderFamily = Literal["openai", "azure", "groq", "anthropic", "mistral", "none"
 RetryAfterForm = Literal["seconds", "fraction", "ms", "date", "body", "none"]
 
 FAULTS: dict[str, str] = {
-    "429": "refused although the quota has room",
+    "429": "a 429 although the quota has room",
     "500": "internal error",
     "503": "service unavailable",
     "529": "overloaded",
     "reset": "connection reset before any byte of the answer",
     "truncated": "connection closed in the middle of the body",
-    "garbage": "status 200 with a body that is no JSON",
+    "garbage": "status 200 with a body that is not JSON",
     "slow": "first byte only after `slow_seconds`",
     "stall": "silence in the middle of the body for `stall_seconds`",
-    "stream_error": "an error event in the middle of a stream (plain answers are spared)",
+    "stream_error": "an error event in the middle of a stream (plain answers are not affected)",
     "oversized": "a body of `oversized_bytes` bytes",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the simulated provider grants, how it answers and how it fails. Each field is an option of
-    `Simulator(...)` and, with dashes, of `callgate simulate`.
+    """Quotas, answers and faults of the simulated provider. Each field is a keyword of `Simulator(...)` and,
+    with dashes, an option of `callgate simulate`.
 
     >>> Options(requests_per_minute=600, window="fixed").window_seconds
     60.0
@@ -46,7 +44,7 @@ class Options:
     ValueError: simulator option requests_per_minute must be above 0, not -1
     """
 
-    # Quotas, for each API key by itself.
+    # Quotas, per API key.
     requests_per_minute: float | None = None
     """Requests admitted in one window. None: no limit."""
     tokens_per_minute: float | None = None
@@ -56,28 +54,28 @@ class Options:
     output_tokens_per_minute: float | None = None
     """Output tokens admitted in one window. None: no limit."""
     concurrency: int | None = None
-    """Requests of one key at the same time. None: no limit."""
+    """Concurrent requests of one key. None: no limit."""
     window: WindowKind = "sliding"
-    """`sliding` (exact log), `fixed` (starts anew) or `bucket` (full at first, refills evenly)."""
+    """`sliding` (exact log), `fixed` (resets) or `bucket` (starts full, refills evenly)."""
     window_seconds: float = 60.0
-    """How long one "minute" of the quotas lasts, in seconds: 0.6 runs a test a hundred times as fast."""
+    """Length of a quota "minute" in seconds: 0.6 runs a test a hundred times as fast."""
     accounting: Accounting = "reserve"
-    """`reserve`: input + max_tokens are taken at arrival and stay taken. `settle`: the same, corrected to the
-    real usage at the end. `actual`: only the input is taken at arrival, the output when it has been made."""
+    """`reserve`: charges input + max_tokens at arrival. `settle`: the same, corrected to the usage at the
+    end. `actual`: charges the input at arrival and the output at the end."""
     assumed_output_tokens: int = 16
     """Output tokens reserved for a request without max_tokens."""
     keys: Collection[str] | None = None
-    """The API keys that are let in; others get 401. None: any key, or none at all."""
+    """Accepted API keys; others get 401. None: any key, or no key."""
     models: Collection[str] | None = None
-    """The models that exist; others get 404. None: any model."""
+    """Existing models; others get 404. None: any model."""
     context_tokens: int | None = None
     """Input plus max_tokens above this is refused with the dialect's context-length error. None: no limit."""
 
-    # What a client is told.
+    # Headers.
     headers: HeaderFamily | None = None
-    """Whose quota headers to send; None: those of the dialect that the request speaks."""
+    """Family of quota headers; None: that of the request's dialect."""
     retry_after: RetryAfterForm | Collection[RetryAfterForm] | None = None
-    """How a 429 says when to come back: one form or several; None: as the dialect's real provider does."""
+    """Form or forms of Retry-After in a 429; None: those of the dialect's real provider."""
 
     # Time.
     latency: float = 0.0
@@ -85,62 +83,62 @@ class Options:
     latency_sigma: float = 0.0
     """Spread of the latency: sigma of the lognormal distribution; 0 makes it constant."""
     tokens_per_second: float | None = None
-    """Speed of writing, after the first byte (streams) or added to the latency (plain). None: at once."""
+    """Output speed after the first byte; added to the latency of plain answers. None: immediate."""
 
     # Answers.
     seed: int = 0
-    """Equal seed, equal contents: equal answers, latencies and faults, whatever the order of arrival."""
+    """Equal seeds and contents give equal answers, latencies and faults, in any order of arrival."""
     output_tokens: int = 40
     """Median length of an answer, in tokens (words)."""
     output_sigma: float = 0.5
     """Spread of the length: sigma of the lognormal distribution; 0 makes it constant."""
     quick: bool = False
-    """The quickest mode: no latency, and every answer is one text of `output_tokens` words."""
+    """Fastest mode: no latency, and every answer is one text of `output_tokens` words."""
     echo: bool = False
-    """Answer with what the user said last."""
+    """Answer with the last user message."""
     answers: Script = ()
-    """Scripted answers: a list, taken in order of arrival (then drawn ones follow), or a callable that is
-    given the `Ask` and returns an answer or None. An answer is a text, a status number or an `Answer`."""
+    """Scripted answers: a list, used in order of arrival (drawn answers follow), or a callable that takes the
+    `Ask` and returns an answer or None. An answer is a text, a status number or an `Answer`."""
     tool_calls: Literal["auto", "always", "never"] = "auto"
-    """Whether offered tools are called: `auto` when tool_choice demands it or the prompt names the tool."""
+    """Whether offered tools are called; `auto`: when tool_choice requires it or the prompt names the tool."""
     reasoning_tokens: int = 0
-    """Length of the reasoning that comes before an answer whose request asks for reasoning."""
+    """Length of the reasoning before an answer, when the request asks for reasoning."""
     always_reason: bool = False
     """Reason also when the request does not ask for it."""
     content_filter: bool = False
-    """Every answer is withheld by the content filter."""
+    """Every answer is blocked by the content filter."""
     cached_share: float = 0.0
-    """Share of the input that the usage reports as read from the prompt cache, 0 to 1."""
+    """Share of the input that the usage reports as cached, 0 to 1."""
 
     # Faults.
     faults: Mapping[str, float] = field(default_factory=dict)
     """Rate of each fault by name, 0 to 1, for example `{"500": 0.02, "reset": 0.01}`."""
     fault_retry_after: float = 1.0
-    """Seconds after which an injected 429 tells its client to come back."""
+    """Retry-After of an injected 429, in seconds."""
     slow_seconds: float = 5.0
-    """What the fault `slow` adds to the latency."""
+    """Seconds that the fault `slow` adds to the latency."""
     stall_seconds: float = 300.0
-    """How long the fault `stall` is silent before it closes the connection."""
+    """Seconds of silence of the fault `stall` before the connection closes."""
     oversized_bytes: int = 64 * 1024 * 1024
-    """What the fault `oversized` adds to the body."""
+    """Bytes that the fault `oversized` adds to the body."""
 
-    # The bill, in US dollars for a million tokens.
+    # Prices in US dollars per million tokens.
     input_price: float = 0.0
     output_price: float = 0.0
     cached_price: float | None = None
-    """Price of input read from the cache; None: the input price."""
+    """Price of cached input; None: the input price."""
 
-    # Keys for signed requests.
+    # Keys of signed requests.
     aws_secrets: Mapping[str, str] = field(default_factory=dict)
-    """AWS access key id -> secret key. When given, every Bedrock request's signature is verified with it."""
+    """AWS access key id -> secret key. When given, signatures of Bedrock requests are verified."""
     google_accounts: Mapping[str, str] = field(default_factory=dict)
-    """Service account e-mail -> its public key (PEM). When given, `/token` verifies each JWT's signature,
+    """Service account e-mail -> public key (PEM). When given, `/token` verifies the signature of each JWT,
     and Vertex requests need a token issued there."""
     google_token_seconds: float = 3600.0
-    """How long a token issued by `/token` is good for."""
+    """Lifetime in seconds of a token issued by `/token`."""
 
     max_contents: int = 2_000_000
-    """Different request contents that are counted one by one; what comes beyond is only summed up."""
+    """Distinct request contents counted individually; further ones are only summed."""
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
@@ -173,14 +171,14 @@ class Options:
 
     @property
     def retry_after_forms(self) -> tuple[str, ...] | None:
-        """`retry_after` as a tuple; None when the dialect decides."""
+        """`retry_after` as a tuple; None for the dialect's own forms."""
         if self.retry_after is None:
             return None
         return (self.retry_after,) if isinstance(self.retry_after, str) else tuple(self.retry_after)
 
     @classmethod
     def of(cls, **options: Any) -> Options:
-        """Options from keywords. Raises TypeError for an unknown one, naming the nearest that exists."""
+        """Options from keywords. Raises TypeError for an unknown one, suggesting the closest name."""
         known = [option.name for option in fields(cls)]
         for name in options:
             if name not in known:
@@ -228,4 +226,4 @@ _CHOICES: dict[str, tuple[object, ...]] = {
 def _not_one_of(option: str, value: object, allowed: Collection[str]) -> str:
     near = difflib.get_close_matches(str(value), list(allowed), n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"simulator option {option}: {value!r} is none of {', '.join(allowed)}{hint}"
+    return f"simulator option {option}: {value!r} is not one of {', '.join(allowed)}{hint}"

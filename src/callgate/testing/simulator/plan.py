@@ -1,4 +1,4 @@
-"""What the simulated provider will do with one request, as data: a driver only has to act it out."""
+"""The answer to one request as data, for a transport to perform."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Ending(Enum):
     """
 
     COMPLETE = "complete"
-    """The answer ends as it should; the connection stays open."""
+    """The answer ends normally; the connection stays open."""
     RESET = "reset"
-    """The connection is reset (TCP RST), so that a client sees a connection error."""
+    """The connection is reset (TCP RST)."""
     TRUNCATED = "truncated"
-    """The connection is closed in good order, but before the promised body has ended."""
+    """The connection is closed before the end of the announced body."""
     STALL = "stall"
     """Nothing more is sent, and the connection stays open for `Plan.hold` seconds."""
 
@@ -40,13 +40,13 @@ class Chunk:
 
 @dataclass(slots=True)
 class Plan:
-    """One request's answer, in the order in which it is acted out.
+    """The answer to one request, in the order of its steps.
 
     Wait `delay` seconds; send `status` and `headers`; then for each chunk wait `chunk.delay` seconds and send
-    its data; then end as `ending` says. When it is over, or the client has gone, call
-    `SimulatedProvider.finish(plan)`: that settles tokens and frees the request's place.
+    its data; then end by `ending`. When it is over, or the client has disconnected, call
+    `SimulatedProvider.finish(plan)`: it settles tokens and releases the concurrency slot.
 
-    A `RESET` without chunks happens before the status line: no byte is sent at all.
+    A `RESET` without chunks happens before the status line: no byte is sent.
 
     >>> plan = Plan(200, [("content-type", "text/plain")], [Chunk(b"Hello, "), Chunk(b"world")])
     >>> plan.body
@@ -60,14 +60,14 @@ class Plan:
     """Seconds from the request's arrival to the first byte of the answer."""
     ending: Ending = Ending.COMPLETE
     content_length: int | None = None
-    """The promised size of the body in bytes; None for a streamed body, which says itself when it ends.
-    With `TRUNCATED`, `RESET` and `STALL` it is more than what the chunks hold."""
+    """The announced size of the body in bytes; None for a streamed body, which marks its own end. With
+    `TRUNCATED`, `RESET` and `STALL` it is larger than the chunks."""
     hold: float = 0.0
     """Seconds that a `STALL` stays silent before the connection is closed."""
     ticket: object | None = None
-    """What `SimulatedProvider.finish` needs to settle the request; of no meaning to a driver."""
+    """State for `SimulatedProvider.finish`; opaque to a transport."""
 
     @property
     def body(self) -> bytes:
-        """Every chunk's data as one bytes object: what a client receives that waits to the end."""
+        """The data of all chunks."""
         return b"".join(chunk.data for chunk in self.chunks)

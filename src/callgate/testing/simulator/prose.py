@@ -1,4 +1,4 @@
-"""Sentences to answer with: plain statements that read as text, to tokenisers and to eyes."""
+"""Sentences for the simulated answers."""
 
 from __future__ import annotations
 

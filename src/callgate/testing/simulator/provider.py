@@ -1,4 +1,4 @@
-"""The simulated provider: requests in, plans out. No I/O; the time is asked of a clock that is passed in."""
+"""The simulated provider: turns requests into plans. No I/O; the clock is passed in."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from urllib.parse import unquote
 import orjson
 
 from callgate.testing.simulator.access import Access
-from callgate.testing.simulator.answers import Answer, Answers, Ask
+from callgate.testing.simulator.answer_maker import AnswerMaker
+from callgate.testing.simulator.answers import Answer, Ask
 from callgate.testing.simulator.dialects import DIALECTS, OPENAI_CHAT, Dialect, Refusal, Reply, Request
-from callgate.testing.simulator.faults import STATUS_FAULTS, befall, draw, refusal_for
+from callgate.testing.simulator.faults import STATUS_FAULTS, apply_fault, draw, refusal_for
 from callgate.testing.simulator.headers import quota_headers, retry_after_headers
 from callgate.testing.simulator.model_list import models_page
 from callgate.testing.simulator.options import Options
 from callgate.testing.simulator.plan import Chunk, Plan
 from callgate.testing.simulator.quota import Account, Debit, Shortage
-from callgate.testing.simulator.schemas import fault_in
+from callgate.testing.simulator.schemas import schema_error
 from callgate.testing.simulator.stats import KeyStats, Stats, Utilisation, content_of
 
 __all__ = ["SimulatedProvider"]
@@ -30,7 +31,7 @@ _DEFAULT_MODELS = ("sim-small", "sim-large")
 
 
 class _Ticket:
-    """What is open for one accepted request until it has ended."""
+    """The open reservations of one accepted request."""
 
     __slots__ = ("account", "debits", "entry", "finished", "reserved", "settlement", "used")
 
@@ -43,15 +44,15 @@ class _Ticket:
         self.entry = entry
         self.reserved = entry[1]
         self.settlement: dict[str, float] | None = None
-        """Tokens really used, where the accounting corrects what was reserved."""
+        """Tokens used, when the accounting corrects the reservation."""
         self.finished = False
 
 
 class SimulatedProvider:
-    """A provider of language models without a socket: quotas, faults, answers and a count of everything.
+    """A provider of language models without a socket: quotas, faults, answers and counts.
 
-    `clock` gives seconds that never go back; `epoch` is what 0.0 of it is in seconds since 1970. Quotas are
-    held for each API key by itself, strictly.
+    `clock` returns monotonic seconds; `epoch` is its zero in seconds since 1970. Each API key has its own
+    quotas, enforced strictly.
 
     >>> now = 0.0
     >>> provider = SimulatedProvider(Options(requests_per_minute=1), clock=lambda: now)
@@ -81,7 +82,7 @@ class SimulatedProvider:
         self._epoch = epoch
         self._rng = random.Random(options.seed)
         self._draws = bool(options.faults) or (options.latency > 0 and options.latency_sigma > 0)
-        self._answers = Answers(options)
+        self._answers = AnswerMaker(options)
         self._accounts: dict[str, Account] = {}
         self._routes: dict[str, tuple[Dialect, Mapping[str, str]] | None] = {}
         named = {
@@ -94,16 +95,16 @@ class SimulatedProvider:
         self._access = Access(options, self._wall)
 
     def reset(self) -> None:
-        """Begin anew: quotas full, counts at zero, scripted answers from the start."""
+        """Reset quotas, counts and the position in scripted answers."""
         self._accounts.clear()
         self._answers.restart()
         self.stats.reset()
 
     def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> Plan:
-        """What to do with one request that has arrived now. `headers` have lower-case names.
+        """The plan for a request that arrives now. `headers` have lower-case names.
 
-        Never raises for what a client sent: errors are plans too. Each plan has to be given back to `finish`
-        when it is over.
+        Errors are plans too: nothing is raised for a bad request. Pass each plan to `finish` when it has been
+        performed or abandoned.
         """
         path, _, query = path.partition("?")
         route = self._route(path)
@@ -121,9 +122,9 @@ class SimulatedProvider:
         return plan
 
     def finish(self, plan: Plan, *, delivered: bool = True) -> None:
-        """Settle what the request really used and free its place. A second call does nothing.
+        """Settle the tokens used and release the request's concurrency slot. Idempotent.
 
-        `delivered` is false when the client left before the end. The answer is billed all the same.
+        `delivered` is false when the client disconnected before the end. The answer is still billed.
         """
         ticket = plan.ticket
         if not isinstance(ticket, _Ticket) or ticket.finished:
@@ -146,7 +147,7 @@ class SimulatedProvider:
                 groups = match.groupdict().items()
                 found = (dialect, {name: unquote(value) for name, value in groups if value})
                 break
-        if len(self._routes) < _KNOWN_PATHS:  # paths come from the client: the memory of them must be bounded
+        if len(self._routes) < _KNOWN_PATHS:  # paths come from the client: the cache must be bounded
             self._routes[path] = found
         return found
 
@@ -164,7 +165,7 @@ class SimulatedProvider:
         return account
 
     def _answer(self, dialect: Dialect, request: Request, key: str, counts: KeyStats) -> Plan:
-        """The whole way of a request, in the order in which a provider goes it. Raises Refusal."""
+        """Check, admit and answer a request, in a provider's order. Raises Refusal."""
         self._access.check(dialect.auth, request, key)
         request.body = _parsed(request.raw)
         ask = dialect.read(request)
@@ -177,7 +178,7 @@ class SimulatedProvider:
             )
         self._measure(ask)
         if dialect.counts_only:
-            return _said(200, dialect.whole(Reply(ask, [Answer()], f"{content:016x}", 0)))
+            return _page(200, dialect.whole(Reply(ask, [Answer()], f"{content:016x}", 0)))
         ticket = self._admit(ask, key, counts)
         try:
             plan = self._made(dialect, ask, content, counts, ticket)
@@ -187,7 +188,7 @@ class SimulatedProvider:
         return plan
 
     def _measure(self, ask: Ask) -> None:
-        """Count the input, and refuse what does not fit into the model's context."""
+        """Count the input tokens. Raises Refusal when they exceed the model's context."""
         chars = ask.input_chars
         if ask.tools:
             chars += len(orjson.dumps(ask.body.get("tools")))
@@ -221,7 +222,7 @@ class SimulatedProvider:
         return _Ticket(account, admitted, counts.used, entry)
 
     def _made(self, dialect: Dialect, ask: Ask, content: int, counts: KeyStats, ticket: _Ticket) -> Plan:
-        """The plan of an admitted request's answer, with the fault that befalls it. Raises Refusal."""
+        """The plan of an admitted request, with its fault applied. Raises Refusal."""
         options, fault, latency = self.options, None, self.options.latency
         if self._draws:
             self._rng.seed((options.seed << 96) ^ (ask.attempt << 64) ^ content)
@@ -241,7 +242,7 @@ class SimulatedProvider:
         plan = self._planned(dialect, reply, 0.0 if options.quick else latency, ticket)
         if fault is not None:
             self.stats.faults[fault] += 1
-            befall(fault, plan, dialect, options)
+            apply_fault(fault, plan, dialect, options)
             if fault == "reset":
                 plan.status = 0
         return plan
@@ -267,7 +268,7 @@ class SimulatedProvider:
         family = self.options.headers or dialect.header_family
         headers += quota_headers(family, ticket.account, now, self._epoch + now)
         if family == "anthropic" and ticket.account.windows:
-            # The real one says so on good answers too, where it means nothing: who obeys it there is slow.
+            # The real API sends it with successful answers too, where a client has to ignore it.
             headers.append(("retry-after", "60"))
         if reply.ask.stream:
             pace = 0.0 if speed is None or self.options.quick else 1 / speed
@@ -298,7 +299,7 @@ class SimulatedProvider:
         return self._epoch + self._clock()
 
     def _resource(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Plan:
-        """What is no call of a model: the list of models, and the simulator's own pages."""
+        """Paths that are no model call: the model list and the simulator's own pages."""
         if method in ("GET", "HEAD") and path == "/":
             dialects = [dialect.name for dialect in DIALECTS]
             return _json(200, {"simulator": "callgate", "dialects": dialects, "stats": "/stats"})
@@ -325,9 +326,9 @@ def _token_amounts(read: int, written: int) -> dict[str, float]:
 
 
 def _check_schemas(ask: Ask) -> None:
-    fault = "" if ask.json_schema is None else fault_in(ask.json_schema)
+    fault = "" if ask.json_schema is None else schema_error(ask.json_schema)
     for tool in ask.tools:
-        fault = fault or fault_in(tool.parameters, f"tool {tool.name!r}")
+        fault = fault or schema_error(tool.parameters, f"tool {tool.name!r}")
     if fault:
         raise Refusal(400, "invalid", f"Invalid schema: {fault}")
 
@@ -346,18 +347,18 @@ def _over_quota(short: Shortage, model: str) -> Refusal:
     unit = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}.get(
         short.quota, short.quota
     )
-    said = f"Rate limit reached for {model} on {unit}: Limit {short.limit:g}, Used {short.used:g}, "
-    said += f"Requested {short.requested:g}."
+    message = f"Rate limit reached for {model} on {unit}: Limit {short.limit:g}, Used {short.used:g}, "
+    message += f"Requested {short.requested:g}."
     if short.wait == float("inf"):
-        said += " The request is larger than the whole limit: make it smaller."
-        return Refusal(429, "rate_limit", said, quota=short.quota)
-    said += f" Please try again in {short.wait:.3f}s."
-    return Refusal(429, "rate_limit", said, wait=short.wait, quota=short.quota)
+        message += " The request is larger than the whole limit: make it smaller."
+        return Refusal(429, "rate_limit", message, quota=short.quota)
+    message += f" Please try again in {short.wait:.3f}s."
+    return Refusal(429, "rate_limit", message, wait=short.wait, quota=short.quota)
 
 
 def _json(status: int, content: Any) -> Plan:
-    return _said(status, orjson.dumps(content))
+    return _page(status, orjson.dumps(content))
 
 
-def _said(status: int, body: bytes) -> Plan:
+def _page(status: int, body: bytes) -> Plan:
     return Plan(status, [_JSON], (Chunk(body),), content_length=len(body))

@@ -1,6 +1,6 @@
-"""Quotas as providers enforce them: windows that refuse, and the account that holds one of each.
+"""Provider-side quotas: strict windows, and an account that holds one per resource.
 
-Nothing here waits or reads a clock: `now` is passed in, in seconds on any clock that never goes back.
+Nothing here waits or reads a clock: `now` is passed in, in seconds of a monotonic clock.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ __all__ = [
 
 WindowKind = Literal["sliding", "fixed", "bucket"]
 
-# Two sums of the same floating-point times may differ in the last bit. A caller who waited exactly as long
-# as it was told must not be refused for that.
+# Two sums of the same floating-point times may differ in the last bit. A client that waited exactly the
+# stated time must not be refused for that.
 _TICK = 1e-9
 
 
 class Debit:
-    """One amount taken from one window; kept so that a later settlement can correct it."""
+    """One amount taken from one window; a later settlement may correct it."""
 
     __slots__ = ("amount", "time")
 
@@ -40,13 +40,13 @@ class Debit:
 
 
 class Window(Protocol):
-    """A quota of `limit` units in every `period` seconds."""
+    """A quota of `limit` units per `period` seconds."""
 
     limit: float
     period: float
 
     def wait(self, now: float, amount: float) -> float:
-        """Seconds until `amount` fits: 0.0 when it fits now, infinity when it never will."""
+        """Seconds until `amount` fits: 0.0 when it fits now, infinity when it never fits."""
         ...
 
     def take(self, now: float, amount: float) -> Debit:
@@ -54,7 +54,7 @@ class Window(Protocol):
         ...
 
     def settle(self, now: float, debit: Debit, amount: float) -> None:
-        """Correct `debit` to `amount`. Does nothing for a debit that the window has forgotten."""
+        """Correct `debit` to `amount`. Does nothing once the debit has left the window."""
         ...
 
     def remaining(self, now: float) -> float:
@@ -67,7 +67,7 @@ class Window(Protocol):
 
 
 class SlidingWindow:
-    """An exact log: in no half-open span of one period is more than the limit admitted.
+    """An exact log: no half-open interval of one period admits more than the limit.
 
     >>> window = SlidingWindow(limit=1, period=60.0)
     >>> debit = window.take(0.0, 1)
@@ -88,7 +88,7 @@ class SlidingWindow:
         while log and log[0].time <= horizon:
             self._used -= log.popleft().amount
         if not log:
-            self._used = 0.0  # sheds what rounding has left behind
+            self._used = 0.0  # removes accumulated rounding errors
 
     def wait(self, now: float, amount: float) -> float:
         self._forget(now)
@@ -125,7 +125,7 @@ class SlidingWindow:
 
 
 class FixedWindow:
-    """A counter that starts anew at every multiple of the period.
+    """A counter that resets at every multiple of the period.
 
     >>> window = FixedWindow(limit=1, period=60.0)
     >>> debit = window.take(59.0, 1)
@@ -173,7 +173,7 @@ class FixedWindow:
 
 
 class BucketWindow:
-    """A bucket that holds the limit and refills evenly over one period: full at first, so a burst fits.
+    """A bucket of `limit` units that refills evenly over one period; it starts full.
 
     >>> window = BucketWindow(limit=60, period=60.0)
     >>> debit = window.take(0.0, 60)
@@ -229,7 +229,7 @@ _KINDS: dict[WindowKind, type[SlidingWindow] | type[FixedWindow] | type[BucketWi
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """Why a request was refused: the quota that lacked room, and when there will be some.
+    """Why a request was refused: the exceeded quota, and when there is room again.
 
     >>> Shortage("requests", limit=600, used=600, requested=1, wait=0.4).wait
     0.4
@@ -240,12 +240,12 @@ class Shortage:
     used: float
     requested: float
     wait: float
-    """Seconds until the request would fit; infinity when it never will."""
+    """Seconds until the request fits; infinity when it never fits."""
 
 
 @dataclass(slots=True)
 class Account:
-    """The quotas of one key: windows by name ("requests", "tokens", ...) and the requests at once.
+    """The quotas of one key: windows by name ("requests", "tokens", ...) and a concurrency limit.
 
     >>> account = Account.open({"requests": 1}, kind="sliding", period=60.0)
     >>> isinstance(account.admit(0.0, {"requests": 1}), dict)
@@ -267,9 +267,9 @@ class Account:
         return cls({name: _KINDS[kind](limit, period) for name, limit in limits.items()}, concurrency)
 
     def admit(self, now: float, amounts: Mapping[str, float]) -> dict[str, Debit] | Shortage:
-        """Take every amount from its window, or nothing at all and say what was short.
+        """Take every amount from its window; or take nothing and return the shortage.
 
-        Amounts of quotas that this account does not have are free.
+        Amounts without a quota in this account are ignored.
         """
         if self.concurrency is not None and self.running >= self.concurrency:
             return Shortage("concurrency", self.concurrency, self.running, 1, self._soonest())
@@ -287,16 +287,16 @@ class Account:
         return {name: window.take(now, amounts.get(name, 0)) for name, window in self.windows.items()}
 
     def settle(self, now: float, debits: Mapping[str, Debit], amounts: Mapping[str, float]) -> None:
-        """Correct what was taken to `amounts`; quotas not named there keep their debit."""
+        """Correct the debits to `amounts`; quotas not named keep theirs."""
         for name, amount in amounts.items():
             if name in debits:
                 self.windows[name].settle(now, debits[name], amount)
 
     def leave(self) -> None:
-        """Give back the request's place among those that run at once."""
+        """Release the request's concurrency slot."""
         self.running -= 1
 
     @staticmethod
     def _soonest() -> float:
-        # Nobody knows when a running request will end, so providers name a short, fixed time.
+        # The end of a running request is unknown, so providers state a short, fixed wait.
         return 1.0

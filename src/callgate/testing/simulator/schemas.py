@@ -1,10 +1,10 @@
-"""Whether a JSON schema is one: providers refuse a broken schema with the request that brings it."""
+"""Validate JSON schemas in requests: providers refuse a request with an invalid schema."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["fault_in"]
+__all__ = ["schema_error"]
 
 _TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
 _SCHEMAS = ("items", "additionalProperties")
@@ -17,11 +17,11 @@ _MOST = 10_000
 _DEEPEST = 60
 
 
-def fault_in(schema: Any, where: str = "schema", depth: int = 0) -> str:
-    """What is wrong with this schema, and where; empty when nothing is.
+def schema_error(schema: Any, where: str = "schema", depth: int = 0) -> str:
+    """The first error in this schema and its location; empty when it is valid.
 
-    >>> fault_in({"type": "object", "properties": {"a": {"type": "strin"}}})
-    "schema.properties.a.type: 'strin' is no type"
+    >>> schema_error({"type": "object", "properties": {"a": {"type": "strin"}}})
+    "schema.properties.a.type: 'strin' is not a type"
     """
     if isinstance(schema, bool):
         return ""
@@ -29,15 +29,15 @@ def fault_in(schema: Any, where: str = "schema", depth: int = 0) -> str:
         return f"{where}: a schema has to be an object"
     if depth > _DEEPEST:
         return f"{where}: nested too deeply"
-    return _fault_in_words(schema, where) or _fault_within(schema, where, depth + 1)
+    return _keyword_error(schema, where) or _nested_error(schema, where, depth + 1)
 
 
-def _fault_in_words(schema: dict[str, Any], where: str) -> str:
-    """What is wrong with the keywords that hold no schemas."""
+def _keyword_error(schema: dict[str, Any], where: str) -> str:
+    """The first error in keywords that hold no schemas."""
     kinds = schema.get("type", [])
     for kind in kinds if isinstance(kinds, list) else [kinds]:
         if not isinstance(kind, str) or kind.lower() not in _TYPES:
-            return f"{where}.type: {kind!r} is no type"
+            return f"{where}.type: {kind!r} is not a type"
     for name in ("required", "enum"):
         given = schema.get(name, [""])
         if not isinstance(given, list) or (
@@ -55,30 +55,30 @@ def _fault_in_words(schema: dict[str, Any], where: str) -> str:
             return f"{where}.{name}: has to be a number"
         if name in _COUNTS and value < 0:
             return f"{where}.{name}: must not be negative"
-        if name in _LEAST and value > _MOST:  # an instance of it has to be made
+        if name in _LEAST and value > _MOST:  # the simulator makes an instance of it
             return f"{where}.{name}: must not be above {_MOST}"
     if schema.get("multipleOf", 1) <= 0:
         return f"{where}.multipleOf: has to be above 0"
     return ""
 
 
-def _fault_within(schema: dict[str, Any], where: str, depth: int) -> str:
-    """What is wrong with the schemas inside."""
+def _nested_error(schema: dict[str, Any], where: str, depth: int) -> str:
+    """The first error in nested schemas."""
     for name in _SCHEMAS:
-        if name in schema and (fault := fault_in(schema[name], f"{where}.{name}", depth)):
+        if name in schema and (fault := schema_error(schema[name], f"{where}.{name}", depth)):
             return fault
     for name in _LISTS:
         if name in schema:
             if not isinstance(schema[name], list) or not schema[name]:
                 return f"{where}.{name}: has to be a list of schemas"
             for index, inner in enumerate(schema[name]):
-                if fault := fault_in(inner, f"{where}.{name}[{index}]", depth):
+                if fault := schema_error(inner, f"{where}.{name}[{index}]", depth):
                     return fault
     for name in _MAPS:
         if name in schema:
             if not isinstance(schema[name], dict):
                 return f"{where}.{name}: has to be an object"
             for key, inner in schema[name].items():
-                if fault := fault_in(inner, f"{where}.{name}.{key}", depth):
+                if fault := schema_error(inner, f"{where}.{name}.{key}", depth):
                     return fault
     return ""

@@ -1,4 +1,4 @@
-"""The simulator as a server on loopback."""
+"""The simulator as an HTTP server on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ __all__ = ["Simulator"]
 
 
 class Simulator:
-    """A provider of language models on 127.0.0.1 that holds its quotas strictly and counts everything.
+    """A simulated provider of language models on 127.0.0.1, with strict quotas and exact counts.
 
-    Options are those of `Options`, as keywords; `port=0` takes a free one. Unknown ones raise TypeError,
-    impossible values ValueError, a port in use OSError.
+    Keywords are the fields of `Options`; `port=0` picks a free port. Raises TypeError for an unknown option,
+    ValueError for an invalid value, OSError for a port in use.
 
-    `async with` runs it in the event loop that enters it. Plain `with` runs it in a thread of its own, for
-    programs and tests without a loop:
+    `async with` runs it in the current event loop. `with` runs it in a thread, for code without a loop:
 
     >>> import urllib.request
     >>> with Simulator(requests_per_minute=600, seed=1) as sim:
@@ -52,43 +51,43 @@ class Simulator:
 
     @property
     def provider(self) -> SimulatedProvider:
-        """The provider behind the socket. Raises RuntimeError before the simulator was first started."""
+        """The provider behind the socket. Raises RuntimeError before the first start."""
         if self._provider is None:
             raise RuntimeError("the simulator has not been started: use `async with Simulator(...) as sim`")
         return self._provider
 
     @property
     def port(self) -> int:
-        """The port it listens on. Raises RuntimeError while it does not run."""
+        """The port. Raises RuntimeError while the simulator does not run."""
         if self._server is None:
             raise RuntimeError("the simulator is not running: use `async with Simulator(...) as sim`")
         return int(self._server.sockets[0].getsockname()[1])
 
     @property
     def url(self) -> str:
-        """The server, such as `http://127.0.0.1:8000`: base URL for Anthropic, Gemini and Bedrock clients."""
+        """Such as `http://127.0.0.1:8000`: the base URL for Anthropic, Gemini and Bedrock clients."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def base_url(self) -> str:
-        """The base URL for clients of OpenAI and what is compatible with it: `http://127.0.0.1:8000/v1`."""
+        """The base URL for OpenAI-compatible clients: `http://127.0.0.1:8000/v1`."""
         return self.url + "/v1"
 
     @property
     def stats(self) -> Stats:
-        """What has been counted; still there after the simulator has ended."""
+        """The counters; readable after the simulator has stopped."""
         return self.provider.stats
 
     def reset(self) -> None:
-        """Begin anew: quotas full, counts at zero, scripted answers from the start."""
+        """Reset quotas, counts and the position in scripted answers."""
         self.provider.reset()
 
     async def start(self) -> None:
-        """Listen. Raises OSError when the port is taken; does nothing when it listens already."""
+        """Listen. Raises OSError when the port is in use. Idempotent."""
         if self._server is not None:
             return
         loop = asyncio.get_running_loop()
-        # Not loop.time(): uvloop's moves in steps of a millisecond, too coarse for a strict quota.
+        # Not loop.time(): uvloop's has a resolution of a millisecond, too coarse for a strict quota.
         clock = time.monotonic
         provider = SimulatedProvider(self.options, clock=clock, epoch=time.time() - clock())
         self._provider = provider
@@ -97,7 +96,7 @@ class Simulator:
         )
 
     async def stop(self) -> None:
-        """Stop listening and cut every connection that is still open."""
+        """Stop listening and abort open connections."""
         server, self._server = self._server, None
         if server is None:
             return
@@ -136,9 +135,9 @@ class Simulator:
             self._thread.join()
 
     def _run(self, started: Future[None]) -> None:
-        """The thread's whole life: start, tell who waits for it, serve until `_end` is called, stop."""
+        """The thread: start, resolve `started`, serve until `_end` is called, stop."""
 
-        async def live() -> None:
+        async def serve() -> None:
             loop, ended = asyncio.get_running_loop(), asyncio.Event()
             try:
                 await self.start()
@@ -151,15 +150,15 @@ class Simulator:
             await self.stop()
 
         with asyncio.Runner(loop_factory=_new_loop) as runner:
-            runner.run(live())
+            runner.run(serve())
 
 
 def _nothing() -> None:
-    """What ends a simulator that has no thread."""
+    """Ends a simulator that has no thread."""
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's where it is installed: it serves about twice as many requests a second."""
+    """A uvloop loop when installed: it serves about twice as many requests per second."""
     try:
         import uvloop  # absent on Windows
     except ImportError:

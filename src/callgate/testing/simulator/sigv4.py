@@ -1,4 +1,4 @@
-"""AWS signature version 4, verified from the specification: it must not trust the library that signs."""
+"""Verify AWS signature version 4 from its specification, independently of the signing library."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _MUST_BE_SIGNED = ("host", "x-amz-date")
 
 
 def verify(request: Request, secrets: Mapping[str, str]) -> None:
-    """Raise a Refusal unless the signature is that of one of these keys (access key id -> secret key).
+    """Raise a Refusal unless one of these keys made the signature (access key id -> secret key).
 
-    The age of a signature is not judged: a simulator's clock may be a virtual one.
+    The age of a signature is not checked: the simulator's clock may be virtual.
     """
     match = _HEADER.fullmatch(request.headers.get("authorization", ""))
     if match is None:
@@ -50,7 +50,7 @@ def verify(request: Request, secrets: Mapping[str, str]) -> None:
     canonical = "\n".join(
         (
             request.method,
-            quote(request.path, safe="/-_.~"),  # every service but S3 encodes the encoded path once more
+            quote(request.path, safe="/-_.~"),  # every service except S3 encodes the path twice
             _canonical_query(request.query),
             *(f"{name}:{' '.join(request.headers.get(name, '').split())}" for name in signed),
             "",

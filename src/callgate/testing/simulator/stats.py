@@ -1,4 +1,4 @@
-"""What the simulator counted: the other side's own books, to hold a client's claims against."""
+"""The simulator's counters: an independent count to compare a client's figures with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOG = 100_000
 
 
 def content_of(body: Mapping[str, Any]) -> int:
-    """The number under which a request body is counted: equal for equal JSON, whatever the order of its keys.
+    """A hash of a request body: equal for equal JSON, whatever the order of its keys.
 
     >>> content_of({"model": "m", "n": 1}) == content_of({"n": 1, "model": "m"})
     True
@@ -27,7 +27,7 @@ def content_of(body: Mapping[str, Any]) -> int:
 
 
 def fingerprint(key: str) -> str:
-    """The name under which an API key is counted; the key itself is shown nowhere.
+    """The name under which an API key is counted; the key itself is never shown.
 
     >>> fingerprint("sk-secret").startswith("key-")
     True
@@ -38,11 +38,11 @@ def fingerprint(key: str) -> str:
 
 
 class Utilisation:
-    """How much of its quota one key really used, from the simulator's own log of what it let in.
+    """How much of its quota one key used, from the simulator's log of admitted requests.
 
-    `busiest_requests` and `busiest_tokens` are the most that any window of `window` seconds held against the
-    quota, wherever it begins. Memory is bounded: a window of more than 50,000 requests is kept in slices of a
-    ten-thousandth of the window, and `exact` is then false (the busiest may be overstated by one slice).
+    `busiest_requests` and `busiest_tokens` are the maxima over all windows of `window` seconds. Memory is
+    bounded: a window of more than 50,000 requests is kept in slices of a ten-thousandth of the window,
+    and `exact` is then false (the maxima may be too high by one slice).
 
     >>> used = Utilisation(window=60.0, requests_limit=2)
     >>> for time in (0.0, 30.0, 60.0):
@@ -90,18 +90,18 @@ class Utilisation:
 
     @property
     def exact(self) -> bool:
-        """Whether the busiest window is exact to the request."""
+        """Whether the busiest window is exact."""
         return self._grain == 0.0
 
     @property
     def requests_share(self) -> float | None:
-        """Share of the requests quota used between the first and the last request: their rate against the
-        quota's. 1.0 is a perfectly paced client; a burst of a whole window at the start brings more."""
+        """Share of the request quota used between the first and the last request. 1.0 is a perfectly paced
+        client; a burst of a whole window at the start gives more."""
         return self._share(self.requests - 1, self.requests_limit)
 
     @property
     def tokens_share(self) -> float | None:
-        """The same for tokens; those of the last request do not count, as its window has yet to come."""
+        """The same for tokens, without those of the last request, whose window has not passed."""
         return self._share(self.tokens - self._newest_tokens, self.tokens_limit)
 
     def _share(self, used: float, limit: float | None) -> float | None:
@@ -110,7 +110,7 @@ class Utilisation:
         return used / (limit * (self.last - self.first) / self.window)
 
     def add(self, time: float, tokens: float) -> list[float]:
-        """Count a request that was let in at `time` seconds and that took `tokens` from the quota.
+        """Count a request admitted at `time` seconds that took `tokens` from the quota.
 
         Returns the entry that `correct` takes.
         """
@@ -142,7 +142,7 @@ class Utilisation:
         return entry
 
     def correct(self, entry: list[float], tokens: float) -> None:
-        """Add `tokens` (negative: take away) to what an earlier request took."""
+        """Add `tokens` (may be negative) to an earlier request."""
         entry[1] += tokens
         self.tokens += tokens
         if self._trail and entry[0] >= self._trail[0][0]:
@@ -151,7 +151,7 @@ class Utilisation:
 
     @property
     def log(self) -> list[tuple[float, float]]:
-        """Time and tokens of each request let in, for the newest 100,000 (of slices, when not exact)."""
+        """Time and tokens of the newest 100,000 admitted requests (slices, when not exact)."""
         return [(time, tokens) for time, tokens, _ in self._log]
 
     def as_dict(self) -> dict[str, Any]:
@@ -172,22 +172,22 @@ class Utilisation:
 
 @dataclass(slots=True)
 class KeyStats:
-    """What one API key did."""
+    """Counters of one API key."""
 
     used: Utilisation
     requests: int = 0
-    """Everything that arrived with this key."""
+    """Requests that arrived with this key."""
     accepted: int = 0
-    """Let in by the quotas; among these are the ones that a fault then befell."""
+    """Admitted by the quotas, including those that then met a fault."""
     refused: int = 0
     """Refused by a quota (an injected 429 is a fault, not a refusal)."""
     by_status: Counter[int] = field(default_factory=Counter)
-    """Answers by status; a connection reset without a status counts as 0."""
+    """Answers by status; a reset before the status line counts as 0."""
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     bill: float = 0.0
-    """US dollars for every answer that was made, also where a fault kept it from arriving whole."""
+    """US dollars for every answer made, including answers cut off by a fault."""
 
     def as_dict(self) -> dict[str, Any]:
         """These figures as JSON types."""
@@ -205,7 +205,7 @@ class KeyStats:
 
 
 class Stats:
-    """Everything the simulator counted since it began, or since the last reset.
+    """All counters since the start or the last reset.
 
     >>> stats = Stats(window=60.0)
     >>> stats.requests, stats.bill, stats.paid_again
@@ -226,7 +226,7 @@ class Stats:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything counted so far. Quotas are not touched."""
+        """Reset the counters. Quotas are not changed."""
         self.keys: dict[str, KeyStats] = {}
         """By the key's fingerprint; `key()` finds them by the key itself."""
         self._open: dict[str, KeyStats] = {}

@@ -1,4 +1,4 @@
-"""The dialects that the simulator speaks, in the order in which a path is offered to them."""
+"""The simulator's dialects, in the order in which they are matched against a path."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["DIALECTS", "OPENAI_CHAT", "Dialect", "Event", "Refusal", "Reply", "R
 
 OPENAI_CHAT = OpenAIChat()
 
-# The hosts of OpenAI chat come before OpenAI chat itself, which takes any prefix.
+# Hosts of OpenAI chat precede OpenAI chat itself, which matches any prefix.
 DIALECTS: tuple[Dialect, ...] = (
     AzureChat(),
     VertexChat(),

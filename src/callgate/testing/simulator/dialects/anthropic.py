@@ -1,4 +1,4 @@
-"""Anthropic messages: as they are, and as Google (Vertex) hosts them."""
+"""Anthropic messages, at Anthropic and on Vertex."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class AnthropicMessages(Dialect):
 
 
 class AnthropicTokenCount(AnthropicMessages):
-    """`POST /v1/messages/count_tokens`: what a message would cost."""
+    """`POST /v1/messages/count_tokens`: the input tokens of a message."""
 
     name: ClassVar[str] = "anthropic_count_tokens"
     paths = re.compile(r".*/v1/messages/count_tokens")
@@ -96,7 +96,7 @@ class AnthropicTokenCount(AnthropicMessages):
 
     def read(self, request: Request) -> Ask:
         body = {**request.body, "max_tokens": request.body.get("max_tokens", 1)}
-        body.pop("thinking", None)  # its budget has nothing to be held against here
+        body.pop("thinking", None)  # no max_tokens here to compare its budget with
         read = super().read(Request(request.path, request.headers, body, request.names))
         read.body = request.body
         return read
@@ -153,7 +153,7 @@ def _signature(reply: Reply) -> str:
 
 
 def anthropic_message(reply: Reply) -> dict[str, Any]:
-    """The whole message as its JSON object."""
+    """The complete message as JSON."""
     answer = reply.answers[0]
     content: list[dict[str, Any]] = []
     if answer.reasoning:
@@ -177,7 +177,7 @@ def anthropic_message(reply: Reply) -> dict[str, Any]:
 
 
 def anthropic_events(reply: Reply) -> Iterator[tuple[dict[str, Any], int]]:
-    """Each event of the streamed message as its JSON object, with the tokens in it."""
+    """Each event of the streamed message as JSON, with its number of tokens."""
     answer = reply.answers[0]
     begun = {**anthropic_message(reply), "content": [], "stop_reason": None, "stop_sequence": None}
     begun["usage"] = _usage(reply, 1)
@@ -194,7 +194,7 @@ def anthropic_events(reply: Reply) -> Iterator[tuple[dict[str, Any], int]]:
         {
             "type": "message_delta",
             "delta": {"stop_reason": stop_reason, "stop_sequence": stop_sequence},
-            "usage": _usage(reply, reply.output_tokens),  # cumulative: it replaces that of the start
+            "usage": _usage(reply, reply.output_tokens),  # cumulative: replaces the count in message_start
         },
         0,
     )
@@ -205,7 +205,7 @@ Delta = tuple[dict[str, Any], int]
 
 
 def _blocks(answer: Answer, reply: Reply) -> Iterator[tuple[dict[str, Any], list[Delta]]]:
-    """Each block as it begins, and the deltas that fill it."""
+    """The start of each block and its deltas."""
     if answer.reasoning:
         deltas: list[Delta] = [
             ({"type": "thinking_delta", "thinking": piece}, 1) for piece in pieces(answer.reasoning)

@@ -1,4 +1,4 @@
-"""Reading the body of an Anthropic message: strictly, as the provider does."""
+"""Read and strictly validate the body of an Anthropic message."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _FIRST, _SECOND = "2023-06-01", "2026-10-21"
 
 
 def read_body(body: dict[str, Any], ask: Ask, version: Any, *, hosted: str = "", betas: str = "") -> None:
-    """Fill `ask` from a body without `model`. Raises Refusal naming the first thing that is wrong.
+    """Fill `ask` from a body without `model`. Raises Refusal with the first error found.
 
-    `version` is the API version that the request asks for, `hosted` another that this host knows, and `betas`
-    what the request's `anthropic-beta` header asks for.
+    `version` is the API version of the request, `hosted` another version that this host accepts, `betas` the
+    request's `anthropic-beta` header.
     """
     if version not in (_FIRST, _SECOND) and not (hosted and version == hosted):
         raise invalid(f"anthropic-version: {version!r} is not a valid version")
@@ -49,7 +49,7 @@ def read_body(body: dict[str, Any], ask: Ask, version: Any, *, hosted: str = "",
 
 
 def _refuse_what_was_removed(body: dict[str, Any]) -> None:
-    """What the second version of the API takes no more, not even at its default value."""
+    """Fields removed in the second version of the API, refused even with their default value."""
     for name in ("temperature", "top_p", "top_k"):
         if name in body:
             raise invalid(f"{name}: Extra inputs are not permitted")
@@ -91,7 +91,7 @@ def _read_messages(messages: list[Any], ask: Ask, roles: tuple[str, ...]) -> Non
 
 
 def _read_assistant(blocks: list[Any], index: int, ask: Ask) -> list[str]:
-    """Count the blocks; the ids of the tools that the assistant called."""
+    """Count the blocks; returns the ids of the assistant's tool calls."""
     called = []
     for position, block in enumerate(blocks):
         where = f"messages.{index}.content.{position}"
@@ -187,7 +187,7 @@ def _read_tools(body: dict[str, Any], ask: Ask) -> None:
     for index, tool in enumerate(body["tools"]):
         require(tool, dict, f"tools.{index}", "an object")
         if tool.get("type", "custom") != "custom":
-            continue  # a tool that the provider runs itself, such as web search: this one never does
+            continue  # a server tool such as web search: the simulator never runs it
         if not isinstance(tool.get("name"), str):
             raise invalid(f"tools.{index}.custom.name: Field required")
         if not isinstance(tool.get("input_schema"), dict):

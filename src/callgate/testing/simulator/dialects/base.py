@@ -1,4 +1,4 @@
-"""What a dialect is to the simulator: how a request is read, and how an answer or an error is said."""
+"""The simulator's dialect protocol: read a request, write an answer or an error."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ Kind = Literal[
 
 
 class Refusal(Exception):
-    """A request that gets an error instead of an answer; each dialect puts it in its own words.
+    """Raised for a request that gets an error; each dialect writes it in its own format.
 
-    Attributes: `status`, `kind`, `message`, `param` and `code` (where the dialect has such), `wait` (seconds
-    after which a refused client may come back, None when there is nothing to say), `quota` (which was short).
+    Attributes: `status`, `kind`, `message`, `param` and `code` (in dialects that have them), `wait` (seconds
+    until a retry may succeed, or None), `quota` (the one that was exceeded).
     """
 
     def __init__(
@@ -87,12 +87,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One reply on its way out: what was asked, an answer for each choice, a number and a time."""
+    """One reply to write: the request, an answer for each choice, an id and a time."""
 
     ask: Ask
     answers: Sequence[Answer]
     number: str
-    """Hexadecimal, unique to this content and attempt: the stuff that ids are made of."""
+    """Hexadecimal, unique to this content and attempt; ids in the body are made from it."""
     created: int
     """Seconds since 1970."""
 
@@ -107,32 +107,32 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One piece of a streamed answer, and the tokens that had to be written for it."""
+    """One piece of a streamed answer, and the number of tokens in it."""
 
     data: bytes
     tokens: int = 0
 
 
 class Dialect(ABC):
-    """One provider's way to say things. Without state and without I/O."""
+    """One provider's wire format. Stateless, without I/O."""
 
     name: ClassVar[str]
     paths: ClassVar[re.Pattern[str]]
-    """The paths it answers on, matched as a whole; named groups become `Request.names`."""
+    """Paths of this dialect (full match); named groups become `Request.names`."""
     header_family: ClassVar[HeaderFamily] = "none"
     retry_after: ClassVar[tuple[RetryAfterForm, ...]] = ("seconds",)
     auth: ClassVar[Literal["key", "aws", "google"]] = "key"
-    """How a request shows who it is from: a key as such, an AWS signature, or a token issued by `/token`."""
+    """Authentication: an API key, an AWS signature, or a token issued by `/token`."""
     counts_only: ClassVar[bool] = False
-    """It only counts the tokens of a request: no quota, no answer of a model, no bill."""
+    """Only counts the tokens of a request: no quota, no model answer, no bill."""
     filler: ClassVar[tuple[bytes, bytes]] = (b":", b"\n\n")
-    """What makes a stream's reader pass over the bytes between."""
+    """Opening and closing bytes that make a stream's reader skip the bytes between them."""
     request_id_header: ClassVar[str] = "x-request-id"
     stream_type: ClassVar[str] = "text/event-stream; charset=utf-8"
 
     @abstractmethod
     def read(self, request: Request) -> Ask:
-        """What is asked. Raises Refusal for a request that the real provider would not take."""
+        """Read the request. Raises Refusal when the real provider would reject it."""
 
     @abstractmethod
     def whole(self, reply: Reply) -> bytes:
@@ -144,19 +144,19 @@ class Dialect(ABC):
 
     @abstractmethod
     def error(self, refusal: Refusal, forms: Collection[str]) -> tuple[list[tuple[str, str]], bytes]:
-        """Extra headers and the body of an error; `forms` says how it may tell when to come back."""
+        """Extra headers and the body of an error; `forms` are the ways to state the wait."""
 
     def status(self, refusal: Refusal) -> int:
-        """The status of an error, where this provider uses another than the rest."""
+        """The status of an error in this dialect."""
         return refusal.status
 
     @abstractmethod
     def stream_error(self) -> bytes:
-        """An error that strikes in the middle of a stream."""
+        """The event of an error in the middle of a stream."""
 
 
 def pieces(text: str) -> list[str]:
-    """The text in the pieces in which it is streamed: words with the space before them, long ones divided.
+    """Split a text for streaming: words with the space before them, long words divided.
 
     >>> pieces("one two")
     ['one', ' two']
@@ -171,7 +171,7 @@ def sse(payload: Any, event: str = "") -> bytes:
 
 
 def require(value: Any, kinds: type | tuple[type, ...], name: str, wanted: str) -> None:
-    """Raise a 400 unless `value` is of one of these types (a bool is no number)."""
+    """Raise a 400 unless `value` has one of these types (a bool is not a number)."""
     if isinstance(value, bool) and kinds is not bool:
         kinds = ()
     if not isinstance(value, kinds):
@@ -179,7 +179,7 @@ def require(value: Any, kinds: type | tuple[type, ...], name: str, wanted: str) 
 
 
 def listed(value: Any, name: str) -> list[Any]:
-    """The list that `value` is; an empty one for None. Raises a 400 for anything else."""
+    """`value` as a list; empty for None. Raises a 400 for any other type."""
     if value is None:
         return []
     require(value, list, name, "an array")
@@ -187,10 +187,10 @@ def listed(value: Any, name: str) -> list[Any]:
 
 
 def invalid(message: str, param: str | None = None, code: str | None = None) -> Refusal:
-    """A 400 for a request that says something impossible."""
+    """A 400 for an invalid value."""
     return Refusal(400, "invalid", message, param=param, code=code)
 
 
 def missing(name: str) -> Refusal:
-    """A 400 for a request that lacks a parameter."""
+    """A 400 for a missing parameter."""
     return invalid(f"Missing required parameter: '{name}'.", name, "missing_required_parameter")

@@ -1,4 +1,4 @@
-"""Amazon Bedrock: Claude by InvokeModel, and what every Bedrock dialect shares."""
+"""Amazon Bedrock: InvokeModel for Claude, and the base of all Bedrock dialects."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def event_frame(kind: str, payload: dict[str, Any]) -> bytes:
 
 
 class Bedrock(Dialect):
-    """Signatures, errors and streams, as every Bedrock runtime call has them."""
+    """Signatures, errors and streams of the Bedrock runtime."""
 
     auth: ClassVar = "aws"
     retry_after: ClassVar[tuple[RetryAfterForm, ...]] = ("none",)
@@ -95,5 +95,5 @@ class BedrockInvoke(Bedrock):
                     "invocationLatency": 1,
                     "firstByteLatency": 1,
                 }
-            said = base64.b64encode(orjson.dumps(payload)).decode()
-            yield Event(event_frame("chunk", {"bytes": said}), tokens)
+            encoded = base64.b64encode(orjson.dumps(payload)).decode()
+            yield Event(event_frame("chunk", {"bytes": encoded}), tokens)

@@ -1,4 +1,4 @@
-"""Amazon Bedrock's Converse: one request format for all its models."""
+"""Amazon Bedrock Converse: one request format for all models."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class BedrockConverse(Bedrock):
         answer = reply.answers[0]
         content: list[dict[str, Any]] = []
         if answer.reasoning:
-            said = {"text": answer.reasoning, "signature": f"c2ltdWxhdGVk{reply.number}"}
-            content.append({"reasoningContent": {"reasoningText": said}})
+            reasoning = {"text": answer.reasoning, "signature": f"c2ltdWxhdGVk{reply.number}"}
+            content.append({"reasoningContent": {"reasoningText": reasoning}})
         if answer.text:
             content.append({"text": answer.text})
         for index, call in enumerate(answer.tool_calls):
@@ -73,7 +73,7 @@ class BedrockConverse(Bedrock):
         yield Event(event_frame("messageStart", {"role": "assistant"}))
         for index, (start, deltas) in enumerate(_blocks(answer, reply)):
             place = {"contentBlockIndex": index}
-            if start is not None:  # only tool calls say how they start
+            if start is not None:  # only tool calls have a start event
                 yield Event(event_frame("contentBlockStart", {"start": start, **place}))
             for delta, tokens in deltas:
                 yield Event(event_frame("contentBlockDelta", {"delta": delta, **place}), tokens)
@@ -83,7 +83,7 @@ class BedrockConverse(Bedrock):
 
 
 def _read_format(config: Any, ask: Ask) -> None:
-    """The JSON schema of the answer, which Converse takes as a text."""
+    """The JSON schema of the answer, which Converse takes as a string."""
     where = "outputConfig.textFormat"
     require(config, dict, "outputConfig", "an object")
     form = config.get("textFormat")

@@ -30,7 +30,7 @@ _IMAGE_CHARS = 4 * 258
 _FINISH: dict[Finish, str] = {
     "stop": "STOP",
     "length": "MAX_TOKENS",
-    "tool_call": "STOP",  # the real one does not tell tool calls from a plain end either
+    "tool_call": "STOP",  # the real API also uses STOP for tool calls
     "content_filter": "SAFETY",
 }
 _STATUS: dict[Kind, str] = {
@@ -48,7 +48,7 @@ _STATUS: dict[Kind, str] = {
 
 
 def google_error(refusal: Refusal, status: int, forms: Collection[str]) -> dict[str, Any]:
-    """`{"error": {code, message, status, details}}`, with the delay in it if the forms say so."""
+    """`{"error": {code, message, status, details}}`, with the delay in `details` if `forms` has `body`."""
     details: list[dict[str, Any]] = []
     if refusal.wait is not None and "body" in forms:
         delay = f"{refusal.wait:.9f}".rstrip("0").rstrip(".")
@@ -104,13 +104,13 @@ class Gemini(Dialect):
             for payload, tokens in chunks:
                 yield Event(sse(payload), tokens)
             return
-        # Without alt=sse the real one sends one JSON array, piece by piece.
+        # Without alt=sse the real API sends one JSON array in pieces.
         for number, (payload, tokens) in enumerate(chunks):
             yield Event((b"," if number else b"[") + orjson.dumps(payload), tokens)
         yield Event(b"]")
 
     def status(self, refusal: Refusal) -> int:
-        # A wrong key is a bad argument here, and who is overloaded is unavailable.
+        # Gemini reports a wrong key as 400 and an overload as 503.
         return {401: 400, 529: 503}.get(refusal.status, refusal.status)
 
     def error(self, refusal: Refusal, forms: Collection[str]) -> tuple[list[tuple[str, str]], bytes]:
@@ -128,7 +128,7 @@ class Gemini(Dialect):
 
 
 class VertexGemini(Gemini):
-    """The same on Vertex: another path, and a token instead of a key."""
+    """Gemini on Vertex: another path, and a token instead of a key."""
 
     name: ClassVar[str] = "vertex_gemini"
     auth: ClassVar = "google"
@@ -154,9 +154,9 @@ class GeminiTokenCount(Gemini):
         return orjson.dumps({"totalTokens": reply.ask.input_tokens})
 
 
-def _camel(said: dict[str, Any]) -> dict[str, Any]:
-    """The same with camelCase keys: Google's JSON may be written either way, and its SDK writes both."""
-    return {re.sub(r"_([a-z])", lambda match: match[1].upper(), name): value for name, value in said.items()}
+def _camel(value: dict[str, Any]) -> dict[str, Any]:
+    """A copy with camelCase keys: Google accepts both spellings, and its SDK sends both."""
+    return {re.sub(r"_([a-z])", lambda match: match[1].upper(), name): item for name, item in value.items()}
 
 
 def _parts(content: dict[str, Any], where: str) -> list[dict[str, Any]]:
@@ -260,7 +260,7 @@ def _answer_parts(answer: Answer, reply: Reply) -> list[dict[str, Any]]:
 def _steps(
     answer: Answer, reply: Reply, *, whole: bool = False
 ) -> Iterator[tuple[list[dict[str, Any]], int]]:
-    """The parts of the answer, word by word or each one whole, with the tokens in them."""
+    """The parts of the answer, by word or whole, with their number of tokens."""
     signature = {"thoughtSignature": f"c2ltdWxhdGVk{reply.number}"} if answer.reasoning else {}
     if answer.reasoning and reply.ask.extra.get("thoughts"):
         for piece in [answer.reasoning] if whole else pieces(answer.reasoning):

@@ -1,4 +1,4 @@
-"""OpenAI chat completions, and the legacy completions beside them."""
+"""OpenAI chat completions and legacy completions."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class _OpenAI(Dialect):
 
 
 class OpenAIChat(_OpenAI):
-    """`POST /v1/chat/completions`, plain and streamed; under any prefix, as compatible providers have it."""
+    """`POST /v1/chat/completions`, plain and streamed; any prefix, as compatible providers use."""
 
     name: ClassVar[str] = "openai_chat"
     paths = re.compile(r".*/chat/completions")
@@ -151,7 +151,7 @@ class OpenAIChat(_OpenAI):
 
 
 class OpenAICompletions(_OpenAI):
-    """`POST /v1/completions`: a prompt in, a text out."""
+    """`POST /v1/completions`."""
 
     name = "openai_completions"
     paths = re.compile(r"(?:.*/openai/deployments/(?P<deployment>[^/]+)|.*)/completions")
@@ -376,7 +376,7 @@ def _usage(reply: Reply) -> dict[str, Any]:
 
 
 def _deltas(answer: Answer, reply: Reply) -> Iterator[tuple[dict[str, Any], str | None, int]]:
-    """Each delta of a streamed message with its finish reason and the tokens in it."""
+    """Each delta of a streamed message with its finish reason and number of tokens."""
     yield {"role": "assistant", "content": None if answer.tool_calls else "", "refusal": None}, None, 0
     for piece in pieces(answer.reasoning):
         yield {"reasoning_content": piece}, None, 1

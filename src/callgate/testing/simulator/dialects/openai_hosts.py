@@ -1,4 +1,4 @@
-"""OpenAI chat as other houses host it: Azure, Google, Groq, OpenRouter."""
+"""OpenAI chat at other hosts: Azure, Google, Groq, OpenRouter."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class AzureChat(OpenAIChat):
         return ask
 
     def stream(self, reply: Reply) -> Iterator[Event]:
-        # Azure's streams begin with a chunk about the prompt, that has no choice and no model in it.
+        # Azure's streams begin with a chunk of prompt filter results: no choices, no model.
         yield Event(
             sse(
                 {
@@ -50,7 +50,7 @@ class AzureChat(OpenAIChat):
 
 
 class GoogleChat(OpenAIChat):
-    """Gemini's compatible endpoint: the answers of OpenAI, the errors of Google, in a list."""
+    """Gemini's compatible endpoint: OpenAI's answers, and Google's errors in a list."""
 
     name: ClassVar[str] = "google_openai_chat"
     paths = re.compile(r"/v1beta/openai/chat/completions")
@@ -65,7 +65,7 @@ class GoogleChat(OpenAIChat):
 
 
 class VertexChat(GoogleChat):
-    """The compatible endpoint of Vertex, which also serves Llama: the same, for an issued token."""
+    """Vertex's compatible endpoint (Llama and others): OpenAI chat with an issued token."""
 
     name: ClassVar[str] = "vertex_openai_chat"
     auth: ClassVar = "google"
@@ -73,7 +73,7 @@ class VertexChat(GoogleChat):
 
 
 class GroqChat(OpenAIChat):
-    """`/openai/v1/chat/completions`: the same, but its request headers are those of the day."""
+    """`/openai/v1/chat/completions`: OpenAI chat whose request quota headers count a day."""
 
     name: ClassVar[str] = "groq_chat"
     paths = re.compile(r"/openai/v1/chat/completions")
@@ -82,7 +82,7 @@ class GroqChat(OpenAIChat):
 
 
 class OpenRouterChat(OpenAIChat):
-    """`/api/v1/chat/completions`: comment lines while one waits, and errors within a chunk of status 200."""
+    """`/api/v1/chat/completions`: comment lines during the wait, and errors in a chunk with status 200."""
 
     name: ClassVar[str] = "openrouter_chat"
     paths = re.compile(r"/api/v1/chat/completions")

@@ -1,4 +1,4 @@
-"""OpenAI responses: items in, items out, and named events in between."""
+"""OpenAI responses: input items, output items and named stream events."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _IMAGE_CHARS = 340
 
 
 class OpenAIResponses(Dialect):
-    """`POST /v1/responses`, plain and streamed. It keeps nothing: `previous_response_id` is never found."""
+    """`POST /v1/responses`, plain and streamed. Nothing is stored: `previous_response_id` is never found."""
 
     name = "openai_responses"
     paths = re.compile(r".*/responses")
@@ -175,7 +175,7 @@ def _read_tools(body: dict[str, Any], ask: Ask) -> None:
     for index, tool in enumerate(tools):
         require(tool, dict, f"tools[{index}]", "an object")
         if tool.get("type") != "function":
-            continue  # a tool that the provider runs itself
+            continue  # a server tool
         if not isinstance(tool.get("name"), str):
             raise missing(f"tools[{index}].name")
         parameters = tool.get("parameters")
@@ -200,7 +200,7 @@ def _status(answer: Answer) -> str:
 
 
 def _items(reply: Reply) -> list[dict[str, Any]]:
-    """What is answered: reasoning, then a message or function calls."""
+    """The output items: reasoning, then a message or function calls."""
     answer, number = reply.answers[0], reply.number
     items: list[dict[str, Any]] = []
     if answer.reasoning:
