@@ -174,9 +174,9 @@ def test_costs_are_by_the_prices_that_the_model_was_given() -> None:
 
 
 def test_settings_that_cannot_work() -> None:
-    with pytest.raises(ConfigurationError, match="max_inflight_requests must be at least 1, not 0"):
+    with pytest.raises(ConfigurationError, match="max_inflight_requests must be at least 1, got 0"):
         Engine(EchoProvider(), max_inflight_requests=0)
-    with pytest.raises(ConfigurationError, match=r"a model takes no further settings \(model\)"):
+    with pytest.raises(ConfigurationError, match=r"a given model takes no further settings \(model\)"):
         Engine(iModel(EchoProvider()), model="x")
 
 

@@ -129,7 +129,7 @@ def test_the_measure_of_when_to_stop_can_be_given() -> None:
         async with Simulator(keys=["other"]) as sim, model(sim) as m:
             with pytest.raises(BatchStoppedError):
                 async for _ in Engine(m).run(
-                    (f"row {i}" for i in range(100)), guard=FailureGuard(hopeless=9)
+                    (f"row {i}" for i in range(100)), guard=FailureGuard(max_systematic=9)
                 ):
                     pass
             assert 9 <= sim.stats.requests <= 12
@@ -175,10 +175,43 @@ def test_draining_answers_what_is_on_the_wire_and_gives_up_what_waits() -> None:
             assert len(results) == sim.stats.requests < 20
             assert engine.in_flight == engine.on_wire == 0
             # Nothing is called any more, and not without a word.
-            with pytest.raises(RuntimeError, match="drained or aborted, and sends no more; make another"):
+            with pytest.raises(RuntimeError, match="drained or aborted and sends no more requests"):
                 await anext(engine.run(["a"]))
             with pytest.raises(RuntimeError, match="drained or aborted"):
                 await engine.schedule_completions(["a"])
+
+    asyncio.run(main())
+
+
+def test_a_worker_waits_for_what_the_sink_returns() -> None:
+    begun: list[int] = []
+
+    def rows() -> Iterator[Row]:
+        for i in range(9):
+            begun.append(i)
+            yield make_row(i)
+
+    async def main() -> None:
+        async with Simulator() as sim, model(sim, limit_concurrency=2) as m:
+            engine, room = Engine(m, max_inflight_requests=2), asyncio.Event()
+            run = asyncio.create_task(engine.run_into(rows(), lambda result: room.wait()))
+            await asyncio.sleep(0.1)
+            assert begun == [0, 1]
+            room.set()
+            await run
+        assert begun == list(range(9))
+
+    asyncio.run(main())
+
+
+def test_a_reader_that_does_not_look_has_the_workers_wait() -> None:
+    async def main() -> None:
+        async with Simulator() as sim, model(sim) as m:
+            results = Engine(m, max_inflight_requests=5).run(f"row {i}" for i in range(100))
+            await anext(results)
+            await asyncio.sleep(0.2)
+            assert sim.stats.requests <= 3 * 5
+            assert len([result async for result in results]) == 99
 
     asyncio.run(main())
 
@@ -202,20 +235,19 @@ def test_aborting_gives_what_there_is() -> None:
     asyncio.run(main())
 
 
-def test_what_a_watcher_raises_ends_the_run() -> None:
+def test_what_the_sink_raises_ends_the_run() -> None:
     def refuse(result: RowResult) -> None:
         raise ZeroDivisionError
 
     async def main() -> None:
         async with Simulator() as sim, model(sim) as m:
             with pytest.raises(ZeroDivisionError):
-                async for _ in Engine(m).run(["a", "b"], on_result=refuse):
-                    pass
+                await Engine(m).run_into(["a", "b"], refuse)
 
     asyncio.run(main())
 
 
-def test_each_result_is_told_before_another_row_takes_its_place() -> None:
+def test_each_result_is_pushed_before_another_row_takes_its_place() -> None:
     begun: list[int] = []
     told: list[int] = []
 
@@ -228,8 +260,7 @@ def test_each_result_is_told_before_another_row_takes_its_place() -> None:
     async def main() -> None:
         async with Simulator() as sim, model(sim, limit_concurrency=2) as m:
             engine = Engine(m, max_inflight_requests=2)
-            async for _ in engine.run(rows(), on_result=lambda result: told.append(result.row.index)):
-                pass
+            await engine.run_into(rows(), lambda result: told.append(result.row.index))
         assert sorted(told) == list(range(30))
 
     asyncio.run(main())

@@ -66,9 +66,9 @@ class InterruptedRun:
             await asyncio.sleep(0.01)  # as one that closes a connection does
             self.reading -= 1
 
-    def run(self, *, to_come: bool = False, **more: Any) -> Any:
+    def run(self, *, to_come: bool = False) -> Any:
         rows = self.rows_to_come() if to_come else self.rows()
-        return self.engine.run(rows, budget=self.budget, **more)
+        return self.engine.run(rows, budget=self.budget)
 
     async def check(self) -> None:
         """Nothing is left: at once, but for what the collector of asynchronous generators closes."""
@@ -132,15 +132,16 @@ async def run_out_of_time(interrupted: InterruptedRun, to_come: bool) -> None:
                 pass
 
 
-async def raise_in_on_result(interrupted: InterruptedRun, to_come: bool) -> None:
+async def raise_in_the_sink(interrupted: InterruptedRun, to_come: bool) -> None:
     def refuse(result: RowResult) -> None:
         interrupted.told += 1
         if interrupted.told == 20:
             raise Left
 
     with pytest.raises(Left):
-        async for _ in interrupted.run(to_come=to_come, on_result=refuse):
-            pass
+        await interrupted.engine.run_into(
+            interrupted.rows_to_come() if to_come else interrupted.rows(), refuse, budget=interrupted.budget
+        )
 
 
 async def raise_in_the_rows(interrupted: InterruptedRun, to_come: bool) -> None:
@@ -177,7 +178,7 @@ async def abort(interrupted: InterruptedRun, to_come: bool) -> None:
         raise_in_the_loop,
         cancel_the_task,
         run_out_of_time,
-        raise_in_on_result,
+        raise_in_the_sink,
         raise_in_the_rows,
         drain_from_the_rows,
         abort,

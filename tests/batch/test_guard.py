@@ -1,4 +1,4 @@
-"""A failure that every row would meet ends the batch after a handful of calls."""
+"""A failure that every row would meet ends the batch after a few calls."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ from callgate.errors import (
 from tests.batch.conftest import answered, failed
 
 
+def note(guard: FailureGuard, calling: Calling) -> None:
+    guard.note(calling, calling.error)
+
+
 def count_until_stop(error: BaseException, most: int = 100) -> int | None:
-    guard = FailureGuard(hopeless=4, others=20)
+    guard = FailureGuard(max_systematic=4, max_identical=20)
     for number in range(1, most + 1):
-        guard.note(failed(error))
-        if guard.verdict is not None:
+        note(guard, failed(error))
+        if guard.stop_reason is not None:
             return number
     return None
 
@@ -67,61 +71,61 @@ def test_what_is_about_the_row_alone_never_stops(error: BaseException) -> None:
     assert count_until_stop(error) is None
 
 
-def test_rows_that_were_cancelled_never_stop_and_those_cancelled_by_nobody_do() -> None:
+def test_rows_cancelled_on_request_never_stop_and_others_do() -> None:
     guard = FailureGuard()
     for _ in range(100):
         calling = Calling({})
         calling.cancel()
-        guard.note(calling)
-    assert guard.verdict is None
+        note(guard, calling)
+    assert guard.stop_reason is None
     assert count_until_stop(asyncio.CancelledError()) == 20  # something inside the calls is broken
 
 
 def test_an_answer_between_starts_the_count_anew() -> None:
-    guard = FailureGuard(hopeless=2)
+    guard = FailureGuard(max_systematic=2)
     wrong = failed(AuthenticationError("wrong key"))
     for calling in (wrong, answered(), wrong):
-        guard.note(calling)
-    assert guard.verdict is None
-    guard.note(wrong)
-    assert str(guard.verdict) == "2 rows failed in the same way since the last answer: wrong key"
+        note(guard, calling)
+    assert guard.stop_reason is None
+    note(guard, wrong)
+    assert str(guard.stop_reason) == "2 rows failed in the same way since the last answer: wrong key"
 
 
 def test_an_answer_from_the_cache_says_nothing_about_the_provider() -> None:
-    guard = FailureGuard(hopeless=2)
+    guard = FailureGuard(max_systematic=2)
     wrong = failed(AuthenticationError("wrong key"))
     for calling in (wrong, answered(cached=True), wrong):
-        guard.note(calling)
-    assert str(guard.verdict) == "2 rows failed in the same way and none was answered: wrong key"
+        note(guard, calling)
+    assert str(guard.stop_reason) == "2 rows failed in the same way and none was answered: wrong key"
 
 
 def test_another_failure_between_starts_the_count_anew() -> None:
-    guard = FailureGuard(hopeless=2)
+    guard = FailureGuard(max_systematic=2)
     for _ in range(5):
-        guard.note(failed(AuthenticationError("wrong key")))
-        guard.note(failed(ResourceNotFoundError("no model")))
-    assert guard.verdict is None
+        note(guard, failed(AuthenticationError("wrong key")))
+        note(guard, failed(ResourceNotFoundError("no model")))
+    assert guard.stop_reason is None
 
 
-def test_too_many_failures_of_whatever_kind() -> None:
-    guard = FailureGuard(most=3)
+def test_max_failures_counts_failures_of_every_kind() -> None:
+    guard = FailureGuard(max_failures=3)
     kinds = (ServerError("a"), ContentFilterError("b"), ContextLengthError("c"), ServerError("d"))
     for error in kinds:
-        assert guard.verdict is None
-        guard.note(answered())
-        guard.note(failed(error))
-    assert guard.verdict is not None
-    assert guard.verdict.count == 4
-    assert str(guard.verdict) == "more than 3 rows failed, the last with: d"
+        assert guard.stop_reason is None
+        note(guard, answered())
+        note(guard, failed(error))
+    assert guard.stop_reason is not None
+    assert guard.stop_reason.count == 4
+    assert str(guard.stop_reason) == "more than 3 rows failed, the last with: d"
 
 
-def test_the_first_verdict_stands() -> None:
-    guard = FailureGuard(hopeless=1)
-    guard.note(failed(AuthenticationError("first")))
-    guard.note(failed(AuthenticationError("second")))
-    assert guard.verdict is not None
-    assert str(guard.verdict.error) == "first"
-    assert str(guard.verdict).startswith("1 row failed")
+def test_the_first_reason_to_stop_stands() -> None:
+    guard = FailureGuard(max_systematic=1)
+    note(guard, failed(AuthenticationError("first")))
+    note(guard, failed(AuthenticationError("second")))
+    assert guard.stop_reason is not None
+    assert str(guard.stop_reason.error) == "first"
+    assert str(guard.stop_reason).startswith("1 row failed")
 
 
 def test_numbers_and_ids_do_not_make_failures_different() -> None:
@@ -135,9 +139,9 @@ def test_numbers_and_ids_do_not_make_failures_different() -> None:
     assert fingerprint(one) != fingerprint(ServerError("row 17 took 3.5 s", status_code=500, code="x"))
 
 
-def test_a_failure_without_words_is_named_by_its_class() -> None:
-    guard = FailureGuard(others=1)
+def test_a_failure_without_a_message_is_named_by_its_class() -> None:
+    guard = FailureGuard(max_identical=1)
     calling = Calling({})
     calling.fail(ZeroDivisionError(), 0.0)
-    guard.note(calling)
-    assert str(guard.verdict).endswith(": ZeroDivisionError")
+    note(guard, calling)
+    assert str(guard.stop_reason).endswith(": ZeroDivisionError")

@@ -1,4 +1,4 @@
-"""Rates over the last half minute, and what holds a batch back, in words."""
+"""Rates over the last half minute, and what a batch waits for."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from callgate.batch.progress import Meter, Progress, Waits, holding_back
-from callgate.batch.stats import Tally
+from callgate.batch.progress import Progress, ProgressSampler, RowStates, waiting_for
+from callgate.batch.stats import Stats
 from callgate.policies.limit.quota import Quota
 from callgate.policies.limit.snapshot import LimiterSnapshot, RateSnapshot
 
@@ -24,64 +24,67 @@ def limiter(**facts: Any) -> LimiterSnapshot:
 @pytest.mark.parametrize(
     ("facts", "rows", "idle", "draining", "says"),
     [
-        ({"bottleneck": "requests"}, 5, False, False, "waiting for requests per minute"),
-        ({"bottleneck": "tokens"}, 5, False, False, "waiting for tokens per minute"),
+        ({"bottleneck": "requests"}, 5, False, False, "requests per minute"),
+        ({"bottleneck": "tokens"}, 5, False, False, "tokens per minute"),
         (
             {"bottleneck": "tokens", "tokens": RateSnapshot(Quota(5, 86400.0), True, 0, 0)},
-            5, False, False, "waiting for tokens per day",
+            5, False, False, "tokens per day",
         ),
         (
             {"bottleneck": "requests", "requests": RateSnapshot(Quota(5, 10.0), True, 0, 0)},
-            5, False, False, "waiting for requests per 10 s",
+            5, False, False, "requests per 10 s",
         ),
-        ({"bottleneck": "concurrency"}, 5, False, False, "concurrency, 20 at once"),
+        ({"bottleneck": "concurrency"}, 5, False, False, "concurrency (20 at once)"),
         (
             {"bottleneck": "paused", "paused_for": 12.4},
-            5, False, False, "the provider asked to pause, 12 s left",
+            5, False, False, "the pause that the provider asked for (12 s left)",
         ),
-        ({"paused_for": 3.0, "in_flight": 0}, 5, False, True, "the provider asked to pause, 3 s left"),
-        ({}, 5, False, False, "the provider is slow"),
-        ({}, 5, False, True, "finishing the 5 rows in flight"),
-        ({"in_flight": 0}, Waits(5, backing_off=4), False, False, "backing off before 4 retries"),
-        ({"in_flight": 0}, Waits(5, backing_off=1, sharing=4), False, False, "backing off before 1 retry"),
-        ({"in_flight": 0}, Waits(5, sharing=5), True, False, "another run asks for the same rows"),
-        ({}, Waits(5, backing_off=1, sharing=4), False, False, "the provider is slow"),
-        ({"in_flight": 0}, Waits(loading=3), False, False, "reading images"),
-        ({"in_flight": 1}, Waits(calling=1, loading=3), False, False, "reading images"),
-        ({"in_flight": 3}, Waits(calling=3, loading=3), False, False, "the provider is slow"),
-        ({"in_flight": 0}, Waits(2), False, False, "preparing requests"),
-        ({}, 5, True, False, "waiting for input"),
-        ({"in_flight": 0}, 0, True, False, "waiting for input"),
+        (
+            {"paused_for": 3.0, "in_flight": 0},
+            5, False, True, "the pause that the provider asked for (3 s left)",
+        ),
+        ({}, 5, False, False, "provider"),
+        ({}, 5, False, True, "the rows in flight (5)"),
+        ({"in_flight": 0}, RowStates(5, backing_off=4), False, False, "retries (4 backing off)"),
+        ({"in_flight": 0}, RowStates(5, backing_off=1, sharing=4), False, False, "retries (1 backing off)"),
+        ({"in_flight": 0}, RowStates(5, sharing=5), True, False, "another run that sent the same requests"),
+        ({}, RowStates(5, backing_off=1, sharing=4), False, False, "provider"),
+        ({"in_flight": 0}, RowStates(loading=3), False, False, "images to be read"),
+        ({"in_flight": 1}, RowStates(calling=1, loading=3), False, False, "images to be read"),
+        ({"in_flight": 3}, RowStates(calling=3, loading=3), False, False, "provider"),
+        ({"in_flight": 0}, RowStates(2), False, False, "requests to be prepared"),
+        ({}, 5, True, False, "input"),
+        ({"in_flight": 0}, 0, True, False, "input"),
         ({"in_flight": 0}, 0, False, False, "nothing"),
     ],
 )  # fmt: skip
-def test_words(facts: dict[str, Any], rows: int | Waits, idle: bool, draining: bool, says: str) -> None:
-    at = rows if isinstance(rows, Waits) else Waits(calling=rows)
-    assert holding_back(limiter(**facts), at, idle=idle, draining=draining) == says
+def test_words(facts: dict[str, Any], rows: int | RowStates, idle: bool, draining: bool, says: str) -> None:
+    at = rows if isinstance(rows, RowStates) else RowStates(calling=rows)
+    assert waiting_for(limiter(**facts), at, idle=idle, draining=draining) == says
 
 
 def test_rates_are_those_of_the_last_half_minute() -> None:
-    meter = Meter(100.0)
-    assert meter.rows_per_second == 0.0
+    sampler = ProgressSampler(100.0)
+    assert sampler.rows_per_second == 0.0
     for second in range(1, 61):
-        meter.sample(100.0 + second, Tally(done=second if second <= 30 else 30 + 2 * (second - 30)), "x")
-    assert meter.rows_per_second == pytest.approx(2.0)
-    assert len(meter._samples) <= 32
+        sampler.sample(100.0 + second, Stats(done=second if second <= 30 else 30 + 2 * (second - 30)), "x")
+    assert sampler.rows_per_second == pytest.approx(2.0)
+    assert len(sampler._samples) <= 32
 
 
-def test_what_held_it_back_most_of_late_with_its_newest_figures() -> None:
-    meter = Meter(0.0)
-    assert meter.reason == "nothing"
-    for reason in ("a", "pause, 9 s left", "pause, 8 s left", "b"):
-        meter.sample(1.0, Tally(), reason)
-    assert meter.reason == "pause, 8 s left"
+def test_the_most_frequent_reason_of_late_with_its_newest_figures() -> None:
+    sampler = ProgressSampler(0.0)
+    assert sampler.reason == "nothing"
+    for reason in ("a", "pause (9 s left)", "pause (8 s left)", "b"):
+        sampler.sample(1.0, Stats(), reason)
+    assert sampler.reason == "pause (8 s left)"
 
 
 def test_progress_counts_what_is_left() -> None:
     facts: dict[str, Any] = {
-        "skipped": 3, "tally": Tally(done=2, failed=1), "seconds": 1.0, "rows_per_second": 1.0,
+        "skipped": 3, "stats": Stats(done=2, failed=1), "seconds": 1.0, "rows_per_second": 1.0,
         "requests_per_minute": 1.0, "tokens_per_minute": 1.0, "limiter": limiter(), "in_flight": 0,
-        "holding_back": "nothing", "eta": None, "projected_cost": None, "longest": [], "budget": None,
+        "waiting_for": "nothing", "eta": None, "projected_cost": None, "longest": [], "budget": None,
     }  # fmt: skip
     assert (Progress(total=10, **facts).finished, Progress(total=10, **facts).left) == (5, 4)
     assert Progress(total=None, **facts).left is None

@@ -13,9 +13,10 @@ import pytest
 
 from callgate import RetryConfig, Spread
 from callgate.batch.engine import Engine
+from callgate.batch.input.images import ImageRequest
 from callgate.batch.input.sources import Source
 from callgate.batch.output.journal import Journal
-from callgate.batch.progress import Progress, Waits
+from callgate.batch.progress import Progress, RowStates
 from callgate.batch.run import BatchRun, Summary
 from callgate.cli.live import plain_line
 from callgate.model.base import Caller
@@ -24,9 +25,9 @@ from callgate.policies.cache.sqlite import SqliteCache
 from tests.batch.simulation import Simulation
 
 
-def write_prompts(folder: Path, rows: int) -> Path:
+def write_prompts(folder: Path, rows: int, **columns: str) -> Path:
     path = folder / "in.jsonl"
-    path.write_bytes(b"".join(orjson.dumps({"prompt": f"p{row}"}) + b"\n" for row in range(rows)))
+    path.write_bytes(b"".join(orjson.dumps({"prompt": f"p{row}"} | columns) + b"\n" for row in range(rows)))
     return path
 
 
@@ -38,11 +39,12 @@ async def watched(
     *,
     every: float = 0.25,
     at: tuple[float, Callable[[BatchRun], object]] | None = None,
+    **columns: str,
 ) -> Summary:
     """Run so many rows, and look at the progress now and then; `at` does something at its moment."""
     loop = asyncio.get_running_loop()
     async with model, Journal(str(folder / "out.jsonl")) as journal:
-        batch = BatchRun(Engine(model, None, None), Source(str(write_prompts(folder, rows))))
+        batch = BatchRun(Engine(model, None, None), Source(str(write_prompts(folder, rows, **columns))))
         batch.check()
 
         def tick() -> None:
@@ -95,16 +97,16 @@ def test_only_rows_that_have_failed_are_said_to_back_off(tmp_path: Path) -> None
     retry = RetryConfig(base_delay=30.0, max_delay=30.0, jitter=False)
     model = sim.model(retry_config=retry, limit_concurrency=4)
     said: list[str] = []
-    summary = sim.run(watched(model, tmp_path, 4, lambda progress, _: said.append(progress.holding_back)))
+    summary = sim.run(watched(model, tmp_path, 4, lambda progress, _: said.append(progress.waiting_for)))
     assert summary.ending == "done"
-    assert said[0] == "backing off before 2 retries"
-    assert set(said) <= {"backing off before 2 retries", "the provider is slow", "nothing"}
+    assert said[0] == "retries (2 backing off)"
+    assert set(said) <= {"retries (2 backing off)", "provider", "nothing"}
 
 
 def test_rows_that_another_run_has_asked_for_do_not_back_off(tmp_path: Path) -> None:
     sim = Simulation(latency=0.1)
 
-    async def main() -> tuple[Waits, list[str], Summary]:
+    async def main() -> tuple[RowStates, list[str], Summary]:
         other = SqliteCache(tmp_path / "cache")  # as another process has it open
         cache = SqliteCache(tmp_path / "cache")
         model = sim.model(cache=cache)
@@ -114,17 +116,17 @@ def test_rows_that_another_run_has_asked_for_do_not_back_off(tmp_path: Path) -> 
             assert key is not None
             assert other.claim(key) is True
             said: list[str] = []
-            seen: list[Waits] = []
+            seen: list[RowStates] = []
 
             def leave(batch: BatchRun) -> None:
-                seen.append(batch.engine.waits)
+                seen.append(batch.engine.row_states)
                 other.release(key)
 
             run = watched(
                 model,
                 tmp_path,
                 1,
-                lambda progress, _: said.append(progress.holding_back),
+                lambda progress, _: said.append(progress.waiting_for),
                 every=0.01,
                 at=(0.3, leave),
             )
@@ -134,24 +136,26 @@ def test_rows_that_another_run_has_asked_for_do_not_back_off(tmp_path: Path) -> 
             return seen[0], said, summary
 
     waits, said, summary = asyncio.run(main())
-    assert waits == Waits(calling=1, sharing=1)
-    assert "another run asks for the same rows" in said
-    assert not [text for text in said if text.startswith("backing off")]
+    assert waits == RowStates(calling=1, sharing=1)
+    assert "another run that sent the same requests" in said
+    assert not [text for text in said if text.startswith("retries")]
     assert summary.ending == "done"
 
 
 def test_rows_whose_images_are_read_are_counted_as_such(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    async def load(request: dict[str, Any]) -> dict[str, Any]:
+    async def load(request: ImageRequest) -> dict[str, Any]:
         await asyncio.sleep(5.0)
         return request
 
-    monkeypatch.setattr("callgate.batch.runner.load_images", load)
+    (tmp_path / "cat.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    monkeypatch.setattr(ImageRequest, "load", load)
     said: list[str] = []
     sim = Simulation(latency=0.1)
-    sim.run(watched(sim.model(), tmp_path, 3, lambda progress, _: said.append(progress.holding_back)))
-    assert said[:10] == ["reading images"] * 10
+    look = lambda progress, _: said.append(progress.waiting_for)  # noqa: E731
+    sim.run(watched(sim.model(), tmp_path, 3, look, image="cat.png"))
+    assert said[:10] == ["images to be read"] * 10
 
 
 # --- what was abandoned ---------------------------------------------------------------------------------
@@ -162,7 +166,7 @@ def test_what_was_sent_for_rows_that_were_cancelled_is_counted(tmp_path: Path) -
     model = sim.model(limit_concurrency=4)
     summary = sim.run(watched(model, tmp_path, 50, lambda *_: None, at=(2.0, BatchRun.abort)))
     assert (summary.ending, summary.abandoned) == ("interrupted", 4)
-    assert summary.progress.tally.calls == sim.stats.requests == 4
+    assert summary.progress.stats.calls == sim.stats.requests == 4
 
 
 def test_so_is_what_was_sent_for_rows_that_backed_off_when_it_was_drained(tmp_path: Path) -> None:
@@ -171,5 +175,5 @@ def test_so_is_what_was_sent_for_rows_that_backed_off_when_it_was_drained(tmp_pa
     model = sim.model(retry_config=retry, limit_concurrency=1)
     summary = sim.run(watched(model, tmp_path, 50, lambda *_: None, at=(0.15, BatchRun.drain)))
     assert summary.ending == "interrupted"
-    assert summary.progress.tally.calls == sim.stats.requests
-    assert sim.stats.requests > summary.progress.tally.done
+    assert summary.progress.stats.calls == sim.stats.requests
+    assert sim.stats.requests > summary.progress.stats.done

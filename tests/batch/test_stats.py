@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callgate.batch.output.results import RowResult
-from callgate.batch.stats import Tally
+from callgate.batch.stats import Stats
 from callgate.call.calling import Calling
 from callgate.errors import (
     ContentFilterError,
@@ -18,11 +18,11 @@ from callgate.response import Cost, Response, Usage
 from tests.batch.conftest import answered, failed, make_row
 
 
-def noted(*callings: Calling) -> Tally:
-    tally = Tally()
+def noted(*callings: Calling) -> Stats:
+    stats = Stats()
     for index, calling in enumerate(callings):
-        tally.note(RowResult(make_row(index), calling))
-    return tally
+        stats.note(RowResult(make_row(index), calling))
+    return stats
 
 
 def priced(calling: Calling) -> Calling:
@@ -31,16 +31,16 @@ def priced(calling: Calling) -> Calling:
 
 
 def test_answers_attempts_tokens_and_costs_add_up() -> None:
-    tally = noted(priced(answered()), priced(answered(attempts=3)), answered())
-    assert (tally.done, tally.failed, tally.ended) == (3, 0, 3)
-    assert (tally.calls, tally.retries) == (5, 2)
-    assert (tally.input_tokens, tally.output_tokens, tally.tokens) == (9, 12, 21)
-    assert (tally.cost, tally.unpriced) == (1.5, 1)
+    stats = noted(priced(answered()), priced(answered(attempts=3)), answered())
+    assert (stats.done, stats.failed, stats.ended) == (3, 0, 3)
+    assert (stats.calls, stats.retries) == (5, 2)
+    assert (stats.input_tokens, stats.output_tokens, stats.tokens) == (9, 12, 21)
+    assert (stats.cost, stats.unpriced) == (1.5, 1)
 
 
 def test_cached_answers_cost_and_count_nothing() -> None:
-    tally = noted(priced(answered(cached=True, attempts=0)))
-    assert (tally.done, tally.cached, tally.tokens, tally.cost, tally.unpriced) == (1, 1, 0, 0.0, 0)
+    stats = noted(priced(answered(cached=True, attempts=0)))
+    assert (stats.done, stats.cached, stats.tokens, stats.cost, stats.unpriced) == (1, 1, 0, 0.0, 0)
 
 
 def test_an_answer_without_usage_is_counted_as_unmetered() -> None:
@@ -59,24 +59,24 @@ def test_429s_are_counted_by_attempt_also_when_the_row_was_answered() -> None:
 def test_what_a_failed_row_has_spent_is_counted() -> None:
     calling = priced(failed(ServerError("boom")))
     calling.spend(Usage(10, 20))
-    tally = noted(calling)
-    assert (tally.tokens, tally.cost, tally.failed) == (30, 0.75, 1)
+    stats = noted(calling)
+    assert (stats.tokens, stats.cost, stats.failed) == (30, 0.75, 1)
 
 
 def test_rows_that_the_provider_refused_are_told_from_those_that_failed() -> None:
-    tally = noted(
+    stats = noted(
         failed(ContentFilterError("no")), failed(ContextLengthError("long")), failed(ServerError("x"))
     )
-    assert (tally.failed, tally.refused) == (3, 2)
+    assert (stats.failed, stats.refused) == (3, 2)
 
 
 def test_failures_are_grouped_by_what_is_the_same_in_them() -> None:
-    tally = noted(
+    stats = noted(
         failed(ServerError("boom 1", status_code=500)),
         failed(InvalidRequestError("bad", status_code=400)),
         failed(ServerError("boom 2", status_code=500)),
     )
-    assert [group.to_dict() for group in tally.error_groups()] == [
+    assert [group.to_dict() for group in stats.error_groups()] == [
         {"kind": "ServerError", "count": 2, "example": "500: boom 1", "line": 1, "retryable": True},
         {"kind": "InvalidRequestError", "count": 1, "example": "400: bad", "line": 2, "retryable": False},
     ]
@@ -84,6 +84,6 @@ def test_failures_are_grouped_by_what_is_the_same_in_them() -> None:
 
 def test_texts_that_never_repeat_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("callgate.batch.stats._MOST_GROUPS", 3)
-    tally = noted(*(failed(ServerError("boom" + "x" * i)) for i in range(10)))
-    assert len(tally.errors) == 4
-    assert sum(group.count for group in tally.error_groups()) == 10
+    stats = noted(*(failed(ServerError("boom" + "x" * i)) for i in range(10)))
+    assert len(stats.errors) == 4
+    assert sum(group.count for group in stats.error_groups()) == 10

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from callgate.batch.progress import Progress
 from callgate.batch.run import Summary
-from callgate.batch.stats import ErrorGroup, Tally
+from callgate.batch.stats import ErrorGroup, Stats
 from callgate.cli.format import rate_of
 from callgate.cli.live import open_display, plain_line, render
 from callgate.cli.summary import print_summary
@@ -32,14 +32,14 @@ def progress(**facts: Any) -> Progress:
     usual: dict[str, Any] = {
         "total": 5000,
         "skipped": 100,
-        "tally": Tally(done=900, failed=3, cached=20, calls=950, retries=47, rate_limited=5, cost=0.5),
+        "stats": Stats(done=900, failed=3, cached=20, calls=950, retries=47, rate_limited=5, cost=0.5),
         "seconds": 75.0,
         "rows_per_second": 9.8,
         "requests_per_minute": 588.0,
         "tokens_per_minute": 45_300.0,
         "limiter": LimiterSnapshot("", 6, 12, 64, 0.0, "requests", requests, None),
         "in_flight": 18,
-        "holding_back": "waiting for requests per minute",
+        "waiting_for": "requests per minute",
         "eta": 408.0,
         "projected_cost": 2.77,
         "budget": 5.0,
@@ -72,7 +72,7 @@ def test_what_a_limits_window_holds(quota: Quota, used: float, text: str) -> Non
 def test_what_is_done_when_the_calls_have_ended() -> None:
     for text in (plain_line(progress(), "writing out.csv"), shown(progress(), "writing out.csv")):
         assert "writing out.csv" in text
-        assert "held back" not in text
+        assert "waiting for" not in text
 
 
 @pytest.mark.parametrize("show", [plain_line, shown])
@@ -91,7 +91,7 @@ def test_everything_there_is_to_know(show: Callable[[Progress], str]) -> None:
         "failed 3",
         "$0.50 of about $2.77, at most $5.00",
         "6m48s",
-        "waiting for requests per minute",
+        "waiting for: requests per minute",
         "waited for longest: r17 (42s), line 9 (11s)",
     ):
         assert figure in text
@@ -99,8 +99,8 @@ def test_everything_there_is_to_know(show: Callable[[Progress], str]) -> None:
 
 @pytest.mark.parametrize("show", [plain_line, shown])
 def test_what_is_not_known_is_not_invented(show: Callable[[Progress], str]) -> None:
-    tally = Tally(done=5, unpriced=5)
-    text = show(progress(total=None, tally=tally, eta=None, projected_cost=None, budget=None))
+    stats = Stats(done=5, unpriced=5)
+    text = show(progress(total=None, stats=stats, eta=None, projected_cost=None, budget=None))
     assert "105/?" in text
     assert "cost unknown" in text
     assert "left ?" in text
@@ -170,17 +170,17 @@ def test_on_a_terminal_it_is_drawn_in_place(folder: Path) -> None:
         assert process.wait() == 0
     os.close(ours)
     text = drawn.decode()
-    assert "held back by" in text
+    assert "waiting for" in text
     assert text.count("rows/s") >= 3
-    assert "concurrency" in text or "the provider is slow" in text
+    assert "concurrency" in text or "provider" in text
     assert "60 answered, 0 failed" in out
 
 
 def test_the_summary_says_what_is_not_known_and_groups_failures(capsys: pytest.CaptureFixture[str]) -> None:
-    tally = Tally(done=5, failed=700, unpriced=5)
+    stats = Stats(done=5, failed=700, unpriced=5)
     for number in range(7):
-        tally.errors[str(number)] = ErrorGroup("ServerError", 100, f"boom {number}", 3, number % 2 == 0)
-    print_summary(Summary("failures", None, progress(tally=tally), 0), "out.jsonl")
+        stats.errors[str(number)] = ErrorGroup("ServerError", 100, f"boom {number}", 3, number % 2 == 0)
+    print_summary(Summary("failures", None, progress(stats=stats), 0), "out.jsonl")
     text = capsys.readouterr().out
     assert "unknown: the price of this model is not known" in text
     assert text.count("100 x boom") == 5
@@ -190,6 +190,6 @@ def test_the_summary_says_what_is_not_known_and_groups_failures(capsys: pytest.C
 
 
 def test_the_summary_names_the_answers_without_a_price(capsys: pytest.CaptureFixture[str]) -> None:
-    tally = Tally(done=5, unpriced=2, cost=1.5)
-    print_summary(Summary("done", None, progress(tally=tally), 0), "-")
+    stats = Stats(done=5, unpriced=2, cost=1.5)
+    print_summary(Summary("done", None, progress(stats=stats), 0), "-")
     assert "$1.50 without 2 answers whose price is not known" in capsys.readouterr().err

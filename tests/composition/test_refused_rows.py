@@ -69,11 +69,11 @@ def test_refused_rows_are_told_apart_and_do_not_end_the_run(tmp_path: Path) -> N
                 return await batch.run(journal), provider.sent
 
     summary, sent = asyncio.run(main())
-    tally = summary.progress.tally
+    stats = summary.progress.stats
     assert summary.ending == "failures"
-    assert (tally.done, tally.failed, tally.refused) == (10, 61, 60)
+    assert (stats.done, stats.failed, stats.refused) == (10, 61, 60)
     assert len(sent) == len(set(sent)) == 71
-    kinds = [(group.kind, group.count, group.retryable) for group in tally.error_groups()]
+    kinds = [(group.kind, group.count, group.retryable) for group in stats.error_groups()]
     assert sorted(kinds) == [
         ("ContentFilterError", 30, False),
         ("ContextLengthError", 30, False),

@@ -1,16 +1,16 @@
-"""The batch document's two functions: conversations in, answers out in their order, and what these cost."""
+"""`Engine.schedule_completions` and `get_cost_from_completions`: answers in the order of conversations."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from copy import copy
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import orjson
 
 from callgate.batch.input.rows import Row
+from callgate.batch.output.results import RowResult
 from callgate.call.calling import Calling
 from callgate.errors import APIClientError, BatchStoppedError
 from callgate.model.base import Caller
@@ -18,17 +18,14 @@ from callgate.model.builder import make_pricer
 from callgate.policies.cache.layer import key_of
 from callgate.response import Cost, Response, Usage
 
-if TYPE_CHECKING:
-    from callgate.batch.engine import Engine
-
-__all__ = ["Completion", "schedule", "total_cost"]
+__all__ = ["Completion", "complete_all", "total_cost"]
 
 
 class Completion(TypedDict):
     """One conversation's answer.
 
-    `response` is the provider's own JSON, or None when there is no answer; `error` then says why.
-    `request_hash` is the same for the same request to the same model, wherever and whenever it is made.
+    `response` is the provider's own JSON, or None when there is no answer; `error` then holds the reason.
+    `request_hash` is the same for the same request to the same model, in every process and at any time.
 
     Example::
 
@@ -42,37 +39,44 @@ class Completion(TypedDict):
     error: NotRequired[str]
 
 
-async def schedule(
-    engine: Engine,
+async def complete_all(
     rows: Sequence[Row],
+    run: Callable[[Sequence[Row], Callable[[RowResult], None]], Awaitable[None]],
+    make_calling: Callable[[Row], Awaitable[Calling]],
     temperature: float | None,
-    task_name: str | None,
 ) -> list[Completion]:
-    """What `Engine.schedule_completions` does."""
-    if temperature is not None:
-        rows = [_at_temperature(row, temperature) for row in rows]
+    """Call for all rows and return their completions in the order of the rows.
+
+    Args:
+        rows: The rows; their `index` is ignored.
+        run: Calls for the rows and passes each result on.
+        make_calling: Makes the calling of a row that was not called, for its hash.
+        temperature: For every request; None: each one's own.
+    """
     completions: dict[int, Completion] = {}
-    # By their place here, whatever index they were given.
-    numbered = [Row(i, row.line, None, row.key, row.request, row.columns) for i, row in enumerate(rows)]
-    metadata = None if task_name is None else {"task_name": task_name}
+    numbered = [_renumbered(row, index, temperature) for index, row in enumerate(rows)]
+
+    def keep(result: RowResult) -> None:
+        completions[result.row.index] = _completion(result.calling)
+
     why = "not called: the engine was stopped before"
     try:
-        async with aclosing(engine.run(numbered, metadata=metadata)) as results:
-            async for result in results:
-                completions[result.row.index] = _completion(result.calling)
+        await run(numbered, keep)
     except BatchStoppedError as error:
         why = f"not called: {error}"
     for row in numbered:
         if row.index not in completions:
-            calling = await engine.model.create_calling(request_payload=row.request)
+            calling = await make_calling(row)
             completions[row.index] = {"response": None, "request_hash": _hash(calling), "error": why}
     return [completions[row.index] for row in numbered]
 
 
-def _at_temperature(row: Row, temperature: float) -> Row:
-    request = copy(row.request)  # which may be more than a dict: it says where its images are
-    request["temperature"] = temperature
-    return Row(row.index, row.line, row.custom_id, row.key, request, row.columns)
+def _renumbered(row: Row, index: int, temperature: float | None) -> Row:
+    request = row.request
+    if temperature is not None:
+        request = copy(request)  # of its own class: it may hold the paths of images
+        request["temperature"] = temperature
+    return Row(index, row.line, row.custom_id, row.key, request, row.columns)
 
 
 def _completion(calling: Calling) -> Completion:
@@ -89,7 +93,7 @@ def _hash(calling: Calling) -> str:
 
 
 def total_cost(model: Caller, completions: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
-    """What `Engine.get_cost_from_completions` does, by the dialect and the prices of a model."""
+    """Token counts of completions, and their cost in US dollars by the dialect and the prices of a model."""
     backend: Any = getattr(model, "backend", None)
     pricer = make_pricer(backend, getattr(model, "prices", None))
     usage, cost = Usage(), Cost(0.0, 0.0)
@@ -97,7 +101,7 @@ def total_cost(model: Caller, completions: Iterable[Mapping[str, Any]]) -> dict[
     for completion in completions:
         if completion["response"] is None:
             continue
-        answer = _read(backend, completion["response"])
+        answer = _decode(backend, completion["response"])
         if answer is None or answer.usage is None:
             known = False
             continue
@@ -117,8 +121,8 @@ def total_cost(model: Caller, completions: Iterable[Mapping[str, Any]]) -> dict[
     }
 
 
-def _read(backend: Any, raw: Any) -> Response | None:
-    """An answer that tells its usage, read again from the provider's own JSON."""
+def _decode(backend: Any, raw: Any) -> Response | None:
+    """The answer, decoded again from the provider's own JSON."""
     dialect = getattr(backend, "dialect", None)
     if dialect is None:
         return None
@@ -130,7 +134,7 @@ def _read(backend: Any, raw: Any) -> Response | None:
 
 
 def _answered(backend: Any, answer: Response) -> Calling:
-    """The call that it answers, for whoever prices it: some providers do not name the model in an answer."""
+    """A call that ended in this answer, for the pricer: some providers do not name the model in an answer."""
     calling = Calling({"model": getattr(backend, "defaults", {}).get("model")}, now=0.0)
     calling.complete(answer, 0.0)
     return calling

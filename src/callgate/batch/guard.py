@@ -1,6 +1,6 @@
-"""Stops a batch whose rows all fail in the same way, after a handful of calls instead of a million.
+"""`FailureGuard`: stops a batch whose rows all fail in the same way, after a few calls instead of a million.
 
-And tells the rows that the provider refused for what they are from those that failed.
+Also tells rows that the provider refused for their own content from rows that failed.
 """
 
 from __future__ import annotations
@@ -22,30 +22,29 @@ from callgate.errors import (
     RetryAfterTooLongError,
 )
 
-__all__ = ["FailureGuard", "Verdict", "fingerprint", "fingerprint_of", "is_refusal"]
+__all__ = ["FailureGuard", "StopReason", "fingerprint", "fingerprint_of", "is_refusal"]
 
-# Nothing about the row can be the cause of these: another row would meet them too.
-_EVERY_ROW = (
+# No property of a row can cause these: the next row would fail too.
+_SYSTEMATIC = (
     AuthenticationError, ConfigurationError, QuotaExhaustedError, QuotaTooSmallError, ResourceNotFoundError,
     RetryAfterTooLongError,
 )  # fmt: skip
-# And these are about the row alone.
-_THIS_ROW = (ContentFilterError, ContextLengthError)
-_CHANGING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+(\.\d+)?|\b(req|chatcmpl|msg|call)[-_]\w+", re.I)
+_REFUSALS = (ContentFilterError, ContextLengthError)
+_VARIABLE = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+(\.\d+)?|\b(req|chatcmpl|msg|call)[-_]\w+", re.I)
 
 
 def is_refusal(error: BaseException | None) -> bool:
-    """Whether the provider refused the row itself: its content, or its length. It would do so again.
+    """Whether the provider refused the row itself, for its content or its length, and would do so again.
 
     >>> is_refusal(ContextLengthError("too long")), is_refusal(TimeoutError())
     (True, False)
     """
-    # A schema's error too, where the answer that did not fit was withheld.
-    return isinstance(error, _THIS_ROW) or getattr(error, "code", None) == "content_filter"
+    # A schema's error carries the code too, where the answer that did not fit was withheld.
+    return isinstance(error, _REFUSALS) or getattr(error, "code", None) == "content_filter"
 
 
 def fingerprint(error: BaseException) -> str:
-    """What is the same in equal failures: kind, status, the provider's code, the text without numbers.
+    """A text that equal failures share: class, status, the provider's code, the message without numbers.
 
     >>> fingerprint(ValueError("row 12 is bad")) == fingerprint(ValueError("row 7 is bad"))
     True
@@ -56,24 +55,24 @@ def fingerprint(error: BaseException) -> str:
 
 
 def fingerprint_of(kind: str, status: int | None, code: str | None, text: str) -> str:
-    """The same of an error of which only this is written down.
+    """The fingerprint of an error of which only these facts are kept.
 
     >>> fingerprint_of("ValueError", None, None, "row 12 is bad") == fingerprint(ValueError("row 7 is bad"))
     True
     """
-    return f"{kind}|{status}|{code}|{_CHANGING.sub('#', text)[:200]}"
+    return f"{kind}|{status}|{code}|{_VARIABLE.sub('#', text)[:200]}"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class StopReason:
     """Why a batch was stopped.
 
     Attributes:
         error: The last error; one of the equal ones when the failures were the same.
         count: How many rows failed.
-        message: All of it in words.
+        message: Both in one sentence.
 
-    >>> str(Verdict(ValueError("bad"), 3, "3 rows failed in the same way and none was answered: bad"))
+    >>> str(StopReason(ValueError("bad"), 3, "3 rows failed in the same way and none was answered: bad"))
     '3 rows failed in the same way and none was answered: bad'
     """
 
@@ -86,70 +85,69 @@ class Verdict:
 
 
 class FailureGuard:
-    """Counts failures that are the same, one after another, with no answer between them.
+    """Counts consecutive failures that are the same, with no answer between them.
 
     Args:
-        hopeless: How many make it stop when nothing about a row can be their cause (wrong key, unknown
-            model, nothing listening).
-        others: How many of any other kind do. Rows that the provider refuses for themselves (content filter,
-            too long) never count.
-        most: How many failures in all, of whatever kind and with answers between them, are borne; None: any
-            number.
+        max_systematic: So many stop the batch when no property of a row can be their cause (wrong key,
+            unknown model, connection refused).
+        max_identical: So many of any other kind do. Rows that the provider refuses for their content or
+            length never count.
+        max_failures: The batch stops when more rows than this have failed in all, in whatever way and with
+            answers between them; None: no limit.
 
-    >>> guard = FailureGuard(hopeless=2)
+    >>> guard = FailureGuard(max_systematic=2)
     >>> for _ in range(2):
-    ...     calling = Calling({})
-    ...     calling.fail(AuthenticationError("no such key", status_code=401), 0.0)
-    ...     guard.note(calling)
-    >>> str(guard.verdict)
+    ...     guard.note(Calling({}), AuthenticationError("no such key", status_code=401))
+    >>> str(guard.stop_reason)
     '2 rows failed in the same way and none was answered: 401: no such key'
     """
 
-    def __init__(self, *, hopeless: int = 3, others: int = 20, most: int | None = None) -> None:
-        self.verdict: Verdict | None = None
-        """What stops the batch, once something does."""
-        self._hopeless = hopeless
-        self._others = others
-        self._most = most
+    def __init__(
+        self, *, max_systematic: int = 3, max_identical: int = 20, max_failures: int | None = None
+    ) -> None:
+        self.stop_reason: StopReason | None = None
+        """What stops the batch; None while nothing does."""
+        self._max_systematic = max_systematic
+        self._max_identical = max_identical
+        self._max_failures = max_failures
         self._failed = 0
         self._last: str | None = None
         self._count = 0
         self._succeeded = False
 
-    def note(self, calling: Calling, error: BaseException | None = None) -> None:
-        """Look at a call that has ended.
+    def note(self, calling: Calling, error: BaseException | None) -> None:
+        """Count a row that has ended.
 
         Args:
-            calling: The call.
-            error: What its row ended in, if that is something else than its call did.
+            calling: Its call.
+            error: What its row ended in; None: it is answered.
         """
-        error = calling.error if error is None else error
         if error is None:
-            # A cached answer says nothing about the provider.
+            # An answer from the cache says nothing about the provider.
             if not calling.cached:
                 self._succeeded, self._last, self._count = True, None, 0
             return
-        if calling.cancel_requested or self.verdict is not None:
+        if calling.cancel_requested or self.stop_reason is not None:
             return
         self._failed += 1
-        if self._most is not None and self._failed > self._most:
-            told = f"more than {self._most} rows failed, the last with: {error or type(error).__name__}"
-            self.verdict = Verdict(error, self._failed, told)
+        text = str(error) or type(error).__name__
+        if self._max_failures is not None and self._failed > self._max_failures:
+            message = f"more than {self._max_failures} rows failed, the last with: {text}"
+            self.stop_reason = StopReason(error, self._failed, message)
             return
         if is_refusal(error):
             return
         mark = fingerprint(error)
         self._count = self._count + 1 if mark == self._last else 1
         self._last = mark
-        if self._count >= (self._hopeless if _meets_every_row(error) else self._others):
+        if self._count >= (self._max_systematic if _is_systematic(error) else self._max_identical):
             since = "since the last answer" if self._succeeded else "and none was answered"
             rows = "row" if self._count == 1 else "rows"
-            text = str(error) or type(error).__name__
-            told = f"{self._count} {rows} failed in the same way {since}: {text}"
-            self.verdict = Verdict(error, self._count, told)
+            message = f"{self._count} {rows} failed in the same way {since}: {text}"
+            self.stop_reason = StopReason(error, self._count, message)
 
 
-def _meets_every_row(error: BaseException) -> bool:
+def _is_systematic(error: BaseException) -> bool:
     if isinstance(error, APIConnectionError):
-        return error.surely_unsent  # refused, or no such host; a connection that breaks may be bad luck
-    return isinstance(error, _EVERY_ROW)
+        return error.surely_unsent  # refused, or no such host; a broken connection may be bad luck
+    return isinstance(error, _SYSTEMATIC)

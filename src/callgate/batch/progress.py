@@ -1,54 +1,54 @@
-"""How a batch is going: rates, what is left, and in words what holds it back now."""
+"""How a batch is going: rates, what is left, and what the batch is waiting for."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass
 
-from callgate.batch.stats import Tally
+from callgate.batch.stats import Stats
 from callgate.policies.limit.snapshot import LimiterSnapshot, RateSnapshot
 
-__all__ = ["Meter", "Progress", "Waits", "holding_back"]
+__all__ = ["Progress", "ProgressSampler", "RowStates", "waiting_for"]
 
 _WINDOW = 30.0
-_MEMORY = 10
+_KEPT_REASONS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A batch at one moment, for displays.
+    """The state of a batch at one moment, for displays.
 
     Attributes:
-        total: Rows of the input, or None while they are not counted.
+        total: Rows of the input; None while they are not counted.
         skipped: Rows that an earlier run had answered.
-        tally: What this run has done; it goes on counting.
-        seconds: Since the run began.
-        rows_per_second: Over the last half minute.
-        requests_per_minute, tokens_per_minute: The same, of what went on the wire.
+        stats: What this run has done; it goes on counting.
+        seconds: Seconds since the run began.
+        rows_per_second: Rows that ended, over the last half minute.
+        requests_per_minute, tokens_per_minute: Attempts and tokens of these rows, over the last half minute.
         limiter: The limiter's state.
         in_flight: Rows begun and not ended.
-        holding_back: What it waits for most, in words.
-        eta: Seconds until the end at this speed, or None.
-        projected_cost: US dollars for all rows, or None when it cannot be told.
-        budget: US dollars that may be spent at most, or None.
-        longest: The rows that have been in flight for longest, by name, with their seconds.
+        waiting_for: What the batch waits for most of the time, in words.
+        eta: Seconds until the end, by recent pace and remaining quota; None: unknown.
+        projected_cost: US dollars for all rows; None: unknown.
+        budget: US dollars that may be spent at most; None: no budget.
+        longest: The rows that have been in flight for longest, as (name, seconds).
 
     Example::
 
         progress = batch.progress()
-        print(f"{progress.finished} of {progress.total} rows; {progress.holding_back}")
+        print(f"{progress.finished} of {progress.total} rows; waiting for: {progress.waiting_for}")
     """
 
     total: int | None
     skipped: int
-    tally: Tally
+    stats: Stats
     seconds: float
     rows_per_second: float
     requests_per_minute: float
     tokens_per_minute: float
     limiter: LimiterSnapshot
     in_flight: int
-    holding_back: str
+    waiting_for: str
     eta: float | None
     projected_cost: float | None
     budget: float | None
@@ -57,25 +57,25 @@ class Progress:
     @property
     def finished(self) -> int:
         """Rows answered, in this run or before."""
-        return self.skipped + self.tally.done
+        return self.skipped + self.stats.done
 
     @property
     def left(self) -> int | None:
-        """Rows that have not ended, or None while they are not counted."""
-        return None if self.total is None else max(0, self.total - self.skipped - self.tally.ended)
+        """Rows that have not ended; None while they are not counted."""
+        return None if self.total is None else max(0, self.total - self.skipped - self.stats.ended)
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
-    """What the rows that have been begun are at.
+class RowStates:
+    """How many of the rows that have begun are in which state.
 
     Attributes:
-        calling: Those whose calls are made and have not ended.
-        backing_off: Of these, those that wait before they try again.
-        sharing: Of these, those that wait for the answer to an equal request of somebody else.
-        loading: Further ones, whose images are read.
+        calling: Rows whose call has begun and not ended.
+        backing_off: Of these, rows that wait before a retry.
+        sharing: Of these, rows that wait on an identical request in flight (single-flight).
+        loading: Further rows, whose images are being read.
 
-    >>> Waits(calling=5, backing_off=2).sharing
+    >>> RowStates(calling=5, backing_off=2).sharing
     0
     """
 
@@ -85,43 +85,43 @@ class Waits:
     loading: int = 0
 
 
-def holding_back(limiter: LimiterSnapshot, rows: Waits, *, idle: bool, draining: bool) -> str:
-    """What keeps a batch from going faster at this moment, in words.
+def waiting_for(limiter: LimiterSnapshot, rows: RowStates, *, idle: bool, draining: bool) -> str:
+    """What keeps a batch from going faster at this moment, in words; figures stand in brackets.
 
     Args:
         limiter: Its limiter.
-        rows: What the rows are at.
-        idle: Whether the workers wait for rows that are still to come.
-        draining: Whether no more rows are begun.
+        rows: The states of its rows.
+        idle: True while the workers wait for rows that are still to come.
+        draining: True when no more rows are begun.
     """
     if limiter.bottleneck == "paused" or (limiter.paused_for > 0 and limiter.in_flight == 0):
-        return f"the provider asked to pause, {limiter.paused_for:.0f} s left"
+        return f"the pause that the provider asked for ({limiter.paused_for:.0f} s left)"
     if draining:
-        return f"finishing the {rows.calling} rows in flight"
+        return f"the rows in flight ({rows.calling})"
     if limiter.bottleneck == "requests":
-        return f"waiting for requests per {_period(limiter.requests)}"
+        return f"requests per {_period(limiter.requests)}"
     if limiter.bottleneck == "tokens":
-        return f"waiting for tokens per {_period(limiter.tokens)}"
+        return f"tokens per {_period(limiter.tokens)}"
     if limiter.bottleneck == "concurrency":
-        return f"concurrency, {limiter.concurrency} at once"
+        return f"concurrency ({limiter.concurrency} at once)"
     if limiter.in_flight == 0:
         return _before_sending(rows, idle=idle)
     if rows.loading > limiter.in_flight:
-        return "reading images"
-    return "waiting for input" if idle else "the provider is slow"
+        return "images to be read"
+    return "input" if idle else "provider"
 
 
-def _before_sending(rows: Waits, *, idle: bool) -> str:
-    """What keeps a batch from going on while nothing of it is on its way."""
+def _before_sending(rows: RowStates, *, idle: bool) -> str:
+    """What keeps a batch from going on while none of its requests is on the wire."""
     if rows.backing_off:
-        return f"backing off before {rows.backing_off} {'retry' if rows.backing_off == 1 else 'retries'}"
+        return f"retries ({rows.backing_off} backing off)"
     if rows.sharing:
-        return "another run asks for the same rows"
+        return "another run that sent the same requests"
     if rows.loading:
-        return "reading images"
+        return "images to be read"
     if rows.calling:
-        return "preparing requests"
-    return "waiting for input" if idle else "nothing"
+        return "requests to be prepared"
+    return "input" if idle else "nothing"
 
 
 def _period(rate: RateSnapshot | None) -> str:
@@ -130,40 +130,40 @@ def _period(rate: RateSnapshot | None) -> str:
     return named.get(seconds, f"{seconds:g} s")
 
 
-class Meter:
-    """Rates from samples that somebody takes now and then.
+class ProgressSampler:
+    """Rates over the last half minute, from samples taken a few times a second.
 
     Args:
         now: The time of the loop's clock when the batch began, in seconds.
 
-    >>> meter = Meter(0.0)
-    >>> meter.sample(10.0, Tally(done=50, calls=50, input_tokens=500), "the provider is slow")
-    >>> meter.rows_per_second, meter.requests_per_minute, meter.tokens_per_minute
+    >>> sampler = ProgressSampler(0.0)
+    >>> sampler.sample(10.0, Stats(done=50, calls=50, input_tokens=500), "provider")
+    >>> sampler.rows_per_second, sampler.requests_per_minute, sampler.tokens_per_minute
     (5.0, 300.0, 3000.0)
     """
 
     def __init__(self, now: float) -> None:
         self.began = now
         self._samples: deque[tuple[float, int, int, int]] = deque([(now, 0, 0, 0)])
-        self._reasons: deque[str] = deque(maxlen=_MEMORY)
+        self._reasons: deque[str] = deque(maxlen=_KEPT_REASONS)
 
-    def sample(self, now: float, tally: Tally, reason: str) -> None:
-        """Take one; a few a second are enough."""
+    def sample(self, now: float, stats: Stats, reason: str) -> None:
+        """Take one sample; `reason` is what `waiting_for` returned."""
         samples = self._samples
-        samples.append((now, tally.ended, tally.calls, tally.tokens))
+        samples.append((now, stats.ended, stats.calls, stats.tokens))
         while len(samples) > 2 and samples[1][0] <= now - _WINDOW:
             samples.popleft()
         self._reasons.append(reason)
 
     @property
     def reason(self) -> str:
-        """What held it back most often of late: what is true this instant flickers."""
+        """The most frequent of the latest reasons: that of one moment flickers."""
         if not self._reasons:
             return "nothing"
-        # The newest of equal kinds, as figures in the words change.
-        kinds = Counter(reason.split(",", 1)[0] for reason in self._reasons)
+        # Reasons that differ in their figures are the same; the newest has the figures of now.
+        kinds = Counter(_kind(reason) for reason in self._reasons)
         kind = kinds.most_common(1)[0][0]
-        return next(reason for reason in reversed(self._reasons) if reason.split(",", 1)[0] == kind)
+        return next(reason for reason in reversed(self._reasons) if _kind(reason) == kind)
 
     @property
     def rows_per_second(self) -> float:
@@ -184,3 +184,7 @@ class Meter:
         first, last = self._samples[0], self._samples[-1]
         seconds = last[0] - first[0]
         return (last[place] - first[place]) / seconds if seconds > 0 else 0.0
+
+
+def _kind(reason: str) -> str:
+    return reason.partition(" (")[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Literal
@@ -20,8 +20,8 @@ from callgate.batch.input.sources import Source
 from callgate.batch.output.completed_keys import Finished
 from callgate.batch.output.journal import Journal
 from callgate.batch.output.results import RowResult
-from callgate.batch.progress import Meter, Progress, holding_back
-from callgate.batch.stats import Tally
+from callgate.batch.progress import Progress, ProgressSampler, waiting_for
+from callgate.batch.stats import Stats
 from callgate.errors import BatchStoppedError, BudgetExceededError, InputError, QuotaTooSmallError
 
 __all__ = ["BatchRun", "Ending", "Summary"]
@@ -53,7 +53,7 @@ class Summary:
 
         summary = await batch.run(journal)
         if summary.ending != "done":
-            print(summary.message, [group.example for group in summary.progress.tally.error_groups()])
+            print(summary.message, [group.example for group in summary.progress.stats.error_groups()])
     """
 
     ending: Ending
@@ -78,7 +78,7 @@ class BatchRun:
         batch.check()
         async with Journal("out.jsonl") as journal:
             summary = await batch.run(journal)
-        print(summary.ending, summary.progress.tally.done)
+        print(summary.ending, summary.progress.stats.done)
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class BatchRun:
     ) -> None:
         self.engine = engine
         self.source = source
-        self.tally = Tally()
+        self.stats = Stats()
         self.total: int | None = None
         self.skipped = 0
         self.draining = False
@@ -101,7 +101,7 @@ class BatchRun:
         self._metadata = metadata
         self._interrupted = False
         self._began: float | None = None
-        self._meter: Meter | None = None
+        self._sampler: ProgressSampler | None = None
         self._abandoned_before = 0
         self._stop_counting = threading.Event()
 
@@ -135,7 +135,7 @@ class BatchRun:
     async def run(self, journal: Journal) -> Summary:
         """Do it. Errors of input, output and provider end it in order: they are in the summary."""
         loop = asyncio.get_running_loop()
-        self._meter = Meter(loop.time())
+        self._sampler = ProgressSampler(loop.time())
         self._abandoned_before = self.engine.abandoned
         helpers = [loop.create_task(_keep_synced(journal))]
         if self.total is None and not self.source.waits:
@@ -144,7 +144,7 @@ class BatchRun:
         message: str | None = None
         try:
             await self._call_all(journal)
-            ending = "failures" if self.tally.failed else "done"
+            ending = "failures" if self.stats.failed else "done"
             if self._interrupted and self.progress().left != 0:
                 ending = "interrupted"
         except BatchStoppedError as error:
@@ -173,30 +173,30 @@ class BatchRun:
     def progress(self) -> Progress:
         """How it is going now; taking it a few times a second also keeps the rates."""
         now = asyncio.get_running_loop().time()
-        meter = self._meter or Meter(now)
-        limiter, rows = self.engine.model.limiter.snapshot(), self.engine.waits
-        meter.sample(
+        sampler = self._sampler or ProgressSampler(now)
+        limiter, rows = self.engine.model.limiter.snapshot(), self.engine.row_states
+        sampler.sample(
             now,
-            self.tally,
-            holding_back(limiter, rows, idle=self.engine.idle, draining=self.draining),
+            self.stats,
+            waiting_for(limiter, rows, idle=self.engine.idle, draining=self.draining),
         )
-        tally, total = self.tally, self.total
-        left = None if total is None else max(0, total - self.skipped - tally.ended)
-        speed = meter.rows_per_second
+        stats, total = self.stats, self.total
+        left = None if total is None else max(0, total - self.skipped - stats.ended)
+        speed = sampler.rows_per_second
         projected = None
-        if left is not None and tally.done and not tally.unpriced:
-            projected = tally.cost * (1 + left / tally.ended)
+        if left is not None and stats.done and not stats.unpriced:
+            projected = stats.cost * (1 + left / stats.ended)
         return Progress(
             total=total,
             skipped=self.skipped,
-            tally=tally,
-            seconds=now - meter.began,
+            stats=stats,
+            seconds=now - sampler.began,
             rows_per_second=speed,
-            requests_per_minute=meter.requests_per_minute,
-            tokens_per_minute=meter.tokens_per_minute,
+            requests_per_minute=sampler.requests_per_minute,
+            tokens_per_minute=sampler.tokens_per_minute,
             limiter=limiter,
             in_flight=rows.calling,
-            holding_back=meter.reason,
+            waiting_for=sampler.reason,
             eta=left / speed if left is not None and speed > 0 else None,
             projected_cost=projected,
             budget=None if self.budget is None else self.budget.limit,
@@ -208,30 +208,26 @@ class BatchRun:
     async def _call_all(self, journal: Journal) -> None:
         if self.draining:  # before it had begun
             return
-        tally = self.tally
+        stats = self.stats
 
         def record(result: RowResult) -> None:
             try:
                 journal.write(result)
             except InputError as error:
                 raise _OutputError(str(error)) from error
-            tally.note(result)
+            stats.note(result)
 
-        feed = self._feed(journal.finished)
-        run = self.engine.run(
-            feed,
+        await self.engine.run_into(
+            self._feed(journal.finished),
+            record,
             guard=self._guard,
-            on_result=record,
-            on_abandoned=tally.note_abandoned,
+            on_abandoned=stats.note_attempts,
             budget=self.budget,
             metadata=self._metadata,
         )
-        async with aclosing(run) as results:
-            async for _ in results:
-                pass
         if not self._interrupted:
             # All rows were read: of a pipe their number was not known, and else it may have been a bound.
-            self.total = self.skipped + tally.ended + self._abandoned
+            self.total = self.skipped + stats.ended + self._abandoned
             journal.all_tried = self.source.limit is None
 
     @property

@@ -1,12 +1,12 @@
-"""The calls of one `Engine.run`: made row by row, within a budget, judged as they end."""
+"""The calls of one run: made row by row, within a budget, judged as they end."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from callgate.batch.cost.budget import Budget, charge
@@ -15,82 +15,124 @@ from callgate.batch.cost.worst_case import worst_case
 from callgate.batch.cost.write_ahead import Outstanding
 from callgate.batch.guard import FailureGuard
 from callgate.batch.input.feed import Feed
-from callgate.batch.input.images import load_images
+from callgate.batch.input.images import ImageRequest
 from callgate.batch.input.rows import Row
 from callgate.batch.output.results import RowResult
-from callgate.batch.progress import Waits
-from callgate.batch.workers import Pool
+from callgate.batch.progress import RowStates
+from callgate.batch.workers import Workers
 from callgate.call.calling import Calling, RequestStatus
 from callgate.errors import BatchStoppedError, InputError
 from callgate.executor.executor import Executor
 from callgate.model.base import Caller
 from callgate.schema.answer import AnswerSchema
 
-__all__ = ["RowCalls"]
+__all__ = ["ResultSink", "Runner"]
+
+ResultSink = Callable[[RowResult], Awaitable[object] | None]
+"""Takes each result before the next row is begun in its place; what it returns is awaited first."""
 
 _PROBE = 4
-# An executor never forgets whom it tells, so each is asked once, and runs come and go here.
-_told: WeakKeyDictionary[Executor, list[RowCalls]] = WeakKeyDictionary()
+# An executor has no way to remove a listener, so each has one, and runs come and go here.
+_runs: WeakKeyDictionary[Executor, list[Runner]] = WeakKeyDictionary()
 
 
-class RowCalls:
-    """Calls a model for the rows of a feed, by a pool.
+class _Reservation(NamedTuple):
+    """What a call may cost at most, in US dollars."""
+
+    amount: float
+    per_attempt: float
+
+
+class Runner:
+    """Calls a model for the rows of a feed and pushes the results into a sink.
 
     Args:
-        model: What is called.
+        model: The model.
         feed: The rows.
+        sink: Takes the results in the order in which the calls end. What it raises ends the run.
         most: Rows in flight at most.
-        guard: When to stop because all rows fail in the same way.
-        on_result: Told of each result before another row is begun in its place.
-        on_abandoned: Told of each calling that was cancelled and of which nothing came.
+        guard: Decides when to stop because all rows fail in the same way.
+        on_abandoned: Called with each calling that was cancelled, so that it has no result.
         metadata: Kept on every calling.
-        schema: What every answer must satisfy.
-        budget: What all of it may cost at most.
+        schema: The JSON schema that every answer must satisfy.
+        budget: What all calls together may cost.
 
     Example::
 
-        calls = RowCalls(model, PulledFeed(source.blocks()), most=32, guard=FailureGuard())
-        with calls.told():
-            async for result in calls.pool.results():
-                print(result)
-        calls.raise_why_it_ended_early()
+        feed = PulledFeed(source.blocks())
+        await Runner(model, feed, print, most=32, guard=FailureGuard()).run()
     """
 
     def __init__(
         self,
         model: Caller,
         feed: Feed,
+        sink: ResultSink,
         *,
         most: int,
         guard: FailureGuard,
-        on_result: Callable[[RowResult], None] | None = None,
         on_abandoned: Callable[[Calling], None] | None = None,
         metadata: Mapping[str, Any] | None = None,
         schema: Mapping[str, Any] | AnswerSchema | None = None,
         budget: Budget | None = None,
     ) -> None:
+        self.feed = feed
         self.active: dict[Calling, Row] = {}
-        """The calls that are made now; rows that wait for their share of the budget have none yet."""
-        self.pool = Pool(
-            self._call,
+        """The calls in flight; rows that wait for their share of the budget have none yet."""
+        limiter = model.limiter
+        self._workers = Workers(
+            self._process,
             feed,
-            # Whoever waits for the budget is no call that one more could be beside.
-            in_line=lambda: model.limiter.waiting + (0 if budget is None else budget.waiting),
+            # One more call could not be sent before those that wait for the budget.
+            queued=lambda: limiter.waiting + (0 if budget is None else budget.waiting),
             most=most,
             at_first=_PROBE,
-            on_end=self._judge,
         )
         self._model = model
-        self._feed = feed
+        self._sink = sink
         self._guard = guard
-        self._on_result = on_result
         self._on_abandoned = on_abandoned
-        self._loading = 0
         self._metadata = metadata
         self._schema = schema
         self._budget = budget
-        self._worst: dict[str, tuple[Outstanding, float]] = {}
-        """What an attempt may cost at most, of each call whose attempts are written down before they go."""
+        self._probing = True
+        self._loading = 0
+        self._given_up = 0
+        self._reserved: dict[str, tuple[Outstanding, float]] = {}
+        """By `request_id`: what one attempt may cost, where that is written down before it is sent."""
+
+    async def run(self) -> None:
+        """Call for all rows, and return when the last call has ended. Cancelling it cancels those in flight.
+
+        Raises:
+            BatchStoppedError: when all rows fail in the same way, or the budget is used up.
+            Exception: what the feed or the sink raised.
+        """
+        with self._listening():
+            await self._workers.run()
+        stop, budget, error = self._guard.stop_reason, self._budget, self.feed.error
+        if stop is not None:
+            raise BatchStoppedError(str(stop), error=stop.error, count=stop.count)
+        if budget is not None and budget.refusal is not None:
+            raise BatchStoppedError(str(budget.refusal), error=budget.refusal, count=0)
+        if error is not None:
+            raise error
+
+    def drain(self) -> None:
+        """Send no more requests; rows whose request is not on the wire are given up."""
+        self._workers.drain()
+        for calling in list(self.active):
+            if not _is_on_wire(calling):
+                calling.cancel()
+
+    def abort(self) -> None:
+        """Cancel the calls in flight and begin no more rows."""
+        self._workers.abort()
+
+    @property
+    def abandoned(self) -> int:
+        """Rows begun whose call was cancelled, so that they have no result."""
+        return self._given_up + self._workers.cancelled
 
     @property
     def on_wire(self) -> int:
@@ -98,137 +140,123 @@ class RowCalls:
         return sum(map(_is_on_wire, self.active))
 
     @property
-    def waits(self) -> Waits:
-        """What its rows are at."""
+    def states(self) -> RowStates:
+        """How many of its rows wait for what."""
         calls = self.active
-        return Waits(
+        return RowStates(
             calling=len(calls),
             backing_off=sum(map(_backs_off, calls)),
             sharing=sum(calling.shares for calling in calls),
             loading=self._loading,
         )
 
-    @contextmanager
-    def told(self) -> Iterator[None]:
-        """Have it know, meanwhile, of each call that the model lets through."""
-        executors = {model.executor for model in (self._model, *fallbacks_of(self._model))}
-        for executor in executors:
-            if executor not in _told:
-                runs = _told[executor] = []
-                executor.tell_dispatched(partial(_tell, runs))
-            _told[executor].append(self)
-        try:
-            yield
-        finally:
-            for executor in executors:
-                _told[executor].remove(self)
-
     def note_dispatched(self, calling: Calling) -> None:
-        """An attempt, perhaps of somebody else's call, is about to go out."""
-        self.pool.nudge()
-        if self._worst:
-            call = calling.request_id  # a second attempt's too: it is a twin
-            written_ahead = self._worst.get(call)
-            if written_ahead is not None:
-                outstanding, worst = written_ahead
+        """An attempt, perhaps of another user's call, is about to be sent."""
+        self._workers.grow()
+        if self._reserved:
+            call = calling.request_id  # a hedged attempt has the same one
+            reserved = self._reserved.get(call)
+            if reserved is not None:
+                outstanding, worst = reserved
                 outstanding.sent(call, worst)
 
-    def drain(self) -> None:
-        """Send no more requests; what is not on the wire is given up."""
-        self.pool.drain()
-        for calling in list(self.active):
-            if not _is_on_wire(calling):
-                calling.cancel()
+    # -- internals ---------------------------------------------------------------------------------------
 
-    def raise_why_it_ended_early(self) -> None:
-        """Raise what ended it before all rows were called, if something did.
-
-        Raises:
-            BatchStoppedError: all rows failed in the same way, or the budget is used up.
-            Exception: what the rows raised.
-        """
-        verdict, budget, error = self._guard.verdict, self._budget, self._feed.error
-        if verdict is not None:
-            raise BatchStoppedError(str(verdict), error=verdict.error, count=verdict.count)
-        if budget is not None and budget.refusal is not None:
-            raise BatchStoppedError(str(budget.refusal), error=budget.refusal, count=0)
-        if error is not None:
-            raise error
-
-    # -- the inside --------------------------------------------------------------------------------------
-
-    def _judge(self, result: RowResult) -> None:
-        if self._on_result is not None:
-            self._on_result(result)
-        self._guard.note(result.calling, result.error)
-        if self._guard.verdict is not None:
-            self.drain()
-        elif result.ok:
-            self.pool.open_up()
-
-    async def _call(self, row: Row) -> RowResult | None:
+    async def _process(self, row: Row) -> None:
+        """Call for one row and deliver its result. One flat function: it runs for every row of a batch."""
         metadata = None if self._metadata is None else dict(self._metadata)
         calling = await self._model.create_calling(
             request_payload=row.request, metadata=metadata, response_schema=self._schema
         )
+        reservation: _Reservation | None = None
         if self._budget is not None:
-            return await self._call_within(self._budget, calling, row)
-        return await self._send(calling, row)
+            reservation = await self._reserve(self._budget, calling, row)
+            if reservation is None:
+                self.feed.close()
+                return
+        result: RowResult | None = None
+        try:
+            if isinstance(row.request, ImageRequest):
+                await self._load_images(calling, row.request)
+            if self.feed.closed:  # while the images were read, or the row waited for its share
+                return
+            self.active[calling] = row
+            await self._model.invoke(calling)
+            result = RowResult(row, calling)
+        finally:
+            self.active.pop(calling, None)
+            given_up = result is None or (calling.cancels > 0 and result.given_up)
+            if reservation is not None and self._budget is not None:
+                charged = self._settle(self._budget, reservation, calling, given_up=given_up)
+                if result is not None:
+                    result.charged = charged
+            if given_up and self._on_abandoned is not None:
+                self._on_abandoned(calling)
+        if given_up:
+            self._given_up += 1
+            return
+        waiting = self._sink(result)
+        self._guard.note(calling, result.error)
+        if self._guard.stop_reason is not None:
+            self.drain()
+        elif self._probing and result.error is None:
+            self._probing = False
+            self._workers.open_up()
+        if waiting is not None:
+            await waiting
 
-    async def _call_within(self, budget: Budget, calling: Calling, row: Row) -> RowResult | None:
+    async def _load_images(self, calling: Calling, request: ImageRequest) -> None:
+        """Put the images into the calling's request; a calling whose images cannot be read fails."""
+        self._loading += 1
+        try:
+            loaded = {"messages": (await request.load())["messages"]}
+        except InputError as error:  # an image that was removed after its row was read
+            calling.fail(error, asyncio.get_running_loop().time())
+        else:
+            calling.payload, calling.request = {**calling.payload, **loaded}, {**calling.request, **loaded}
+        finally:
+            self._loading -= 1
+
+    async def _reserve(self, budget: Budget, calling: Calling, row: Row) -> _Reservation | None:
+        """Wait for the call's share of the budget; None when no more rows are to be called."""
         try:
             worst = await worst_case(self._model, calling, row)
         except InputError as error:
             # Not raised: that would cut off the calls on the wire, which are paid for.
-            self._feed.fail(error)
+            self.feed.fail(error)
             return None
-        reserved = worst * most_attempts(self._model, calling)
-        if not await budget.reserve(reserved):
+        amount = worst * most_attempts(self._model, calling)
+        if not await budget.reserve(amount):
             return None
-        outstanding, call = budget.outstanding, calling.request_id
-        if outstanding is not None:
-            self._worst[call] = outstanding, worst
-        result: RowResult | None = None
-        try:
-            result = await self._send(calling, row)
-        finally:
-            self._worst.pop(call, None)
-            charged = charge(calling, calling.cost, worst)
-            budget.settle(reserved, charged)
-            if outstanding is not None and (result is None or result.given_up):
-                outstanding.cut_off(call, charged)
-        if result is not None:
-            result.charged = charged
-        return result
+        if budget.outstanding is not None:
+            self._reserved[calling.request_id] = budget.outstanding, worst
+        return _Reservation(amount, worst)
 
-    async def _send(self, calling: Calling, row: Row) -> RowResult | None:
-        self._loading += 1
-        try:
-            request = await load_images(row.request)
-        except InputError as error:  # an image that has gone since its row was read
-            calling.fail(error, asyncio.get_running_loop().time())
-            return RowResult(row, calling)
-        finally:
-            self._loading -= 1
-        if request is not row.request:
-            loaded = {"messages": request["messages"]}
-            calling.payload, calling.request = {**calling.payload, **loaded}, {**calling.request, **loaded}
-        if self._feed.closed:  # asked to stop while its image was read, or it waited for its share
-            return None
-        self.active[calling] = row
-        result: RowResult | None = None
-        try:
-            result = RowResult(row, await self._model.invoke(calling))
-        finally:
-            del self.active[calling]
-            if self._on_abandoned is not None:
-                _tell_if_abandoned(calling, result, self._on_abandoned)
-        return result
+    def _settle(
+        self, budget: Budget, reservation: _Reservation, calling: Calling, *, given_up: bool
+    ) -> float:
+        """Charge what the call came to instead of what was reserved."""
+        self._reserved.pop(calling.request_id, None)
+        charged = charge(calling, calling.cost, reservation.per_attempt)
+        budget.settle(reservation.amount, charged)
+        if budget.outstanding is not None and given_up:
+            budget.outstanding.cut_off(calling.request_id, charged)
+        return charged
 
-
-def _tell_if_abandoned(calling: Calling, result: RowResult | None, tell: Callable[[Calling], None]) -> None:
-    if result is None or result.given_up:
-        tell(calling)
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Have `note_dispatched` called, meanwhile, for each attempt that the model's limiters admit."""
+        executors = {model.executor for model in (self._model, *fallbacks_of(self._model))}
+        for executor in executors:
+            if executor not in _runs:
+                runs = _runs[executor] = []
+                executor.tell_dispatched(partial(_note_dispatched, runs))
+            _runs[executor].append(self)
+        try:
+            yield
+        finally:
+            for executor in executors:
+                _runs[executor].remove(self)
 
 
 def _is_on_wire(calling: Calling) -> bool:
@@ -236,10 +264,10 @@ def _is_on_wire(calling: Calling) -> bool:
 
 
 def _backs_off(calling: Calling) -> bool:
-    """Whether it has failed and does not stand in the limiter's line yet."""
+    """Whether its last attempt failed and it is not queued at the limiter yet."""
     return bool(calling.failures) and not _is_on_wire(calling) and calling.status is RequestStatus.CALLING
 
 
-def _tell(runs: list[RowCalls], calling: Calling) -> None:
+def _note_dispatched(runs: list[Runner], calling: Calling) -> None:
     for run in runs:
         run.note_dispatched(calling)

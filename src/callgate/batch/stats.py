@@ -1,8 +1,8 @@
-"""What a batch has done so far, counted by the row."""
+"""`Stats`: what a batch has done so far, counted row by row."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from callgate.batch.guard import fingerprint
@@ -10,19 +10,19 @@ from callgate.batch.output.results import RowResult
 from callgate.call.calling import Calling
 from callgate.errors import RateLimitError
 
-__all__ = ["ErrorGroup", "Tally"]
+__all__ = ["ErrorGroup", "Stats"]
 
 _MOST_GROUPS = 200
 
 
 @dataclass(slots=True)
 class ErrorGroup:
-    """Failures that are the same.
+    """Rows that failed in the same way.
 
     Attributes:
         kind: The error's class name.
-        count: How many rows ended in it.
-        example: One of the messages.
+        count: How many rows.
+        example: The message of one of them.
         line: The input line of that row.
         retryable: Whether the same rows may succeed when the batch is run again.
 
@@ -38,35 +38,29 @@ class ErrorGroup:
 
     def to_dict(self) -> dict[str, Any]:
         """Its fields, ready for JSON."""
-        return {
-            "kind": self.kind,
-            "count": self.count,
-            "example": self.example,
-            "line": self.line,
-            "retryable": self.retryable,
-        }
+        return asdict(self)
 
 
 @dataclass(slots=True)
-class Tally:
-    """Counts of one run; plain numbers, so that one more row costs next to nothing.
+class Stats:
+    """Counts of one run.
 
     Attributes:
         done: Rows answered in this run.
         failed: Rows that ended in an error.
-        refused: Of these, rows that the provider refused for themselves: their content, or their length.
-        cached: Of those answered, how many from the cache.
+        refused: Of these, rows that the provider refused for their content or their length.
+        cached: Rows answered from the cache.
         calls: Attempts that went on the wire, also for rows that were abandoned.
-        retries: Of these, how many were repetitions.
+        retries: Of these, attempts that repeated a failed one.
         hedges: Second attempts beside slow ones.
         rate_limited: Attempts that the provider answered with 429.
         input_tokens, output_tokens: As the provider counted them; cached answers count nothing.
-        cost: US dollars of what has a known price.
+        cost: US dollars of the answers whose price is known.
         unpriced: Answers whose price is not known.
-        unmetered: Answers whose tokens the provider did not tell.
-        errors: The failures, grouped by what is the same in them.
+        unmetered: Answers without a token count.
+        errors: The failures, grouped by their fingerprint.
 
-    >>> Tally().ended
+    >>> Stats().ended
     0
     """
 
@@ -87,7 +81,7 @@ class Tally:
 
     @property
     def ended(self) -> int:
-        """Rows that have ended, well or not."""
+        """Rows that have ended, answered or failed."""
         return self.done + self.failed
 
     @property
@@ -97,8 +91,8 @@ class Tally:
 
     def note(self, result: RowResult) -> None:
         """Count one row that has ended."""
-        calling = result.calling
-        self._note_attempts(calling)
+        calling, error = result.calling, result.error
+        self.note_attempts(calling)
         usage = None if calling.cached else calling.usage
         if usage is not None:
             self.input_tokens += usage.input_tokens
@@ -106,8 +100,8 @@ class Tally:
         cost = result.cost
         if cost is not None:
             self.cost += cost.input + cost.output
-        if not result.ok:
-            self._note_failure(result)
+        if error is not None:
+            self._note_failure(result, error)
             return
         self.done += 1
         if calling.cached:
@@ -116,11 +110,8 @@ class Tally:
             self.unmetered += usage is None
             self.unpriced += cost is None
 
-    def note_abandoned(self, calling: Calling) -> None:
-        """Count what was sent for a row whose call was cancelled: nothing came of it, and it was served."""
-        self._note_attempts(calling)
-
-    def _note_attempts(self, calling: Calling) -> None:
+    def note_attempts(self, calling: Calling) -> None:
+        """Count what was sent; for a row whose call was cancelled that is all there is to count."""
         attempts = calling.attempts
         self.calls += attempts
         if attempts > 1:
@@ -132,15 +123,13 @@ class Tally:
                 if isinstance(failure.error, RateLimitError):
                     self.rate_limited += 1
 
-    def _note_failure(self, result: RowResult) -> None:
+    def _note_failure(self, result: RowResult, error: BaseException) -> None:
         self.failed += 1
         self.refused += result.refused
-        error = result.error
-        assert error is not None
         mark = fingerprint(error)
         group = self.errors.get(mark)
         if group is None and len(self.errors) >= _MOST_GROUPS:
-            # Texts that never repeat must not fill the memory: the rest goes by its class alone.
+            # Messages that never repeat must not fill the memory: further ones are grouped by class.
             mark = type(error).__name__
             group = self.errors.get(mark)
         if group is None:

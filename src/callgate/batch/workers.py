@@ -1,181 +1,137 @@
-"""As many calls at once as the limiter lets through, and no task more.
+"""Worker tasks over one feed of rows: as many as the limiter admits calls, and no more.
 
-Each worker takes a row, calls, hands over the result, takes the next. A worker is added when a row is begun
-or a call is let through, and nobody stands in the limiter's line: then one more call could be on its way. A
-worker leaves when it has ended a row and several stand in the line; the last few never do, as those in the
-line may be somebody else's. So the pool follows what quota and concurrency allow, plus a few that wait,
-however long the input is.
+Each worker takes a row, processes it, and takes the next. A worker is added when a row is taken or a call is
+admitted while no call is queued: one more call could be sent then. A worker ends after its row when several
+calls are queued; the last few never do, because the queued calls may belong to other users of the limiter. So
+the number of workers follows what quota and concurrency allow, however long the input is.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 from callgate.batch.input.feed import Feed
 from callgate.batch.input.rows import Row
-from callgate.batch.output.results import RowResult
 
-__all__ = ["Pool"]
+__all__ = ["Workers"]
 
-_ENOUGH_IN_LINE = 4
+_ENOUGH_QUEUED = 4
 
 
-class Pool:
-    """Workers over one feed.
+class Workers:
+    """Processes the rows of a feed in a varying number of tasks.
 
     Args:
-        call: Makes the call for a row and returns what came of it; does not raise for a failed call. None:
-            the row was not called, and no other one is to be.
+        process: Called with each row; returns when the row has ended. What it raises ends the run.
         feed: The rows.
-        in_line: How many calls stand in the limiter's line now, or wait for their share of a budget.
-        most: Never more workers than this.
-        at_first: Never more than this until `open_up()`: a failure that every row would meet shall show on a
-            handful of them.
-        on_end: Told of each result at once, before its worker begins the next row. What it raises ends the
-            run as an error of a call does.
+        queued: Returns how many calls wait for the limiter or the budget now.
+        most: The largest number of workers.
+        at_first: The largest number until `open_up()`, so that a failure which every row would meet costs
+            few calls; None: `most`.
 
     Example::
 
-        pool = Pool(call, PulledFeed(source.blocks()), in_line=lambda: limiter.waiting, most=1024)
-        async for result in pool.results():
-            print(result)
+        workers = Workers(process, PulledFeed(source.blocks()), queued=lambda: limiter.waiting, most=1024)
+        await workers.run()
     """
 
     def __init__(
         self,
-        call: Callable[[Row], Awaitable[RowResult | None]],
+        process: Callable[[Row], Awaitable[None]],
         feed: Feed,
         *,
-        in_line: Callable[[], int],
+        queued: Callable[[], int],
         most: int,
         at_first: int | None = None,
-        on_end: Callable[[RowResult], None] | None = None,
     ) -> None:
         self.feed = feed
-        self.in_flight = 0
-        """Rows begun and not ended."""
-        self.abandoned = 0
-        """Rows begun whose call was cancelled; nothing came of them."""
-        self._call = call
-        self._in_line = in_line
-        self._on_end = on_end
-        self._all = most
+        self.cancelled = 0
+        """Rows begun whose processing was cancelled."""
+        self._process = process
+        self._queued = queued
         self._most = most if at_first is None else min(most, at_first)
-        self._workers: set[asyncio.Task[None]] = set()
-        self._ended: deque[RowResult] = deque()
-        self._news: asyncio.Future[None] | None = None
-        self._room = asyncio.Event()
-        self._room.set()
+        self._most_in_the_end = most
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended: asyncio.Future[None] | None = None
         self._crash: BaseException | None = None
 
-    async def results(self) -> AsyncGenerator[RowResult, None]:
-        """The results as they come. To be iterated once; leaving it early cancels what is in flight.
+    def __len__(self) -> int:
+        return len(self._tasks)
 
-        The workers wait while `most` results have not been looked at, so memory stays bounded.
+    async def run(self) -> None:
+        """Process all rows and return when the last has ended. Cancelling it cancels the rows in flight.
 
         Raises:
-            RuntimeError: a call was cancelled by something else than the pool or its calling.
-            BaseException: what else a call raised although it should not have. Either ends the run at once,
-                after the results so far.
+            RuntimeError: when a call was cancelled by something other than its calling or its worker.
+            BaseException: whatever else `process` raises. The rows in flight are cancelled first.
         """
-        self._add_worker()
+        self._ended = asyncio.get_running_loop().create_future()
+        self._add()
         try:
-            while True:
-                while self._ended:
-                    yield self._ended.popleft()
-                self._room.set()
-                if not self._workers:
-                    break
-                self._news = asyncio.get_running_loop().create_future()
-                await self._news
+            await self._ended
         finally:
             self.abort()
-            if self._workers:
-                await asyncio.gather(*self._workers, return_exceptions=True)
+            if self._tasks:
+                await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._crash is not None:
             raise self._crash
 
-    def nudge(self) -> None:
-        """A call was let through: one more may be of use, though no row has ended."""
-        if self._workers and not self.feed.over:
-            self._grow()
+    def grow(self) -> None:
+        """Add a worker if one more call could be sent now; call it whenever a call is admitted."""
+        if 0 < len(self._tasks) < self._most and not self._queued() and self.feed.ready:
+            self._add()
 
     def open_up(self) -> None:
-        """Calls succeed: let the pool grow to its full size."""
-        if self._most != self._all:
-            self._most = self._all
-            self._grow()
+        """Allow the full number of workers: a call has succeeded."""
+        if self._most != self._most_in_the_end:
+            self._most = self._most_in_the_end
+            self.grow()
 
     def drain(self) -> None:
-        """Begin no more rows; what is in flight goes on to its end."""
+        """Begin no more rows; those in flight go on to their end."""
         self.feed.close()
 
     def abort(self) -> None:
-        """Begin no more rows and cancel what is in flight."""
+        """Begin no more rows and cancel those in flight."""
         self.feed.close()
-        for worker in self._workers:
-            worker.cancel()
+        for task in self._tasks:
+            task.cancel()
 
-    # -- the inside --------------------------------------------------------------------------------------
+    # -- internals ---------------------------------------------------------------------------------------
 
-    def _grow(self) -> None:
-        if len(self._workers) < self._most and not self._in_line() and not self.feed.idle:
-            self._add_worker()
-
-    def _add_worker(self) -> None:
-        worker = asyncio.get_running_loop().create_task(self._work())
-        self._workers.add(worker)
-        worker.add_done_callback(self._left)
+    def _add(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._work())
+        self._tasks.add(task)
+        task.add_done_callback(self._left)
 
     async def _work(self) -> None:
-        feed, call, ended = self.feed, self._call, self._ended
+        feed, process, tasks = self.feed, self._process, self._tasks
         while (row := await feed.take()) is not None:
-            self._grow()
-            self.in_flight += 1
+            self.grow()
             try:
-                result = await call(row)
+                await process(row)
             except asyncio.CancelledError as error:
-                self.abandoned += 1
+                self.cancelled += 1
                 if _is_cancelled_here():
                     raise
-                # Taken for our own it would end this worker without a word, and the run with the last one.
+                # Taken for a cancellation of this task, it would end the worker without an error.
                 raise RuntimeError(
                     f"the call for {row!r} was cancelled by something inside it, not by its batch"
                 ) from error
-            finally:
-                self.in_flight -= 1
-            if result is None:
-                self.drain()
-                return
-            if result.given_up:
-                self.abandoned += 1
-                continue  # if nobody had asked for it, it would be a failure like any other
-            if self._on_end is not None:
-                self._on_end(result)
-            ended.append(result)
-            self._tell()
-            if len(ended) >= self._all:
-                self._room.clear()
-                await self._room.wait()
-            if self._in_line() > _ENOUGH_IN_LINE and len(self._workers) > _ENOUGH_IN_LINE:
+            if len(tasks) > _ENOUGH_QUEUED and self._queued() > _ENOUGH_QUEUED:
                 return
 
-    def _left(self, worker: asyncio.Task[None]) -> None:
-        self._workers.discard(worker)
-        if not worker.cancelled() and (error := worker.exception()) is not None and self._crash is None:
+    def _left(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and self._crash is None:
             self._crash = error
             self.abort()
-        self._tell()
-
-    def _tell(self) -> None:
-        news = self._news
-        if news is not None and not news.done():
-            news.set_result(None)
+        if not self._tasks and self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
 
 
 def _is_cancelled_here() -> bool:
-    """Whether somebody cancelled the task that runs, and not only something that it awaits."""
+    """Whether the running task itself was cancelled, and not only something that it awaits."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

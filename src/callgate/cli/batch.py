@@ -158,7 +158,7 @@ async def _run(
     left_out = LeftOut()
     async with make_caller(options, targets, left_out) as model:
         # Only now: a wrong setting or a bad row must not touch the output of an earlier run.
-        guard = FailureGuard(most=options.max_failures)
+        guard = FailureGuard(max_failures=options.max_failures)
         engine = Engine(model, max_inflight_requests=None, response_schema=schema)
         metadata = {"sample": options.sample} if options.sample else None
         batch = BatchRun(engine, source, guard=guard, metadata=metadata)
@@ -264,7 +264,7 @@ def _tell(options: RunOptions, summary: Summary, place: str, standing: tuple[Sta
         left = summary.progress.left
         say(
             f"{summary.progress.finished:,} rows are answered in {place}"
-            + ("" if left is None else f", {left + summary.progress.tally.failed:,} are not")
+            + ("" if left is None else f", {left + summary.progress.stats.failed:,} are not")
             + f". {_to_go_on(options, summary, command)}"
         )
     elif options.quiet or options.json:
@@ -273,7 +273,7 @@ def _tell(options: RunOptions, summary: Summary, place: str, standing: tuple[Sta
         say(f"The failed rows: {errors_path(options.output)}. To try them again: {command}")
     else:
         progress = summary.progress
-        if progress.skipped and not progress.tally.ended:
+        if progress.skipped and not progress.stats.ended:
             # Or somebody who has changed -m or --temperature believes these to be its answers.
             say(
                 "Nothing was left to ask: rows are known by what they ask, not by the model or the settings."

@@ -116,11 +116,11 @@ def open_display(batch: BatchRun, *, quiet: bool) -> Iterator[Display]:
 
 def _parts(progress: Progress) -> list[tuple[str, str]]:
     """What there is to say, as (name, figure)."""
-    tally, limiter = progress.tally, progress.limiter
+    stats, limiter = progress.stats, progress.limiter
     total = "?" if progress.total is None else f"{progress.total:,}"
     cost = (
-        dollars(tally.cost)
-        if tally.done == tally.cached or tally.unpriced < tally.done - tally.cached
+        dollars(stats.cost)
+        if stats.done == stats.cached or stats.unpriced < stats.done - stats.cached
         else "unknown"
     )
     if progress.projected_cost is not None and progress.left:
@@ -128,16 +128,16 @@ def _parts(progress: Progress) -> list[tuple[str, str]]:
     if progress.budget is not None:
         cost += f", at most {dollars(progress.budget)}"
     return [
-        ("rows", f"{progress.skipped + tally.ended:,}/{total}"),
+        ("rows", f"{progress.skipped + stats.ended:,}/{total}"),
         ("rate", f"{progress.rows_per_second:,.1f} rows/s"),
         ("requests", rate_of(progress.requests_per_minute, limiter.requests)),
         ("tokens", rate_of(progress.tokens_per_minute, limiter.tokens)),
         ("in flight", f"{limiter.in_flight:,}"),
         ("queued", f"{limiter.waiting:,}"),
-        ("retries", f"{tally.retries:,}"),
-        ("429s", f"{tally.rate_limited:,}"),
-        ("cached", f"{tally.cached:,}"),
-        ("failed", f"{tally.failed:,}"),
+        ("retries", f"{stats.retries:,}"),
+        ("429s", f"{stats.rate_limited:,}"),
+        ("cached", f"{stats.cached:,}"),
+        ("failed", f"{stats.failed:,}"),
         ("cost", cost),
         ("left", "?" if progress.eta is None else duration(progress.eta)),
     ]
@@ -159,7 +159,7 @@ def plain_line(progress: Progress, doing: str = "") -> str:
     figures = dict(_parts(progress))
     rows = figures.pop("rows")
     rest = ", ".join(f"{name} {figure}" for name, figure in figures.items())
-    now = doing or f"held back by: {progress.holding_back}"
+    now = doing or f"waiting for: {progress.waiting_for}"
     line = f"{duration(progress.seconds)} {rows} rows, {rest}; {now}"
     late = _waited_for(progress)
     return f"{line}; {late}" if late else line
@@ -172,7 +172,7 @@ def render(progress: Progress, doing: str = "") -> Table:
     from rich.text import Text
 
     figures = dict(_parts(progress))
-    ended = progress.skipped + progress.tally.ended
+    ended = progress.skipped + progress.stats.ended
     head = Table.grid(padding=(0, 2))
     bar = ProgressBar(total=progress.total, completed=ended, width=_BAR, pulse=progress.total is None)
     share = "" if not progress.total else f"{ended / progress.total:.0%}"
@@ -199,7 +199,7 @@ def render(progress: Progress, doing: str = "") -> Table:
     if doing:
         whole.add_row(Text(doing, style="cyan"))
     else:
-        whole.add_row(Text.assemble(("held back by ", "dim"), (progress.holding_back, "cyan")))
+        whole.add_row(Text.assemble(("waiting for: ", "dim"), (progress.waiting_for, "cyan")))
     late = _waited_for(progress)
     if late:
         whole.add_row(Text(late, style="dim"))

@@ -30,33 +30,33 @@ def summary_to_dict(summary: Summary, output: str, standing: Sequence[Standing] 
     `cost_usd` is null when no price is known, and the sum of the known ones otherwise; `unpriced` counts the
     answers without one. `endpoints` tells of each how it has been doing, when there were several.
     """
-    progress, tally = summary.progress, summary.progress.tally
-    paid = tally.done - tally.cached
-    per_second = tally.ended / progress.seconds if progress.seconds > 0 else 0.0
+    progress, stats = summary.progress, summary.progress.stats
+    paid = stats.done - stats.cached
+    per_second = stats.ended / progress.seconds if progress.seconds > 0 else 0.0
     return {
         "ending": summary.ending,
         "message": None if summary.message is None else in_options(summary.message),
         "output": output,
-        "errors_file": errors_path(output) if tally.failed and output != STDOUT else None,
+        "errors_file": errors_path(output) if stats.failed and output != STDOUT else None,
         "total": progress.total,
         "answered_before": progress.skipped,
-        "answered": tally.done,
-        "failed": tally.failed,
-        "refused": tally.refused,
+        "answered": stats.done,
+        "failed": stats.failed,
+        "refused": stats.refused,
         "left": progress.left,
         "abandoned": summary.abandoned,
-        "cached": tally.cached,
-        "calls": tally.calls,
-        "retries": tally.retries,
-        "hedges": tally.hedges,
-        "rate_limited": tally.rate_limited,
-        "input_tokens": tally.input_tokens,
-        "output_tokens": tally.output_tokens,
-        "cost_usd": None if paid and tally.unpriced == paid else tally.cost,
-        "unpriced": tally.unpriced,
+        "cached": stats.cached,
+        "calls": stats.calls,
+        "retries": stats.retries,
+        "hedges": stats.hedges,
+        "rate_limited": stats.rate_limited,
+        "input_tokens": stats.input_tokens,
+        "output_tokens": stats.output_tokens,
+        "cost_usd": None if paid and stats.unpriced == paid else stats.cost,
+        "unpriced": stats.unpriced,
         "seconds": round(progress.seconds, 3),
         "rows_per_second": round(per_second, 3),
-        "errors": [group.to_dict() for group in tally.error_groups()],
+        "errors": [group.to_dict() for group in stats.error_groups()],
         "endpoints": [
             {
                 "name": each.name,
@@ -75,7 +75,7 @@ def print_summary(summary: Summary, output: str, standing: Sequence[Standing] = 
     on_stderr = output == STDOUT
     for line in _in_columns(_lines(facts, summary)):
         typer.echo(line, err=on_stderr)
-    groups = summary.progress.tally.error_groups()
+    groups = summary.progress.stats.error_groups()
     for group in groups[:_SHOWN_ERRORS]:
         text = f"{group.count:,} x {in_options(group.example)} (line {group.line}; {_again(group)})"
         typer.secho(text, fg="red", err=on_stderr)

@@ -57,7 +57,7 @@ def row(number: int) -> dict[str, Any]:
 def run(model: Caller, budget: Budget, rows: int, schema: Any = None) -> None:
     async def main() -> None:
         engine = Engine(model, None, response_schema=schema)
-        results = engine.run(map(row, range(rows)), budget=budget, guard=FailureGuard(most=10_000))
+        results = engine.run(map(row, range(rows)), budget=budget, guard=FailureGuard(max_failures=10_000))
         with pytest.raises(BatchStoppedError, match="the budget"):
             async for _ in results:
                 pass

@@ -19,7 +19,7 @@ from callgate.batch.input.feed import PulledFeed
 from callgate.batch.output.journal import Journal
 from callgate.batch.output.paths import charges_path
 from callgate.batch.output.results import RowResult
-from callgate.batch.runner import RowCalls
+from callgate.batch.runner import Runner
 from callgate.call.calling import Calling
 from callgate.errors import InputError
 from callgate.model.spread import Spread
@@ -116,9 +116,13 @@ def test_every_attempt_is_covered_when_it_arrives(output: str, kind: str) -> Non
     async def main() -> None:
         async with models(kind, sim) as model, Journal(output) as journal:
             budget = Budget(1.0, outstanding=journal.outstanding)
-            async for result in Engine(model).run(rows, budget=budget, on_result=journal.write):
+
+            def write(result: RowResult) -> None:
+                journal.write(result)
                 assert result.charged is not None
                 spent.append(result.charged)
+
+            await Engine(model).run_into(rows, write, budget=budget)
 
     sim.run(main())
     assert len(seen) >= 4
@@ -131,9 +135,11 @@ def test_a_second_attempt_beside_a_slow_one_is_covered_too(output: str) -> None:
     async def main() -> None:
         outstanding = Outstanding(Account(output))
         sim = Simulation()
-        calls = RowCalls(sim.model(), PulledFeed(iter(())), most=1, guard=FailureGuard(), budget=Budget(1.0))
+        calls = Runner(
+            sim.model(), PulledFeed(iter(())), print, most=1, guard=FailureGuard(), budget=Budget(1.0)
+        )
         calling = Calling({})
-        calls._worst[calling.request_id] = outstanding, 0.5
+        calls._reserved[calling.request_id] = outstanding, 0.5
         calls.note_dispatched(calling)
         calls.note_dispatched(calling.twin())
         calls.note_dispatched(Calling({}))  # somebody else's
@@ -150,12 +156,10 @@ def test_rows_that_are_given_up_are_charged_for_what_went_out(output: str) -> No
         async with sim.model(prices=PRICES) as model, Journal(output) as journal:
             budget = Budget(1.0, outstanding=journal.outstanding)
             engine = Engine(model)
-            results = engine.run(rows, budget=budget, on_result=journal.write)
-            task = asyncio.ensure_future(anext(results))
+            task = asyncio.ensure_future(engine.run_into(rows, journal.write, budget=budget))
             await asyncio.sleep(10.0)
             engine.abort()
-            with pytest.raises(StopAsyncIteration):
-                await task
+            await task
             return budget
 
     budget = sim.run(main())

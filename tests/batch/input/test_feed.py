@@ -146,9 +146,9 @@ def test_rows_are_to_be_had_until_the_last_block_is_used() -> None:
             feed.push(block)
         feed.end()
         await feed.take()
-        assert not feed.over
+        assert feed.ready
         await feed.take()
-        assert feed.over
+        assert not feed.ready
 
     asyncio.run(main())
 

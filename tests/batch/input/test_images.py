@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from callgate.batch.input import images
-from callgate.batch.input.images import Illustrated, ImageFile, image_type, load_images
+from callgate.batch.input.images import ImageFile, ImageRequest, image_type, load_images
 from callgate.batch.input.requests import RequestBuilder
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import Source
@@ -71,7 +71,7 @@ def test_addresses_and_data_urls_stay_as_they_are() -> None:
 
 def test_nothing_is_read_before_the_row_is_called(folder: Path) -> None:
     row = build({"prompt": "x", "image": "cat.png"}, folder)
-    assert isinstance(row.request, Illustrated)
+    assert isinstance(row.request, ImageRequest)
     part = row.request["messages"][-1]["content"][1]
     assert isinstance(part["image_url"]["url"], ImageFile)
     assert len(orjson.dumps(row.request)) < 300
@@ -280,7 +280,7 @@ def test_what_is_no_path_in_a_message_goes_out_as_it_is(url: Any) -> None:
         {"messages": [{"role": "system", "content": "Be brief."}, in_a_message(url), {"role": "user"}]}
     )
     assert row.request["messages"][1] == in_a_message(url)
-    assert not isinstance(row.request, Illustrated)
+    assert not isinstance(row.request, ImageRequest)
 
 
 def test_a_path_in_a_message_that_is_not_there_is_refused_before_any_call(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where the workers of a batch take their rows from, whether these are there or still to come."""
+"""Feeds: where the workers of a batch take their rows from."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ class Feed(ABC):
     """Gives rows one by one, until there are none left or it is closed.
 
     Attributes:
-        error: What ended the input early, or None. It is kept here, so that calls in flight can end first.
-        exhausted: Whether the input has given its last row.
+        error: What ended the input early, or None. It is kept here so that the calls in flight can end first.
+        exhausted: True once the input has given its last row.
+        closed: True once `close` was called: no more rows are wanted.
 
     Example::
 
@@ -35,35 +36,30 @@ class Feed(ABC):
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.exhausted = False
+        self.closed = False
         self._rows: deque[Row] = deque()
-        self._closed = False
 
     @property
-    def closed(self) -> bool:
-        """Whether it was closed: no more rows are wanted."""
-        return self._closed
-
-    @property
-    def over(self) -> bool:
-        """Whether no more rows are to be had."""
-        return self._closed or (self.exhausted and not self._rows)
+    def ready(self) -> bool:
+        """False when `take` would wait, or is known to return None."""
+        return bool(self._rows) or not (self.closed or self.exhausted)
 
     @property
     def idle(self) -> bool:
-        """Whether the workers wait for rows that are still to come."""
+        """True while `take` waits for rows that are still to come."""
         return False
 
     @abstractmethod
     async def take(self) -> Row | None:
-        """The next row; None when there will be none."""
+        """Return the next row; None when there will be none."""
 
     def close(self) -> None:
-        """Give no more rows, also to those who wait for one."""
-        self._closed = True
+        """Give no more rows; a pending `take` returns None."""
+        self.closed = True
         self._rows.clear()
 
     def fail(self, error: Exception) -> None:
-        """Give no more rows, because of this error, unless another one came before it."""
+        """Give no more rows because of this error; the first error is kept."""
         if self.error is None:
             self.error = error
         self.close()
@@ -74,7 +70,7 @@ class Feed(ABC):
 
 
 class PulledFeed(Feed):
-    """Rows of an iterator that never waits: read when they are needed, a block at a time.
+    """Rows of an iterator that never waits, read block by block as they are needed.
 
     >>> feed = PulledFeed(iter([[Row(0, 1, None, 1, {})], []]))
     >>> asyncio.run(feed.take())
@@ -88,7 +84,7 @@ class PulledFeed(Feed):
     async def take(self) -> Row | None:
         rows = self._rows
         while not rows:
-            if self._closed or self.exhausted:
+            if self.closed or self.exhausted:
                 return None
             try:
                 rows.extend(next(self._blocks))
@@ -99,22 +95,22 @@ class PulledFeed(Feed):
                 self.error, self.exhausted = error, True
                 return None
             if not rows:
-                # Blocks of finished rows are skipped by the hundred thousand: let the others run as well.
+                # Blocks of finished rows are skipped by the hundred thousand: let other tasks run as well.
                 await asyncio.sleep(0)
         return rows.popleft()
 
     def close(self) -> None:
         super().close()
-        # Let go of: a generator that nobody holds closes its file. It may be running (its own code may have
-        # asked for the end), so it is not closed by name.
+        # Dropping the last reference closes a generator's file. Its `close()` would fail if the generator is
+        # running now, because its own code asked for the end.
         self._blocks = iter(())
 
 
 class PushedFeed(Feed):
-    """Rows that come when they come; whoever reads them is a few blocks ahead of the workers and then waits.
+    """Rows that another task or thread pushes, a few blocks ahead of the workers.
 
     Args:
-        used: Called when a block is taken up, once for each; its pusher may then push one more.
+        used: Called once for each block when it is taken up; one more may then be pushed.
 
     Example::
 
@@ -130,21 +126,19 @@ class PushedFeed(Feed):
         super().__init__()
         self._used = used
         self._blocks: deque[list[Row]] = deque()
-        self._ready = asyncio.Event()
+        self._news = asyncio.Event()
 
     @property
-    def over(self) -> bool:
-        """Whether no more rows are to be had."""
-        return self._closed or (self.exhausted and not self._rows and not self._blocks)
+    def ready(self) -> bool:
+        return bool(self._rows or self._blocks)
 
     @property
     def idle(self) -> bool:
-        """Whether the workers wait for rows."""
-        return not (self._rows or self._blocks or self.exhausted or self._closed)
+        return not (self._rows or self._blocks or self.exhausted or self.closed)
 
     async def take(self) -> Row | None:
         while not self._rows:
-            if self._closed:
+            if self.closed:
                 return None
             if self._blocks:
                 self._rows.extend(self._blocks.popleft())
@@ -152,31 +146,32 @@ class PushedFeed(Feed):
             elif self.exhausted:
                 return None
             else:
-                self._ready.clear()
-                await self._ready.wait()
+                self._news.clear()
+                await self._news.wait()
         return self._rows.popleft()
 
     def push(self, block: list[Row]) -> None:
         """Add a block of rows."""
-        if not self._closed:
+        if not self.closed:
             self._blocks.append(block)
-            self._ready.set()
+            self._news.set()
 
     def end(self, error: Exception | None = None) -> None:
-        """There are no more rows, because of `error` if one is given."""
+        """Mark the end of the input; `error` is what ended it early."""
         self.error, self.exhausted = error, True
-        self._ready.set()
+        self._news.set()
 
     def close(self) -> None:
         super().close()
         self._blocks.clear()
-        self._ready.set()
+        self._news.set()
 
 
 class ThreadFeed(PushedFeed):
-    """Rows of an iterator that may wait for somebody to write (a pipe): read in a thread of its own.
+    """Rows of an iterator that may block (a pipe), read in a thread.
 
-    A thread that sits in a read cannot be called back, so it is a daemon: it does not keep the program alive.
+    A thread that blocks in a read cannot be interrupted, so it is a daemon thread, which does
+    not keep the program alive.
 
     Example::
 
@@ -198,16 +193,16 @@ class ThreadFeed(PushedFeed):
                 if not block:
                     continue
                 self._ahead.acquire()
-                if self._closed or not self._tell(self.push, block):
+                if self.closed or not self._call_in_loop(self.push, block):
                     return
-        except Exception as caught:  # whatever it is: without an end the workers would wait for ever
+        except Exception as caught:  # any error must reach `end`, or the workers would wait for ever
             error = caught
-        self._tell(self.end, error)
+        self._call_in_loop(self.end, error)
 
-    def _tell(self, what: Callable[..., None], *said: object) -> bool:
-        """Have the loop do it; False when that is closed, and nobody wants the rows any more."""
+    def _call_in_loop(self, function: Callable[..., None], argument: object) -> bool:
+        """Schedule a call in the event loop; False when that is closed, so that no rows are needed."""
         try:
-            self._loop.call_soon_threadsafe(what, *said)
+            self._loop.call_soon_threadsafe(function, argument)
         except RuntimeError:
             return False
         return True
@@ -218,7 +213,7 @@ class ThreadFeed(PushedFeed):
 
 
 class AsyncFeed(PushedFeed):
-    """Rows of an async generator, pulled by one task a few ahead of the workers.
+    """Rows of an async generator, pulled by one task a few blocks ahead of the workers.
 
     Example::
 
@@ -243,17 +238,17 @@ class AsyncFeed(PushedFeed):
                     await self._ahead.acquire()
                     self.push(block)
         except asyncio.CancelledError as cancelled:
-            if self._closed:
+            if self.closed:
                 raise
-            # Raised as it is, it would pass for the end of whoever reads the results.
-            error = RuntimeError("where the rows come from was cancelled by something else than their batch")
+            # Raised as it is, it would look like a cancellation of the task that reads the results.
+            error = RuntimeError("the source of the rows was cancelled by something other than its batch")
             error.__cause__ = cancelled
         except Exception as caught:
             error = caught
         self.end(error)
 
     def close(self) -> None:
-        if not self._closed:  # a second time would cut off what the generator does to clean up
+        if not self.closed:  # a second cancel would cut off the generator's own clean-up
             self._task.cancel()
         super().close()
 

@@ -18,7 +18,7 @@ import orjson
 
 from callgate.errors import InputError
 
-__all__ = ["COLUMNS", "Illustrated", "Illustrator", "ImageFile", "image_type", "load_images"]
+__all__ = ["COLUMNS", "ImageFile", "ImageRequest", "ImageResolver", "image_type", "load_images"]
 
 COLUMNS = ("image", "images")
 """The columns of a row that hold images: one, or a list of them."""
@@ -59,7 +59,7 @@ class ImageFile(str):
     """
 
 
-class Illustrated(dict[str, Any]):
+class ImageRequest(dict[str, Any]):
     """A request that names image files; `load` makes it one that can be sent.
 
     Attributes:
@@ -68,7 +68,7 @@ class Illustrated(dict[str, Any]):
     Example::
 
         parts = [{"type": "image_url", "image_url": {"url": ImageFile("photos/cat.png")}}]
-        request = Illustrated({"messages": [{"role": "user", "content": parts}]}, "rows.jsonl", 1)
+        request = ImageRequest({"messages": [{"role": "user", "content": parts}]}, "rows.jsonl", 1)
         ready = await request.load()
     """
 
@@ -111,10 +111,10 @@ async def load_images(request: dict[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: naming the row and the file, when one cannot be read or is no image.
     """
-    return await request.load() if isinstance(request, Illustrated) else request
+    return await request.load() if isinstance(request, ImageRequest) else request
 
 
-class Illustrator:
+class ImageResolver:
     """Puts the images of rows into their requests.
 
     Args:
@@ -123,8 +123,8 @@ class Illustrator:
 
     Example::
 
-        illustrator = Illustrator("photos", source="photos/rows.jsonl")
-        request = illustrator.illustrate(request, {"prompt": "What is this?", "image": "cat.png"}, line=1)
+        image_resolver = ImageResolver("photos", source="photos/rows.jsonl")
+        request = image_resolver.add_images(request, {"prompt": "What is this?", "image": "cat.png"}, line=1)
         ready = await load_images(request)
     """
 
@@ -134,7 +134,7 @@ class Illustrator:
         self._folder = folder
         self._source = source
 
-    def illustrate(self, request: dict[str, Any], record: Mapping[str, Any], line: int) -> dict[str, Any]:
+    def add_images(self, request: dict[str, Any], record: Mapping[str, Any], line: int) -> dict[str, Any]:
         """The request with the record's images behind the text of its last user message.
 
         Args:
@@ -162,7 +162,7 @@ class Illustrator:
         if not isinstance(text, list):
             self._refuse("has an image, but the message it belongs to is neither a text nor a list", line)
         messages[users[-1]] = {**message, "content": text + parts}
-        return Illustrated({**request, "messages": messages}, self._source, line)
+        return ImageRequest({**request, "messages": messages}, self._source, line)
 
     def find_files(self, request: dict[str, Any], line: int) -> dict[str, Any]:
         """The request with the paths of images in its messages found, as those in a column are.
@@ -180,7 +180,7 @@ class Illustrator:
         found = [self._found(message, line) for message in messages]
         if all(new is old for new, old in zip(found, messages, strict=True)):
             return request
-        return Illustrated({**request, "messages": found}, self._source, line)
+        return ImageRequest({**request, "messages": found}, self._source, line)
 
     def _found(self, message: dict[str, Any], line: int) -> dict[str, Any]:
         content = message.get("content")

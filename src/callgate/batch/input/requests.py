@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-from callgate.batch.input.images import COLUMNS as IMAGES, Illustrator
+from callgate.batch.input.images import COLUMNS as IMAGES, ImageResolver
 from callgate.batch.input.rows import Row, content_key, custom_id_key
 from callgate.batch.input.template import Template
 from callgate.errors import InputError
@@ -71,7 +71,7 @@ class RequestBuilder:
     """
 
     __slots__ = (
-        "_illustrator", "_model", "_needs_model", "_parameters", "_source", "_system", "_table", "_template",
+        "_images", "_model", "_needs_model", "_parameters", "_source", "_system", "_table", "_template",
     )  # fmt: skip
 
     def __init__(
@@ -93,7 +93,7 @@ class RequestBuilder:
         self._needs_model = needs_model and model is None and "model" not in self._parameters
         self._table = table
         self._source = source
-        self._illustrator = Illustrator(folder, source)
+        self._images = ImageResolver(folder, source)
 
     def build(self, record: Any, index: int, line: int) -> Row:
         """The row that a record stands for.
@@ -123,9 +123,9 @@ class RequestBuilder:
         else:
             request, content, columns = self._from_prompt(record, line)
         if "image" in record or "images" in record:
-            request, content = self._illustrated(request, content, record, line)
+            request, content = self._with_images(request, content, record, line)
         if "messages" in content:
-            request = self._illustrator.find_files(request, line)
+            request = self._images.find_files(request, line)
         if self._model is not None:
             request["model"] = self._model
         elif self._needs_model and not request.get("model"):
@@ -222,7 +222,7 @@ class RequestBuilder:
         request["messages"] = self._messages(prompt, system or self._system)
         return request, content, columns
 
-    def _illustrated(
+    def _with_images(
         self, request: dict[str, Any], content: dict[str, Any], record: dict[str, Any], line: int
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """With the row's images, which are part of what it asks. A batch line has all it asks in its body."""
@@ -230,7 +230,7 @@ class RequestBuilder:
             return request, content
         named = () if self._template is None else self._template.columns
         pictures = {name: record[name] for name in IMAGES if record.get(name) and name not in named}
-        return self._illustrator.illustrate(request, pictures, line), {**content, **pictures}
+        return self._images.add_images(request, pictures, line), {**content, **pictures}
 
     # -- parts -------------------------------------------------------------------------------------------
 
