@@ -1,17 +1,41 @@
-"""What every error of a provider's carries beside its class: message, code, request id, when to come back."""
+"""What every provider error carries besides its class: message, code, request id, the wait it asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from callgate.errors import APIClientError, ResponseError, error_for_status
-from callgate.providers.canonical.json import excerpt, read_json, write_json
-from callgate.providers.quota_headers import read_request_id, read_retry_after, read_should_retry
+from callgate.errors import (
+    APIClientError,
+    OverloadedError,
+    QuotaExhaustedError,
+    RateLimitError,
+    ResponseError,
+    error_for_status,
+)
+from callgate.providers.canonical.durations import LONGEST, seconds_of, wait_in_words
+from callgate.providers.canonical.json import as_dict, as_list, excerpt, read_json, write_json
+from callgate.providers.quota_headers import (
+    read_request_id,
+    read_reset,
+    read_retry_after,
+    read_should_retry,
+)
 
 __all__ = ["build_error", "no_answer", "read_error_body"]
 
 _MAX_MESSAGE = 1000
+_THROTTLED = frozenset({429, 503, 529})
+# A field of an error body that holds a wait, without case and punctuation -> seconds in its unit.
+_WAIT_FIELDS: Mapping[str, float] = {
+    "retryafter": 1.0, "retryafterseconds": 1.0, "retryaftersecs": 1.0, "retryaftersec": 1.0,
+    "retryafterms": 1e-3, "retryaftermilliseconds": 1e-3, "retrydelay": 1.0, "retryin": 1.0,
+    "retryinseconds": 1.0, "waitseconds": 1.0,
+}  # fmt: skip
+_NO_LETTER = re.compile(r"[^a-z]")
+_DAY = re.compile(r"per[-_ ]?day|\b[rt]pd\b|\bdaily\b", re.IGNORECASE)
+_MINUTE = re.compile(r"per[-_ ]?(?:min|sec|hour)|\b[rt]p[ms]\b", re.IGNORECASE)
 
 
 def build_error(
@@ -27,36 +51,46 @@ def build_error(
     retryable: bool | None = None,
     trust_headers: bool = True,
 ) -> APIClientError:
-    """The error, with the facts that its headers tell.
+    """The error, with the facts that its headers and its body hold.
+
+    `retry_after` is the wait that the headers ask for, else the one in a field of the body, else the one in
+    the message. A quota of a day that is used up, with no wait named, becomes a `QuotaExhaustedError`.
 
     Args:
         kind: Its class; None: by the status alone.
-        status_code: Of the answer, or the one that the error itself tells; None when neither is known.
-        message: What the provider said.
+        status_code: Of the answer, or the one that the error itself names; None when neither is known.
+        message: The provider's message.
         content: The body, parsed or as text.
-        headers: Lower-case names.
-        retry_after: Seconds, when the body tells; the headers go before it.
-        retryable: When the provider's own name for the error decides; `x-should-retry: false` goes before
-            it.
+        headers: Of the answer, lower-case names.
+        code: The provider's own code of the error.
+        request_id: The provider's id of the request, where the body holds it.
+        retry_after: Seconds, when the dialect knows where its body holds them.
+        retryable: When the provider's own name for the error decides; `x-should-retry: false` overrides it.
         trust_headers: False for an error inside a stream or a 200: its headers belong to an answer that
-            began well, and what they say about retrying is not about this error.
+            began well, and what they hold about retrying is not about this error.
     """
     facts: dict[str, Any] = {
         "response_content": content,
         "headers": headers,
         "code": code,
         "request_id": request_id or read_request_id(headers),
-        "retry_after": retry_after,
     }
     if retryable is not None:
         facts["retryable"] = retryable
+    wait = None
     if trust_headers:
-        told = read_retry_after(headers)
-        if told is not None:
-            facts["retry_after"] = told
+        wait = read_retry_after(headers)
         ordered = read_should_retry(headers)
         if ordered is False or (ordered is True and kind is None):
             facts["retryable"] = ordered
+    if wait is None:
+        wait = retry_after if retry_after is not None else _wait_in_body(content, headers)
+    if wait is None and (kind in (RateLimitError, OverloadedError) or status_code in _THROTTLED):
+        wait = wait_in_words(message, headers.get("date"))
+    if wait is None and (kind is RateLimitError or (kind is None and status_code == 429)):
+        told = f"{code} {message}"
+        kind = QuotaExhaustedError if _DAY.search(told) and not _MINUTE.search(told) else kind
+    facts["retry_after"] = wait
     message = " ".join(message.split()) or "no message"
     if len(message) > _MAX_MESSAGE:
         message = message[:_MAX_MESSAGE] + "..."
@@ -66,7 +100,7 @@ def build_error(
 
 
 def read_error_body(body: bytes) -> Any:
-    """The JSON that the body of an error answer holds, else its beginning as text. Never raises.
+    """The JSON that the body of an error answer holds, else its first 2,000 characters. Never raises.
 
     >>> read_error_body(b'{"detail": "no"}'), read_error_body(b"<html>")
     ({'detail': 'no'}, '<html>')
@@ -77,8 +111,42 @@ def read_error_body(body: bytes) -> Any:
         return excerpt(body)
 
 
+def _wait_in_body(content: Any, headers: Mapping[str, str]) -> float | None:
+    """Seconds that a field of the body asks to wait, wherever in the error it stands."""
+    date = headers.get("date")
+    for item in _error_objects(content):
+        for name, value in item.items():
+            unit = _WAIT_FIELDS.get(_NO_LETTER.sub("", name.lower()))
+            if unit is None:
+                continue
+            wait = seconds_of(str(value), date) if type(value) in (int, float, str) else None
+            if wait is not None:
+                return min(wait * unit, LONGEST)
+        told = item.get("headers")  # OpenRouter passes on those of the provider behind it
+        if type(told) is dict:
+            upstream = {name.lower(): str(value) for name, value in told.items()}
+            if date is not None:
+                upstream.setdefault("date", date)
+            wait = read_retry_after(upstream)
+            return read_reset(upstream) if wait is None else wait
+    return None
+
+
+def _error_objects(content: Any) -> Iterator[dict[str, Any]]:
+    """The body, the error in it, and what the error holds beside its message."""
+    body = as_dict(content[0] if type(content) is list and content else content)
+    yield body
+    error = as_dict(body.get("error"))
+    yield error
+    for holder in (error, body):
+        for name in ("metadata", "details", "detail"):
+            value = holder.get(name)
+            yield as_dict(value)
+            yield from (item for item in as_list(value) if type(item) is dict)
+
+
 def no_answer(what: str, data: Any, headers: Mapping[str, str], status_code: int) -> ResponseError:
-    """The error for an answer that can be read and yet holds none.
+    """The error for a body that can be read and yet holds no answer.
 
     Args:
         what: What is missing in it.

@@ -15,6 +15,7 @@ from callgate.errors import (
     QuotaExhaustedError,
     RateLimitError,
 )
+from callgate.providers.canonical.durations import seconds_of
 from callgate.providers.canonical.errors import build_error, read_error_body
 from callgate.providers.canonical.json import (
     as_dict,
@@ -22,7 +23,6 @@ from callgate.providers.canonical.json import (
     as_text,
     as_text_or_none,
 )
-from callgate.providers.quota_headers import seconds_of
 
 __all__ = ["error_of_body", "error_of_content"]
 

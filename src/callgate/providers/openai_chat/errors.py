@@ -34,7 +34,6 @@ from callgate.providers.canonical.json import (
     as_text_or_none,
     write_json,
 )
-from callgate.providers.quota_headers import seconds_of
 
 __all__ = ["error_of_body", "error_of_content"]
 
@@ -119,7 +118,6 @@ _FLAGGED = re.compile(r"content exists risk|violates? (?:our )?usage (?:guidelin
 # One request over the whole quota of a minute: waiting does not mend it, although it comes as a 429.
 _LARGER_THAN_QUOTA = re.compile(r"^request too large", re.IGNORECASE)
 _PAGE_TITLE = re.compile(r"<title>(.{1,200}?)</title>", re.IGNORECASE | re.DOTALL)  # a gateway's own page
-_WAIT_IN_WORDS = re.compile(r"(?:try again|retry) (?:in|after) (\d[\d.]*(?:ms|[hms])?(?:\d[\d.]*[ms]s?)*)")
 
 
 def error_of_body(status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
@@ -145,10 +143,6 @@ def error_of_content(content: Any, status_code: int | None, headers: Mapping[str
     status = status_code if answered else _status_of(error)
     message = _message(error, content)
     kind = _kind(status, names, message, error)
-    retry_after = None
-    if kind in (RateLimitError, OverloadedError) or status in (429, 503):
-        waited = _WAIT_IN_WORDS.search(message)
-        retry_after = seconds_of(waited[1].rstrip(".")) if waited else None
     return build_error(
         kind,
         status,
@@ -157,7 +151,6 @@ def error_of_content(content: Any, status_code: int | None, headers: Mapping[str
         headers=headers,
         code=names[0] if names else None,
         request_id=as_text_or_none(as_dict(content).get("request_id")),
-        retry_after=retry_after,
         retryable=True if kind is InvalidAnswerError else None,
         trust_headers=answered,
     )
