@@ -86,14 +86,76 @@ def test_a_request_without_a_model_is_refused(model: Any) -> None:
 # -- the conversation ------------------------------------------------------------------------------------
 
 
-def test_system_messages_become_the_system_prompt_wherever_they_stand() -> None:
+def test_first_system_messages_become_the_system_prompt() -> None:
     body = body_of(
         {"role": "system", "content": "Be short."},
-        USER,
         {"role": "developer", "content": [{"type": "text", "text": "Be kind."}]},
+        USER,
     )
     assert body["system"] == "Be short.\n\nBe kind."
     assert body["messages"] == [USER]
+
+
+LATE = {"role": "system", "content": "Answer in French."}
+
+
+def test_late_system_message_is_marked_text_in_its_place_for_older_models() -> None:
+    answered = {"role": "assistant", "content": "Yes?"}
+    body = body_of(USER, answered, LATE, {"role": "user", "content": "And now?"})
+    assert "system" not in body
+    assert body["messages"] == [
+        USER,
+        answered,
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "<system>\nAnswer in French.\n</system>"},
+                {"type": "text", "text": "And now?"},
+            ],
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    "model", ["claude-opus-4-8", "claude-opus-5-5", "claude-fable-5-1", "claude-mythos-5"]
+)
+@pytest.mark.parametrize("order", [[USER, LATE], [LATE, USER]])
+def test_late_system_message_is_a_turn_where_the_model_takes_one(model: str, order: list[Any]) -> None:
+    said = [USER, {"role": "assistant", "content": "Yes?"}, *order]
+    messages = body_of(*said, model=model)["messages"]
+    assert messages[2:] == [USER, LATE]
+
+
+def test_late_system_message_after_an_answer_is_text_of_the_user_for_every_model() -> None:
+    messages = body_of(USER, {"role": "assistant", "content": "Yes?"}, LATE, model="claude-opus-5")[
+        "messages"
+    ]
+    assert messages[2] == {"role": "user", "content": "<system>\nAnswer in French.\n</system>"}
+
+
+def test_system_message_between_a_call_and_its_result_comes_after_the_result() -> None:
+    messages = said(
+        USER,
+        {"role": "assistant", "tool_calls": [call("c", "f", "{}")]},
+        LATE,
+        {"role": "tool", "tool_call_id": "c", "content": "42"},
+    )
+    assert messages[2]["content"] == [
+        {"type": "tool_result", "tool_use_id": "c", "content": "42"},
+        {"type": "text", "text": "<system>\nAnswer in French.\n</system>"},
+    ]
+
+
+def test_late_system_message_in_parts_keeps_them() -> None:
+    part = {"type": "text", "text": "Rules.", "cache_control": {"type": "ephemeral"}}
+    blocks = said(USER, {"role": "system", "content": [part]})[0]["content"]
+    assert blocks[1:] == [{"type": "text", "text": "<system>"}, part, {"type": "text", "text": "</system>"}]
+    assert said(USER, {"role": "system", "content": " "}) == [USER]
+
+
+def test_conversation_that_the_assistant_begins_gets_a_turn_before_it() -> None:
+    messages = said({"role": "assistant", "content": "Hello!"}, USER)
+    assert [message["role"] for message in messages] == ["user", "assistant", "user"]
 
 
 def test_a_system_part_with_a_cache_mark_keeps_it() -> None:
@@ -112,8 +174,47 @@ def test_neighbours_of_one_role_become_one_message() -> None:
     ]
 
 
-def test_messages_that_say_nothing_are_left_out() -> None:
+def test_messages_without_content_are_left_out() -> None:
     assert said(USER, {"role": "assistant", "content": ""}, {"role": "user", "content": None}) == [USER]
+
+
+def test_blank_text_is_left_out_wherever_it_stands() -> None:
+    blank = {"type": "text", "text": " \n"}
+    messages = body_of(
+        {"role": "system", "content": "\n"},
+        {"role": "user", "content": [blank, {"type": "text", "text": "Hi"}]},
+        {"role": "assistant", "content": "\n\n", "tool_calls": [call("c", "f", "{}")]},
+        {"role": "tool", "tool_call_id": "c", "content": "  "},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": " "}]},
+    )
+    assert "system" not in messages
+    assert messages["messages"] == [
+        USER,
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c"}]},
+    ]
+
+
+def test_blank_text_beside_a_signed_thought_is_not_replayed() -> None:
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "sig=="}
+    use = {"type": "tool_use", "id": "c", "name": "f", "input": {}}
+    replay = {"dialect": "anthropic", "content": [thought, {"type": "text", "text": "\n\n"}, use]}
+    assert said(USER, {"role": "assistant", "content": None, REPLAY: replay})[1]["content"] == [thought, use]
+
+
+def test_white_space_at_the_end_of_an_answer_to_continue_is_cut_off() -> None:
+    assert said(USER, {"role": "assistant", "content": "It is \n"})[1]["content"] == "It is"
+
+
+def test_thoughts_of_another_model_are_left_out() -> None:
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+    content = [thinking, {"type": "text", "text": "Yes."}]
+    assert said(USER, {"role": "assistant", "content": content}, USER)[1]["content"] == "Yes."
+
+
+def test_cache_mark_of_a_message_is_on_its_last_block() -> None:
+    mark = {"cache_control": {"type": "ephemeral"}}
+    assert said({**USER, **mark})[0]["content"] == [{"type": "text", "text": "Hi", **mark}]
 
 
 def test_tool_calls_and_their_results() -> None:
@@ -197,7 +298,7 @@ def part(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("messages", "why"),
     [
-        ([{"role": "system", "content": "only rules"}], "no message of the user's"),
+        ([{"role": "system", "content": "only rules"}], "no message of the user"),
         ([{"role": "judge", "content": "x"}], "unknown role 'judge'"),
         ([{"content": "x"}], "messages[0]"),
         (["Hi"], "messages[0]"),

@@ -183,7 +183,7 @@ def test_pictures_sounds_and_files() -> None:
 @pytest.mark.parametrize(
     ("messages", "why"),
     [
-        ([{"role": "system", "content": "only rules"}], "no message of the user's"),
+        ([{"role": "system", "content": "only rules"}], "no message of the user"),
         ([{"role": "judge", "content": "x"}], "unknown role"),
         ([{"role": "user", "content": [{"type": "hologram"}]}], "'hologram'"),
         ([{"role": "user", "content": [{"type": "file", "file": {"file_data": "QUJD"}}]}], "its type"),

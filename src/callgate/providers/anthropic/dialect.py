@@ -7,9 +7,11 @@ from typing import Any
 
 from callgate.errors import APIClientError
 from callgate.providers.anthropic.errors import error_of_body
+from callgate.providers.anthropic.hosting import write_anthropic_fields
 from callgate.providers.anthropic.request import write_body
 from callgate.providers.anthropic.response import read_answer
 from callgate.providers.anthropic.stream import MessageStream
+from callgate.providers.canonical.fields import merge_extra_body
 from callgate.providers.canonical.json import read_object, write_json
 from callgate.providers.canonical.messages import read_model
 from callgate.providers.dialect import StreamDecoder, WireRequest
@@ -24,12 +26,14 @@ _HEADERS = {"anthropic-version": "2023-06-01"}
 class AnthropicMessages:
     """The dialect of Claude, and of the servers that speak like it.
 
-    - `max_tokens` is required there; 4096 when the caller says nothing (more while the model thinks).
-    - System messages go to `system`; neighbours of one role become one message.
+    - `max_tokens` is required there; without one 4096 are asked for (more while the model thinks).
+    - The first system messages become `system`; a later one keeps its place (see `fold_conversation`).
     - `response_format` with a schema becomes `output_config.format` for Claude 4.5 and later, and a forced
       tool for older models and for schemas that cannot be enforced so. Either way the JSON is `text`.
-    - `reasoning_effort` becomes an effort for Claude 4.6 and later, a budget to think with for older models.
-    - `seed`, the penalties, `logit_bias` and `logprobs` have no counterpart and are left out.
+    - `reasoning_effort` becomes an effort for Claude 4.6 and later, a budget of tokens for older models.
+    - `betas` becomes the header `anthropic-beta`; `web_search_options` becomes Claude's web search.
+    - `service_tier` is auto or standard_only; flex does not exist and is refused.
+    - `seed`, the penalties, `logit_bias` and `logprobs` do not exist and are left out.
     - Thoughts are signed and must go back as they came: see `callgate.providers.canonical.messages.REPLAY`.
 
     >>> wire = AnthropicMessages().encode({"model": "claude-opus-5", "messages": [{"role": "user", "content": "Hi"}]})
@@ -45,20 +49,23 @@ class AnthropicMessages:
         """The request as JSON.
 
         Raises:
-            InvalidRequestError: when it cannot be said: no model, no messages, a part of an unknown kind.
+            InvalidRequestError: It cannot be encoded: no model, no messages, a field that does not exist.
         """
         model = read_model(request)
         body = {"model": model, **write_body(request, model)}
+        betas = write_anthropic_fields(body, request)
         if stream:
             body["stream"] = True
-        return WireRequest(_full_path(path), write_json(body), _HEADERS, stream=stream)
+        headers = {**_HEADERS, "anthropic-beta": ",".join(betas)} if betas else _HEADERS
+        body = merge_extra_body(body, request)
+        return WireRequest(_full_path(path), write_json(body), headers, stream=stream)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
-        """The answer in our words.
+        """The answer as a Response.
 
         Raises:
-            APIClientError: when the body is an error after all.
-            ResponseError: when it cannot be read.
+            APIClientError: The body is an error after all.
+            ResponseError: It cannot be read.
         """
         return read_answer(read_object(body), headers, status_code)
 

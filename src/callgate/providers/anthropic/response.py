@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from callgate.providers.anthropic.content import REPLAY_NAME
 from callgate.providers.anthropic.errors import error_of_content
-from callgate.providers.anthropic.request import REPLAY_NAME
 from callgate.providers.canonical.content import AnswerContent
 from callgate.providers.canonical.errors import no_answer
 from callgate.providers.canonical.json import as_dict, as_text, as_text_or_none, token_count

@@ -8,12 +8,12 @@ from typing import Any
 
 from callgate.errors import ResponseError
 from callgate.providers.anthropic.models import is_claude, takes_output_format, thinking_fields
+from callgate.providers.canonical.conversation import fold_conversation
 from callgate.providers.canonical.json import read_json, write_json
 from callgate.providers.canonical.messages import (
     MEANT_FOR_OPENAI,
     Media,
     Part,
-    fold_conversation,
     read_max_tokens,
     read_parts,
     read_stop,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote_to_bytes
@@ -20,8 +20,6 @@ __all__ = [
     "REPLAY",
     "Media",
     "Part",
-    "Say",
-    "fold_conversation",
     "read_max_tokens",
     "read_messages",
     "read_model",
@@ -94,51 +92,6 @@ def read_messages(request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
             raise refuse(f"messages[{index}] is no message with a role and a content")
         read.append(message)
     return read
-
-
-Say = Callable[[Mapping[str, Any]], list[dict[str, Any]]]
-"""How a dialect says one message: the blocks that it becomes."""
-
-
-def fold_conversation(
-    request: Mapping[str, Any], *, system: Say, user: Say, assistant: Say, tool: Say
-) -> tuple[list[dict[str, Any]], list[tuple[str, list[dict[str, Any]]]]]:
-    """A conversation for providers whose turns alternate, and whose system prompt stands apart.
-
-    A system message anywhere goes to the system prompt; what tools answered belongs to the user's turn;
-    neighbours of one role become one turn; a message that says nothing is left out.
-
-    Args:
-        request: Its `messages`, and a `system` of the provider's own, which comes first.
-        system, user, assistant, tool: How to say a message of this role.
-
-    Returns:
-        The blocks of the system prompt, and the turns: "user" or "assistant", and its blocks.
-
-    Raises:
-        InvalidRequestError: when a role is unknown, or nothing is left to say.
-    """
-    prompt: list[dict[str, Any]] = []
-    if request.get("system"):
-        prompt += system({"role": "system", "content": request["system"]})
-    turns: list[tuple[str, list[dict[str, Any]]]] = []
-    says = {"user": user, "assistant": assistant, "tool": tool}
-    for message in read_messages(request):
-        role = message["role"]
-        if role in ("system", "developer"):
-            prompt += system(message)
-            continue
-        if role not in says:
-            raise refuse(f"unknown role {role!r}; use system, user, assistant or tool")
-        blocks = says[role](message)
-        speaker = "assistant" if role == "assistant" else "user"
-        if turns and turns[-1][0] == speaker:
-            turns[-1][1].extend(blocks)
-        elif blocks:
-            turns.append((speaker, blocks))
-    if not turns:
-        raise refuse("the conversation has no message of the user's that says anything")
-    return prompt, turns
 
 
 # -- parts of a message ----------------------------------------------------------------------------------

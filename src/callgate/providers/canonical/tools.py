@@ -17,6 +17,7 @@ __all__ = [
     "Function",
     "ToolChoice",
     "ToolUse",
+    "allowed_tools",
     "answer_function",
     "describe_answer",
     "fit_id",
@@ -25,6 +26,7 @@ __all__ = [
     "read_tool_choice",
     "read_tool_uses",
     "read_tools",
+    "refuse_custom_tool",
     "result_id",
 ]
 
@@ -58,10 +60,17 @@ class ToolUse:
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """Which tool the model must call: `mode` "auto", "none", "required", or "named" with a `name`."""
+    """Which tool the model may or must call.
+
+    Attributes:
+        mode: "auto", "none", "required", or "named" with a `name`.
+        name: The only tool, for "named".
+        allowed: The tools that "auto" or "required" is restricted to; empty for all.
+    """
 
     mode: Literal["auto", "none", "required", "named"]
     name: str = ""
+    allowed: tuple[str, ...] = ()
 
 
 def read_tools(request: Mapping[str, Any]) -> Sequence[Any]:
@@ -101,22 +110,71 @@ def read_function(tool: Any) -> Function | None:
 
 
 def read_tool_choice(choice: Any) -> ToolChoice | None:
-    """What `tool_choice` says in OpenAI's words; None when it is absent or in a provider's own.
+    """Read `tool_choice` in any of OpenAI's forms; None when it is absent or in a provider's own form.
+
+    Raises:
+        InvalidRequestError: An unknown word, or a choice that names no function.
 
     >>> read_tool_choice({"type": "function", "function": {"name": "f"}})
-    ToolChoice(mode='named', name='f')
+    ToolChoice(mode='named', name='f', allowed=())
     """
     if choice in ("auto", "none", "required"):
         return ToolChoice(choice)
-    if isinstance(choice, Mapping) and choice.get("type") == "function":
-        function = choice.get("function")
-        name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
-        if type(name) is not str or not name:
-            raise refuse("tool_choice names no function")
-        return ToolChoice("named", name)
     if type(choice) is str:
         raise refuse(f"unknown tool_choice {choice!r}; use auto, none, required or a function's name")
-    return None
+    if not isinstance(choice, Mapping):
+        return None
+    if choice.get("type") == "function":
+        return ToolChoice("named", _chosen_name(choice))
+    if choice.get("type") != "allowed_tools":
+        return None
+    allowed = choice.get("allowed_tools")
+    if not isinstance(allowed, Mapping):
+        allowed = choice  # the flat form of the Responses dialect
+    tools, mode = allowed.get("tools"), allowed.get("mode", "auto")
+    if not isinstance(tools, Sequence) or not tools or mode not in ("auto", "required"):
+        raise refuse("tool_choice allowed_tools needs a mode, auto or required, and a list of tools")
+    names = tuple(dict.fromkeys(_chosen_name(tool) for tool in tools))
+    return (
+        ToolChoice("named", names[0])
+        if mode == "required" and len(names) == 1
+        else ToolChoice(mode, "", names)
+    )
+
+
+def _chosen_name(choice: Any) -> str:
+    function = choice.get("function") if isinstance(choice, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else None
+    if name is None and isinstance(choice, Mapping):
+        name = choice.get("name")
+    if type(name) is not str or not name:
+        raise refuse("tool_choice names no function")
+    return name
+
+
+def allowed_tools(tools: Sequence[Any], choice: ToolChoice | None) -> Sequence[Any]:
+    """The tools that the choice leaves, for a provider that cannot restrict a choice otherwise.
+
+    Raises:
+        InvalidRequestError: The choice allows a tool that is not among `tools`.
+    """
+    if choice is None or not choice.allowed:
+        return tools
+    by_name = {function.name: tool for tool in tools if (function := read_function(tool)) is not None}
+    missing = [name for name in choice.allowed if name not in by_name]
+    if missing:
+        raise refuse(f"tool_choice allows {', '.join(missing)}, which tools does not define")
+    return [tool for name, tool in by_name.items() if name in choice.allowed]
+
+
+def refuse_custom_tool(tool: Mapping[str, Any]) -> None:
+    """Refuse OpenAI's custom tools, which take free text instead of arguments.
+
+    Raises:
+        InvalidRequestError: It is one.
+    """
+    if isinstance(tool.get("custom"), Mapping):
+        raise refuse("only OpenAI has custom tools; describe this one as a function with a text parameter")
 
 
 def read_tool_uses(message: Mapping[str, Any]) -> list[ToolUse]:

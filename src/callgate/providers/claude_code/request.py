@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from callgate.providers.anthropic.request import content_blocks
+from callgate.providers.anthropic.content import content_blocks
+from callgate.providers.canonical.conversation import fold_conversation
 from callgate.providers.canonical.json import write_json
 from callgate.providers.canonical.messages import (
     MEANT_FOR_OPENAI,
-    fold_conversation,
     read_max_tokens,
     read_messages,
     refuse,

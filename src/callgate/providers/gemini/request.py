@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from callgate.errors import ResponseError
+from callgate.providers.canonical.conversation import fold_conversation
 from callgate.providers.canonical.json import read_json
 from callgate.providers.canonical.messages import (
     MEANT_FOR_OPENAI,
     Media,
     Part,
-    fold_conversation,
     read_max_tokens,
     read_parts,
     read_stop,
