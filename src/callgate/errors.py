@@ -307,17 +307,27 @@ class CallCancelledError(CallgateError):
 
 
 class BatchStoppedError(CallgateError):
-    """A batch was stopped because its rows all failed in the same way.
+    """A batch was stopped: its rows all failed in the same way, or its budget is spent.
 
-    Attributes:
-        error: One of the equal errors.
-        count: How many consecutive rows ended in it.
+    Args:
+        message: What happened, without the error, which follows it in the text.
+        error: The error of the last row.
+        count: How many rows ended in it.
+
+    >>> stopped = BatchStoppedError("3 rows failed", error=TimeoutError("too slow"), count=3)
+    >>> str(stopped)
+    '3 rows failed: too slow'
     """
 
     def __init__(self, message: str, *, error: BaseException, count: int) -> None:
-        super().__init__(message)
+        facts = error if isinstance(error, CallgateError) else CallgateError()
+        super().__init__(message, setting=facts.setting, remedy=facts.remedy)
         self.error = error
         self.count = count
+
+    def explain(self, name: str | None = None) -> str:
+        text = self.error.explain(name) if isinstance(self.error, CallgateError) else str(self.error)
+        return ": ".join(filter(None, (self._describe(), text or type(self.error).__name__)))
 
 
 class SDKError(CallgateError):

@@ -94,7 +94,7 @@ def test_the_documents_provider_says_what_is_wrong_in_one_line() -> None:
     with pytest.raises(ConfigurationError) as caught:
         OpenAICompatibleApiProvider(CANARY, ELSEWHERE, "m")
     assert str(caught.value) == (
-        "http://10.0.0.5 would send keys in the clear; use https://, or allow_http=True if that is meant"
+        "http://10.0.0.5 would send keys in the clear; use https://, or to allow it set allow_http="
     )
     assert OpenAICompatibleApiProvider(CANARY, ELSEWHERE, "m", allow_http=True).base_url == ELSEWHERE
     with pytest.raises(ConfigurationError, match=r"^base_url: .*string"):

@@ -1,4 +1,4 @@
-"""Several keys or endpoints share a batch, each with its own limits; a broken one is left out."""
+"""Several keys or endpoints share a batch, each with its own limits; a broken one is ejected."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def test_several_addresses(simulate: Simulate, callgate: Run) -> None:
     assert two.stats.requests > 0
 
 
-def test_a_key_that_is_refused_is_left_out_and_no_row_is_lost(simulate: Simulate, callgate: Run) -> None:
+def test_an_endpoint_whose_key_is_refused_is_ejected_and_no_row_is_lost(
+    simulate: Simulate, callgate: Run
+) -> None:
     sim = simulate(keys=["sk-first"], latency=0.005)
     write_rows("in.jsonl", prompts(100))
     target = ["-m", "openai/m", "-o", "out.jsonl", "--base-url", sim.base_url]
@@ -88,22 +90,23 @@ def test_when_all_are_refused_the_run_stops(simulate: Simulate, callgate: Run) -
             ["-m", "openai/a,openai/b,openai/c", "--api-key-env", "FIRST_KEY,SECOND_KEY"],
             "names 2 where",
         ),
-        (["-m", "openai/a,/b"], "names no provider: '/b'"),
-        (["-m", ","], "names no provider: ''"),
+        (["-m", "openai/a,/b"], "model '/b' names no provider"),
+        (["-m", ","], "model '' names no provider"),
         (["-m", "openai/a,nobody/b"], "nobody"),
-        (["-m", "openai/a", "--api-key-env", "FIRST_KEY,NO_SUCH_KEY"], "the variable NO_SUCH_KEY is not set"),
+        (
+            ["-m", "openai/a", "--api-key-env", "FIRST_KEY,NO_SUCH_KEY"],
+            "the environment variable NO_SUCH_KEY is not set",
+        ),
     ],
 )
-def test_what_does_not_match_is_refused(callgate: Run, options: list[str], says: str) -> None:
+def test_options_that_do_not_match_are_refused(callgate: Run, options: list[str], says: str) -> None:
     write_rows("in.jsonl", prompts(3))
     ended = callgate("run", "in.jsonl", "-o", "out.jsonl", *options)
     assert ended.code == 2
     assert says in ended.err
 
 
-def test_what_one_endpoint_has_answered_or_is_asked_for_no_other_is_asked_for(
-    simulate: Simulate, callgate: Run
-) -> None:
+def test_endpoints_share_one_cache_and_one_single_flight(simulate: Simulate, callgate: Run) -> None:
     sims = [simulate(latency=0.02), simulate(latency=0.02)]
     rows = prompts(60)
     # Each row three times, next to each other, so that equal ones are in flight together.
@@ -128,10 +131,10 @@ def test_options_may_be_repeated_or_hold_commas(simulate: Simulate, callgate: Ru
     assert ended.code == 0, ended.err
     assert answered_once(40)
     assert all(sim.stats.accepted > 0 for sim in sims)
-    assert "left out" not in ended.err + ended.out
+    assert "ejected" not in ended.err + ended.out
 
 
-def test_who_is_left_out_is_named_with_the_reason_once_and_in_the_summary(
+def test_an_ejected_endpoint_is_named_with_the_reason_once_and_in_the_summary(
     simulate: Simulate, callgate: Run
 ) -> None:
     sim = simulate(keys=["sk-first"], latency=0.005)
@@ -140,11 +143,11 @@ def test_who_is_left_out_is_named_with_the_reason_once_and_in_the_summary(
     ended = callgate("run", "in.jsonl", "-o", "out.jsonl", *target)
     assert ended.code == 0
     name = f"openai/m at {sim.base_url}"
-    (said,) = [line for line in ended.err.splitlines() if "left out" in line]
-    assert said.startswith(f"callgate: {name} #2 is left out for now: 401: ")
+    (said,) = [line for line in ended.err.splitlines() if "is ejected" in line]
+    assert said.startswith(f"callgate: {name} #2 is ejected for now: 401: ")
     lines = [line.split(None, 1)[1] for line in ended.out.splitlines() if line.startswith("endpoint ")]
     assert lines[0] == f"{name} #1: 60 answered"
-    assert lines[1].startswith(f"{name} #2: 0 answered, left out: 401: ")
+    assert lines[1].startswith(f"{name} #2: 0 answered, ejected: 401: ")
     assert "sk-" not in ended.out + ended.err
     ended = callgate("run", "in.jsonl", "-o", "again.jsonl", *target, "--json")
     first, second = orjson.loads(ended.out)["endpoints"]
@@ -155,9 +158,7 @@ def test_who_is_left_out_is_named_with_the_reason_once_and_in_the_summary(
     assert (quiet.out, quiet.err) == ("", "")
 
 
-def test_an_endpoint_that_nobody_listens_at_costs_a_handful_of_attempts(
-    simulate: Simulate, callgate: Run
-) -> None:
+def test_an_unreachable_endpoint_costs_a_handful_of_attempts(simulate: Simulate, callgate: Run) -> None:
     sim = simulate(latency=0.02)
     write_rows("in.jsonl", prompts(200))
     target = ["-m", "openai/m", "--base-url", f"http://127.0.0.1:1,{sim.base_url}"]
@@ -167,7 +168,7 @@ def test_an_endpoint_that_nobody_listens_at_costs_a_handful_of_attempts(
     facts = orjson.loads(ended.out)
     assert facts["calls"] - 200 <= 8
     assert facts["endpoints"][0]["times_left_out"] >= 1
-    assert "127.0.0.1:1 is left out for now: " in ended.err
+    assert "127.0.0.1:1 is ejected for now: " in ended.err
 
 
 def test_an_endpoint_that_always_answers_429_holds_up_no_row(simulate: Simulate, callgate: Run) -> None:

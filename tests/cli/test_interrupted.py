@@ -56,8 +56,8 @@ def test_the_first_signal_finishes_what_is_in_flight(
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "Ctrl-C again stops at once" in err
-    assert "To go on: callgate run in.jsonl" in err
+    assert "Ctrl-C again cancels them" in err
+    assert "To resume: callgate run in.jsonl" in err
     assert "--overwrite" not in err
     lines = read_lines("out.jsonl")
     # Everything that was sent has been answered and written; nothing was thrown away.
@@ -90,11 +90,11 @@ def test_the_second_signal_stops_at_once(folder: Path, simulate: Simulate, spawn
     arrivals.wait_for(4)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
-    assert "Finishing the 4 rows in flight" in process.stderr.readline()
+    assert "Finishing 4 requests in flight" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "Stopping at once" in err
+    assert "Cancelling the requests in flight" in err
     assert '"abandoned": 4' in out
     assert '"ending": "interrupted"' in out
     assert read_lines("out.jsonl") == []

@@ -41,7 +41,7 @@ def test_the_bill_stays_below_the_budget_with_faults_and_the_run_goes_on_with_a_
     facts = orjson.loads(ended.out)
     assert (ended.code, facts["ending"]) == (3, "budget")
     assert "the budget of $1.00 is used up" in ended.err
-    assert "To go on, with a larger --budget than 1: callgate" in ended.err
+    assert "To resume with a larger --budget than 1: callgate" in ended.err
     assert sim.stats.bill <= 1.0
     assert sim.stats.bill > 0.5  # and it is used
     assert 0 < facts["answered"] < 400
@@ -111,7 +111,7 @@ def test_a_budget_holds_over_runs_that_are_cut_off(
         if process.returncode == 3:
             break
     assert process.returncode == 3
-    assert "of it stand in no line of the output" in err
+    assert "of it is on no line of the output" in err
     assert sim.stats.requests >= 12
     assert sim.stats.bill <= 1.0
 
@@ -142,8 +142,8 @@ def test_a_budget_that_no_row_fits_calls_nothing(folder: Any, simulate: Simulate
     [
         (["--budget", "1"], "a budget needs to know the longest answer; use --max-tokens"),
         (["--budget", "1", "--max-tokens", "5"], "a budget needs to know the price of m; give it"),
-        (["--budget", "0"], "--budget: must be above 0, not 0"),
-        (["--price", "1"], "--price: takes two prices, as in 0.15,0.6, not '1'"),
+        (["--budget", "0"], "budget must be above 0, got 0 (--budget)"),
+        (["--price", "1"], "prices takes two prices, such as 0.15,0.6, got '1' (--price)"),
         (["--price", "1,x"], "takes two prices"),
         (["--price", "-1,2"], "takes two prices"),
     ],

@@ -69,7 +69,7 @@ def test_every_row_is_in_it_and_started_again_it_calls_nothing(
     write_rows("in.jsonl", prompts(30))
     ended = callgate("run", "in.jsonl", *against(sim, output))
     assert ended.code == 0
-    assert f"The answers: {output}. What next: callgate report {output}" in ended.err
+    assert f"Answers: {output}. Next: callgate report {output}" in ended.err
     rows = read_any(output)
     assert Counter(row["custom_id"] for row in rows) == Counter(f"r{i}" for i in range(30))
     assert all(row["text"] == row["prompt"] for row in rows)
@@ -249,7 +249,7 @@ def test_a_table_that_cannot_be_written_ends_the_run_and_loses_nothing(
         ended = callgate("run", "in.jsonl", *against(sim, "out.csv"))
     assert ended.code == 1
     assert ended.err.count("out.csv: cannot be written: No space left on device") == 1
-    assert "5 rows are answered in out.csv.journal.jsonl, 0 are not. To go on: callgate" in ended.err
+    assert "5 rows are answered in out.csv.journal.jsonl, 0 are not. To resume: callgate" in ended.err
     assert callgate("run", "in.jsonl", *against(sim, "out.csv")).code == 0
     assert len(read_table("out.csv")) == 5
     assert sim.stats.requests == 5

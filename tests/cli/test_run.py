@@ -64,12 +64,12 @@ def test_a_finished_batch_says_what_rows_are_known_by(
 ) -> None:
     sim = simulate()
     write_rows("in.jsonl", prompts(3))
-    assert "rows are known by" not in callgate("run", "in.jsonl", *against(sim)).err
+    assert "identified by its content" not in callgate("run", "in.jsonl", *against(sim)).err
     other = ["-m", "openai/gpt-4o", "-o", "out.jsonl", "--base-url", sim.base_url]
     ended = callgate("run", "in.jsonl", *other)
-    assert ended.err.count("rows are known by what they ask, not by the model or the settings") == 1
+    assert ended.err.count("a row is identified by its content, not by the model or the options") == 1
     write_rows("in.jsonl", prompts(4))
-    assert "rows are known by" not in callgate("run", "in.jsonl", *other).err
+    assert "identified by its content" not in callgate("run", "in.jsonl", *other).err
     assert [line["model"] for line in read_lines("out.jsonl")] == ["gpt-4o-mini"] * 3 + ["gpt-4o"]
     assert sim.stats.requests == 4
 
@@ -261,7 +261,9 @@ def test_a_key_from_another_variable(
     for variable in ("OTHER_KEY", "other_key"):
         ended = callgate("run", "in.jsonl", *against(sim), "--api-key-env", variable)
         assert ended.code == 2
-        assert f"the variable {variable} is not set" in ended.err
+        assert (
+            "variable OTHER_KEY is not set" if variable == "OTHER_KEY" else "it may be a key"
+        ) in ended.err
         monkeypatch.setenv(variable, "second-key")
         assert callgate("run", "in.jsonl", *against(sim), "--api-key-env", variable, "--overwrite").code == 0
 
@@ -283,7 +285,7 @@ def test_what_every_row_would_meet_stops_after_a_handful_of_calls(
     assert sim.stats.requests <= 6
     assert ended.err.count("failed in the same way and none was answered") == 1
     assert fault in ended.err
-    assert "500 are not. To go on: callgate" in ended.err
+    assert "500 are not. To resume: callgate" in ended.err
     assert read_lines("out.jsonl") == []
 
 

@@ -66,8 +66,9 @@ def find_address(config: AnyConfig, host: Host | None, environ: Mapping[str, str
         base_url = resolve_base_url(host, environ)
     if base_url is None:
         raise ConfigurationError(
-            f"no address for the endpoint {config.name!r}: give base_url=, or a provider out of"
-            f" {', '.join(sorted(HOSTS))}"
+            f"no address for the endpoint {config.name!r}",
+            setting="base_url",
+            remedy=f"give a provider out of {', '.join(sorted(HOSTS))}, or",
         )
     region = _region(host, extra, environ)
     if "{region}" in base_url:
@@ -88,8 +89,8 @@ def find_address(config: AnyConfig, host: Host | None, environ: Mapping[str, str
     key, variable = _find_key(config, host, environ)
     if key is None:
         if host is not None and host.api_key_required and kind != "none" and not on_this_machine:
-            hint = f"set {variable}, or " if variable else ""
-            raise ConfigurationError(f"no key for {host.provider}: {hint}pass api_key=")
+            remedy = f"set {variable}, or give" if variable else "give"
+            raise ConfigurationError(f"no key for {host.provider}", setting="api_key", remedy=remedy)
         kind = "none"
     elif kind != "none":
         check_base_url(base_url, config.allow_http)
@@ -133,7 +134,8 @@ def _region(host: Host | None, extra: Mapping[str, Any], environ: Mapping[str, s
 def _with_region(base_url: str, region: str | None, name: str) -> str:
     if region is None:
         raise ConfigurationError(
-            f"the endpoint {name!r} needs a region: pass region=, or set AWS_REGION or GOOGLE_CLOUD_LOCATION"
+            f"the endpoint {name!r} needs a region; set AWS_REGION or GOOGLE_CLOUD_LOCATION, or `region`",
+            setting="region",
         )
     if region == "global":
         return base_url.replace("{region}-", "")

@@ -351,8 +351,12 @@ def make_config(kind: type[AnyConfig], /, **fields: Any) -> AnyConfig:
     try:
         return kind(**fields)
     except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False)
+        cause = problems[0].get("ctx", {}).get("error")
+        if len(problems) == 1 and isinstance(cause, ConfigurationError) and not problems[0]["loc"]:
+            raise cause from None  # with its setting
         wrong = [
             ": ".join([*map(str, each["loc"]), each["msg"].removeprefix("Value error, ")])
-            for each in error.errors(include_url=False, include_input=False)
+            for each in problems
         ]
         raise ConfigurationError("; ".join(wrong)) from None

@@ -70,9 +70,9 @@ class StopReason:
     Attributes:
         error: The last error; one of the equal ones when the failures were the same.
         count: How many rows failed.
-        message: Both in one sentence.
+        message: What happened, without the error.
 
-    >>> str(StopReason(ValueError("bad"), 3, "3 rows failed in the same way and none was answered: bad"))
+    >>> str(StopReason(ValueError("bad"), 3, "3 rows failed in the same way and none was answered"))
     '3 rows failed in the same way and none was answered: bad'
     """
 
@@ -81,7 +81,7 @@ class StopReason:
     message: str
 
     def __str__(self) -> str:
-        return self.message
+        return f"{self.message}: {str(self.error) or type(self.error).__name__}"
 
 
 class FailureGuard:
@@ -130,9 +130,8 @@ class FailureGuard:
         if calling.cancel_requested or self.stop_reason is not None:
             return
         self._failed += 1
-        text = str(error) or type(error).__name__
         if self._max_failures is not None and self._failed > self._max_failures:
-            message = f"more than {self._max_failures} rows failed, the last with: {text}"
+            message = f"more than {self._max_failures} rows failed, the last with"
             self.stop_reason = StopReason(error, self._failed, message)
             return
         if is_refusal(error):
@@ -143,7 +142,7 @@ class FailureGuard:
         if self._count >= (self._max_systematic if _is_systematic(error) else self._max_identical):
             since = "since the last answer" if self._succeeded else "and none was answered"
             rows = "row" if self._count == 1 else "rows"
-            message = f"{self._count} {rows} failed in the same way {since}: {text}"
+            message = f"{self._count} {rows} failed in the same way {since}"
             self.stop_reason = StopReason(error, self._count, message)
 
 

@@ -48,6 +48,7 @@ class Summary:
         message: Why, when it did not simply come to its end.
         progress: Its state at the end.
         abandoned: Rows whose calls were cancelled.
+        error: What `message` is the text of, if it is an error.
 
     Example::
 
@@ -60,6 +61,7 @@ class Summary:
     message: str | None
     progress: Progress
     abandoned: int
+    error: BaseException | None = None
 
 
 class BatchRun:
@@ -141,24 +143,25 @@ class BatchRun:
         if self.total is None and not self.source.waits:
             helpers.append(loop.create_task(self._count()))
         ending: Ending
-        message: str | None = None
+        cause: BaseException | None = None
         try:
             await self._call_all(journal)
             ending = "failures" if self.stats.failed else "done"
             if self._interrupted and self.progress().left != 0:
                 ending = "interrupted"
         except BatchStoppedError as error:
-            ending, message = _ENDINGS.get(type(error.error), "stopped"), str(error)
+            ending, cause = _ENDINGS.get(type(error.error), "stopped"), error
         except InputError as error:
-            ending, message = "input", str(error)
+            ending, cause = "input", error
         except _OutputError as error:
-            ending, message = "output", str(error)
+            ending, cause = "output", error
         finally:
             self._stop_counting.set()
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
-        return Summary(ending, message, self.progress(), self._abandoned)
+        message = None if cause is None else str(cause)
+        return Summary(ending, message, self.progress(), self._abandoned, cause)
 
     def drain(self) -> None:
         """Begin no more rows; those in flight are finished and written."""

@@ -112,9 +112,9 @@ class Runner:
             await self._workers.run()
         stop, budget, error = self._guard.stop_reason, self._budget, self.feed.error
         if stop is not None:
-            raise BatchStoppedError(str(stop), error=stop.error, count=stop.count)
+            raise BatchStoppedError(stop.message, error=stop.error, count=stop.count)
         if budget is not None and budget.refusal is not None:
-            raise BatchStoppedError(str(budget.refusal), error=budget.refusal, count=0)
+            raise BatchStoppedError("", error=budget.refusal, count=0)
         if error is not None:
             raise error
 

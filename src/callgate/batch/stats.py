@@ -25,6 +25,7 @@ class ErrorGroup:
         example: The message of one of them.
         line: The input line of that row.
         retryable: Whether the same rows may succeed when the batch is run again.
+        error: The error of that row, if it is held.
 
     >>> ErrorGroup("ServerError", 2, "500: down", line=7, retryable=True).to_dict()["count"]
     2
@@ -35,6 +36,7 @@ class ErrorGroup:
     example: str
     line: int
     retryable: bool
+    error: BaseException | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Its fields, ready for JSON."""
@@ -135,7 +137,8 @@ class Stats:
         if group is None:
             message = str(error) or result.calling.error_message or ""
             retryable = bool(getattr(error, "retryable", False))
-            self.errors[mark] = ErrorGroup(type(error).__name__, 1, message, result.row.line, retryable)
+            kind, line = type(error).__name__, result.row.line
+            self.errors[mark] = ErrorGroup(kind, 1, message, line, retryable, error)
         else:
             group.count += 1
 

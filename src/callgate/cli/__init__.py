@@ -15,10 +15,11 @@ from contextlib import suppress
 import typer
 
 from callgate.cli.cache import cache_app
-from callgate.cli.messages import in_options
+from callgate.cli.messages import explain
 from callgate.cli.report import report
 from callgate.cli.run import run
 from callgate.cli.simulate import simulate
+from callgate.cli.terminal import occupy_closed_streams, write_line
 from callgate.errors import CallgateError
 
 __all__ = ["app", "main"]
@@ -71,15 +72,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 some rows failed, 2 wrong usage or input, or nothing can be printed, 3 the
         budget is used up, 130 interrupted, 141 whoever reads what is printed has left.
     """
+    occupy_closed_streams()
     try:
         code = app(None if arguments is None else list(arguments), standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except typer.Abort:
         return _INTERRUPTED
     except typer.TyperException as error:  # wrong usage
         return _complain(error.format_message())
     except CallgateError as error:
-        return _complain(in_options(str(error)))
+        return _complain(explain(error))
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
@@ -101,5 +104,5 @@ def _give_up_stdout(error: OSError) -> int:
 def _complain(message: str) -> int:
     """One line on stderr, and the exit code for wrong usage or input."""
     line = " ".join(message.split())
-    typer.echo(f"callgate: {line}" if line else "callgate: wrong usage; see callgate --help", err=True)
+    write_line(f"callgate: {line}" if line else "callgate: wrong usage; see callgate --help", err=True)
     return 2

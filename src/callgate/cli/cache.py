@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from callgate.batch.options import RunOptions, read_duration
+from callgate.cli.command_line import takes_options
+from callgate.cli.terminal import write_json, write_line
+
 if TYPE_CHECKING:
     from callgate.policies.cache.explain import Explanation
     from callgate.policies.cache.sqlite import SqliteCache
@@ -17,6 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["cache_app"]
 
 _SHOWN = 160
+# The options of a run that change what is asked for, and where.
+_SHAPE_THE_REQUEST = frozenset(
+    {"input", "model", "template", "system", "schema", "max_tokens", "temperature", "parameters", "base_url",
+     "cache", "cache_ttl", "sample"}
+)  # fmt: skip
 _OUTCOMES = ("hit", "expired", "damaged", "miss")  # the best first
 
 cache_app = typer.Typer(
@@ -29,12 +38,6 @@ cache_app = typer.Typer(
 Place = Annotated[
     Path,
     typer.Argument(metavar="DIR", envvar="CALLGATE_CACHE", help="The cache, as given to run --cache."),
-]
-PlaceOption = Annotated[
-    Path,
-    typer.Option(
-        "--cache", metavar="DIR", envvar="CALLGATE_CACHE", help="The cache, as given to run --cache."
-    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
@@ -49,7 +52,7 @@ def stats(place: Place, json: Json = False) -> None:
         found = cache.stats()
     models = [{"origin": origin, "model": model, "entries": n} for origin, model, n in found.models]
     if json:
-        _print_json(
+        write_json(
             {
                 "path": str(found.path),
                 "entries": found.entries,
@@ -60,11 +63,11 @@ def stats(place: Place, json: Json = False) -> None:
             }
         )
         return
-    typer.echo(f"{found.path}: {found.entries:,} answers, {found.bytes_on_disk / 1e6:,.1f} MB")
+    write_line(f"{found.path}: {found.entries:,} answers, {found.bytes_on_disk / 1e6:,.1f} MB")
     if found.oldest is not None and found.newest is not None:
-        typer.echo(f"written {found.oldest:%Y-%m-%d %H:%M} to {found.newest:%Y-%m-%d %H:%M} UTC")
+        write_line(f"written {found.oldest:%Y-%m-%d %H:%M} to {found.newest:%Y-%m-%d %H:%M} UTC")
     for each in models:
-        typer.echo(f"  {each['entries']:>10,}  {each['model'] or '(no model)'}  at {each['origin']}")
+        write_line(f"  {each['entries']:>10,}  {each['model'] or '(no model)'}  at {each['origin']}")
 
 
 @cache_app.command()
@@ -81,9 +84,7 @@ def clear(
 
     Example: callgate cache clear answers/ --older-than 30d
     """
-    from callgate.cli.run import read_time
-
-    seconds = None if older_than is None else read_time("--older-than", older_than)
+    seconds = None if older_than is None else _read_age("--older-than", older_than)
     with _open(place) as cache:
         if (
             seconds is None
@@ -91,11 +92,11 @@ def clear(
             and not yes
             and not _is_sure(f"Forget all {cache.stats().entries:,} answers in {cache.path}?")
         ):
-            typer.echo("nothing was forgotten", err=True)
+            write_line("nothing was forgotten", err=True)
             raise typer.Exit(1)
         gone = cache.clear(older_than=seconds, model=model)
         left = cache.stats().entries
-    typer.echo(f"forgot {gone:,} answers, {left:,} are left")
+    write_line(f"forgot {gone:,} answers, {left:,} are left")
 
 
 @cache_app.command()
@@ -120,69 +121,51 @@ def export(
                     count += 1
         except OSError as error:
             raise InputError(f"cannot be written: {error.strerror}", source=output) from error
-    typer.echo(f"{count:,} answers", err=True)
+    write_line(f"{count:,} answers", err=True)
 
 
 @cache_app.command()
+@takes_options(_SHAPE_THE_REQUEST)
 def explain(
-    input_: Annotated[str, typer.Argument(metavar="INPUT", help="The rows, as given to run.")],
-    cache: PlaceOption,
-    model: Annotated[
-        list[str], typer.Option("-m", "--model", metavar="PROVIDER/MODEL", help="As given to run.")
-    ],
+    options: RunOptions,
     line: Annotated[int, typer.Option("--line", min=1, help="The row that begins on this line.")] = 1,
     custom_id: Annotated[str | None, typer.Option("--id", help="The row with this custom_id.")] = None,
-    template: Annotated[str | None, typer.Option("--template", help="As given to run.")] = None,
-    system: Annotated[str | None, typer.Option("--system", help="As given to run.")] = None,
-    schema: Annotated[str | None, typer.Option("--schema", metavar="FILE", help="As given to run.")] = None,
-    max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="As given to run.")] = None,
-    temperature: Annotated[float | None, typer.Option("--temperature", help="As given to run.")] = None,
-    param: Annotated[list[str] | None, typer.Option("--param", help="As given to run.")] = None,
-    base_url: Annotated[list[str] | None, typer.Option("--base-url", help="As given to run.")] = None,
-    cache_ttl: Annotated[
-        str | None, typer.Option("--cache-ttl", metavar="TIME", help="As given to run.")
-    ] = None,
-    sample: Annotated[int, typer.Option("--sample", min=0, help="As given to run.")] = 0,
     json: Json = False,
 ) -> None:
     """Say whether a row is in the cache, and if not, what differs from the nearest entry.
 
-    Give it the options of `callgate run` that shape the request. Nothing is called.
+    Takes the options of `callgate run` that shape the request. Nothing is called.
 
-    Example: callgate cache explain rows.jsonl -m openai/gpt-4o-mini --cache answers/ --line 7
+    Example: callgate cache explain in.jsonl -m openai/m --cache answers/ --line 7
     """
     from callgate.cli.cache_keys import find_row, keys_of
-    from callgate.cli.run import RunOptions, join, read_parameters, read_time
+    from callgate.errors import ConfigurationError
 
-    options = RunOptions(
-        input=input_,
-        model=join(model) or "",
-        output="",
-        template=template,
-        system=system,
-        schema=schema,
-        parameters=read_parameters(max_tokens, temperature, param or []),
-        base_url=join(base_url),
-        cache=str(cache),
-        sample=sample,
-    )
+    if options.cache is None:
+        raise ConfigurationError("name the cache", setting="cache")
     name, row = find_row(options, line, custom_id)
-    ttl = None if cache_ttl is None else read_time("--cache-ttl", cache_ttl)
-    with _open(cache, ttl) as store:
+    with _open(Path(options.cache), options.cache_ttl) as store:
         found = [store.explain(key) for key in keys_of(options, row)]
-    # Of several endpoints, any may have answered it.
+    # Of several targets, any may have answered it.
     explanation = min(found, key=lambda each: (_OUTCOMES.index(each.outcome), len(each.differences)))
     if json:
-        _print_json(_to_dict(explanation))
+        write_json(_to_dict(explanation))
     else:
         _print_explanation(explanation, f"{name}:{row.line}")
+
+
+def _read_age(option: str, text: str) -> float:
+    try:
+        return read_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def _is_sure(question: str) -> bool:
     try:
         return typer.confirm(question)
     except typer.Abort:  # Ctrl-C, or nobody there to answer
-        typer.echo(err=True)
+        write_line("", err=True)
         return False
 
 
@@ -214,15 +197,15 @@ def _to_dict(explanation: Explanation) -> dict[str, Any]:
 def _print_explanation(explanation: Explanation, row: str) -> None:
     when = f"{explanation.written_at:%Y-%m-%d %H:%M} UTC" if explanation.written_at else ""
     if explanation.outcome == "hit":
-        typer.echo(f"{row} is in the cache")
+        write_line(f"{row} is in the cache")
     elif explanation.outcome != "miss":
-        typer.echo(f"{row} is in the cache since {when}, but {explanation.outcome}; it is asked for anew")
+        write_line(f"{row} is in the cache since {when}, but {explanation.outcome}; it is asked for anew")
     elif explanation.nearest is None:
-        typer.echo(f"{row} is not in the cache, which is empty")
+        write_line(f"{row} is not in the cache, which is empty")
     else:
-        typer.echo(f"{row} is not in the cache. The nearest entry, of {when}, differs in:")
+        write_line(f"{row} is not in the cache. The nearest entry, of {when}, differs in:")
         for each in explanation.differences:
-            typer.echo(f"  {each.where}\n    asked: {_short(each.asked)}\n    kept:  {_short(each.kept)}")
+            write_line(f"  {each.where}\n    asked: {_short(each.asked)}\n    kept:  {_short(each.kept)}")
 
 
 def _short(value: Any) -> str:
@@ -232,9 +215,3 @@ def _short(value: Any) -> str:
         return "(nothing)"
     text = orjson.dumps(value).decode()
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text):,} characters)"
-
-
-def _print_json(value: Any) -> None:
-    import orjson
-
-    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2))

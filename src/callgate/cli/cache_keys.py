@@ -11,8 +11,8 @@ from callgate.batch.input.rows import Row
 from callgate.batch.input.schema_file import read_schema
 from callgate.batch.input.sources import Source
 from callgate.batch.input.template import Template
-from callgate.cli.endpoints import Target, read_targets
-from callgate.cli.run import RunOptions
+from callgate.batch.options import RunOptions
+from callgate.batch.targets import Target, read_targets
 from callgate.errors import InputError
 from callgate.model.model import iModel
 from callgate.policies.cache.key import CacheKey
@@ -32,7 +32,7 @@ def find_row(options: RunOptions, line: int, custom_id: str | None) -> tuple[str
         options.input,
         template=None if options.template is None else Template(options.template),
         system=options.system,
-        parameters=options.parameters,
+        parameters=options.request,
     )
     for block in source.blocks():
         for row in block:
@@ -51,7 +51,7 @@ def keys_of(options: RunOptions, row: Row) -> list[CacheKey]:
     """
     schema = None if options.schema is None else read_schema(options.schema)
     # Looking needs no key.
-    targets = read_targets(replace(options, api_key_env=None))
+    targets = read_targets(replace(options, api_key_env=()))
     return asyncio.run(_keys_of(targets, row, schema, options.sample))
 
 

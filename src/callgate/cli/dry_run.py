@@ -1,4 +1,4 @@
-"""`callgate run --dry-run`: what a run would come to, with what its command line names, without a call."""
+"""`callgate run --dry-run`: estimates tokens, cost and time of a run without a call."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from callgate.batch.input.files import READ_ERRORS
 from callgate.batch.input.images import load_images
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import Source
+from callgate.batch.options import RunOptions
 from callgate.batch.output.completed_keys import Finished
 from callgate.batch.output.journal import STDOUT
 from callgate.batch.output.paths import (
@@ -23,23 +24,22 @@ from callgate.batch.output.paths import (
     lost_journal,
     open_answers,
 )
-from callgate.cli.endpoints import Target, make_caller
-from callgate.cli.run import RunOptions
+from callgate.batch.targets import Target, open_model
 from callgate.errors import ConfigurationError, InputError
 from callgate.policies.cache.sqlite import file_of
 from callgate.providers.hosts import find_host
 from callgate.schema.answer import AnswerSchema
 
-__all__ = ["foretell", "left_of_budget"]
+__all__ = ["budget_left", "estimate"]
 
-_NO_KEY = "a dry run calls nothing"
+_ANY_KEY = "a dry run calls nothing"
 
 
-def left_of_budget(options: RunOptions) -> float | None:
-    """The US dollars that may still be spent, before a run; None: there is no budget.
+def budget_left(options: RunOptions) -> float | None:
+    """US dollars that a run may still spend; None without a budget.
 
     Raises:
-        InputError: when it cannot be read what was spent.
+        InputError: when the account of earlier runs cannot be read.
     """
     if options.budget is None:
         return None
@@ -47,10 +47,12 @@ def left_of_budget(options: RunOptions) -> float | None:
     return max(0.0, options.budget - (0.0 if fresh else read_spent(options.output)))
 
 
-async def foretell(
+async def estimate(
     options: RunOptions, source: Source, targets: list[Target], schema: AnswerSchema | None
 ) -> Forecast:
-    """Everything that a run does before its first call; output and cache are read, and not touched.
+    """The forecast of a run, after every check that a run makes before its first call.
+
+    Output and cache are read and not changed.
 
     Raises:
         InputError: when a file or a row cannot be used.
@@ -58,8 +60,9 @@ async def foretell(
     """
     sample = _sample(options)
     if options.cache is not None and not file_of(Path(options.cache)).exists():
-        options = replace(options, cache=None)  # to look into one that is not there would make it
-    async with make_caller(options, _with_any_key(targets)) as model:
+        # To open a cache that does not exist would create it.
+        options = replace(options, cache=None, cache_ttl=None, sample=0)
+    async with open_model(options, _with_any_key(targets)) as model:
         remembers = model.as_alternative().remembers
         metadata = {"sample": options.sample} if options.sample else None
 
@@ -80,14 +83,14 @@ async def foretell(
 
 
 def _with_any_key(targets: list[Target]) -> list[Target]:
-    """Who calls nothing needs no key: where the variable of one is not set, any text will do."""
-    return [replace(target, api_key=_NO_KEY) if _lacks_key(target) else target for target in targets]
+    """The targets, with any text for a key that is not set: nothing is sent."""
+    return [replace(target, api_key=_ANY_KEY) if _lacks_key(target) else target for target in targets]
 
 
 def _lacks_key(target: Target) -> bool:
     try:
         host = find_host(target.provider)
-    except ConfigurationError:  # it is told when the model is made, if that is no server of the user's own
+    except ConfigurationError:  # raised again when the model is made, unless the target has a base URL
         return False
     names = (host.api_key_env, *host.other_api_key_envs)
     given = target.api_key is not None or any(name and os.environ.get(name) for name in names)
@@ -95,7 +98,7 @@ def _lacks_key(target: Target) -> bool:
 
 
 def _sample(options: RunOptions) -> Sample:
-    """What the answers of earlier runs teach."""
+    """The answers of earlier runs, to learn typical lengths and durations from."""
     output = options.output
     if options.overwrite or output == STDOUT or (os.path.exists(output) and not os.path.isfile(output)):
         return Sample(Finished())

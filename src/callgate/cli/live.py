@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import typer
-
 from callgate.batch.progress import Progress
 from callgate.cli.format import dollars, duration, rate_of
+from callgate.cli.terminal import printable, write_line
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -50,12 +49,14 @@ class Display:
         """A line of text above the live region, on stderr."""
         with self._while_there_is_a_terminal():
             if self._live is not None:
-                self._live.console.print(text, style="bold yellow")
-            else:
-                typer.echo(text, err=True)
+                from rich.text import Text
 
-    def tell(self, doing: str) -> None:
-        """What is done now that the calls have ended."""
+                self._live.console.print(Text(printable(text), style="bold yellow"))
+            else:
+                write_line(text, err=True)
+
+    def show_activity(self, doing: str) -> None:
+        """Show what is done after the last call has ended."""
         self._doing = doing
         self._show(self._batch.progress())
 
@@ -74,7 +75,7 @@ class Display:
         elif not self._quiet and now >= self._next_line:
             self._next_line = now + _PLAIN_SECONDS
             with self._while_there_is_a_terminal():
-                typer.echo(plain_line(progress, self._doing), err=True)
+                write_line(plain_line(progress, self._doing), err=True)
         self._timer = self._loop.call_later(_LIVE_SECONDS, self._tick)
 
     def _show(self, progress: Progress) -> None:
@@ -146,7 +147,7 @@ def _parts(progress: Progress) -> list[tuple[str, str]]:
 def _waited_for(progress: Progress) -> str:
     """The rows that keep the others waiting, when there are such."""
     late = [f"{name} ({duration(seconds)})" for name, seconds in progress.longest if seconds >= _LATE_SECONDS]
-    return f"waited for longest: {', '.join(late)}" if late else ""
+    return printable(f"waited for longest: {', '.join(late)}") if late else ""
 
 
 def plain_line(progress: Progress, doing: str = "") -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from callgate.cli.terminal import printable, write_json, write_line
+
 if TYPE_CHECKING:
     from callgate.batch.output.report import Report
 
@@ -39,13 +41,11 @@ def report(
     if html is not None:
         _write_page(facts, html)
     if json:
-        import orjson
-
-        typer.echo(orjson.dumps(facts.to_dict(), option=orjson.OPT_INDENT_2).decode())
+        write_json(facts.to_dict())
     elif html is None:
         _print_table(facts)
     else:
-        typer.echo(f"The page: {html}")
+        write_line(f"The page: {html}")
 
 
 def _print_page(facts: Report, json: bool) -> None:
@@ -54,7 +54,7 @@ def _print_page(facts: Report, json: bool) -> None:
 
     if json:
         raise InputError("--json and --html - both want standard output; name a file for the page")
-    typer.echo(render_page(facts))
+    write_line(render_page(facts))
 
 
 def _write_page(facts: Report, path: str) -> None:
@@ -98,9 +98,9 @@ def _print_table(facts: Report) -> None:
         ),
     ]
     for name, figure in lines:
-        table.add_row(name, figure)
+        table.add_row(name, printable(figure))
     console = Console(highlight=False)
     console.print(table)
     for each in facts.errors:
         where = f" (for example line {each.line})" if each.line is not None else ""
-        console.print(Text(f"{each.count:,} x {each.type}: {each.example}{where}", style="red"))
+        console.print(Text(printable(f"{each.count:,} x {each.type}: {each.example}{where}"), style="red"))

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
+from callgate.cli.terminal import write_line
+
 if TYPE_CHECKING:
     from callgate.testing.simulator import Simulator
 
@@ -247,12 +249,12 @@ async def _serve(
     try:
         await simulator.start()
     except OSError as error:
-        typer.echo(f"callgate simulate: the port cannot be opened: {error}", err=True)
+        write_line(f"callgate simulate: the port cannot be opened: {error}", err=True)
         raise typer.Exit(2) from None
     try:
-        typer.echo(simulator.base_url)
+        write_line(simulator.base_url)
         if not quiet:
-            typer.echo(_how_to(simulator), err=True)
+            write_line(_how_to(simulator), err=True)
         await ended.wait()
     finally:
         if timer is not None:
@@ -261,7 +263,7 @@ async def _serve(
         if stats_file is not None:
             _write(stats_file, orjson.dumps(simulator.stats.as_dict(), option=orjson.OPT_INDENT_2))
         if not quiet:
-            typer.echo(_summary(simulator), err=True)
+            write_line(_summary(simulator), err=True)
 
 
 def _how_to(simulator: Simulator) -> str:

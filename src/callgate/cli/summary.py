@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
-
-import orjson
-import typer
 
 from callgate.batch.cost.forecast import Forecast
 from callgate.batch.output.journal import STDOUT
@@ -15,11 +11,12 @@ from callgate.batch.output.paths import errors_path
 from callgate.batch.run import Summary
 from callgate.batch.stats import ErrorGroup
 from callgate.cli.format import dollars, duration
-from callgate.cli.messages import in_options, one_line
+from callgate.cli.messages import explain, one_line
+from callgate.cli.terminal import write_json, write_line
 from callgate.errors import RetryAfterTooLongError
 from callgate.policies.route.health import Standing
 
-__all__ = ["print_forecast", "print_summary", "summary_to_dict"]
+__all__ = ["print_forecast", "print_summary", "reason_of", "summary_to_dict"]
 
 _SHOWN_ERRORS = 5
 
@@ -35,7 +32,7 @@ def summary_to_dict(summary: Summary, output: str, standing: Sequence[Standing] 
     per_second = stats.ended / progress.seconds if progress.seconds > 0 else 0.0
     return {
         "ending": summary.ending,
-        "message": None if summary.message is None else in_options(summary.message),
+        "message": reason_of(summary),
         "output": output,
         "errors_file": errors_path(output) if stats.failed and output != STDOUT else None,
         "total": progress.total,
@@ -69,18 +66,24 @@ def summary_to_dict(summary: Summary, output: str, standing: Sequence[Standing] 
     }
 
 
+def reason_of(summary: Summary) -> str | None:
+    """Why a run ended early, in the words of the command line; None when it did not."""
+    return summary.message if summary.error is None else explain(summary.error)
+
+
 def print_summary(summary: Summary, output: str, standing: Sequence[Standing] = ()) -> None:
     """Print what came of it: on stdout, or on stderr when the answers go to stdout."""
     facts = summary_to_dict(summary, output, standing)
     on_stderr = output == STDOUT
     for line in _in_columns(_lines(facts, summary)):
-        typer.echo(line, err=on_stderr)
+        write_line(line, err=on_stderr)
     groups = summary.progress.stats.error_groups()
     for group in groups[:_SHOWN_ERRORS]:
-        text = f"{group.count:,} x {in_options(group.example)} (line {group.line}; {_again(group)})"
-        typer.secho(text, fg="red", err=on_stderr)
+        example = group.example if group.error is None else explain(group.error)
+        text = f"{group.count:,} x {example} (line {group.line}; {_again(group)})"
+        write_line(text, color="red", err=on_stderr)
     if len(groups) > _SHOWN_ERRORS:
-        typer.echo(f"and {len(groups) - _SHOWN_ERRORS} other kinds of errors", err=on_stderr)
+        write_line(f"and {len(groups) - _SHOWN_ERRORS} other kinds of errors", err=on_stderr)
 
 
 def _again(group: ErrorGroup) -> str:
@@ -107,15 +110,15 @@ def print_forecast(told: Forecast, *, json: bool, budget: float | None = None) -
     enough = _is_enough(told, budget)
     if json:
         facts = told.to_dict() | ({} if budget is None else {"budget_left_usd": budget, "enough": enough})
-        sys.stdout.write(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode() + "\n")
+        write_json(facts)
         return
     lines = _forecast_lines(told)
     if budget is not None:
         lines.append(("budget", f"{dollars(budget)} left: {enough or 'nobody knows whether that is enough'}"))
     for line in _in_columns(lines):
-        typer.echo(line)
+        write_line(line)
     if not told.learned_from:
-        typer.echo("Nothing was answered before, so this is rough: run with --limit 50 first.")
+        write_line("Nothing was answered before, so this is rough: run with --limit 50 first.")
 
 
 def _is_enough(told: Forecast, budget: float | None) -> str | None:
@@ -183,4 +186,4 @@ def _endpoint_line(facts: dict[str, Any]) -> str:
     if facts["left_out_for"] is None:
         return line
     times = facts["times_left_out"]
-    return f"{line}, left out{f' {times} times' * (times > 1)}: {facts['left_out_for']}"
+    return f"{line}, ejected{f' {times} times' * (times > 1)}: {facts['left_out_for']}"

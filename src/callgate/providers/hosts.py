@@ -265,7 +265,9 @@ def find_host(provider: str) -> Host:
     if host is None:
         hint = did_you_mean(provider, _BY_ANY_NAME) or f"; use one of {', '.join(sorted(HOSTS))}"
         raise ConfigurationError(
-            f"unknown provider {provider!r}{hint} (or give base_url= for a server of your own)"
+            f"unknown provider {provider!r}{hint}",
+            setting="base_url",
+            remedy="for a server of your own, give",
         )
     return host
 

@@ -81,7 +81,9 @@ class StaticAuth:
             self._headers = _NO_HEADERS
             return
         if not key:
-            raise ConfigurationError(f"auth {scheme!r} needs a key; give api_key=, or auth_type='none'")
+            raise ConfigurationError(
+                f"auth {scheme!r} needs a key", setting="api_key", remedy="set auth_type='none', or give"
+            )
         if scheme == "bearer":
             self._headers = {"authorization": f"Bearer {key}"}
         elif scheme == "basic":

@@ -34,24 +34,33 @@ def check_base_url(url: str, allow_http: bool = False) -> str:
     'http://127.0.0.1:8000'
     """
     if not isinstance(url, str) or not _NO_CONTROLS.fullmatch(url):
-        raise ConfigurationError("the base URL must be a string without blanks or control characters")
+        raise ConfigurationError(
+            "the base URL must be a string without blanks or control characters", setting="base_url"
+        )
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, port_of(parts)
     except ValueError:  # whose text may hold a piece of a password
-        raise ConfigurationError("the host or the port of the base URL is none") from None
+        raise ConfigurationError("invalid host or port in the base URL", setting="base_url") from None
     if parts.scheme not in ("http", "https") or not host:
-        raise ConfigurationError("the base URL must start with https://HOST (or http:// on this machine)")
+        raise ConfigurationError(
+            "the base URL must start with https://HOST (or http:// on this machine)", setting="base_url"
+        )
     name_to_look_up(host)
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError(
-            f"the base URL for {host} holds a user name or password; pass these as auth= or a header"
+            f"the base URL for {host} holds a user name or password; send these in a header",
+            setting="base_url",
         )
     if parts.query or parts.fragment:
-        raise ConfigurationError(f"the base URL for {host} must not hold a query or a fragment")
+        raise ConfigurationError(
+            f"the base URL for {host} must not hold a query or a fragment", setting="base_url"
+        )
     if parts.scheme == "http" and not allow_http and not is_loopback(host):
         raise ConfigurationError(
-            f"http://{host} would send keys in the clear; use https://, or allow_http=True if that is meant"
+            f"http://{host} would send keys in the clear",
+            setting="allow_http",
+            remedy="use https://, or to allow it set",
         )
     return url.rstrip("/")
 

@@ -117,7 +117,9 @@ class _Failed:
         if isinstance(asked, int | float) and asked > self._config.max_retry_after:
             raise RetryAfterTooLongError(
                 f"call {self._calling.request_id} was told to come back in {asked:.0f} s, more than"
-                f" the {self._config.max_retry_after:g} s callgate waits (max_retry_after=)",
+                f" the {self._config.max_retry_after:g} s callgate waits",
+                setting="max_retry_after",
+                remedy="raise",
                 status_code=getattr(error, "status_code", None),
                 response_content=getattr(error, "response_content", None),
                 headers=getattr(error, "headers", None),

@@ -208,8 +208,9 @@ def _asked_again(asked: Mapping[str, Any], response: Response, error: MisfitErro
 def _misfit(
     calling: Calling, answer_type: AnswerType, response: Response, error: MisfitError, asks: int
 ) -> InvalidAnswerError:
-    if response.finish_reason == "length":
-        why = "the answer was cut off; raise max_tokens"
+    cut_off = response.finish_reason == "length"
+    if cut_off:
+        why = "the answer was cut off"
     elif response.finish_reason == "content_filter":
         why = "the provider withheld the answer"
     else:
@@ -222,4 +223,6 @@ def _misfit(
         response_content=response.raw,
         headers=response.headers,
         code="content_filter" if response.finish_reason == "content_filter" else None,
+        setting="max_tokens" if cut_off else None,
+        remedy="raise" if cut_off else None,
     )

@@ -39,5 +39,7 @@ def timeout_layer(seconds: float | None, watch: Watch | None = None) -> Layer:
 
 def _too_slow(calling: Calling, allowed: float) -> APITimeoutError:
     return APITimeoutError(
-        f"no answer to call {calling.request_id} within {allowed:g} s; raise timeout= if the model is slow"
+        f"no answer to call {calling.request_id} within {allowed:g} s",
+        setting="timeout",
+        remedy="if the model is slow, raise",
     )

@@ -130,7 +130,9 @@ def thinking_fields(
     if budget >= max_tokens:
         raise refuse(
             f"max_tokens={max_tokens} leaves {model} no room for reasoning_effort={effort!r}: thoughts take"
-            f" at least {_LEAST_BUDGET} of them; raise max_tokens or leave reasoning_effort out"
+            f" at least {_LEAST_BUDGET} of them",
+            setting="max_tokens",
+            remedy="leave reasoning_effort out, or raise",
         )
     return {"thinking": {"type": "enabled", "budget_tokens": budget}}, max_tokens
 

@@ -54,9 +54,11 @@ every provider."""
 _EXAMPLE = "messages=[{'role': 'user', 'content': '...'}]"
 
 
-def refuse(what: str) -> InvalidRequestError:
-    """The error for a request that cannot be said; nothing has been sent."""
-    return InvalidRequestError(what, surely_unsent=True)
+def refuse(what: str, **facts: str) -> InvalidRequestError:
+    """The error for a request that cannot be said; nothing has been sent. `facts`: setting and remedy."""
+    return InvalidRequestError(
+        what, surely_unsent=True, setting=facts.get("setting"), remedy=facts.get("remedy")
+    )
 
 
 def read_model(request: Mapping[str, Any]) -> str:
@@ -67,7 +69,7 @@ def read_model(request: Mapping[str, Any]) -> str:
     """
     model = request.get("model")
     if type(model) is not str or not model.strip():
-        raise refuse("the request names no model; pass model=, or give the iModel one")
+        raise refuse("the request names no model", setting="model", remedy="give")
     return model.strip()
 
 

@@ -36,7 +36,7 @@ FIXED_VARIABLES: Mapping[str, str] = {
     "CLAUDE_CODE_MAX_RETRIES": "3",
 }
 
-_HINT = "Install it with `npm install -g @anthropic-ai/claude-code`, or say where it is: command=."
+_HINT = "Install it with `npm install -g @anthropic-ai/claude-code`, or add it to PATH."
 _LEAST_THINKING = 1024
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
