@@ -53,7 +53,7 @@ def everything_said_of(calling: Calling, model: iModel) -> str:
     said = [repr(calling), repr(model), repr(model.backend), str(calling.headers), str(calling.logs)]
     said += [str(calling.response_headers), str(calling.response_body), str(calling.error_details)]
     said += [str(calling.endpoint_url), json.dumps(model.to_dict()), repr(calling.execution)]
-    for failure in [calling.error, *(each.error for each in calling.failures or ())]:
+    for failure in [calling.error, *(each.error for each in calling.attempts)]:
         if failure is not None:
             said += [str(failure), repr(failure), repr(vars(failure)), *traceback.format_exception(failure)]
     return "\n".join(said)

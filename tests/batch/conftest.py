@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from callgate.batch.input.rows import Row, content_key
 from callgate.batch.output.results import RowResult
 from callgate.call.calling import Calling
-from callgate.response import Response, Usage
+from callgate.response import Cost, Response, Usage
 
 
 def make_row(index: int, text: str | None = None, **more: Any) -> Row:
@@ -19,20 +20,28 @@ def make_row(index: int, text: str | None = None, **more: Any) -> Row:
     return Row(index, index + 1, more.get("custom_id"), content_key(content), content, more.get("columns"))
 
 
-def answered(text: str = "ok", *, cached: bool = False, attempts: int = 1) -> Calling:
+def answered(
+    text: str = "ok", *, cached: bool = False, attempts: int = 1, cost: Cost | None = None
+) -> Calling:
     calling = Calling({}, now=10.0)
-    calling.attempts = attempts
-    calling.called_at = 10.5
+    if cost is not None:
+        calling.pricer = lambda response, payload: cost
     calling.cached = cached
-    calling.complete(Response(text=text, raw={"t": text}, usage=Usage(3, 4), id="chatcmpl-1"), 11.0)
+    response = Response(text=text, raw={"t": text}, usage=Usage(3, 4), id="chatcmpl-1")
+    for number in range(attempts):
+        attempt = calling.begin_attempt("model", 10.5)
+        if number == attempts - 1:
+            attempt.succeed(response, 11.0)
+        else:
+            attempt.fail(asyncio.CancelledError(), 11.0)
+    calling.complete(response, 11.0)
     return calling
 
 
 def failed(error: BaseException, attempts: int = 1) -> Calling:
     calling = Calling({}, now=10.0)
-    calling.attempts = attempts
     for _ in range(attempts):
-        calling.note_failure(error, 10.5)
+        calling.begin_attempt("model", 10.5).fail(error, 10.5)
     calling.fail(error, 11.0)
     return calling
 

@@ -69,7 +69,7 @@ def test_every_answer_is_held_to_the_schema_and_asked_for_again() -> None:
             answer = result.calling.answer
             assert answer is not None
             assert answer.parsed == {"moons": 2}
-            assert result.calling.attempts == sim.stats.requests == 2
+            assert len(result.calling.attempts) == sim.stats.requests == 2
 
     asyncio.run(main())
 

@@ -17,6 +17,8 @@ from callgate.errors import (
 from callgate.response import Cost, Response, Usage
 from tests.batch.conftest import answered, failed, make_row
 
+COST = Cost(0.25, 0.5)
+
 
 def noted(*callings: Calling) -> Stats:
     stats = Stats()
@@ -25,13 +27,8 @@ def noted(*callings: Calling) -> Stats:
     return stats
 
 
-def priced(calling: Calling) -> Calling:
-    calling.pricer = lambda usage, answer: Cost(0.25, 0.5)
-    return calling
-
-
 def test_answers_attempts_tokens_and_costs_add_up() -> None:
-    stats = noted(priced(answered()), priced(answered(attempts=3)), answered())
+    stats = noted(answered(cost=COST), answered(cost=COST, attempts=3), answered())
     assert (stats.done, stats.failed, stats.ended) == (3, 0, 3)
     assert (stats.calls, stats.retries) == (5, 2)
     assert (stats.input_tokens, stats.output_tokens, stats.tokens) == (9, 12, 21)
@@ -39,7 +36,7 @@ def test_answers_attempts_tokens_and_costs_add_up() -> None:
 
 
 def test_cached_answers_cost_and_count_nothing() -> None:
-    stats = noted(priced(answered(cached=True, attempts=0)))
+    stats = noted(answered(cost=COST, cached=True, attempts=0))
     assert (stats.done, stats.cached, stats.tokens, stats.cost, stats.unpriced) == (1, 1, 0, 0.0, 0)
 
 
@@ -51,14 +48,15 @@ def test_an_answer_without_usage_is_counted_as_unmetered() -> None:
 
 def test_429s_are_counted_by_attempt_also_when_the_row_was_answered() -> None:
     calling = answered(attempts=3)
-    calling.note_failure(RateLimitError("slow down"), 1.0)
-    calling.note_failure(ServerError("boom"), 1.0)
+    calling.attempts[0].fail(RateLimitError("slow down"), 1.0)
+    calling.attempts[1].fail(ServerError("boom"), 1.0)
     assert noted(calling, failed(RateLimitError("slow down"), attempts=2)).rate_limited == 3
 
 
 def test_what_a_failed_row_has_spent_is_counted() -> None:
-    calling = priced(failed(ServerError("boom")))
-    calling.spend(Usage(10, 20))
+    calling = failed(ServerError("boom"))
+    calling.pricer = lambda response, payload: COST
+    calling.begin_attempt("model", 1.0).succeed(Response(usage=Usage(10, 20)), 2.0)
     stats = noted(calling)
     assert (stats.tokens, stats.cost, stats.failed) == (30, 0.75, 1)
 

@@ -59,9 +59,10 @@ def test_the_log_tells_its_life_in_order() -> None:
     assert run_virtual(main()) == [
         "created",
         "queued",
-        "next in line, waiting for quota",
-        "attempt failed: 500: down",
-        "calling (attempt 2)",
+        "next in the queue, waiting for quota",
+        "calling (attempt 1 at scripted)",
+        "attempt 1 failed: 500: down",
+        "calling (attempt 2 at scripted)",
         "completed",
     ]
 

@@ -30,7 +30,7 @@ def test_a_hit_pays_nothing_and_is_answered_while_the_line_is_full() -> None:
         running = asyncio.ensure_future(model.invoke(prompt="new", num_api_tokens_needed=10))
         await asyncio.sleep(1)
         hit = await model.invoke(prompt="known", num_api_tokens_needed=10)
-        assert (hit.cached, hit.response.text, hit.attempts) == (True, "kept", 0)
+        assert (hit.cached, hit.response.text, len(hit.attempts)) == (True, "kept", 0)
         assert now() == 1.0
         assert (used(model, "requests"), used(model, "tokens")) == (2, 20)
         await running
@@ -48,7 +48,7 @@ def test_identical_calls_in_flight_share_one_request_and_its_retries() -> None:
     async def main() -> None:
         callings = await asyncio.gather(*(model.invoke(prompt="the same") for _ in range(10)))
         assert {calling.response.text for calling in callings} == {"shared"}
-        assert sum(calling.attempts for calling in callings) == 2
+        assert sum(len(calling.attempts) for calling in callings) == 2
         assert sum(calling.cached for calling in callings) == 9
         assert used(model, "requests") == 2
         await assert_nothing_left(model)

@@ -17,7 +17,7 @@ from callgate.errors import (
 )
 from callgate.testing.clock import run_virtual
 from tests.composition.scripted_model import NO_JITTER, assert_nothing_left, make_model, used
-from tests.policies.scripted_service import After, now
+from tests.policies.scripted_service import After, errors, now
 
 DOWN = ServerError("down", status_code=500)
 
@@ -30,7 +30,7 @@ def test_it_bounds_the_wait_for_a_place() -> None:
         await asyncio.sleep(1)
         waiting = await model.invoke(prompt="y", poll_timeout=30.0, num_api_tokens_needed=5)
         assert isinstance(waiting.error, DeadlineExceededError)
-        assert (waiting.attempts, now()) == (0, 31.0)
+        assert (len(waiting.attempts), now()) == (0, 31.0)
         await running
         assert used(model) in (0, 1)  # never the five of the one that waited
         await assert_nothing_left(model)
@@ -99,7 +99,7 @@ def test_the_timeout_of_an_attempt_is_retried_within_the_deadline() -> None:
     async def main() -> None:
         calling = await model.invoke(prompt="x", poll_timeout=25.0)
         assert isinstance(calling.error, DeadlineExceededError)
-        assert [type(failure.error) for failure in calling.failures or ()] == [APITimeoutError] * 2
+        assert [type(error) for error in errors(calling)] == [APITimeoutError] * 2
         assert now() == 25.0
 
     run_virtual(main())

@@ -43,8 +43,9 @@ def run_batch(
         async with model:
             async for result in Engine(model).run(rows):
                 answered += result.ok
-                for failure in result.calling.failures or ():
-                    refused.append(failure.at - start)
+                for attempt in result.calling.attempts:
+                    if attempt.error is not None and attempt.ended_at is not None:
+                        refused.append(attempt.ended_at - start)
         return provider, answered, loop.time() - start, sorted(refused)
 
     return run_virtual(scenario())

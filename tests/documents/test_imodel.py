@@ -58,7 +58,7 @@ def test_invoke_returns_when_the_call_has_ended() -> None:
         assert event.response_headers.get("X-Request-Id") == "req-7"
         assert event.metadata["request_type"] == "completion"
         assert event.num_api_tokens_needed == 200
-        assert event.attempts == 1
+        assert len(event.attempts) == 1
         assert event.error is None
         assert event.error_type is None
 

@@ -110,7 +110,7 @@ def test_block_4_a_backend_with_breaker_and_retry(provide: Provide) -> None:
     calling = model.invoke_sync(model="claude-sonnet-4-5", messages=[{"role": "user", "content": "Hello!"}])
     model.close_sync()
     assert ends_well(calling)
-    assert calling.attempts == sim.stats.requests == 3
+    assert len(calling.attempts) == sim.stats.requests == 3
 
 
 def test_block_5_a_stream_is_printed_as_it_comes_and_fanned_out(provide: Provide) -> None:

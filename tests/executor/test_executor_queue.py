@@ -291,9 +291,9 @@ def test_an_enqueued_call_does_not_take_the_room_that_was_promised_to_a_submitte
             submitted = await submitting
             await late
             assert submitted.status.value == late.status.value == "completed"
-            assert submitted.called_at is not None
-            assert late.called_at is not None
-            assert submitted.called_at < late.called_at
+            assert submitted.sent_at is not None
+            assert late.sent_at is not None
+            assert submitted.sent_at < late.sent_at
 
     run_virtual(main())
 

@@ -59,7 +59,7 @@ class Case:
         limits = self.executor.limiter.snapshot()
         assert limits.in_flight == 0
         assert limits.tokens is not None
-        permit = "never had one" if call is None or call.called_at is None else "free again"
+        permit = "never had one" if call is None or call.sent_at is None else "free again"
         tokens = {0.0: "not charged", float(COST): "charged"}[limits.tokens.used]
         return ", then ".join(ending), permit, tokens, self.queue
 

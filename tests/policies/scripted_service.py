@@ -77,6 +77,32 @@ class Scripted:
         return step if isinstance(step, Response) else Response(text=step)
 
 
+def attempted(service: Service) -> Service:
+    """The service with its attempts recorded, as the limit layer records them."""
+
+    async def call(calling: Calling) -> Response:
+        attempt = calling.begin_attempt("backend", now())
+        try:
+            response = await service(calling)
+        except BaseException as error:
+            attempt.fail(error, now())
+            raise
+        attempt.succeed(response, now())
+        return response
+
+    return call
+
+
+def errors(calling: Calling) -> list[BaseException]:
+    """Errors of the call's attempts in their order, without those that were cancelled."""
+    return [each.error for each in calling.attempts if each.error is not None and not each.cancelled]
+
+
+def hedges(calling: Calling) -> int:
+    """How many of its attempts were hedges."""
+    return sum(attempt.hedge for attempt in calling.attempts)
+
+
 def now() -> float:
     """The running loop's time."""
     return asyncio.get_running_loop().time()

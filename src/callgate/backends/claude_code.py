@@ -118,10 +118,11 @@ class ClaudeCodeEndpoint:
         """
         if self._closed:
             raise RuntimeError(f"the endpoint {self.name!r} is closed")
-        command = calling.wire
+        command = calling.encoded(self)
         if command is None:
-            command = calling.wire = self._command(calling)
-        calling.endpoint_url = self.cache_origin
+            command = self._command(calling)
+            calling.keep_encoded(self, command)
+        calling.note_request(self.cache_origin)
         try:
             return await self._run(command, calling)
         except APIClientError as error:

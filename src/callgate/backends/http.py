@@ -72,18 +72,17 @@ class HttpBackend:
             APIClientError: what went wrong, typed.
             RuntimeError: when it is closed.
         """
-        wire: WireRequest | None = calling.wire
+        wire: WireRequest | None = calling.encoded(self)
         if wire is None:
             path = calling.http_path
             path = self._path if path is None else "/" + path.lstrip("/")
             wire = self.dialect.encode(calling.payload, stream=calling.sink is not None, path=path)
-            calling.wire = wire
+            calling.keep_encoded(self, wire)
         url = self.base_url + wire.path
         if self._query:
             url += ("&" if "?" in wire.path else "?") + self._query
         method = calling.http_method or wire.method
-        calling.endpoint_url = url
-        calling.http_method = method
+        calling.note_request(url, method)
         headers: Mapping[str, str] = self.headers
         if wire.headers or self._signs or calling.request_headers:
             headers = await self._headers_for(calling, wire, method, url)

@@ -96,6 +96,8 @@ def total_cost(model: Caller, completions: Iterable[Mapping[str, Any]]) -> dict[
     """Token counts of completions, and their cost in US dollars by the dialect and the prices of a model."""
     backend: Any = getattr(model, "backend", None)
     pricer = make_pricer(backend, getattr(model, "prices", None))
+    # Some providers do not name the model in their responses.
+    asked = {"model": getattr(backend, "defaults", {}).get("model")}
     usage, cost = Usage(), Cost(0.0, 0.0)
     known = True
     for completion in completions:
@@ -106,7 +108,7 @@ def total_cost(model: Caller, completions: Iterable[Mapping[str, Any]]) -> dict[
             known = False
             continue
         usage += answer.usage
-        paid = pricer(answer.usage, _answered(backend, answer))
+        paid = pricer(answer, asked)
         if paid is None:
             known = False
         else:
@@ -131,10 +133,3 @@ def _decode(backend: Any, raw: Any) -> Response | None:
     except (APIClientError, TypeError):
         return None
     return answer
-
-
-def _answered(backend: Any, answer: Response) -> Calling:
-    """A call that ended in this answer, for the pricer: some providers do not name the model in an answer."""
-    calling = Calling({"model": getattr(backend, "defaults", {}).get("model")}, now=0.0)
-    calling.complete(answer, 0.0)
-    return calling

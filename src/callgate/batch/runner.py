@@ -237,7 +237,7 @@ class Runner:
     ) -> float:
         """Charge what the call came to instead of what was reserved."""
         self._reserved.pop(calling.request_id, None)
-        charged = charge(calling, calling.cost, reservation.per_attempt)
+        charged = charge(calling, reservation.per_attempt)
         budget.settle(reservation.amount, charged)
         if budget.outstanding is not None and given_up:
             budget.outstanding.cut_off(calling.request_id, charged)
@@ -260,12 +260,12 @@ class Runner:
 
 
 def _is_on_wire(calling: Calling) -> bool:
-    return calling.attempts > len(calling.failures or ())
+    return calling.in_flight
 
 
 def _backs_off(calling: Calling) -> bool:
     """Whether its last attempt failed and it is not queued at the limiter yet."""
-    return bool(calling.failures) and not _is_on_wire(calling) and calling.status is RequestStatus.CALLING
+    return bool(calling.attempts) and not calling.in_flight and calling.status is RequestStatus.CALLING
 
 
 def _note_dispatched(runs: list[Runner], calling: Calling) -> None:

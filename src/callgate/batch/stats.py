@@ -115,15 +115,14 @@ class Stats:
     def note_attempts(self, calling: Calling) -> None:
         """Count what was sent; for a row whose call was cancelled that is all there is to count."""
         attempts = calling.attempts
-        self.calls += attempts
-        if attempts > 1:
-            # A second attempt beside a slow one repeats nothing.
-            self.retries += attempts - 1 - calling.hedges
-            self.hedges += calling.hedges
-        if calling.failures is not None:
-            for failure in calling.failures:
-                if isinstance(failure.error, RateLimitError):
-                    self.rate_limited += 1
+        self.calls += len(attempts)
+        if len(attempts) > 1:
+            hedges = sum(attempt.hedge for attempt in attempts)
+            self.retries += len(attempts) - 1 - hedges
+            self.hedges += hedges
+        for attempt in attempts:
+            if isinstance(attempt.error, RateLimitError):
+                self.rate_limited += 1
 
     def _note_failure(self, result: RowResult, error: BaseException) -> None:
         self.failed += 1

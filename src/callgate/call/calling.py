@@ -1,11 +1,4 @@
-"""`Calling`: one call's whole life in one object.
-
-What was asked, where it stands, when it got there, every attempt, the answer or the error, what it cost. The
-documents know it as `Calling` and as `NetworkRequestEvent`: one class, two names.
-
-One is made for every call, so nothing is rendered before somebody looks: times are kept as floats of the
-loop's clock, the id as a number, logs not at all.
-"""
+"""`Calling`: one call's whole life in one object, from creation to response or error."""
 
 from __future__ import annotations
 
@@ -16,23 +9,26 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any
 
-from callgate.call.status import Execution, Failure, RequestStatus
-from callgate.call.view import CallRecord
+from callgate.call.attempt import Attempt, Pricer
+from callgate.call.status import Execution, RequestStatus
+from callgate.call.view import CallView
 from callgate.errors import CallCancelledError
-from callgate.headers import mask_headers
 from callgate.response import Cost, Delta, Response, Usage
 
-__all__ = ["Calling", "Execution", "Failure", "NetworkRequestEvent", "RequestStatus", "mask_headers"]
-
+__all__ = ["Calling", "Execution", "NetworkRequestEvent", "RequestStatus"]
 
 _PENDING, _QUEUED, _PROCESSING, _CALLING, _COMPLETED, _FAILED = RequestStatus
 _numbers = itertools.count(1)
 
 
-class Calling(CallRecord):
-    """One call: made, queued, on the wire, ended. Await it to wait for its end; it then gives itself.
+class Calling(CallView):
+    """One call: created, queued, sent in one or more attempts, ended.
 
-    Awaiting never raises for a failed call; reading `.response` of a failed call raises its error.
+    `await calling` waits for its end and returns the calling; it never raises for a failed call. Reading
+    `.response` of a failed call raises its error.
+
+    One object is created per call, so nothing is rendered before it is read: times are floats of the loop's
+    clock, the id is a number.
 
     Example::
 
@@ -43,26 +39,24 @@ class Calling(CallRecord):
 
     __slots__ = (
         "__weakref__",
+        "_encoded",
         "_error",
         "_headers",
+        "_is_hedge",
         "_number",
         "_response",
+        "_sent_method",
         "_waiters",
         "answer_type",
+        "attempt",
         "attempts",
         "backend",
         "cached",
-        "called_at",
         "cancels",
-        "completed_by",
         "deadline",
         "delivered",
-        "elsewhere",
         "ended_at",
         "endpoint_url",
-        "failures",
-        "first_delta_at",
-        "hedges",
         "http_method",
         "http_path",
         "made_at",
@@ -73,63 +67,51 @@ class Calling(CallRecord):
         "processed_at",
         "queued_on",
         "request",
+        "route",
         "sdk_method_name",
         "shares",
         "sink",
         "size",
-        "spent",
-        "spent_answers",
-        "spent_cost",
         "status",
         "task",
         "timeout",
-        "wire",
     )
 
     payload: Any
-    """What is sent, the model's defaults included; a dialect translates it."""
+    """The request with the model's defaults; a dialect translates it."""
     request: Any
-    """What the caller asked for, without any defaults."""
+    """The request as the caller gave it, without defaults."""
     backend: Any
     num_api_tokens_needed: float
     metadata: dict[str, Any]
     timeout: float | None
-    """Seconds one attempt may take on the wire; None: the backend's own."""
+    """Seconds that one attempt may take; None: the backend's own."""
     deadline: float | None
-    """The end of the whole call by the loop's clock, in seconds; None: none."""
+    """End of the whole call, in seconds of the loop's clock; None: none."""
     endpoint_url: str | None
     http_path: str | None
     sdk_method_name: str | None
-    elsewhere: Callable[[BaseException], bool] | None
-    """Told of each failed attempt that may be tried again: whether another model takes the call instead."""
-    hedges: int
-    """How many of the attempts were second ones beside one that took long; a loser's cost is unknown."""
+    attempt: Attempt | None
+    """The attempt that runs in this call's task, or the last one that did."""
+    route: Any
+    """State of the route layer for this call: endpoints tried, and until when each is closed to it."""
     cached: bool
+    """True if the response came from the cache or from an identical call; it then costs nothing."""
     shares: bool
-    """Whether it waits for the answer to an equal request that somebody else has sent."""
+    """True while waiting on an identical request in flight (single-flight)."""
     size: tuple[Any, int] | None
-    """The payload whose characters were counted last, and how many: who reserves tokens counts them once."""
+    """The payload whose characters were counted last, and the count: they are counted once per payload."""
     sink: Callable[[Delta], Awaitable[None]] | None
-    """Where the deltas of a stream go; None when nobody streams."""
+    """Where the deltas of a stream go; None for a call that is not streamed."""
     delivered: int
-    """How many deltas have left; a retry is refused once it is not zero."""
-    wire: Any
-    """The encoded request, kept for the next attempt by the backend that made it."""
-    pricer: Callable[[Usage, Calling], Cost | None] | None
+    """How many deltas have left; a call is not retried once it is not zero."""
+    pricer: Pricer | None
     answer_type: Any
-    """The pydantic model or `AnswerSchema` that the answer must satisfy; None: any text will do."""
-    spent: Usage | None
-    """Tokens of answers that were paid but not returned (they did not fit the schema)."""
-    spent_answers: int
-    """How many answers that were."""
-    spent_cost: Cost | None
-    """What those cost, by the prices of whoever gave them; None when that is not known."""
-    completed_by: str | None
-    """The name of the backend that answered, when a fallback did."""
+    """The pydantic model or `AnswerSchema` that the response must match; None: any text."""
     task: asyncio.Task[Any] | None
-    """The task it runs in, for `cancel` and for the watch on its time."""
+    """The task it runs in, for `cancel` and for timeouts."""
     cancels: int
-    """How often `cancel` was called while it lived: that many cancellations of its task are nobody else's."""
+    """How often `cancel` was called: this many cancellations of its task come from the calling itself."""
 
     def __init__(
         self,
@@ -160,55 +142,95 @@ class Calling(CallRecord):
         self.http_path = http_path
         self.sdk_method_name = sdk_method_name
         self.status = _PENDING
-        self.attempts = 0
-        self.hedges = 0
-        self.failures = None
-        self.elsewhere = None
+        self.attempts: list[Attempt] = []
+        self.attempt = None
+        self.route = None
         self.cached = False
         self.shares = False
         self.size = None
         self.sink = None
         self.delivered = 0
-        self.first_delta_at = None
-        self.wire = None
         self.pricer = None
         self.answer_type = None
-        self.spent = None
-        self.spent_answers = 0
-        self.spent_cost = None
-        self.completed_by = None
         self.made_at = _now() if now is None else now
         self.queued_on = None
         self.processed_at = None
-        self.called_at = None
         self.ended_at = None
+        self.task = None
+        self.cancels = 0
+        self._encoded: tuple[Any, Any, Any] | None = None
+        self._is_hedge = False
         self._number = next(_numbers)
         self._response = None
         self._error = None
+        self._sent_method = None
         self._waiters: list[asyncio.Future[None]] | None = None
-        self.task = None
-        self.cancels = 0
 
-    # -- its way -----------------------------------------------------------------------------------------
+    # -- queue and attempts ------------------------------------------------------------------------------
 
     def mark_queued(self, now: float) -> None:
-        """It has joined a line."""
-        self.queued_on = now
+        """Record that it joined a queue; the first time counts."""
+        if self.queued_on is None:
+            self.queued_on = now
         self.status = _QUEUED
 
-    def bind(self, task: asyncio.Task[Any] | None) -> None:
-        """Tell the task it runs in, for `cancel`."""
-        self.task = task
+    def mark_next(self, now: float) -> None:
+        """Record that it is at the head of the queue."""
+        self.processed_at = now
+        self.status = _PROCESSING
 
-    @property
-    def cancel_requested(self) -> bool:
-        """Whether `cancel` was called on it."""
-        return self.cancels > 0
+    def begin_attempt(self, endpoint: str, now: float) -> Attempt:
+        """Record that the limiter has admitted it to an endpoint, and return the new attempt."""
+        if self.queued_on is None:
+            self.queued_on = now
+        if self.processed_at is None:
+            self.processed_at = now
+        self.status = _CALLING
+        attempt = self.attempt = Attempt(
+            endpoint, now, hedge=self._is_hedge, pricer=self.pricer, payload=self.payload
+        )
+        self.attempts.append(attempt)
+        return attempt
+
+    def note_request(self, url: str, method: str | None = None) -> None:
+        """Record where the current attempt goes, as the backend has resolved it."""
+        self.endpoint_url = url
+        self._sent_method = method
+
+    def encoded(self, encoder: Any) -> Any:
+        """The encoded request that `encoder` kept for this payload; None if there is none."""
+        kept = self._encoded
+        if kept is not None and kept[0] is encoder and kept[1] is self.payload:
+            return kept[2]
+        return None
+
+    def keep_encoded(self, encoder: Any, wire: Any) -> None:
+        """Keep the encoded request for the next attempt of the same payload at the same endpoint."""
+        self._encoded = (encoder, self.payload, wire)
+
+    def fork(self) -> Calling:
+        """A copy for an attempt that runs beside this call in another task (a hedge).
+
+        It shares `attempts`, which marks the new ones as hedges. It is not awaited and has no task yet.
+        """
+        fork = copy.copy(self)
+        fork.task = fork._waiters = fork.attempt = None
+        fork._is_hedge = True
+        return fork
+
+    async def emit(self, delta: Delta) -> None:
+        """Pass one piece of a stream to its reader; waits while the reader's buffer is full."""
+        if self.sink is not None:
+            attempt = self.attempt
+            if attempt is not None and attempt.first_byte_at is None:
+                attempt.first_byte_at = _now()
+            self.delivered += 1
+            await self.sink(delta)
 
     # -- its end -----------------------------------------------------------------------------------------
 
     def complete(self, response: Response, now: float) -> None:
-        """End well. Called once, by whoever owns the call; a second end is ignored."""
+        """End with a response. A second end is ignored."""
         if self.ended_at is not None:
             return
         self._response = response
@@ -216,7 +238,7 @@ class Calling(CallRecord):
         self._end(now)
 
     def fail(self, error: BaseException, now: float) -> None:
-        """End with an error. Called once, by whoever owns the call; a second end is ignored."""
+        """End with an error. A second end is ignored."""
         if self.ended_at is not None:
             return
         self._error = error
@@ -224,7 +246,7 @@ class Calling(CallRecord):
         self._end(now)
 
     def end_with(self, task: asyncio.Task[Any]) -> None:
-        """End as its task did, unless it has ended: a task cancelled before its first step tells nobody."""
+        """End as its task did, unless it has ended: a task cancelled before its first step runs no code."""
         if self.ended_at is None:
             error = None if task.cancelled() else task.exception()
             self.fail(error or asyncio.CancelledError(), task.get_loop().time())
@@ -232,48 +254,12 @@ class Calling(CallRecord):
     def _end(self, now: float) -> None:
         self.ended_at = now
         self.task = None
-        self.wire = None
+        self._encoded = None
         if self._waiters is not None:
             waiters, self._waiters = self._waiters, None
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
-
-    def note_failure(self, error: BaseException, now: float) -> None:
-        """Keep the error of one attempt; the call itself may go on."""
-        if self.failures is None:
-            self.failures = []
-        self.failures.append(Failure(now, error))
-
-    def twin(self) -> Calling:
-        """The same call once more, to be attempted beside this one; nobody awaits it, and it has no task.
-
-        Failures and what was spent are its own; attempts go on from here.
-        """
-        twin = copy.copy(self)
-        twin.task = twin._waiters = twin.failures = None
-        twin.spent = twin.spent_cost = None
-        twin.spent_answers = 0
-        return twin
-
-    def spend(self, usage: Usage) -> None:
-        """Count the tokens of an answer that was paid but not returned, at the prices of whoever gave it."""
-        cost = None if self.pricer is None else self.pricer(usage, self)
-        self.spent_answers += 1
-        if self.spent is None:
-            self.spent, self.spent_cost = usage, cost
-        else:
-            self.spent += usage
-            before = self.spent_cost
-            self.spent_cost = None if before is None or cost is None else before + cost
-
-    async def emit(self, delta: Delta) -> None:
-        """Pass one piece of a stream to whoever reads it; waits while that reader is full."""
-        if self.sink is not None:
-            if self.first_delta_at is None:
-                self.first_delta_at = _now()
-            self.delivered += 1
-            await self.sink(delta)
 
     # -- waiting and cancelling --------------------------------------------------------------------------
 
@@ -288,14 +274,22 @@ class Calling(CallRecord):
 
     @property
     def done(self) -> bool:
-        """Whether it has ended, well or not."""
+        """True once it has a response or an error."""
         return self.ended_at is not None
 
-    def cancel(self) -> bool:
-        """Cancel the call; it ends FAILED with `error_type` "CancelledError". False when it had ended.
+    def bind(self, task: asyncio.Task[Any] | None) -> None:
+        """Set the task it runs in, which `cancel` cancels."""
+        self.task = task
 
-        A call that has no task yet, because it was only made or waits behind a full queue, ends at once and
-        is never sent.
+    @property
+    def cancel_requested(self) -> bool:
+        """True once `cancel` was called."""
+        return self.cancels > 0
+
+    def cancel(self) -> bool:
+        """Cancel the call; it ends FAILED with `error_type` "CancelledError". False if it had ended.
+
+        A call without a task (only created, or waiting behind a full queue) ends at once and is never sent.
         """
         if self.ended_at is not None:
             return False
@@ -306,16 +300,16 @@ class Calling(CallRecord):
             self.fail(asyncio.CancelledError(), _now())
         return True
 
-    # -- what came of it ---------------------------------------------------------------------------------
+    # -- its result --------------------------------------------------------------------------------------
 
     @property
     def response(self) -> Response:
-        """The answer.
+        """The response.
 
         Raises:
-            APIClientError: (or what else ended it) when the call failed.
-            CallCancelledError: when it was cancelled.
-            RuntimeError: when it has not ended yet.
+            APIClientError: (or whatever error ended it) if the call failed.
+            CallCancelledError: if it was cancelled.
+            RuntimeError: if it has not ended.
         """
         if self._response is not None:
             return self._response
@@ -327,7 +321,7 @@ class Calling(CallRecord):
 
     @property
     def answer(self) -> Response | None:
-        """The answer, or None when there is none; never raises."""
+        """The response, or None; never raises."""
         return self._response
 
     @property
@@ -337,33 +331,43 @@ class Calling(CallRecord):
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens of all answers paid for this call, or None when the provider did not say."""
-        usage = None if self._response is None else self._response.usage
-        if self.spent is None:
-            return usage
-        return self.spent if usage is None else self.spent + usage
+        """Tokens of all responses paid for this call; None if the provider reported none.
+
+        A call answered from the cache has the usage of the stored response.
+        """
+        unpaid = self.cached or not any(attempt.response for attempt in self.attempts)
+        total = self._response.usage if unpaid and self._response is not None else None
+        for attempt in self.attempts:
+            usage = attempt.usage
+            if usage is not None:
+                total = usage if total is None else total + usage
+        return total
 
     @property
     def cost(self) -> Cost | None:
-        """What it cost in US dollars; an answer from the cache costs 0; None when the price is not known."""
-        if self.pricer is None:
-            return None
-        if self.cached:
-            return self.spent_cost if self.spent is not None else Cost(0.0, 0.0)
-        usage = None if self._response is None else self._response.usage
-        if usage is None:
-            return self.spent_cost
-        own = self.pricer(usage, self)
-        if self.spent is None or own is None:
-            return own
-        return None if self.spent_cost is None else self.spent_cost + own
+        """Cost of all responses paid for this call, in US dollars; None if one of them has no known price.
+
+        A response from the cache costs 0.
+        """
+        total = Cost(0.0, 0.0) if self.cached and self.pricer is not None else None
+        for attempt in self.attempts:
+            if attempt.usage is None:
+                continue
+            cost = attempt.cost
+            if cost is None:
+                return None
+            total = cost if total is None else total + cost
+        return total
 
     def __repr__(self) -> str:
         bits = [f"<Calling {self.request_id} {self.status.value}"]
-        if self.attempts > 1:
-            bits.append(f"attempts={self.attempts}")
+        if len(self.attempts) > 1:
+            bits.append(f"attempts={len(self.attempts)}")
         if self._error is not None:
             bits.append(f"error={self.error_type}")
+        if self._response is not None:
+            text = self._response.text
+            bits.append(repr(text if len(text) <= 60 else text[:57] + "..."))
         return " ".join(bits) + ">"
 
 
@@ -371,7 +375,7 @@ NetworkRequestEvent = Calling
 
 
 def _now() -> float:
-    """The time of the running loop, whose clock the other moments are of; outside of one, the same clock."""
+    """The time of the running loop; outside of one, the same clock."""
     try:
         return asyncio.get_running_loop().time()
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""Where a call stands, what its attempts came to, how it ended: values without I/O."""
+"""Where a call stands and how it ended: values without I/O."""
 
 from __future__ import annotations
 
@@ -7,35 +7,27 @@ from enum import Enum
 
 from callgate.response import Response
 
-__all__ = ["Execution", "Failure", "RequestStatus"]
+__all__ = ["Execution", "RequestStatus"]
 
 
-class RequestStatus(str, Enum):  # noqa: UP042  (the documents print and compare it as a str Enum)
-    """Where a call stands. COMPLETED and FAILED are ends; each call reaches exactly one of them, once."""
+class RequestStatus(str, Enum):  # noqa: UP042  compared and printed as a string by existing programs
+    """Status of a call. Each call reaches exactly one of COMPLETED and FAILED, once."""
 
     PENDING = "pending"
-    """Made, not yet asked for."""
+    """Created, not submitted."""
     QUEUED = "queued"
-    """In line; others stand before it."""
+    """In the queue, behind other calls."""
     PROCESSING = "processing"
-    """Next in line: it waits for its own quota."""
+    """At the head of the queue, waiting for its own quota."""
     CALLING = "calling"
-    """On the wire."""
+    """Admitted: an attempt is in flight, or the call backs off between two attempts."""
     COMPLETED = "completed"
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """One attempt that failed: when (loop's clock, seconds) and with what."""
-
-    at: float
-    error: BaseException
-
-
-@dataclass(frozen=True, slots=True)
 class Execution:
-    """The outcome as the services document names it: status, duration in seconds, response, error."""
+    """Outcome of a call: status, duration in seconds (None while it runs), response, error."""
 
     status: RequestStatus
     duration: float | None

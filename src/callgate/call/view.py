@@ -1,7 +1,6 @@
-"""What a call shows to those who look, by the names that the documents give to its facts.
+"""The facts of a call as its users read them: ids, datetimes, headers, error texts and log lines.
 
-A calling keeps times as floats of the loop's clock and its id as a number. Here they become datetimes, texts
-and log lines.
+A calling keeps times as floats of the loop's clock and its id as a number; they are rendered here when read.
 """
 
 from __future__ import annotations
@@ -15,19 +14,20 @@ from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
 
-from callgate.call.status import Execution, Failure, RequestStatus
+from callgate.call.attempt import Attempt
+from callgate.call.status import Execution, RequestStatus
 from callgate.errors import APIClientError, CallCancelledError, SDKError
 from callgate.headers import Headers, mask_headers
 from callgate.response import Response
 
-__all__ = ["CallRecord"]
+__all__ = ["CallView"]
 
 _run_id = os.urandom(4).hex()
 _wall_offset: float = time.time() - time.monotonic()
 
 
-class CallRecord:
-    """The facts of one call, to be read; `Calling`, which is one, fills them in.
+class CallView:
+    """Read-only facts of one call; `Calling` is the subclass that writes them.
 
     Example::
 
@@ -39,19 +39,16 @@ class CallRecord:
     __slots__ = ()
 
     status: RequestStatus
-    attempts: int
-    """How often it went on the wire, second attempts included."""
-    failures: list[Failure] | None
-    """The attempts that failed, in their order; None while there is none."""
+    attempts: list[Attempt]
+    """Its attempts in the order in which they were admitted, hedges included; `len` counts them."""
+    cached: bool
     http_method: str | None
     made_at: float
-    """When it was made; this and the other moments in seconds of the loop's clock."""
+    """When it was created; this and the other times are seconds of the loop's clock."""
     queued_on: float | None
     processed_at: float | None
-    called_at: float | None
-    first_delta_at: float | None
-    """When the first piece of its stream came, which is one of the last attempt."""
     ended_at: float | None
+    _sent_method: str | None
     _number: int
     _headers: Mapping[str, str] | None
     _response: Response | None
@@ -59,19 +56,37 @@ class CallRecord:
 
     @property
     def duration(self) -> float | None:
-        """Seconds from its making to its end; None while it lives."""
+        """Seconds from creation to end; None while it runs."""
         return None if self.ended_at is None else self.ended_at - self.made_at
 
     @property
+    def sent_at(self) -> float | None:
+        """When its last attempt was sent; None if nothing was sent."""
+        return next((each.sent_at for each in reversed(self.attempts) if each.sent_at is not None), None)
+
+    @property
+    def in_flight(self) -> bool:
+        """True while an attempt is in flight."""
+        return any(attempt.in_flight for attempt in self.attempts)
+
+    @property
     def time_to_first_chunk(self) -> float | None:
-        """Seconds from going on the wire to the first piece of the stream; None where there was none."""
-        if self.first_delta_at is None or self.called_at is None:
+        """Seconds from the start of the last attempt to the first piece of its stream; None without one."""
+        last = self.attempts[-1] if self.attempts else None
+        if last is None or last.first_byte_at is None:
             return None
-        return self.first_delta_at - self.called_at
+        return last.first_byte_at - last.started_at
+
+    @property
+    def completed_by(self) -> str | None:
+        """Name of the endpoint whose response the call returned; None if it was cached or failed."""
+        if self._response is None or self.cached:
+            return None
+        return next((each.endpoint for each in reversed(self.attempts) if each.response is not None), None)
 
     @property
     def execution(self) -> Execution:
-        """The outcome so far, as the services document names it."""
+        """The outcome so far: status, duration, response, error."""
         return Execution(self.status, self.duration, self._response, self._error)
 
     @property
@@ -82,7 +97,7 @@ class CallRecord:
     @property
     def method(self) -> str | None:
         """The HTTP method."""
-        return self.http_method
+        return self.http_method or self._sent_method
 
     @property
     def headers(self) -> dict[str, str]:
@@ -91,98 +106,106 @@ class CallRecord:
 
     @property
     def request_headers(self) -> Mapping[str, str] | None:
-        """The request's own headers as given, credentials included: for the transport only."""
+        """The request's own headers with credentials: for the transport only."""
         return self._headers
 
     @property
     def response_status_code(self) -> int | None:
-        """The HTTP status of the last answer, of a failed call too; None when there was none."""
+        """The HTTP status of the last response, also of a failed call; None if there was none."""
         if self._response is not None:
             return self._response.status_code
         return getattr(self._error, "status_code", None)
 
     @property
     def response_headers(self) -> Headers:
-        """The headers of the last answer, of a failed call too; found by their names in any case."""
+        """The headers of the last response, also of a failed call; names match in any case."""
         if self._response is not None:
             return Headers(self._response.headers)
         return Headers(self._error.headers if isinstance(self._error, APIClientError | SDKError) else {})
 
     @property
     def response_body(self) -> Any:
-        """The body of the last answer as parsed JSON or text, of a failed call too."""
+        """The body of the last response as parsed JSON or text, also of a failed call."""
         if self._response is not None:
             return self._response.raw
         return getattr(self._error, "response_content", None)
 
     @property
     def cancelled(self) -> bool:
-        """Whether it ended because somebody cancelled it, or a stop did."""
+        """True if it was cancelled, by `cancel` or by a stop."""
         return isinstance(self._error, asyncio.CancelledError | CallCancelledError)
 
     @property
     def error_type(self) -> str | None:
-        """The class name of the error."""
+        """Class name of the error, or None."""
         return None if self._error is None else type(self._error).__name__
 
     @property
     def error_message(self) -> str | None:
-        """The error in words."""
+        """Text of the error, or None."""
         if self._error is None:
             return None
         return str(self._error) or ("cancelled" if self.cancelled else type(self._error).__name__)
 
     @property
     def error_details(self) -> str | None:
-        """The error's traceback, or None."""
+        """Traceback of the error, or None."""
         if self._error is None:
             return None
         return "".join(traceback.format_exception(self._error))
 
     @property
     def created_at(self) -> datetime:
-        """When it was made (UTC)."""
+        """When it was created (UTC)."""
         return _render(self.made_at)
 
     @property
     def updated_at(self) -> datetime:
-        """When it last changed its status (UTC)."""
-        moments = (self.made_at, self.queued_on, self.processed_at, self.called_at, self.ended_at)
+        """When its status last changed (UTC)."""
+        moments = (self.made_at, self.queued_on, self.processed_at, self._admitted_at, self.ended_at)
         return _render(max(moment for moment in moments if moment is not None))
 
     @property
     def queued_at(self) -> datetime | None:
-        """When it joined the line (UTC)."""
+        """When it joined the queue (UTC)."""
         return _utc(self.queued_on)
 
     @property
     def processing_started_at(self) -> datetime | None:
-        """When it became the next in line (UTC); from here on it waited for its own quota only."""
+        """When it came to the head of the queue (UTC); from then on it waited for its own quota only."""
         return _utc(self.processed_at)
 
     @property
     def call_started_at(self) -> datetime | None:
-        """When its last attempt went on the wire (UTC)."""
-        return _utc(self.called_at)
+        """When its last attempt was admitted (UTC)."""
+        return _utc(self._admitted_at)
 
     @property
     def completed_at(self) -> datetime | None:
-        """When it ended, well or not (UTC)."""
+        """When it ended (UTC)."""
         return _utc(self.ended_at)
 
     @property
     def logs(self) -> list[str]:
-        """Its life so far, a line each, oldest first."""
-        moments = [
+        """Its history, one line per event, oldest first."""
+        moments: list[tuple[float | None, str]] = [
             (self.made_at, "created"),
             (self.queued_on, "queued"),
-            (self.processed_at, "next in line, waiting for quota"),
-            (self.called_at, f"calling (attempt {self.attempts})"),
-            *((failure.at, f"attempt failed: {failure.error}") for failure in self.failures or ()),
-            (self.ended_at, self.status.value + (f": {self.error_message}" if self._error else "")),
+            (self.processed_at, "next in the queue, waiting for quota"),
         ]
+        for number, attempt in enumerate(self.attempts, 1):
+            at = f" at {attempt.endpoint}" if attempt.endpoint else ""
+            moments.append((attempt.started_at, f"calling (attempt {number}{at})"))
+            if attempt.error is not None:
+                moments.append((attempt.ended_at, f"attempt {number} failed: {attempt.error}"))
+        end = self.status.value + (f": {self.error_message}" if self._error else "")
+        moments.append((self.ended_at, end))
         lived = [(at, what) for at, what in moments if at is not None]
         return [f"{_render(at).isoformat()} {what}" for at, what in sorted(lived, key=itemgetter(0))]
+
+    @property
+    def _admitted_at(self) -> float | None:
+        return self.attempts[-1].started_at if self.attempts else None
 
 
 def _utc(monotonic: float | None) -> datetime | None:

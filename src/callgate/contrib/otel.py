@@ -151,7 +151,7 @@ class Telemetry:
             facts["error.type"] = type(error).__name__
         self._measure(event, {name: facts[name] for name in _OF_METRICS if name in facts})
         if span.is_recording():
-            span.set_attributes({"callgate.attempts": event.attempts, "callgate.cached": event.cached})
+            span.set_attributes({"callgate.attempts": len(event.attempts), "callgate.cached": event.cached})
             if event.time_to_first_chunk is not None:
                 span.set_attribute("gen_ai.response.time_to_first_chunk", event.time_to_first_chunk)
             if answer is not None:

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from callgate.backends.endpoint import Endpoint
 from callgate.backends.factory import make_endpoint, restore_endpoint
 from callgate.backends.service import ServiceBackend, as_response
+from callgate.call.attempt import Pricer
 from callgate.call.calling import Calling
 from callgate.errors import ConfigurationError
 from callgate.executor.executor import Executor
@@ -34,7 +35,7 @@ from callgate.policies.structured.layer import fits, structure_layer
 from callgate.policies.timeout.attempt import timeout_layer
 from callgate.policies.timeout.deadline import deadline_layer
 from callgate.providers.token_account import TokenAccount
-from callgate.response import Cost, Response, Usage
+from callgate.response import Cost, Response
 
 __all__ = [
     "Limits",
@@ -203,25 +204,22 @@ def read_hedge(hedge: HedgePolicy | Mapping[str, Any] | float | None) -> HedgePo
         raise ConfigurationError(f"not the settings of a HedgePolicy: {error}") from error
 
 
-def make_pricer(
-    backend: ServiceBackend, prices: Mapping[str, float] | None
-) -> Callable[[Usage, Calling], Cost | None]:
-    """What turns the usage of a call of this backend into US dollars."""
+def make_pricer(backend: ServiceBackend, prices: Mapping[str, float] | None) -> Pricer:
+    """Return the function that prices this backend's responses in US dollars."""
     host = getattr(backend, "host", None)
     if host is not None and host.embedded:
-        return lambda usage, calling: Cost(0.0, 0.0)  # nobody is paid
+        return lambda response, payload: Cost(0.0, 0.0)
     provider = None if host is None else host.price_provider
     if host is not None and provider is None and prices is None:
-        return lambda usage, response: (
-            None
-        )  # a price found by the model's name alone would be somebody else's
+        # The model's name alone would find the price of another host.
+        return lambda response, payload: None
 
-    def cost(usage: Usage, calling: Calling) -> Cost | None:
-        answer, request = calling.answer, calling.payload
-        asked = request.get("model") if isinstance(request, Mapping) else None
-        # Some providers do not name the model in their answers.
-        model = (None if answer is None else answer.model) or asked
-        return price(provider, model, usage, prices=prices) if isinstance(model, str) else None
+    def cost(response: Response, payload: Any) -> Cost | None:
+        # Some providers do not name the model in their responses.
+        model = response.model or (payload.get("model") if isinstance(payload, Mapping) else None)
+        if response.usage is None or not isinstance(model, str):
+            return None
+        return price(provider, model, response.usage, prices=prices)
 
     return cost
 
@@ -268,7 +266,9 @@ def make_services(
     budget = RetryBudget(clock=clock)
     hedge = None if hedging is None else Hedge(hedging, clock, budget=budget)
     dispatched = executor.dispatched if hedge is None else _each(executor.dispatched, hedge.sent)
-    limit = limit_layer(executor.limiter, clock, account=account, pushback=pushback, dispatched=dispatched)
+    limit = limit_layer(
+        executor.limiter, clock, account=account, pushback=pushback, dispatched=dispatched, endpoint=name
+    )
     if rate_limiter is not None:
         limit = _both(_passing(rate_limiter), limit)
     layers = Layers(

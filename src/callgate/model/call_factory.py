@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
 from callgate.backends.service import ServiceBackend
+from callgate.call.attempt import Pricer
 from callgate.call.calling import Calling
 from callgate.errors import ConfigurationError
 from callgate.policies.structured.layer import AnswerType, answer_format
-from callgate.response import Cost, Usage
 from callgate.schema.answer import AnswerSchema, to_answer_schema
 
 __all__ = ["CallingMaker", "set_times"]
@@ -28,8 +28,6 @@ _FACTS = (
     "response_model",
     "response_schema",
 )
-
-Pricer = Callable[[Usage, Calling], Cost | None]
 
 
 class CallingMaker:
@@ -110,7 +108,6 @@ class CallingMaker:
             request.pop("model", None)
         calling.payload = {**self._defaults, **request}
         calling.backend = self._backend
-        calling.wire = None
         calling.pricer = self._pricer
         calling.http_method = calling.http_path = calling.sdk_method_name = None
 

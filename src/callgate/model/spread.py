@@ -112,7 +112,7 @@ class Spread(Caller):
             frozenset.intersection(*(model.tags for model in models)) if tags is None else frozenset(tags),
             executor,
             owns_executor=True,
-            maker=CallingMaker(self._router, {}, lambda usage, calling: None),
+            maker=CallingMaker(self._router, {}, lambda response, payload: None),
             hooks=hook_registry,
         )
 
@@ -223,8 +223,8 @@ class _Router:
             home = None
             asked.turn(calling, member)
             member.begins(self.clock())
-            before = calling.attempts
-            calling.elsewhere = partial(self.moves_on, asked, member, tokens, tried)
+            before = len(calling.attempts)
+            calling.route = partial(self.moves_on, asked, member, tokens, tried)
             try:
                 response = await member.service(calling)
             except APIClientError as error:
@@ -234,7 +234,7 @@ class _Router:
                 member.failed(error, now)
                 if isinstance(error, LeftOutError):
                     # Out of its line, where it may come back to; but its retries there begin anew then.
-                    if calling.attempts > before and not asked.may_dodge(self.members):
+                    if len(calling.attempts) > before and not asked.may_dodge(self.members):
                         tried, last = (*tried, member), last or error
                     elif member.out_until <= now:
                         # Who shared its request asks on there; it must not be asked for twice.
@@ -251,12 +251,11 @@ class _Router:
             else:
                 member.succeeded(calling, self.clock())
                 self.relieve_others(member)
-                calling.completed_by = member.name
                 if response.usage is not None:
                     self._usual_tokens += (1.0 - _FADE) * (response.usage.total_tokens - self._usual_tokens)
                 return response
             finally:
-                calling.elsewhere = None
+                calling.route = None
 
     def moves_on(
         self,

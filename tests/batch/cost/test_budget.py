@@ -24,7 +24,6 @@ from callgate.errors import (
     error_for_status,
 )
 from callgate.response import Cost, Response, Usage
-from tests.batch.conftest import answered, failed
 
 
 def test_what_fits_is_reserved_and_what_was_not_used_comes_back() -> None:
@@ -148,32 +147,49 @@ def test_a_limit_that_makes_no_sense(limit: float) -> None:
         Budget(limit)
 
 
-def with_failures(calling: Calling, *errors: BaseException) -> Calling:
-    for error in errors:
-        calling.note_failure(error, 1.0)
-    return calling
-
-
+OK = Response(text="ok", usage=Usage(3, 4))
 PAID = Cost(0.1, 0.2)
 
 
+def attempted(*ends: Response | BaseException, cost: Cost | None = PAID) -> Calling:
+    """A call whose attempts ended so; `cost` is the price of each of its responses."""
+    calling = Calling({}, now=10.0)
+    calling.pricer = lambda response, payload: cost
+    for end in ends:
+        attempt = calling.begin_attempt("model", 10.5)
+        if isinstance(end, Response):
+            attempt.succeed(end, 11.0)
+        else:
+            attempt.fail(end, 11.0)
+    return calling
+
+
 @pytest.mark.parametrize(
-    ("calling", "cost", "charged"),
+    ("calling", "charged"),
     [
-        (answered(), PAID, 0.3),
-        (answered(), None, 1.0),  # an answer that tells no usage
-        (answered(cached=True, attempts=0), Cost(0.0, 0.0), 0.0),
-        (with_failures(answered(attempts=2), ServerError("x", status_code=500)), PAID, 1.3),
-        (with_failures(answered(attempts=2), RateLimitError("x", status_code=429)), PAID, 0.3),
-        (with_failures(answered(attempts=2), APIConnectionError("x", surely_unsent=True)), PAID, 0.3),
-        (answered(attempts=2), PAID, 1.3),  # a second attempt beside it, cancelled
-        (failed(APITimeoutError("x"), attempts=3), None, 3.0),
-        (failed(InvalidRequestError("x", status_code=400)), None, 0.0),
-        (failed(ZeroDivisionError()), None, 1.0),
+        (attempted(OK), 0.3),
+        (attempted(OK, cost=None), 1.0),
+        (attempted(Response(text="no usage reported")), 1.0),
+        (attempted(), 0.0),
+        (attempted(ServerError("x", status_code=500), OK), 1.3),
+        (attempted(RateLimitError("x", status_code=429), OK), 0.3),
+        (attempted(APIConnectionError("x", surely_unsent=True), OK), 0.3),
+        (attempted(asyncio.CancelledError(), OK), 1.3),
+        (attempted(OK, OK, OK), 0.9),
+        (attempted(OK, Response(text="no usage reported")), 1.3),
+        (attempted(*[APITimeoutError("x")] * 3), 3.0),
+        (attempted(InvalidRequestError("x", status_code=400)), 0.0),
+        (attempted(ZeroDivisionError()), 1.0),
     ],
 )
-def test_what_is_charged(calling: Calling, cost: Cost | None, charged: float) -> None:
-    assert charge(calling, cost, 1.0) == pytest.approx(charged)
+def test_each_attempt_is_charged_its_cost_or_the_worst_case(calling: Calling, charged: float) -> None:
+    assert charge(calling, 1.0) == pytest.approx(charged)
+
+
+def test_an_attempt_in_flight_is_charged_in_full() -> None:
+    calling = Calling({}, now=10.0)
+    calling.begin_attempt("model", 10.5)
+    assert charge(calling, 1.0) == 1.0
 
 
 class FromSDK(Exception):
@@ -197,33 +213,4 @@ class FromSDK(Exception):
     ],
 )
 def test_what_is_billed_without_an_answer(error: BaseException, free: bool) -> None:
-    assert charge(failed(error, attempts=2), None, 1.0) == (0.0 if free else 2.0)
-
-
-def test_answers_that_did_not_fit_are_charged_what_they_cost() -> None:
-    never = failed(InvalidAnswerError("no answer fitted", status_code=200))
-    never.failures, never.attempts = None, 3
-    for _ in range(3):
-        never.spend(Usage(1, 1))
-    assert charge(never, PAID, 1.0) == pytest.approx(0.3)
-    assert charge(never, None, 1.0) == 3.0  # no price is known
-    never.attempts = 4  # one more that nobody knows of
-    assert charge(never, PAID, 1.0) == pytest.approx(1.3)
-    second = answered(attempts=2)
-    second.spend(Usage(1, 1))
-    assert charge(second, PAID, 1.0) == pytest.approx(0.3)
-
-
-def test_what_an_answer_costs_that_tells_no_usage_is_not_known_though_the_one_before_it_is() -> None:
-    calling = Calling({})
-    calling.attempts = 2
-    calling.spend(Usage(1, 1))
-    calling.complete(Response(text="ok"), 1.0)
-    assert charge(calling, PAID, 1.0) == pytest.approx(1.3)
-
-
-def test_a_failure_without_retries_is_judged_by_its_error() -> None:
-    calling = Calling({})
-    calling.attempts = 1
-    calling.fail(RateLimitError("x", status_code=429), 1.0)
-    assert charge(calling, None, 1.0) == 0.0
+    assert charge(attempted(error, error), 1.0) == (0.0 if free else 2.0)

@@ -141,7 +141,7 @@ def test_a_second_attempt_beside_a_slow_one_is_covered_too(output: str) -> None:
         calling = Calling({})
         calls._reserved[calling.request_id] = outstanding, 0.5
         calls.note_dispatched(calling)
-        calls.note_dispatched(calling.twin())
+        calls.note_dispatched(calling.fork())
         calls.note_dispatched(Calling({}))  # somebody else's
         assert 1.0 <= Account(output).open < 1.2
 

@@ -17,8 +17,7 @@ from tests.batch.conftest import answered, failed, make_row
 
 
 def test_an_answered_row() -> None:
-    calling = answered("Paris", attempts=2)
-    calling.pricer = lambda usage, answer: Cost(0.25, 0.5)
+    calling = answered("Paris", attempts=2, cost=Cost(0.25, 0.5))
     assert calling.answer is not None
     calling.answer.finish_reason, calling.answer.model = "length", "m-1"
     line = orjson.loads(encode_result(RowResult(make_row(4, custom_id="c"), calling)))
@@ -119,9 +118,12 @@ def test_result_tells_what_came_of_it() -> None:
 
 
 def test_the_price_is_looked_up_once() -> None:
-    asked: list[Usage] = []
-    calling = answered()
-    calling.pricer = lambda usage, answer: asked.append(usage)
+    asked: list[Response] = []
+    calling = Calling({}, now=10.0)
+    calling.pricer = lambda response, payload: asked.append(response)
+    response = Response(text="ok", usage=Usage(3, 4))
+    calling.begin_attempt("model", 10.5).succeed(response, 11.0)
+    calling.complete(response, 11.0)
     result = RowResult(make_row(0), calling)
     assert result.cost is None
     assert result.cost is None
@@ -138,10 +140,10 @@ def test_what_travels_along_never_costs_an_answer_its_line() -> None:
 
 def withheld(text: str = " ") -> RowResult:
     calling = Calling({})
-    calling.attempts = 1
     filtered = Response(
         text=text, raw={"t": text}, usage=Usage(3, 0), finish_reason="content_filter", id="x1"
     )
+    calling.begin_attempt("model", 0.5).succeed(filtered, 1.0)
     calling.complete(filtered, 1.0)
     return RowResult(make_row(0), calling)
 

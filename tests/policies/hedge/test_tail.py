@@ -8,6 +8,7 @@ import pytest
 
 from callgate import Engine, iModel
 from callgate.testing import MemoryTransport, Options, SimulatedProvider, run_virtual
+from tests.policies.scripted_service import hedges
 
 ROWS = 1_500
 
@@ -37,9 +38,9 @@ def seconds_of_a_batch(
                 calling = result.calling
                 assert result.ok
                 assert calling.ended_at is not None
-                assert calling.called_at is not None
-                if calling.hedges or calling.ended_at - calling.called_at > 0.3:
-                    late.append(calling.hedges)
+                assert calling.sent_at is not None
+                if hedges(calling) or calling.ended_at - calling.sent_at > 0.3:
+                    late.append(hedges(calling))
         return loop.time(), provider.stats.by_status[200], late
 
     return run_virtual(scenario())

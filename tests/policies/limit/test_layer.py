@@ -65,8 +65,8 @@ def test_a_free_limiter_admits_at_once_and_every_moment_is_noted() -> None:
     async def main() -> None:
         call = calling()
         assert (await limited(Limiter(), Scripted("hello"))(call)).text == "hello"
-        assert call.queued_on == call.processed_at == call.called_at == 0.0
-        assert call.attempts == 1
+        assert call.queued_on == call.processed_at == call.sent_at == 0.0
+        assert len(call.attempts) == 1
 
     run_virtual(main())
 
@@ -82,7 +82,7 @@ def test_a_call_is_queued_then_next_in_line_then_calling() -> None:
         await asyncio.gather(*tasks)
         assert [call.queued_on for call in calls] == [0.0, 0.0, 0.0]
         assert [call.processed_at for call in calls] == [0.0, 0.0, 10.0]
-        assert [call.called_at for call in calls] == [0.0, 10.0, 20.0]
+        assert [call.sent_at for call in calls] == [0.0, 10.0, 20.0]
 
     run_virtual(main())
 
@@ -93,7 +93,7 @@ def test_a_moment_in_the_queue_before_the_limiter_is_kept() -> None:
         call.mark_queued(now())
         await asyncio.sleep(5)
         await limited(Limiter(), Scripted(""))(call)
-        assert (call.queued_on, call.called_at) == (0.0, 5.0)
+        assert (call.queued_on, call.sent_at) == (0.0, 5.0)
 
     run_virtual(main())
 
@@ -142,7 +142,7 @@ def test_a_retry_stands_before_fresh_calls() -> None:
     async def main() -> None:
         service = limited(Limiter(concurrency=1), backend)
         running, fresh, retry = calling(), calling(), calling()
-        retry.attempts = 1
+        retry.begin_attempt("model", 0.0).fail(ServerError("down"), 0.0)
         await asyncio.gather(service(running), service(fresh), service(retry))
         assert backend.callings == [running, retry, fresh]
 
@@ -394,7 +394,7 @@ def test_the_moment_of_queueing_is_that_of_the_first_time() -> None:
         call.mark_queued(now())
         await asyncio.sleep(2)
         await asyncio.gather(service(calling()), service(call))
-        assert (call.queued_on, call.processed_at, call.called_at) == (0.0, 2.0, 12.0)
+        assert (call.queued_on, call.processed_at, call.sent_at) == (0.0, 2.0, 12.0)
 
     run_virtual(main())
 

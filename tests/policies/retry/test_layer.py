@@ -25,14 +25,23 @@ from callgate.policies.retry.config import RetryBudget, RetryConfig
 from callgate.policies.retry.layer import retry_layer
 from callgate.response import Response
 from callgate.testing.clock import run_virtual
-from tests.policies.scripted_service import After, Scripted, Streamed, calling, now, result_of
+from tests.policies.scripted_service import (
+    After,
+    Scripted,
+    Streamed,
+    attempted,
+    calling,
+    errors,
+    now,
+    result_of,
+)
 
 DOWN = ServerError("down", status_code=500)
 
 
 def persistent(backend: Service, *, budget: RetryBudget | None = None, **config: Any) -> Service:
     config.setdefault("jitter", False)
-    return retry_layer(RetryConfig(**config), now, rng=random.Random(0), budget=budget)(backend)
+    return retry_layer(RetryConfig(**config), now, rng=random.Random(0), budget=budget)(attempted(backend))
 
 
 def test_a_call_that_succeeds_is_made_once() -> None:
@@ -41,7 +50,7 @@ def test_a_call_that_succeeds_is_made_once() -> None:
     async def main() -> None:
         call = calling()
         assert (await persistent(backend)(call)).text == "fine"
-        assert call.failures is None
+        assert errors(call) == []
 
     run_virtual(main())
     assert backend.at == [0.0]
@@ -57,8 +66,8 @@ def test_what_may_pass_is_tried_again_after_growing_waits(error: Exception) -> N
     async def main() -> None:
         call = calling()
         assert (await persistent(backend)(call)).text == "fine"
-        assert [failure.at for failure in call.failures or ()] == [0.0, 1.0, 3.0]
-        assert {failure.error for failure in call.failures or ()} == {error}
+        assert [attempt.ended_at for attempt in call.attempts if attempt.error] == [0.0, 1.0, 3.0]
+        assert set(errors(call)) == {error}
 
     run_virtual(main())
     assert backend.at == [0.0, 1.0, 3.0, 7.0]
@@ -81,7 +90,7 @@ def test_what_will_not_pass_is_raised_at_once(error: Exception) -> None:
     async def main() -> None:
         call = calling()
         assert await result_of(persistent(backend), call) is error
-        assert len(call.failures or ()) == 1
+        assert len(errors(call)) == 1
 
     run_virtual(main())
     assert backend.at == [0.0]

@@ -10,7 +10,7 @@ from callgate.errors import InvalidAnswerError, ServerError
 from callgate.policies.structured.layer import answer_format, find_json, structure_layer
 from callgate.response import Response, ToolCall, Usage
 from callgate.testing.clock import run_virtual
-from tests.policies.scripted_service import Scripted, Streamed, calling, result_of
+from tests.policies.scripted_service import Scripted, Streamed, attempted, calling, result_of
 
 
 class Planet(BaseModel):
@@ -40,7 +40,7 @@ def answered(*steps: Any, call: Calling | None = None, **settings: Any) -> tuple
 
     async def main() -> tuple[Any, Calling]:
         made = call or asking()
-        return await result_of(structure_layer(**settings)(backend), made), made
+        return await result_of(structure_layer(**settings)(attempted(backend)), made), made
 
     outcome, made = run_virtual(main())
     return outcome, made, backend
@@ -90,8 +90,8 @@ def test_the_encoded_question_is_not_sent_again_for_the_next_ask() -> None:
     wires = []
 
     async def encoding(call: Calling) -> Response:
-        wires.append(call.wire)
-        call.wire = b"encoded"
+        wires.append(call.encoded(encoding))
+        call.keep_encoded(encoding, b"encoded")
         return Response(text=FITS if len(wires) == 2 else MISFITS)
 
     async def main() -> None:
@@ -139,7 +139,7 @@ def test_what_was_cut_off_or_withheld_would_be_so_again(
 def test_all_asks_are_counted_in_the_usage() -> None:
     steps = [Response(text=text, usage=Usage(10, 5)) for text in (MISFITS, MISFITS, FITS)]
     outcome, call, _ = answered(*steps)
-    assert call.spent == Usage(20, 10)
+    assert call.usage == Usage(30, 15)
     assert outcome.usage == Usage(10, 5)
 
 
@@ -157,17 +157,17 @@ def test_an_answer_without_usage_or_from_the_cache_adds_nothing_to_what_was_spen
 
     run_virtual(main())
     assert call is not None
-    assert call.spent is None
+    assert call.attempts == []
     assert not call.cached
     _, silent, _ = answered(MISFITS, FITS)
-    assert silent.spent is None
+    assert silent.usage is None
 
 
 def test_what_was_spent_is_kept_when_a_later_ask_fails() -> None:
     down = ServerError("down")
     outcome, call, _ = answered(Response(text=MISFITS, usage=Usage(10, 5)), down)
     assert outcome is down
-    assert call.spent == Usage(10, 5)
+    assert call.usage == Usage(10, 5)
 
 
 def test_a_stream_that_was_delivered_is_not_asked_again() -> None:

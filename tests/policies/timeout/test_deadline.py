@@ -49,7 +49,7 @@ def test_the_deadline_ends_the_call_at_its_very_moment_and_says_where_it_stood()
 def test_a_call_that_was_never_sent_is_told_from_one_that_was() -> None:
     async def main() -> None:
         waiting, sent = calling(deadline=30.0), calling(deadline=30.0)
-        sent.attempts = 1
+        sent.begin_attempt("model", 0.0)
         outcomes = [
             await result_of(deadline_layer()(Scripted(After(100, ""))), call) for call in (waiting, sent)
         ]

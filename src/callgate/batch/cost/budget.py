@@ -24,7 +24,6 @@ from callgate.errors import (
     InvalidRequestError,
     SDKError,
 )
-from callgate.response import Cost
 
 __all__ = ["Budget", "charge", "dollars"]
 
@@ -151,23 +150,23 @@ def dollars(amount: float) -> str:
     return f"${whole}.{digits.rstrip('0'):0<2}"
 
 
-def charge(calling: Calling, cost: Cost | None, worst: float) -> float:
+def charge(calling: Calling, worst: float) -> float:
     """What a call that has ended, or was cut off, is charged, in US dollars.
+
+    An attempt without a response of known cost is charged in full, unless its error proves that it was free.
 
     Args:
         calling: The call.
-        cost: What its answers cost, those that did not fit a schema too, where that is known.
         worst: What one attempt may cost at most.
     """
-    answer, known = calling.answer, 0
-    if cost is not None:
-        told = answer is not None and not calling.cached and answer.usage is not None
-        known = calling.spent_answers + told
-    free = sum(_is_free(failure.error) for failure in calling.failures or ())
-    if calling.error is not None and not calling.failures:
-        free = int(_is_free(calling.error))
-    unknown = calling.attempts - free - known
-    return (0.0 if cost is None else cost.total) + max(0, unknown) * worst
+    charged = 0.0
+    for attempt in calling.attempts:
+        cost = attempt.cost
+        if cost is not None:
+            charged += cost.total
+        elif attempt.error is None or not _is_free(attempt.error):
+            charged += worst
+    return charged
 
 
 def _is_free(error: BaseException) -> bool:

@@ -29,7 +29,7 @@ from callgate.model.base import Caller
 from callgate.policies.limit.quota import Quota
 from callgate.policies.limit.snapshot import LimiterSnapshot
 from callgate.policies.limit.window import RateWindow
-from callgate.response import Usage
+from callgate.response import Response, Usage
 
 __all__ = ["Forecast", "Sample", "forecast", "read_sample"]
 
@@ -279,7 +279,7 @@ def _cost(calling: Calling, rows: int, read: float, written: float, usual: Usage
         one.cache_write_tokens = one.input_tokens * usual.cache_write_tokens // usual.input_tokens
     if usual.output_tokens:
         one.reasoning_tokens = one.output_tokens * usual.reasoning_tokens // usual.output_tokens
-    cost = None if calling.pricer is None else calling.pricer(one, calling)
+    cost = None if calling.pricer is None else calling.pricer(Response(usage=one), calling.payload)
     if cost is None:
         return math.nan
     # Whole tokens were priced, and the average was rounded up to them.

@@ -57,6 +57,6 @@ def _members(model: Caller) -> list[Caller]:
 
 
 def _turned(calling: Calling, member: Caller) -> Calling:
-    twin = calling.twin()
-    member.as_alternative().turn(twin)
-    return twin
+    fork = calling.fork()
+    member.as_alternative().turn(fork)
+    return fork

@@ -20,7 +20,7 @@ from callgate.call.calling import Calling
 from callgate.errors import InputError
 from callgate.model.base import Caller
 from callgate.policies.structured.layer import MOST_ASKS
-from callgate.response import Usage
+from callgate.response import Response, Usage
 
 __all__ = ["longest_answer", "worst_case"]
 
@@ -119,7 +119,7 @@ def _worst_of(calling: Calling, row: Row) -> float:
     # Writing the provider's cache costs more than reading.
     written = size if b'"cache_control"' in said or b'"cachePoint"' in said else 0
     usage = Usage(size, longest, cache_write_tokens=written)
-    cost = None if calling.pricer is None else calling.pricer(usage, calling)
+    cost = None if calling.pricer is None else calling.pricer(Response(usage=usage), payload)
     if cost is None:
         raise InputError(
             f"line {row.line}: a budget needs to know the price of {payload.get('model', 'the model')};"

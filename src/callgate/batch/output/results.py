@@ -129,8 +129,8 @@ def encode_result(result: RowResult) -> bytes:
     line["usage"] = None if usage is None else usage.to_dict()
     line["cost_usd"] = None if cost is None else cost.input + cost.output
     # Without a start on the wire it was answered from the cache, or refused before it went out.
-    line["latency_s"] = round(ended - (calling.called_at or calling.made_at), 6)
-    line["attempts"] = calling.attempts
+    line["latency_s"] = round(ended - (calling.sent_at or calling.made_at), 6)
+    line["attempts"] = len(calling.attempts)
     line["cached"] = calling.cached
     line["finished_at"] = round(ended + _clock_offset, 3)
     line["line"] = row.line

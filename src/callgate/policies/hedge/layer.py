@@ -35,10 +35,10 @@ class Hedge:
 
     The first answer wins and the other attempts are cancelled: they give back their places and their
     connections and keep their charges, as the provider may have worked on them. What they cost cannot be
-    known; `calling.attempts` and `calling.hedges` count them. Streams are never sent twice.
+    known; `calling.attempts` lists them. Streams are never sent twice.
 
     A failure does not win: as long as one of the two is on its way, its answer is waited for. When both fail,
-    the first one's error is raised, and the second one's is in `calling.failures`.
+    the first one's error is raised, and the second one's is in `calling.attempts`.
 
     Args:
         policy: When an attempt counts as a straggler.
@@ -94,7 +94,7 @@ class Hedge:
         self._serve()
         task = calling.task or asyncio.current_task()
         assert task is not None  # a coroutine that runs is in a task
-        race = _Race(call, calling, task, self._clock, 0)
+        race = _Race(call, calling, task, 0)
         response = await self._run(race)
         if race.sent_at is not None:
             # Where the second one won, the first would have taken longer still: a straggler stays one.
@@ -128,26 +128,19 @@ class Hedge:
                 self._watch.end(race.reminder)
             if race.second is not None:
                 await race.end()
-                if not race.repeats:  # it stood in the limiter's line till now
+                if not race.repeated:  # it was still in the limiter's queue
                     self.stragglers.give_back()
                     self._serve()
 
     async def _run_second(self, first: _Race) -> Response:
         """The second attempt beside `first`, in a task of its own; it may become a straggler, too."""
-        calling, twin = first.calling, first.calling.twin()
-        before = twin.attempts
+        fork = first.calling.fork()
         task = asyncio.current_task()
         assert task is not None
         try:
-            return await self._run(_Race(first.call, twin, task, self._clock, first.beside + 1))
+            return await self._run(_Race(first.call, fork, task, first.beside + 1))
         finally:
-            first.repeats = sent = twin.attempts - before
-            calling.attempts += sent
-            calling.hedges += sent
-            if twin.spent is not None:
-                calling.spend(twin.spent)
-            for failure in twin.failures or ():
-                calling.note_failure(failure.error, failure.at)
+            first.repeated = fork.attempt is not None
 
     def _remind(self, race: _Race, when: float) -> None:
         if self._watch is None:
@@ -203,15 +196,13 @@ class _Race:
     """Two attempts at one call. The first runs in the task it is given, the second in one of its own."""
 
     __slots__ = (
-        "_clock",
         "_first",
-        "_used",
         "beside",
         "call",
         "calling",
         "first_over",
         "reminder",
-        "repeats",
+        "repeated",
         "second",
         "sent_at",
     )
@@ -221,7 +212,6 @@ class _Race:
         call: Service,
         calling: Calling,
         task: asyncio.Task[Any],
-        clock: Callable[[], float],
         beside: int,
     ) -> None:
         self.call = call
@@ -230,11 +220,9 @@ class _Race:
         self.sent_at: float | None = None
         self.reminder: Reminder | None = None
         self.second: asyncio.Task[Response] | None = None
-        self.repeats = 0  # how often the second one went on the wire
+        self.repeated = False  # True once the second one was admitted
         self.first_over = False
-        self._clock = clock
         self._first = Watched(task, math.inf)
-        self._used = False
 
     def begin_second(self, attempt: Coroutine[Any, Any, Response]) -> None:
         self.second = asyncio.get_running_loop().create_task(attempt)
@@ -243,12 +231,8 @@ class _Race:
     def _second_ended(self, second: asyncio.Task[Response]) -> None:
         if second.cancelled():
             return
-        error = second.exception()
-        if error is None:
-            if not self.first_over:
-                self._first.expire()
-        elif not (self._used or isinstance(error, RefusedError)):
-            self.calling.note_failure(error, self._clock())
+        if second.exception() is None and not self.first_over:
+            self._first.expire()
 
     def was_lost(self) -> bool:
         """Whether the cancellation that ended the first attempt is the second one's victory."""
@@ -256,7 +240,6 @@ class _Race:
 
     def second_answer(self) -> Response:
         assert self.second is not None  # who has won has run
-        self._used = True
         return self.second.result()
 
     async def wait_for_second(self, error: Exception) -> Response:
@@ -266,7 +249,7 @@ class _Race:
             Exception: `error`, when the second one fails too; but a 429 uses up no try, so where only the
                 first was one, it is the second's.
         """
-        second, calling = self.second, self.calling
+        second = self.second
         assert second is not None
         self.first_over = True
         await asyncio.wait([second])
@@ -274,14 +257,9 @@ class _Race:
             raise error
         other = second.exception()
         if other is None:
-            calling.note_failure(error, self._clock())
             return self.second_answer()
         if not isinstance(error, RateLimitError) or isinstance(other, RateLimitError | RefusedError):
             raise error
-        self._used = True
-        # Whoever catches an error keeps it: what is kept here is the one that is not raised.
-        calling.failures = [failure for failure in calling.failures or () if failure.error is not other]
-        calling.note_failure(error, self._clock())
         raise other
 
     async def end(self) -> None:
@@ -292,8 +270,3 @@ class _Race:
         if not second.done():
             second.cancel()
             await asyncio.wait([second])
-        if not (self._used or second.cancelled() or second.exception()):
-            # Both have answered: what the loser used is known, and has been paid.
-            usage = second.result().usage
-            if usage is not None:
-                self.calling.spend(usage)

@@ -10,7 +10,8 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from callgate.call.calling import Calling, RequestStatus
+from callgate.call.attempt import Attempt
+from callgate.call.calling import Calling
 from callgate.errors import APIClientError, APITimeoutError, OverloadedError, RateLimitError
 from callgate.pipeline import Layer, Service
 from callgate.policies.limit.limiter import Lease, Limiter
@@ -18,8 +19,6 @@ from callgate.policies.limit.quota import QuotaNews
 from callgate.response import Response
 
 __all__ = ["Account", "Pushback", "limit_layer"]
-
-_QUEUED, _PROCESSING, _CALLING = RequestStatus.QUEUED, RequestStatus.PROCESSING, RequestStatus.CALLING
 
 
 class Account(Protocol):
@@ -88,6 +87,7 @@ def limit_layer(
     account: Account | None = None,
     pushback: Pushback,
     dispatched: Callable[[Calling], None] | None = None,
+    endpoint: str = "",
 ) -> Layer:
     """Admit each attempt through the limiter.
 
@@ -98,19 +98,20 @@ def limit_layer(
         pushback: How long the line pauses after a 429; one for each limiter and provider.
         dispatched: Told of each calling that leaves the line, admitted or refused; not of one that is
             cancelled there, which is over altogether.
+        endpoint: The endpoint's name, kept on each attempt.
 
     Raises (in the service):
         DeadlineExceededError: when it cannot be admitted before its deadline.
         QuotaTooSmallError: when it costs more than the whole quota.
     """
 
-    return lambda call: _Admission(call, limiter, clock, account, pushback, dispatched).admit
+    return lambda call: _Admission(call, limiter, clock, account, pushback, dispatched, endpoint).admit
 
 
 class _Admission:
     """The layer around one service."""
 
-    __slots__ = ("_account", "_call", "_clock", "_dispatched", "_limiter", "_pushback")
+    __slots__ = ("_account", "_call", "_clock", "_dispatched", "_endpoint", "_limiter", "_pushback")
 
     def __init__(
         self,
@@ -120,6 +121,7 @@ class _Admission:
         account: Account | None,
         pushback: Pushback,
         dispatched: Callable[[Calling], None] | None,
+        endpoint: str,
     ) -> None:
         self._call = call
         self._limiter = limiter
@@ -127,6 +129,7 @@ class _Admission:
         self._account = account
         self._pushback = pushback
         self._dispatched = dispatched
+        self._endpoint = endpoint
 
     async def admit(self, calling: Calling) -> Response:
         """Wait for a lease, call, and settle it with what came of it."""
@@ -135,43 +138,34 @@ class _Admission:
             tokens = self._account.estimate(calling)
         lease = self._limiter.try_acquire(tokens) or await self._wait_in_line(calling, tokens)
         try:
-            now = lease.granted_at
-            if calling.queued_on is None:
-                calling.queued_on = now
-            if calling.processed_at is None:
-                calling.processed_at = now
-            calling.called_at = now
-            calling.status = _CALLING
-            calling.attempts += 1
+            attempt = calling.begin_attempt(self._endpoint, lease.granted_at)
             if self._dispatched is not None:
                 self._dispatched(calling)
-            response = await self._call(calling)
-            self._settle(lease, calling, response)
+            try:
+                response = await self._call(calling)
+            except BaseException as error:
+                attempt.fail(error, self._clock())
+                if isinstance(error, Exception):
+                    self._push_back(lease, error)
+                raise
+            attempt.succeed(response, self._clock())
+            self._settle(lease, calling, attempt, response)
             return response
-        except Exception as error:
-            self._push_back(lease, error)
-            raise
         finally:
             lease.release()
 
     async def _wait_in_line(self, calling: Calling, tokens: float) -> Lease:
-        def next_in_line(now: float) -> None:
-            calling.processed_at = now
-            calling.status = _PROCESSING
-
-        calling.status = _QUEUED
-        if calling.queued_on is None:
-            calling.queued_on = self._clock()
+        calling.mark_queued(self._clock())
         try:
             return await self._limiter.acquire(
-                tokens, front=calling.attempts > 0, deadline=calling.deadline, on_head=next_in_line
+                tokens, front=bool(calling.attempts), deadline=calling.deadline, on_head=calling.mark_next
             )
         except Exception:
             if self._dispatched is not None:
                 self._dispatched(calling)
             raise
 
-    def _settle(self, lease: Lease, calling: Calling, response: Response) -> None:
+    def _settle(self, lease: Lease, calling: Calling, attempt: Attempt, response: Response) -> None:
         account = self._account
         if account is not None:
             actual = account.actual(calling, response)
@@ -179,7 +173,7 @@ class _Admission:
                 lease.settle(actual)
             for news in account.news(response.headers):
                 self._limiter.learn(news, lease)
-        began = calling.first_delta_at
+        began = attempt.first_byte_at
         self._limiter.succeeded(lease, None if began is None else began - lease.granted_at)
         self._pushback.relent()
 

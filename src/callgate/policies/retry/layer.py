@@ -29,7 +29,7 @@ def retry_layer(
     """Repeat an attempt that failed for a passing reason.
 
     A call is not tried again once a piece of its stream has been delivered, when another model takes it
-    (`calling.elsewhere`), when the wait would pass its deadline, or when the retry budget is spent; it then
+    (`calling.route`), when the wait would pass its deadline, or when the retry budget is spent; it then
     ends with its own last error.
 
     Args:
@@ -53,7 +53,6 @@ def retry_layer(
             failed = _Failed(calling, config, rng, budget)
             while True:
                 now = clock()
-                calling.note_failure(last, now)
                 if calling.delivered or not config.should_retry(last) or _is_for_another(calling, last):
                     raise last
                 delay = failed.delay(last, now)
@@ -73,7 +72,7 @@ def retry_layer(
 
 def _is_for_another(calling: Calling, error: BaseException) -> bool:
     """Whether another model, of several that may answer it, takes the call from here."""
-    return calling.elsewhere is not None and calling.elsewhere(error)
+    return calling.route is not None and calling.route(error)
 
 
 class _Failed:

@@ -49,7 +49,6 @@ def fallback_layer(name: str, alternatives: Sequence[Alternative]) -> Layer:
             except _FAILURES as error:
                 last = error
             else:
-                calling.completed_by = name
                 return response
             for alternative in alternatives:
                 if calling.delivered:
@@ -61,7 +60,6 @@ def fallback_layer(name: str, alternatives: Sequence[Alternative]) -> Layer:
                     error.add_note(f"before it: {type(last).__name__}: {last}")
                     last = error
                 else:
-                    calling.completed_by = alternative.name
                     return response
             raise last
 

@@ -147,8 +147,8 @@ class Member:
         self.in_doubt_until = -math.inf
         self._pushed_since = None
         self.answered += 1
-        if calling.called_at is not None and not calling.cached:
-            seconds, usual = now - calling.called_at, self._usual_seconds
+        if calling.sent_at is not None and not calling.cached:
+            seconds, usual = now - calling.sent_at, self._usual_seconds
             self._usual_seconds = seconds if usual is None else _FADE * usual + (1.0 - _FADE) * seconds
 
     def attempt_failed(self, error: APIClientError, now: float) -> None:

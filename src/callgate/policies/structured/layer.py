@@ -84,7 +84,7 @@ def structure_layer(max_asks: int = MOST_ASKS) -> Layer:
     """Validate the answer of a calling that has an `answer_type`; a calling without one is left alone.
 
     An answer that does not fit is shown to the model with the error and asked for again, up to `max_asks`
-    times in all. What the discarded answers used is kept in `calling.spent`. An answer that calls tools is
+    times in all. What the discarded answers used stands on `calling.attempts`. An answer that calls tools is
     passed on as it is; one that was cut off or withheld would be so again, and is not asked for anew.
 
     Raises (in the service):
@@ -109,13 +109,10 @@ def structure_layer(max_asks: int = MOST_ASKS) -> Layer:
                     if response.parsed is None:  # the cache has looked at some already
                         response.parsed = _validated(response.text, answer_type)
                 except MisfitError as error:
-                    if response.usage is not None and not calling.cached:
-                        calling.spend(response.usage)
                     hopeless = calling.delivered or response.finish_reason in ("length", "content_filter")
                     if ask >= max_asks or hopeless:
                         raise _misfit(calling, answer_type, response, error, ask) from error
                     calling.payload = _asked_again(asked, response, error)
-                    calling.wire = None
                 else:
                     return response
 

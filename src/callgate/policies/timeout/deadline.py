@@ -37,10 +37,10 @@ def deadline_layer(watch: Watch | None = None) -> Layer:
 
 
 def _too_late(calling: Calling, deadline: float) -> DeadlineExceededError:
-    kind = DeadlineExceededError if calling.attempts else DeadlineRefusalError
+    kind = DeadlineRefusalError if calling.sent_at is None else DeadlineExceededError
     return kind(
         f"call {calling.request_id} had no answer within its {deadline - calling.made_at:g} s"
-        f" (it was {calling.status.value}, {calling.attempts} attempts); lower the load",
+        f" (it was {calling.status.value}, {len(calling.attempts)} attempts); lower the load",
         setting="poll_timeout",
         remedy="or raise",
     )
