@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from callgate.errors import ServerError
+from callgate.errors import DeadlineExceededError, ServerError
 from callgate.model.model import iModel
 from callgate.policies.breaker.breaker import CircuitState
 from callgate.policies.cache.layer import key_of
@@ -89,7 +89,7 @@ def test_who_waits_for_a_shared_answer_keeps_his_own_deadline() -> None:
         leading = asyncio.ensure_future(model.invoke(prompt="the same"))
         await asyncio.sleep(1)
         impatient = await model.invoke(prompt="the same", poll_timeout=9.0)
-        assert impatient.error_type == "DeadlineExceededError"
+        assert isinstance(impatient.error, DeadlineExceededError)
         assert now() == 10.0
         assert (await leading).response.text == "late"
         await assert_nothing_left(model)
