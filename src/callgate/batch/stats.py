@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from callgate.batch.guard import fingerprint
@@ -39,8 +39,10 @@ class ErrorGroup:
     error: BaseException | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Its fields, ready for JSON."""
-        return asdict(self)
+        """Its fields but `error`, ready for JSON."""
+        facts = asdict(replace(self, error=None))
+        del facts["error"]
+        return facts
 
 
 @dataclass(slots=True)
