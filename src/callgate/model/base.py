@@ -22,6 +22,7 @@ from callgate.model.streams import StreamChannel, read_stream
 from callgate.model.sync import SyncTwins
 from callgate.model.tools import ToolRun, run_tools
 from callgate.pipeline import Service
+from callgate.policies.limit.gate import Listener
 from callgate.policies.limit.snapshot import Bottleneck, LimiterSnapshot
 from callgate.policies.observe.hooks import HookPhase, HookRegistry
 from callgate.policies.route.fallback import Alternative
@@ -54,6 +55,10 @@ class LimiterView(Protocol):
 
     def expected_wait(self, tokens: float = 1.0, call_seconds: float = 1.0) -> float:
         """Seconds that one more call would wait at least, where a call takes `call_seconds`."""
+        ...
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Have `listener` called when a call is admitted or room may have come back; returns unsubscribe."""
         ...
 
     def snapshot(self) -> LimiterSnapshot:

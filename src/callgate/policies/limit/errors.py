@@ -1,10 +1,10 @@
-"""What a limiter says to a call that it does not admit."""
+"""The errors of calls that a limiter does not admit."""
 
 from __future__ import annotations
 
-from callgate.errors import DeadlineRefusalError, QuotaTooSmallError
+from callgate.errors import ConfigurationError, DeadlineRefusalError, QuotaTooSmallError
 
-__all__ = ["another_loop", "no_time", "overdue", "too_small"]
+__all__ = ["another_loop", "no_time", "not_a_cost", "overdue", "too_small"]
 
 
 def too_small(name: str, tokens: float, most: float) -> QuotaTooSmallError:
@@ -15,17 +15,22 @@ def too_small(name: str, tokens: float, most: float) -> QuotaTooSmallError:
     )
 
 
-def no_time(name: str, wait: float, others: int, left: float) -> DeadlineRefusalError:
-    """It would wait `wait` seconds behind `others`, and its deadline comes in `left` seconds."""
+def not_a_cost(tokens: float) -> ConfigurationError:
+    """Its cost is negative or not a number."""
+    return ConfigurationError(f"the tokens of a call must be a number from 0, not {tokens!r}")
+
+
+def no_time(name: str, wait: float, ahead: int, left: float) -> DeadlineRefusalError:
+    """It would wait `wait` seconds behind `ahead` others, and its deadline comes in `left` seconds."""
     return DeadlineRefusalError(
         f"{_label(name)} cannot admit the call before its deadline: it would wait {wait:.3g} s, "
-        f"{others} others before it, and has {max(0.0, left):.3g} s",
+        f"{ahead} others before it, and has {max(0.0, left):.3g} s",
         retry_after=wait,
     )
 
 
 def overdue(name: str) -> DeadlineRefusalError:
-    """Its deadline came while it stood in the line."""
+    """Its deadline came while it was in the queue."""
     return DeadlineRefusalError(
         f"the call's deadline passed while it waited for {_label(name)}; nothing was sent"
     )
@@ -34,7 +39,7 @@ def overdue(name: str) -> DeadlineRefusalError:
 def another_loop(name: str) -> RuntimeError:
     """It comes on another event loop than the limiter's."""
     return RuntimeError(
-        f"{_label(name)} belongs to another event loop that is still open: make one limiter a loop"
+        f"{_label(name)} belongs to another event loop that is still open: make one limiter for each loop"
     )
 
 

@@ -14,7 +14,8 @@ from callgate.call.attempt import Attempt
 from callgate.call.calling import Calling
 from callgate.errors import APIClientError, APITimeoutError, OverloadedError, RateLimitError
 from callgate.pipeline import Layer, Service
-from callgate.policies.limit.limiter import Lease, Limiter
+from callgate.policies.limit.lease import Lease
+from callgate.policies.limit.limiter import Limiter
 from callgate.policies.limit.quota import QuotaNews
 from callgate.response import Response
 

@@ -1,25 +1,38 @@
-"""What a limiter hands out: one place among the calls at once, and what was debited for it."""
+"""A permit for one call: a place among the concurrent calls, and what was debited for it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from callgate.policies.limit.quota import Resource
 from callgate.policies.limit.window import Charge, RateWindow
 
-if TYPE_CHECKING:
-    from callgate.policies.limit.limiter import Limiter
+__all__ = ["Grantor", "Lease"]
 
-__all__ = ["Lease"]
+
+class Grantor(Protocol):
+    """The gate that a lease came from."""
+
+    name: str
+    clock: Callable[[], float]
+    in_flight: int
+    listeners: tuple[Callable[[Any], None], ...]
+
+    def changed(self) -> None:
+        """Room may have come back."""
+        ...
 
 
 class Lease:
     """A permit for one call. Settle it with what the call has cost, and release it when the call has ended.
 
     Attributes:
-        tokens: What is charged for the call at present: the estimate, later what it was settled with.
+        gate: Where it was granted.
+        tokens: Tokens charged for the call at present: the estimate, later what it was settled with.
         granted_at: When it was granted, in seconds of the loop's clock.
-        order: Its number among all grants of its limiter, from 1.
+        order: Its number among all grants of its gate, from 1.
 
     Example::
 
@@ -31,38 +44,53 @@ class Lease:
             lease.release()
     """
 
-    __slots__ = ("_held", "_limiter", "granted_at", "order", "request_charges", "token_charges", "tokens")
+    __slots__ = ("_held", "gate", "granted_at", "order", "request_charges", "token_charges", "tokens")
 
-    def __init__(self, limiter: Limiter, tokens: float, granted_at: float, order: int) -> None:
-        self._limiter = limiter
+    def __init__(self, gate: Grantor, tokens: float, granted_at: float, order: int) -> None:
+        self.gate = gate
         self._held = True
         self.tokens = tokens
         self.granted_at = granted_at
         self.order = order
-        # The windows it was debited from are those that it settles with, whatever has become of the limiter.
+        # It settles with the windows that it was debited from, also when the gate has others by now.
         self.request_charges: tuple[Charge, ...] = ()
         self.token_charges: tuple[Charge, ...] = ()
 
     def settle(self, tokens: float) -> None:
-        """Put the actual tokens in the estimate's place; more than estimated makes a debt.
+        """Replace the estimate by the actual tokens; more than estimated leaves a debt.
 
-        May be called again with a better figure. A figure that is none (negative, infinite, not a number) is
+        May be called again with a better figure. A figure that is negative, infinite or not a number is
         ignored, and the estimate stays charged.
         """
-        self._limiter._settle(self, tokens)
+        if not 0.0 <= tokens < math.inf:
+            return
+        gate = self.gate
+        now = gate.clock()
+        for window, slot, *_ in self.token_charges:
+            window.settle(slot, self.tokens, tokens, now)
+        self.tokens = tokens
+        if gate.listeners:
+            gate.changed()
 
     def refund(self) -> None:
-        """Give back the request and the tokens: only for a call that was surely never sent."""
-        self._limiter._refund(self)
+        """Give back the request and the tokens: only for a call that was certainly never sent."""
+        now = self.gate.clock()
+        for window, slot, *_ in self.request_charges:
+            window.settle(slot, 1.0, 0.0, now)
+        self.request_charges = ()
+        self.settle(0.0)
 
     def release(self) -> None:
-        """Give the place among the calls at once to the next in line. Further calls do nothing."""
+        """Free the place among the concurrent calls. Further calls have no effect."""
         if self._held:
             self._held = False
-            self._limiter._give_back()
+            gate = self.gate
+            gate.in_flight -= 1
+            if gate.listeners:
+                gate.changed()
 
     def marks(self, resource: Resource, window: RateWindow) -> tuple[float, float]:
-        """The window's running charges, and what it held, when this was granted; zeros if it is younger."""
+        """The window's running charges, and what it held, at the grant; zeros for a younger window."""
         charges = self.request_charges if resource == "requests" else self.token_charges
         for charged_window, _, charged, used in charges:
             if charged_window is window:
@@ -71,4 +99,4 @@ class Lease:
 
     def __repr__(self) -> str:
         state = "held" if self._held else "released"
-        return f"<Lease {self.order} of {self._limiter.name!r}: {self.tokens:g} tokens, {state}>"
+        return f"<Lease {self.order} of {self.gate.name!r}: {self.tokens:g} tokens, {state}>"

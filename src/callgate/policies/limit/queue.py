@@ -1,153 +1,230 @@
-"""The line in front of a limiter: first come, first served, with retries as a class of their own in front."""
+"""One queue in front of one gate or several: first come, first served, with retries before fresh calls."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import math
-from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
 
-if TYPE_CHECKING:
-    from callgate.policies.limit.limiter import Lease
+from callgate.policies.limit.candidate import Candidate, check_fits
+from callgate.policies.limit.errors import another_loop, no_time, overdue
+from callgate.policies.limit.gate import Event, Gate
+from callgate.policies.limit.lease import Lease
+from callgate.policies.limit.waiters import Waiter, Waiters
+from callgate.policies.timeout.alarm import Alarm, before_time
 
-__all__ = ["Line", "Waiter", "announce"]
-
-# Cancelled waiters are dropped when they reach the head. Behind a head that waits long they would pile up,
-# so the line is rebuilt once this many of them, and more than half of it, are dead.
-COMPACT_AT: Final = 64
+__all__ = ["Queue"]
 
 
-class Waiter:
-    """One call in the line; `waiting` ends once: by a grant, a cancellation, its deadline, the line's end."""
+class Queue:
+    """Calls that wait for one of several gates, in the order they came; retries come before fresh calls.
 
-    __slots__ = ("deadline", "front", "future", "on_head", "tokens", "waiting")
+    A call that must wait holds back those behind it only at the gates that it wants. One timer is held,
+    however many wait; nothing polls. While it is empty, a call with room at a gate passes without waiting
+    for anything.
 
-    def __init__(
-        self,
-        future: asyncio.Future[Lease],
-        tokens: float,
-        front: bool,
-        deadline: float | None,
-        on_head: Callable[[float], None] | None,
-    ) -> None:
-        self.future = future
-        self.tokens = tokens
-        self.front = front
-        self.deadline = deadline
-        self.on_head = on_head
-        self.waiting = True
+    Belongs to one event loop at a time (another one may take over when that is closed), and is not
+    thread-safe.
 
-    def announce(self, now: float) -> bool:
-        """Call `on_head` if that has not been done yet; True: it has been called just now."""
-        on_head, self.on_head = self.on_head, None
-        if on_head is None:
-            return False
-        announce(on_head, now, self.future.get_loop())
-        return True
+    Args:
+        gates: All gates that a candidate may pass.
+        name: For messages.
 
+    Example::
 
-def announce(on_head: Callable[[float], None], now: float, loop: asyncio.AbstractEventLoop) -> None:
-    """Call back that a call is at the head of the line; what the callback raises goes to the loop's handler.
-
-    Whoever moves the line is mostly another call, and must not pay for it.
+        queue = Queue([first.gate, second.gate])
+        lease = await queue.acquire(FirstWithRoom(queue.gates, tokens=500))
     """
+
+    __slots__ = ("_alarm", "_subscriptions", "gates", "loop", "name", "time", "waiters")
+
+    def __init__(self, gates: Sequence[Gate], name: str = "") -> None:
+        self.gates = tuple(gates)
+        self.name = name
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.time: Callable[[], float] = before_time
+        self._alarm = Alarm(self._on_timer)
+        self.waiters = Waiters()
+        self._subscriptions: list[Callable[[], None]] = []
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait."""
+        return self.waiters.live
+
+    @property
+    def head(self) -> Candidate | None:
+        """The next to be admitted; None when no call waits."""
+        waiter = self.waiters.first()
+        return None if waiter is None else waiter.candidate
+
+    def ahead(self, front: bool = False) -> tuple[int, float]:
+        """How many calls, and tokens of theirs, a call that comes now would find before it."""
+        return self.waiters.ahead(front)
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Belong to this loop, and have the gates read its clock.
+
+        Raises:
+            RuntimeError: It belongs to another loop that is still open.
+        """
+        if loop is self.loop:
+            return
+        if self.loop is not None and not self.loop.is_closed():
+            raise another_loop(self.name)
+        self.loop, self.time = loop, loop.time
+        for gate in self.gates:
+            gate.use_clock(loop.time)
+        self._alarm.forget()
+        self.waiters = Waiters()  # the tasks that waited have ended with the former loop
+        self._unsubscribe()
+
+    def try_acquire(self, candidate: Candidate) -> Lease | None:
+        """A lease at once, or None when the call would have to wait, or another one waits already.
+
+        Raises:
+            RuntimeError: Called outside of an event loop, or on another one than the queue's.
+            Exception: What `candidate.admit` raises.
+        """
+        self.bind(asyncio.get_running_loop())
+        if self.waiters.live:
+            return None
+        lease = candidate.admit(candidate.gates, self.time())
+        return lease if isinstance(lease, Lease) else None
+
+    async def acquire(
+        self,
+        candidate: Candidate,
+        *,
+        front: bool = False,
+        deadline: float | None = None,
+        on_head: Callable[[float], None] | None = None,
+    ) -> Lease:
+        """Wait until the call is admitted.
+
+        Args:
+            candidate: The call.
+            front: A retry: it stands before all fresh calls and behind the retries that came earlier.
+            deadline: In seconds of the loop's clock. It is refused at once when what stands before it in the
+                queue cannot be admitted in time, and leaves the queue when its deadline comes.
+            on_head: Called once, with the time, when the call is next for one of its gates, or is admitted.
+
+        Raises:
+            DeadlineExceededError: It cannot be admitted, or was not, before its deadline.
+            RuntimeError: On another event loop than the queue's.
+            Exception: What `candidate.admit` raises.
+        """
+        loop = asyncio.get_running_loop()
+        self.bind(loop)
+        now = self.time()
+        if not self.waiters.live and (deadline is None or now < deadline):
+            lease = candidate.admit(candidate.gates, now)
+            if isinstance(lease, Lease):
+                if on_head is not None:
+                    _announce(on_head, now, loop)
+                return lease
+        self._refuse_hopeless(candidate, front, deadline, now)
+        waiter = Waiter(candidate, loop.create_future(), front, deadline, on_head)
+        if self.waiters.join(waiter):
+            if not self._subscriptions:
+                self._subscriptions = [gate.subscribe(self._on_event) for gate in self.gates]
+            self._pump(now)
+        elif deadline is not None:
+            self._alarm.ring_by(loop, deadline)
+        try:
+            return await waiter.future
+        except asyncio.CancelledError:
+            self._abandon(waiter)
+            raise
+
+    def close(self, error: BaseException) -> None:
+        """Fail all calls that wait with `error`. Calls in flight keep their leases; new ones may come."""
+        while (waiter := self.waiters.first()) is not None:
+            self.waiters.leave(waiter)
+            waiter.future.set_exception(error)
+        self._pump(self.time())
+
+    def _refuse_hopeless(self, candidate: Candidate, front: bool, deadline: float | None, now: float) -> None:
+        check_fits(candidate)
+        if deadline is None:
+            return
+        # Of several gates it is not known which one takes those ahead.
+        ahead = self.waiters.ahead(front) if len(candidate.gates) == 1 else (0, 0.0)
+        wait = min(gate.eta(candidate.tokens, now, *ahead) for gate in candidate.gates)
+        if now + wait > deadline or now >= deadline:
+            raise no_time(self.name, wait, self.waiters.live, deadline - now)
+
+    def _pump(self, now: float) -> None:
+        """Admit as many as may go, in their order, and set the timer for the next."""
+        waiters = self.waiters
+        claimed: set[Gate] = set()  # those that a call waits for which stands before the rest
+        look_again = math.inf
+        while (waiter := waiters.first(claimed)) is not None:
+            candidate = waiter.candidate
+            if waiter.on_head is not None:
+                on_head, waiter.on_head = waiter.on_head, None
+                _announce(on_head, now, waiter.future.get_loop())
+                continue  # which may have cancelled it
+            gates: Sequence[Gate] = candidate.gates
+            if claimed:
+                gates = [gate for gate in gates if gate not in claimed]
+            try:
+                outcome = candidate.admit(gates, now)
+            except Exception as error:
+                waiters.leave(waiter)
+                waiter.future.set_exception(error)
+                continue
+            if isinstance(outcome, Lease):
+                waiters.leave(waiter)
+                waiter.future.set_result(outcome)
+            else:
+                look_again = min(look_again, now + outcome)
+                claimed.update(gates)
+                if len(claimed) == len(self.gates):
+                    break
+        if waiters.live:
+            assert self.loop is not None  # they wait on it
+            self._alarm.ring_by(self.loop, min(look_again, waiters.next_deadline()))
+        else:
+            self._alarm.silence()
+            self._unsubscribe()
+
+    def _on_event(self, event: Event) -> None:
+        if event == "changed":
+            self._pump(self.time())
+
+    def _on_timer(self) -> None:
+        now = self.time()
+        while (waiter := self.waiters.overdue(now)) is not None:
+            self.waiters.leave(waiter)
+            if not waiter.future.done():
+                waiter.future.set_exception(overdue(self.name))
+        self._pump(now)
+
+    def _abandon(self, waiter: Waiter) -> None:
+        future = waiter.future
+        if future.cancelled():
+            self.waiters.leave(waiter)
+            self._pump(self.time())
+        elif future.exception() is None:  # granted, and cancelled before its task ran again
+            lease = future.result()
+            lease.refund()
+            lease.release()
+
+    def _unsubscribe(self) -> None:
+        for unsubscribe in self._subscriptions:
+            unsubscribe()
+        self._subscriptions = []
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.name!r}: {self.waiting} waiting for {len(self.gates)} gates>"
+
+
+def _announce(on_head: Callable[[float], None], now: float, loop: asyncio.AbstractEventLoop) -> None:
+    """Call `on_head`. What it raises goes to the loop's handler: the event of another call has caused it."""
     try:
         on_head(now)
     except Exception as error:
         loop.call_exception_handler(
-            {"message": "a callback of a call at the head of the line raised", "exception": error}
+            {"message": "a callback of a call at the head of the queue raised", "exception": error}
         )
-
-
-class Line:
-    """Two queues read as one: retries in their order, then fresh calls in theirs.
-
-    `live` counts those who really wait. Nobody is ever taken out of the middle.
-    """
-
-    __slots__ = (
-        "_dated",
-        "_dead",
-        "_deadlines",
-        "_fresh",
-        "_joined",
-        "_retries",
-        "_retrying",
-        "_tokens",
-        "live",
-    )
-
-    def __init__(self) -> None:
-        self._retries: deque[Waiter] = deque()
-        self._fresh: deque[Waiter] = deque()
-        self._deadlines: list[tuple[float, int, Waiter]] = []
-        self._joined = 0  # those with a deadline, ever: equal deadlines keep their order
-        self._dated = 0  # of those who wait, how many have a deadline
-        self._retrying = 0  # of those who wait, how many are retries
-        self._dead = 0  # still in a queue, and not waiting any more
-        self._tokens = [0.0, 0.0]  # what the fresh ones and the retries ask for together
-        self.live = 0
-
-    def join(self, waiter: Waiter) -> None:
-        """Stand at the end of the waiter's own class."""
-        (self._retries if waiter.front else self._fresh).append(waiter)
-        self.live += 1
-        self._retrying += waiter.front
-        self._tokens[waiter.front] += waiter.tokens
-        if waiter.deadline is not None:
-            self._dated += 1
-            self._joined += 1
-            heapq.heappush(self._deadlines, (waiter.deadline, self._joined, waiter))
-
-    def head(self) -> Waiter | None:
-        """The next to be admitted; those who have gone meanwhile are dropped on the way."""
-        while queue := self._retries or self._fresh:
-            waiter = queue[0]
-            if not waiter.waiting:
-                queue.popleft()
-                self._dead -= 1
-            elif waiter.future.done():  # cancelled, and its task has not run since
-                self.leave(waiter)
-            else:
-                return waiter
-        return None
-
-    def leave(self, waiter: Waiter) -> None:
-        """Count the waiter out, once; its place in the queue goes when it comes to the head."""
-        if not waiter.waiting:
-            return
-        waiter.waiting = False
-        self.live -= 1
-        self._dead += 1
-        self._retrying -= waiter.front
-        self._tokens[waiter.front] -= waiter.tokens
-        if waiter.deadline is not None:
-            self._dated -= 1
-        if self.live == 0:
-            self._tokens = [0.0, 0.0]  # and with them whatever floats have lost
-        if self._dead > COMPACT_AT and self._dead > self.live:
-            self._retries = deque(waiter for waiter in self._retries if waiter.waiting)
-            self._fresh = deque(waiter for waiter in self._fresh if waiter.waiting)
-            self._dead = 0
-        if len(self._deadlines) > COMPACT_AT + 2 * self._dated:
-            self._deadlines = [entry for entry in self._deadlines if entry[2].waiting]
-            heapq.heapify(self._deadlines)
-
-    def ahead(self, front: bool) -> tuple[int, float]:
-        """How many calls and tokens a newcomer of this class would find before it."""
-        if front:
-            return self._retrying, self._tokens[True]
-        return self.live, self._tokens[False] + self._tokens[True]
-
-    def next_deadline(self) -> float:
-        """The earliest deadline of those who wait; infinity when none has one."""
-        deadlines = self._deadlines
-        while deadlines and not deadlines[0][2].waiting:
-            heapq.heappop(deadlines)
-        return deadlines[0][0] if deadlines else math.inf
-
-    def overdue(self, now: float) -> Waiter | None:
-        """Somebody whose deadline has come, if there is anybody."""
-        return self._deadlines[0][2] if self.next_deadline() <= now else None

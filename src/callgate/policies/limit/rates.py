@@ -1,4 +1,4 @@
-"""Both rates of a limiter, requests and tokens: whose quotas are in force, and what fits into all of them."""
+"""The quotas of a gate, requests and tokens: which are in force, and how long a call waits for them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from callgate.policies.limit.window import RateWindow
 
 __all__ = ["Rates"]
 
-# The period of a limit that a provider tells without one: nearly all count by the minute.
+# Seconds of a learned limit whose period is not given: nearly all providers count by the minute.
 LEARNED_PERIOD: Final = 60.0
 
 
 class _Resource:
-    """One resource's windows: the user's own quota, then the provider's where the user's does not imply it.
+    """One resource's windows: the user's own quota, then the provider's unless the user's implies it.
 
-    Both are kept side by side, because neither stands for the other when their periods differ: 500 a minute
-    is fewer than 10 a second, and yet may come as 40 in one second.
+    Both are kept side by side, because neither replaces the other when their periods differ: 500 a minute
+    is fewer than 10 a second, and yet 40 of them may come in one second.
     """
 
     __slots__ = ("learned", "newest", "own", "windows")
@@ -36,10 +36,10 @@ class _Resource:
         self.own = _configured(self.own, quota, now)
         self._arrange()
 
-    def take_note(self, limit: float | None, period: float | None, now: float) -> bool:
-        """Keep to the limit that the provider tells; True when it has changed."""
+    def adopt(self, limit: float | None, period: float | None, now: float) -> bool:
+        """Keep to the provider's limit; True if it has changed."""
         if limit is None or not 0.0 < limit < math.inf:
-            return False  # some write -1 or 0 for one that they do not know
+            return False  # some send -1 or 0 for a limit that they do not know
         if period is None or not 0.0 < period < math.inf:
             period = LEARNED_PERIOD if self.own is None else self.own.quota.period
         known = self.learned
@@ -64,9 +64,10 @@ class Rates:
     Attributes:
         requests: The windows that every call must fit into, with a cost of 1.
         tokens: The windows that its tokens must fit into.
+        most_tokens: What a call may cost at most; more can never be admitted.
     """
 
-    __slots__ = ("_resources", "requests", "tokens")
+    __slots__ = ("_resources", "most_tokens", "requests", "tokens")
 
     def __init__(self, requests: Quota | None, tokens: Quota | None, now: float) -> None:
         self._resources: dict[Resource, _Resource] = {
@@ -75,22 +76,13 @@ class Rates:
         }
         self.requests: tuple[RateWindow, ...] = ()
         self.tokens: tuple[RateWindow, ...] = ()
+        self.most_tokens = math.inf
         self._refresh()
 
     def restarted(self, now: float) -> Rates:
         """The same quotas of the user, unused, for a clock whose times cannot be compared with this one's."""
         own = {name: None if r.own is None else r.own.quota for name, r in self._resources.items()}
         return Rates(own["requests"], own["tokens"], now)
-
-    def fits(self, tokens: float, now: float) -> bool:
-        """Whether a call fits now."""
-        for window in self.requests:
-            if window.wait(1.0, now) > 0.0:
-                return False
-        for window in self.tokens:  # noqa: SIM110  # as it stands it is the quicker form
-            if window.wait(tokens, now) > 0.0:
-                return False
-        return True
 
     def wait(self, tokens: float, now: float) -> tuple[float, Resource]:
         """Seconds until a call fits, and the resource that takes the longer."""
@@ -120,38 +112,13 @@ class Rates:
             slowest = max(slowest, tokens / window.quota.per_second)
         return slowest or math.inf
 
-    def most_tokens(self) -> float:
-        """What a call may cost at most; more can never be admitted."""
-        return min((window.ceiling for window in self.tokens), default=math.inf)
-
-    def take(self, lease: Lease, now: float) -> None:
-        """Debit a lease that fits."""
-        for window in self.requests:
-            lease.request_charges += (window.take(1.0, now),)
-        for window in self.tokens:
-            lease.token_charges += (window.take(lease.tokens, now),)
-
-    def settle(self, lease: Lease, tokens: float, now: float) -> None:
-        """Put the actual tokens in the place of what is charged for the lease."""
-        if 0.0 <= tokens < math.inf:
-            for window, slot, *_ in lease.token_charges:
-                window.settle(slot, lease.tokens, tokens, now)
-            lease.tokens = tokens
-
-    def refund(self, lease: Lease, now: float) -> None:
-        """Give back everything that is charged for the lease."""
-        for window, slot, *_ in lease.request_charges:
-            window.settle(slot, 1.0, 0.0, now)
-        lease.request_charges = ()
-        self.settle(lease, 0.0, now)
-
     def set_quota(self, resource: Resource, quota: Quota | None, now: float) -> None:
         """Set or remove the user's own quota."""
         self._resources[resource].set_own(quota, now)
         self._refresh()
 
     def learn(self, news: QuotaNews, lease: Lease | None, now: float) -> bool:
-        """Keep to the provider's limit and to its word on what remained; True when the limit is a new one.
+        """Take what an answer said of the quota; True if the provider's limit is a new one.
 
         News of a call that was sent before the latest one heard of are dropped.
         """
@@ -160,7 +127,7 @@ class Rates:
             if lease.order < resource.newest:
                 return False
             resource.newest = lease.order
-        changed = resource.take_note(news.limit, news.period, now)
+        changed = resource.adopt(news.limit, news.period, now)
         if changed:
             self._refresh()
         if news.remaining is not None and resource.windows:
@@ -191,6 +158,7 @@ class Rates:
     def _refresh(self) -> None:
         self.requests = self._resources["requests"].windows
         self.tokens = self._resources["tokens"].windows
+        self.most_tokens = min((window.ceiling for window in self.tokens), default=math.inf)
 
 
 def _configured(window: RateWindow | None, quota: Quota | None, now: float) -> RateWindow | None:
@@ -203,6 +171,6 @@ def _configured(window: RateWindow | None, quota: Quota | None, now: float) -> R
 
 
 def _implies(own: RateWindow, learned: Quota) -> bool:
-    """Whether whoever keeps the user's quota keeps the provider's."""
+    """Whether keeping the user's quota keeps the provider's."""
     whole_periods = max(1, math.ceil(learned.period / own.quota.period))
     return learned.rate >= own.ceiling * whole_periods

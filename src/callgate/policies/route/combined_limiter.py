@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from callgate.model.base import LimiterView
+from callgate.policies.limit.gate import Listener
 from callgate.policies.limit.quota import Quota
 from callgate.policies.limit.snapshot import Bottleneck, LimiterSnapshot, RateSnapshot
 
@@ -51,6 +52,16 @@ class JointLimiter:
     def expected_wait(self, tokens: float = 1.0, call_seconds: float = 1.0) -> float:
         """Seconds that one more call would wait at least, where it waits least."""
         return min(limiter.expected_wait(tokens, call_seconds) for limiter in self._in_use())
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Have `listener` called with the events of each limiter; the returned function unsubscribes it."""
+        subscriptions = [limiter.subscribe(listener) for limiter in self._every]
+
+        def unsubscribe() -> None:
+            for each in subscriptions:
+                each()
+
+        return unsubscribe
 
     def snapshot(self) -> LimiterSnapshot:
         """All together: sums, and rates by the minute."""

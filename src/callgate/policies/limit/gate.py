@@ -1,0 +1,325 @@
+"""One endpoint's limits: rates, concurrency, pauses. It answers whether a call fits; nothing waits in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, TypeAlias
+
+from callgate.errors import ConfigurationError, QuotaTooSmallError
+from callgate.policies.limit.adaptive import AdaptiveConcurrency
+from callgate.policies.limit.errors import not_a_cost, too_small
+from callgate.policies.limit.lease import Lease
+from callgate.policies.limit.quota import Quota, QuotaNews, Resource
+from callgate.policies.limit.rates import Rates
+from callgate.policies.limit.snapshot import Bottleneck, LimiterSnapshot
+from callgate.policies.timeout.alarm import before_time
+
+__all__ = ["Event", "Gate", "Listener"]
+
+Event = Literal["admitted", "changed"]
+Listener: TypeAlias = Callable[[Event], None]
+
+# Seconds; an earlier look would find the same.
+_SHORTEST_WAIT = 1e-6
+
+
+class Gate:
+    """The limits of one endpoint. A call that fits is granted a lease; a call that does not may ask again.
+
+    In every window of one period at most the rate is admitted (or the burst that was asked for, where that is
+    more). Requests, tokens and a place among the concurrent calls are taken together or not at all.
+
+    A gate has no queue, no loop and no timer: whatever waits in front of it (`Queue`) asks for the seconds
+    until there may be room, and subscribes to hear of room that comes back in between. It is not thread-safe.
+
+    Args:
+        concurrency: Concurrent calls; None: any number.
+        requests: The quota of calls, each of which costs 1; None: not limited.
+        tokens: The quota of tokens; None: not limited.
+        adaptive: Finds the concurrency by trial; `concurrency` stays an upper bound.
+        name: For messages and displays.
+
+    Attributes:
+        clock: The seconds that all times here are in; see `use_clock`.
+        in_flight: Leases not released yet.
+        listeners: What `subscribe` was given.
+
+    Raises:
+        ConfigurationError: A concurrency below 1.
+
+    >>> gate = Gate(requests=Quota(2, period=1.0))
+    >>> gate.wait(0.0, now=10.0)
+    0.0
+    >>> leases = [gate.grant(0.0, now=10.0) for _ in range(2)]
+    >>> round(gate.wait(0.0, now=10.0), 3)
+    1.004
+    """
+
+    __slots__ = (
+        "_adaptive",
+        "_concurrency",
+        "_granted",
+        "_paused_until",
+        "_rates",
+        "_slots",
+        "clock",
+        "in_flight",
+        "listeners",
+        "name",
+    )
+
+    def __init__(
+        self,
+        *,
+        concurrency: int | None = None,
+        requests: Quota | None = None,
+        tokens: Quota | None = None,
+        adaptive: AdaptiveConcurrency | None = None,
+        name: str = "",
+    ) -> None:
+        self.name = name
+        self.clock: Callable[[], float] = before_time
+        self.in_flight = 0
+        self._adaptive = adaptive
+        self._rates = Rates(requests, tokens, -math.inf)
+        self._granted = 0
+        self._paused_until = -math.inf
+        self.listeners: tuple[Listener, ...] = ()
+        self._concurrency: int | None = None
+        self._slots = math.inf
+        self.set_concurrency(concurrency)
+
+    def use_clock(self, clock: Callable[[], float]) -> None:
+        """Read the time from `clock` from now on, as when another event loop takes over.
+
+        When it is behind the former one, their times cannot be compared: the quotas start unused.
+        """
+        now = clock()
+        if now < self.clock():
+            self._rates = self._rates.restarted(now)
+            self._paused_until = -math.inf
+        self.clock = clock
+
+    # -- admission
+
+    def try_grant(self, tokens: float, now: float) -> Lease | None:
+        """A lease for a call of this cost if it fits now, else None."""
+        if self.in_flight >= self._slots or now < self._paused_until:
+            return None
+        for window in self._rates.requests:
+            if window.wait(1.0, now) > 0.0:
+                return None
+        for window in self._rates.tokens:
+            if window.wait(tokens, now) > 0.0:
+                return None
+        return self.grant(tokens, now)
+
+    def wait(self, tokens: float, now: float) -> float:
+        """Seconds until a call of this cost may fit: 0.0: it fits now.
+
+        Infinity: time alone does not bring room; a "changed" event may (see `subscribe`), unless the call is
+        larger than a whole window (see `check_fits`). Otherwise exact as long as nothing changes.
+        """
+        if self.in_flight >= self._slots:
+            if self._adaptive is None or not self._adaptive.follows:
+                return math.inf
+            look_again = self._follow_quota(self._adaptive, tokens, now)
+            if self.in_flight >= self._slots:
+                return max(look_again - now, _SHORTEST_WAIT)
+        return max(self._paused_until - now, self._rates.wait(tokens, now)[0])
+
+    def grant(self, tokens: float, now: float) -> Lease:
+        """Take what a call costs, which must fit now: `wait` has returned 0.0 for this moment."""
+        self.in_flight += 1
+        self._granted += 1
+        lease = Lease(self, tokens, now, self._granted)
+        rates = self._rates
+        for window in rates.requests:
+            lease.request_charges += (window.take(1.0, now),)
+        for window in rates.tokens:
+            lease.token_charges += (window.take(tokens, now),)
+        if self.listeners:
+            for listener in self.listeners:
+                listener("admitted")
+        return lease
+
+    def check_fits(self, tokens: float) -> None:
+        """Check that a call of this cost could ever be admitted.
+
+        Raises:
+            QuotaTooSmallError: It costs more than a whole window may hold.
+            ConfigurationError: `tokens` is negative or not a number.
+        """
+        if not tokens >= 0.0:
+            raise not_a_cost(tokens)
+        if (refusal := self.refusal(tokens)) is not None:
+            raise refusal
+
+    def refusal(self, tokens: float) -> QuotaTooSmallError | None:
+        """The error of a call that costs more than a whole window may hold; None if it can be admitted."""
+        most = self._rates.most_tokens
+        return None if tokens <= most else too_small(self.name, tokens, most)
+
+    def eta(self, tokens: float, now: float, calls: int = 0, ahead: float = 0.0) -> float:
+        """A lower bound of the seconds until a call fits behind `calls` others that cost `ahead` tokens.
+
+        It counts quotas and pauses, and not the concurrency, as nothing is known of how long calls take.
+        """
+        return max(self._paused_until - now, self._rates.eta(calls, ahead, tokens, now))
+
+    def expected_wait(
+        self, tokens: float = 1.0, call_seconds: float = 1.0, calls: int = 0, ahead: float = 0.0
+    ) -> float:
+        """Seconds that a call would wait at least: 0.0 for not at all, infinity for ever.
+
+        Less than a microsecond for a gate that has room.
+
+        Args:
+            tokens: What the call costs.
+            call_seconds: How long a call takes, which counts where the concurrency is used up.
+            calls: How many others stand before it.
+            ahead: What those cost together, in tokens.
+        """
+        now = self.clock()
+        crowded = self.in_flight >= self._slots
+        if not (calls or crowded or now < self._paused_until or self._rates.wait(tokens, now)[0] > 0.0):
+            return 0.0
+        if self.refusal(tokens) is not None:
+            return math.inf
+        wait = max(0.0, self.eta(tokens, now, calls, ahead))
+        return max(wait, call_seconds * (calls + 1) / self._slots) if crowded else wait
+
+    def _follow_quota(self, adaptive: AdaptiveConcurrency, tokens: float, now: float) -> float:
+        """Add the places that the known quota asks for; returns when the next one may be due."""
+        rates = self._rates
+        wait, _ = rates.wait(tokens, now)
+        look_again = now + wait if wait > 0.0 else adaptive.follow_quota(now, rates.seconds_per_call(tokens))
+        self._slots = self._find_slots()
+        return look_again
+
+    # -- listeners
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Have `listener` called with each event, synchronously and in the order of subscription.
+
+        "admitted": a lease was granted; its caller may not have run since.
+        "changed": room may have come back before the time that `wait` returned: a release, a refund, a call
+        that cost less than estimated, news of the quota, a new setting. It follows also when there is none.
+
+        A listener must not raise: its error would end the call that caused the event.
+
+        Returns:
+            Call it to unsubscribe; a second time has no effect.
+        """
+        entry = partial(listener)  # an object of its own: the same listener may subscribe twice
+        self.listeners += (entry,)
+
+        def unsubscribe() -> None:
+            self.listeners = tuple(each for each in self.listeners if each is not entry)
+
+        return unsubscribe
+
+    def changed(self) -> None:
+        """Report to the listeners that room may have come back."""
+        for listener in self.listeners:
+            listener("changed")
+
+    # -- news
+
+    def pause_until(self, when: float) -> None:
+        """Grant nothing before `when`, in seconds of the clock: a Retry-After. The latest moment rules.
+
+        A moment that is not finite is ignored.
+        """
+        if self._paused_until < when < math.inf:
+            self._paused_until = when
+
+    def learn(self, news: QuotaNews, lease: Lease | None = None) -> None:
+        """Take what an answer said of the quota.
+
+        A limit is adopted where the user has set none, and otherwise where it is tighter than the user's.
+        What remains can only lower what is admitted. News older than the newest (by the order in which the
+        calls were sent) are dropped.
+
+        Args:
+            news: What the answer said.
+            lease: The call's lease: what was admitted since is taken off what remained then.
+        """
+        if self._rates.learn(news, lease, self.clock()):
+            self.changed()
+
+    def succeeded(self, lease: Lease, first_byte: float | None = None) -> None:
+        """Report an answer to the adaptive concurrency.
+
+        Args:
+            lease: The call's lease, not released yet.
+            first_byte: Seconds until the first byte of the answer, where it is known, as of a stream. (The
+                time of one whole answer means little: it follows the length of the output.)
+        """
+        if self._adaptive is not None:
+            now = self.clock()
+            self._adaptive.on_success(now, now - lease.granted_at, self.in_flight, first_byte)
+            self._count_slots()
+
+    def pushed_back(self, lease: Lease) -> None:
+        """Report an overload (429, 529, a timeout) to the adaptive concurrency."""
+        if self._adaptive is not None:
+            self._adaptive.on_push_back(self.clock(), lease.granted_at, self.in_flight)
+            self._count_slots()
+
+    # -- settings
+
+    def set_quota(self, resource: Resource, quota: Quota | None) -> None:
+        """Change or remove one of the user's own quotas, also while calls wait."""
+        self._rates.set_quota(resource, quota, self.clock())
+        self.changed()
+
+    def set_concurrency(self, concurrency: int | None) -> None:
+        """Change how many calls may run concurrently; None: any number. Those in flight go on.
+
+        Raises:
+            ConfigurationError: A number below 1.
+        """
+        if concurrency is not None and not concurrency >= 1:
+            raise ConfigurationError(f"concurrency must be at least 1, not {concurrency!r}")
+        self._concurrency = concurrency
+        self._count_slots()
+
+    def _count_slots(self) -> None:
+        before, self._slots = self._slots, self._find_slots()
+        if self._slots > before:
+            self.changed()
+
+    def _find_slots(self) -> float:
+        slots = math.inf if self._concurrency is None else self._concurrency
+        return slots if self._adaptive is None else min(slots, self._adaptive.limit)
+
+    # -- state
+
+    def limited_by(self, tokens: float, now: float) -> Bottleneck | None:
+        """What a call of this cost would wait for now; None if it fits."""
+        wait, resource = self._rates.wait(tokens, now)
+        if self._paused_until - now > wait:
+            return "paused"
+        if wait > 0.0:
+            return resource
+        return "concurrency" if self.in_flight >= self._slots else None
+
+    def snapshot(self) -> LimiterSnapshot:
+        """The state at this moment."""
+        now = self.clock()
+        return LimiterSnapshot(
+            name=self.name,
+            waiting=0,
+            in_flight=self.in_flight,
+            concurrency=None if self._slots == math.inf else int(self._slots),
+            paused_for=max(0.0, self._paused_until - now),
+            bottleneck=None,
+            requests=self._rates.snapshot("requests", now),
+            tokens=self._rates.snapshot("tokens", now),
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.snapshot()}>"

@@ -1,0 +1,111 @@
+"""A gate by itself: no loop, no queue, times passed in."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from callgate.policies.limit.adaptive import AdaptiveConcurrency
+from callgate.policies.limit.gate import Event, Gate
+from callgate.policies.limit.quota import Quota, QuotaNews
+
+
+def test_it_needs_no_event_loop() -> None:
+    gate = Gate(concurrency=2, requests=Quota(3, 1.0))
+    leases = [gate.try_grant(0.0, 5.0) for _ in range(3)]
+    assert [lease is not None for lease in leases] == [True, True, False]
+    assert gate.in_flight == 2
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.5])
+def test_the_seconds_until_room_come_true(seconds: float) -> None:
+    gate = Gate(requests=Quota(1, 1.0), tokens=Quota(100, 4.0))
+    gate.grant(80, 0.0)
+    wait = gate.wait(30, seconds)
+    assert gate.try_grant(30, seconds + wait * 0.999) is None
+    assert gate.try_grant(30, seconds + wait) is not None
+
+
+def test_only_a_release_brings_room_where_the_concurrency_is_used_up() -> None:
+    gate = Gate(concurrency=1)
+    lease = gate.grant(0.0, 0.0)
+    assert gate.wait(0.0, 1e9) == math.inf
+    assert gate.limited_by(0.0, 1.0) == "concurrency"
+    lease.release()
+    assert gate.wait(0.0, 0.0) == 0.0
+    assert gate.limited_by(0.0, 0.0) is None
+
+
+def test_a_pause_is_waited_out() -> None:
+    gate = Gate()
+    gate.pause_until(7.0)
+    assert gate.wait(0.0, 5.0) == 2.0
+    assert gate.limited_by(0.0, 5.0) == "paused"
+    assert gate.try_grant(0.0, 5.0) is None
+    assert gate.try_grant(0.0, 7.0) is not None
+
+
+def test_a_place_that_the_quota_asks_for_comes_by_time_alone() -> None:
+    gate = Gate(requests=Quota(100, 1.0), adaptive=AdaptiveConcurrency(start=1))
+    now = 0.0
+    lease = gate.grant(0.0, now)
+    gate.clock = lambda: now
+    now = 1.0
+    gate.succeeded(lease)
+    waits = [gate.wait(0.0, now)]
+    assert 0.0 < waits[0] < 0.01
+    assert gate.wait(0.0, now + waits[0]) == 0.0
+
+
+class TestEvents:
+    def test_each_kind_is_reported_to_every_listener_until_it_unsubscribes(self) -> None:
+        gate = Gate(concurrency=1, requests=Quota(100), tokens=Quota(100))
+        events: list[Event] = []
+        unsubscribe = gate.subscribe(events.append)
+        again = gate.subscribe(events.append)
+        lease = gate.grant(10, 0.0)
+        assert events == ["admitted", "admitted"]
+        again()
+        again()
+        lease.settle(5)
+        lease.refund()
+        lease.release()
+        lease.release()
+        assert events[2:] == ["changed"] * 3
+        gate.set_quota("requests", Quota(50))
+        gate.set_concurrency(2)
+        gate.set_concurrency(1)
+        gate.learn(QuotaNews("requests", limit=5.0))
+        gate.learn(QuotaNews("requests", limit=5.0))
+        assert events[5:] == ["changed"] * 3
+        unsubscribe()
+        gate.grant(1, 0.0).release()
+        assert len(events) == 8
+
+    def test_a_listener_may_unsubscribe_while_it_is_called(self) -> None:
+        gate = Gate()
+        events: list[Event] = []
+
+        def once(event: Event) -> None:
+            events.append(event)
+            unsubscribe()
+
+        unsubscribe = gate.subscribe(once)
+        gate.subscribe(events.append)
+        gate.grant(0.0, 0.0).release()
+        assert events == ["admitted", "admitted", "changed"]
+
+
+def test_the_wait_behind_others_is_foreseen() -> None:
+    gate = Gate(requests=Quota(10, 1.0), tokens=Quota(100, 1.0))
+    gate.clock = lambda: 0.0
+    assert gate.expected_wait(10) == 0.0
+    assert gate.eta(10, 0.0, calls=10, ahead=50) == pytest.approx(1.004)
+    assert gate.eta(10, 0.0, calls=5, ahead=400) == pytest.approx(4 * 1.004)
+    assert gate.expected_wait(10, calls=10, ahead=50) == pytest.approx(1.004)
+    assert gate.expected_wait(101) == math.inf
+    crowded = Gate(concurrency=4)
+    for _ in range(4):
+        crowded.grant(0.0, 0.0)
+    assert crowded.expected_wait(0.0, call_seconds=8.0, calls=3) == 8.0

@@ -1,0 +1,23 @@
+"""Several limiters seen as one."""
+
+from __future__ import annotations
+
+from callgate.policies.limit.gate import Event
+from callgate.policies.limit.limiter import Limiter
+from callgate.policies.route.combined_limiter import JointLimiter
+from callgate.testing.clock import run_virtual
+
+
+def test_a_listener_hears_of_each_limiter_until_it_unsubscribes() -> None:
+    async def main() -> None:
+        limiters = [Limiter(), Limiter()]
+        events: list[Event] = []
+        unsubscribe = JointLimiter("both", limiters, lambda: limiters).subscribe(events.append)
+        for limiter in limiters:
+            (await limiter.acquire()).release()
+        assert events == ["admitted", "changed"] * 2
+        unsubscribe()
+        await limiters[0].acquire()
+        assert len(events) == 4
+
+    run_virtual(main())
