@@ -16,6 +16,7 @@ from callgate.errors import (
     DeadlineExceededError,
     QuotaTooSmallError,
 )
+from callgate.policies.limit.gate import Event
 from callgate.policies.limit.lease import Lease
 from callgate.policies.limit.limiter import Limiter
 from callgate.policies.limit.quota import Quota
@@ -473,6 +474,39 @@ class TestHead:
             assert [lease.order for lease in leases] == [3, 4]
             assert [lease.granted_at for lease in leases] == [pytest.approx(1.004)] * 2
             assert tasks[1].cancelled()
+
+        run_virtual(main())
+
+
+class TestListeners:
+    def test_an_admission_is_reported_once_the_call_has_left_the_queue(self) -> None:
+        async def main() -> None:
+            limiter = Limiter(concurrency=1)
+            heard: list[tuple[Event, int, int]] = []
+            unsubscribe = limiter.subscribe(
+                lambda event: heard.append((event, limiter.waiting, limiter.in_flight))
+            )
+            lease = limiter.try_acquire()
+            assert lease is not None
+            waiting = start(limiter)
+            await settled()
+            lease.release()
+            assert heard == [("admitted", 0, 1), ("changed", 1, 0), ("admitted", 0, 1)]
+            unsubscribe()
+            (await waiting).release()
+            (await limiter.acquire()).release()
+            assert len(heard) == 3
+
+        run_virtual(main())
+
+    def test_a_call_admitted_without_waiting_is_reported_too(self) -> None:
+        async def main() -> None:
+            limiter = Limiter()
+            heard: list[Event] = []
+            limiter.subscribe(heard.append)
+            await limiter.acquire()
+            limiter.try_acquire()
+            assert heard == ["admitted", "admitted"]
 
         run_virtual(main())
 

@@ -10,7 +10,7 @@ import pytest
 
 from callgate.errors import ConfigurationError, DeadlineExceededError, QuotaTooSmallError
 from callgate.policies.limit.candidate import FirstWithRoom
-from callgate.policies.limit.gate import Gate
+from callgate.policies.limit.gate import Event, Gate
 from callgate.policies.limit.lease import Lease
 from callgate.policies.limit.queue import Queue
 from callgate.policies.limit.quota import Quota
@@ -271,7 +271,10 @@ class TestCandidates:
         async def main() -> None:
             gate = Gate(concurrency=1)
             queue = Queue([gate])
+            events: list[Event] = []
+            gate.subscribe(events.append)
             assert queue.try_acquire(FirstWithRoom((gate,), 0.0)) is not None
+            assert events == ["admitted"]
             assert queue.try_acquire(FirstWithRoom((gate,), 0.0)) is None
             waiting = start(queue)
             await settled()

@@ -131,7 +131,10 @@ class Gate:
         return max(self._paused_until - now, self._rates.wait(tokens, now)[0])
 
     def grant(self, tokens: float, now: float) -> Lease:
-        """Take what a call costs, which must fit now: `wait` has returned 0.0 for this moment."""
+        """Take what a call costs, which must fit now: `wait` has returned 0.0 for this moment.
+
+        A queue reports it by `admitted` once the call has left it.
+        """
         self.in_flight += 1
         self._granted += 1
         lease = Lease(self, tokens, now, self._granted)
@@ -140,9 +143,6 @@ class Gate:
             lease.request_charges += (window.take(1.0, now),)
         for window in rates.tokens:
             lease.token_charges += (window.take(tokens, now),)
-        if self.listeners:
-            for listener in self.listeners:
-                listener("admitted")
         return lease
 
     def check_fits(self, tokens: float) -> None:
@@ -204,7 +204,7 @@ class Gate:
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Have `listener` called with each event, synchronously and in the order of subscription.
 
-        "admitted": a lease was granted; its caller may not have run since.
+        "admitted": a call was admitted and has left its queue; its task may not have run since.
         "changed": room may have come back before the time that `wait` returned: a release, a refund, a call
         that cost less than estimated, news of the quota, a new setting. It follows also when there is none.
 
@@ -220,6 +220,11 @@ class Gate:
             self.listeners = tuple(each for each in self.listeners if each is not entry)
 
         return unsubscribe
+
+    def admitted(self) -> None:
+        """Report to the listeners that a call was admitted."""
+        for listener in self.listeners:
+            listener("admitted")
 
     def changed(self) -> None:
         """Report to the listeners that room may have come back."""

@@ -20,6 +20,10 @@ class Grantor(Protocol):
     in_flight: int
     listeners: tuple[Callable[[Any], None], ...]
 
+    def admitted(self) -> None:
+        """A call was admitted."""
+        ...
+
     def changed(self) -> None:
         """Room may have come back."""
         ...

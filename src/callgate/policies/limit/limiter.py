@@ -78,7 +78,12 @@ class Limiter(Gate):
             queue.bind(loop)
         if not tokens >= 0.0:
             raise not_a_cost(tokens)
-        return None if queue.waiters.live else self.try_grant(tokens, self.clock())
+        if queue.waiters.live:
+            return None
+        lease = self.try_grant(tokens, self.clock())
+        if lease is not None and self.listeners:
+            self.admitted()
+        return lease
 
     async def acquire(
         self,

@@ -90,7 +90,10 @@ class Queue:
         if self.waiters.live:
             return None
         lease = candidate.admit(candidate.gates, self.time())
-        return lease if isinstance(lease, Lease) else None
+        if not isinstance(lease, Lease):
+            return None
+        lease.gate.admitted()
+        return lease
 
     async def acquire(
         self,
@@ -122,6 +125,7 @@ class Queue:
             if isinstance(lease, Lease):
                 if on_head is not None:
                     _announce(on_head, now, loop)
+                lease.gate.admitted()
                 return lease
         self._refuse_hopeless(candidate, front, deadline, now)
         waiter = Waiter(candidate, loop.create_future(), front, deadline, on_head)
@@ -177,6 +181,7 @@ class Queue:
             if isinstance(outcome, Lease):
                 waiters.leave(waiter)
                 waiter.future.set_result(outcome)
+                outcome.gate.admitted()
             else:
                 look_again = min(look_again, now + outcome)
                 claimed.update(gates)
