@@ -104,7 +104,7 @@ class Limiter(Gate):
 
         Raises:
             QuotaTooSmallError: The call costs more than a whole window may hold.
-            DeadlineExceededError: It cannot be admitted, or was not, before its deadline.
+            DeadlineRefusalError: It cannot be admitted, or was not, before its deadline.
             ConfigurationError: `tokens` is negative or not a number.
             RuntimeError: On another event loop than the limiter's.
         """

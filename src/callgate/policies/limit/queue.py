@@ -113,7 +113,7 @@ class Queue:
             on_head: Called once, with the time, when the call is next for one of its gates, or is admitted.
 
         Raises:
-            DeadlineExceededError: It cannot be admitted, or was not, before its deadline.
+            DeadlineRefusalError: It cannot be admitted, or was not, before its deadline.
             RuntimeError: On another event loop than the queue's.
             Exception: What `candidate.admit` raises.
         """
