@@ -317,10 +317,10 @@ NO_ANSWER: dict[str, bytes] = {
     "an upgrade": b"HTTP/1.1 101 Switching\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
     "one header without end": b"HTTP/1.1 200 OK\r\n" + b"x-a: %b\r\n" % (b"a" * 300_000),
     "headers without end": b"HTTP/1.1 200 OK\r\n" + b"x-a: aaaaaaaaaa\r\n" * 30_000,
-    "no gzip": packed(b"not packed", "gzip"),
-    "no deflate": packed(b"not packed", "deflate"),
+    "damaged gzip": packed(b"\x1f\x8bnot packed", "gzip"),
+    "damaged deflate": packed(b"\x00\x01\x02not packed", "deflate"),
     "gzip cut off": packed(gzip.compress(HELLO)[:-6], "gzip"),
-    "a coding nobody asked for": packed(b"x", "zstd"),
+    "a coding without a decoder": packed(b"\x28\xb5\x2f\xfd\x04\x00", "zstd"),
 }
 
 

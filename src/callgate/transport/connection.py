@@ -16,7 +16,7 @@ from typing import Any, Final
 import httptools
 
 from callgate.errors import APIClientError, APIConnectionError, ResponseError
-from callgate.transport.content_coding import Inflater, make_inflater
+from callgate.transport.content_coding import GZIP_MAGIC, Inflater, make_inflater
 from callgate.transport.failures import broken, shut, too_large, unreadable
 
 __all__ = ["Connection", "Exchange"]
@@ -273,6 +273,8 @@ class Connection(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None or exchange.error is not None:
             return
+        if exchange.left == exchange.limit and exchange.inflater is None and _is_packed_text(exchange, data):
+            exchange.inflater = Inflater(["gzip"])
         if exchange.inflater is not None:
             try:
                 data = exchange.inflater.feed(data, exchange.left)
@@ -298,10 +300,15 @@ class Connection(asyncio.Protocol):
     def _finish(self, exchange: Exchange) -> None:
         if exchange.inflater is not None:
             try:
-                exchange.inflater.finish()
+                rest = exchange.inflater.finish(exchange.left)
             except ValueError as error:
                 self._fail(unreadable(exchange.origin, str(error)))
                 return
+            if len(rest) > exchange.left:
+                self._fail(too_large(exchange.limit, exchange.origin))
+                return
+            exchange.pieces.append(rest)
+            exchange.buffered += len(rest)
         self._exchange = None
         self._until_close = False
         if self._paused:
@@ -323,6 +330,14 @@ class Connection(asyncio.Protocol):
     def _fail(self, error: ResponseError | APIConnectionError) -> None:
         if self._exchange is not None:
             self._exchange.fail(error)
+
+
+def _is_packed_text(exchange: Exchange, data: bytes) -> bool:
+    """Whether a body without a Content-Encoding is gzip all the same: its type is text and its bytes are not."""
+    if not data.startswith(GZIP_MAGIC):
+        return False
+    kind = exchange.headers.get("content-type", "").lower()
+    return kind.startswith("text/") or "json" in kind
 
 
 def _number(text: str) -> int:
