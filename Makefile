@@ -33,7 +33,7 @@ $(VENV)/.demo: $(BIN)/python $(SOURCES)
 
 $(VENV)/.dev: $(VENV)/.demo $(SOURCES)
 	@echo "installing what the tests need into $(VENV) ..."
-	@$(PIP) install -c $(CONSTRAINTS) -e '.[local,aws,gcp,openai,anthropic,parquet,zstd,otel]' -r requirements-dev.txt
+	@$(PIP) install -c $(CONSTRAINTS) -e '.[local,aws,gcp,openai,anthropic,parquet,zstd,socks,otel]' -r requirements-dev.txt
 	@touch $@
 
 # The real Claude Code command, for the tests of its endpoint; without npm they are skipped and say so.

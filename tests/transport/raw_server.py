@@ -16,8 +16,9 @@ import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
-__all__ = ["CLOSE", "KEEP_OPEN", "RESET", "RawServer", "answer", "raw_server"]
+__all__ = ["CLOSE", "KEEP_OPEN", "RESET", "RawServer", "answer", "raw_server", "tls_server"]
 
 CLOSE = object()
 """Close the connection in an orderly way."""
@@ -127,3 +128,13 @@ async def raw_server(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.wait_closed()
+
+
+@asynccontextmanager
+async def tls_server(certificate: Path) -> AsyncIterator[RawServer]:
+    """A server over TLS with a short answer at /, a long one at /big and none at /slow."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    answers = {"/": answer(b"hi"), "/slow": KEEP_OPEN, "/big": answer(b"x" * 500_000)}
+    async with raw_server(answers, tls=context) as server:
+        yield server

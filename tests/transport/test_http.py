@@ -12,6 +12,7 @@ import traceback
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -27,7 +28,7 @@ from callgate.errors import (
 from callgate.transport import pool
 from callgate.transport.http import HttpTransport, Transport
 from callgate.transport.origin import check_base_url, check_headers, is_loopback, origin_of
-from callgate.transport.pool import Proxies
+from callgate.transport.proxy import Proxies
 from callgate.transport.request_head import read_target
 from tests.documents.http_service import in_thread
 from tests.transport.raw_server import CLOSE, KEEP_OPEN, RESET, RawServer, answer, raw_server
@@ -314,7 +315,7 @@ def test_a_packed_answer_arrives_unpacked() -> None:
 def test_gzip_without_a_label_is_unpacked_where_text_is_announced_and_left_alone_elsewhere() -> None:
     packed = gzip.compress(b'{"a": 1}')
 
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         assert (await transport.send("GET", server.url + "/json", {})).body == b'{"a": 1}'
         assert (await transport.send("GET", server.url + "/file", {})).body == packed
 
@@ -324,7 +325,7 @@ def test_gzip_without_a_label_is_unpacked_where_text_is_announced_and_left_alone
 
 @pytest.mark.parametrize("label", ["none", "gzip", "br", "identity, gzip"])
 def test_a_body_shorter_than_what_tells_codings_apart_is_read(label: str) -> None:
-    async def talk(transport: HttpTransport, server: WireServer) -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
         assert (await transport.send("GET", server.url + "/", {})).body == b"[]"
         async with transport.stream("GET", server.url + "/", {}) as stream:
             assert await stream.read() == b"[]"
@@ -708,14 +709,16 @@ def test_an_origin_shows_neither_path_nor_password() -> None:
 
 
 def test_loopback_is_this_machine_only() -> None:
-    assert all(map(is_loopback, ["127.0.0.1", "127.1.2.3", "::1", "localhost", "a.localhost"]))
+    assert all(map(is_loopback, ["127.0.0.1", "127.1.2.3", "::1", "localhost", "a.localhost", "localhost."]))
+    assert is_loopback("::ffff:127.0.0.1")
     assert not any(map(is_loopback, ["10.0.0.1", "0.0.0.0", "localhost.example.com", "example.com", ""]))
 
 
-def test_a_certificate_file_that_is_none_is_told_by_name(tmp_path: object) -> None:
-    async def main() -> None:
-        transport = HttpTransport(verify=f"{tmp_path}/missing.pem")
-        with pytest.raises(ConfigurationError, match=r"missing\.pem"):
-            await transport.send("GET", "https://127.0.0.1:9/", {})
-
-    asyncio.run(main())
+@pytest.mark.parametrize("setting", ["verify", "client_cert"])
+def test_a_certificate_file_that_cannot_be_read_is_named_at_once(setting: str, tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").touch()
+    for name in ("missing.pem", "empty.pem"):
+        settings: Any = {setting: tmp_path / name}
+        with pytest.raises(ConfigurationError, match=name) as caught:
+            HttpTransport(**settings)
+        assert caught.value.setting == setting

@@ -254,8 +254,8 @@ def test_a_connection_that_is_lost_as_it_opens_is_surely_unsent() -> None:
         network = Network(later(0.0, HI))
         connect = network._connect
 
-        async def lose(*args: Any) -> tuple[Socket, Connection]:
-            socket, connection = await connect(*args)
+        async def lose(*args: Any, **where: Any) -> tuple[Socket, Connection]:
+            socket, connection = await connect(*args, **where)
             connection.connection_lost(None)
             return socket, connection
 

@@ -118,10 +118,8 @@ class Call:
         return self.exchange
 
     async def _connect(self) -> Connection:
-        pool, seconds = self._pool, self._limits.connect_timeout
-        if self._deadline is not None:
-            seconds = max(0.0, min(seconds, self._deadline - pool.clock()))
-        connection = await pool.connect(self._target, seconds)
+        pool = self._pool
+        connection = await pool.connect(self._target, self._limits.connect_timeout, self._deadline)
         if pool.closed:
             connection.abort()
             raise shut(self.exchange.origin, sent=False)

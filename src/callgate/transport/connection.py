@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import httptools
@@ -97,6 +97,7 @@ class Connection(asyncio.Protocol):
         "_clock",
         "_exchange",
         "_headers",
+        "_layers",
         "_lost",
         "_other_bytes",
         "_parser",
@@ -105,7 +106,6 @@ class Connection(asyncio.Protocol):
         "_spoilt",
         "_transport",
         "_until_close",
-        "_wire",
         "idle_since",
         "key",
     )
@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
         self._lost = lost
         self._clock = clock
         self._transport: Any = None
-        self._wire: Any = None  # below TLS; without TLS the transport itself
+        self._layers: Sequence[Any] = ()  # from the socket's transport up to its own, TLS between them
         self._parser: Any = httptools.HttpResponseParser(self)
         self._exchange: Exchange | None = None
         self._headers: dict[str, str] | None = None  # None: the head is complete
@@ -177,15 +177,16 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def secure(self, transport: asyncio.BaseTransport, wire: asyncio.BaseTransport) -> None:
-        """TLS stands: what is said to `transport` goes out over `wire`."""
-        self._transport = transport
-        self._wire = wire
+    def secure(self, layers: Sequence[asyncio.BaseTransport]) -> None:
+        """Set the transports: the socket's own first, then one for each TLS session on top of it."""
+        self._transport = layers[-1]
+        self._layers = layers
 
     # -- what the event loop tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = self._wire = transport
+        self._transport = transport
+        self._layers = (transport,)
 
     def data_received(self, data: bytes) -> None:
         exchange = self._exchange
@@ -316,13 +317,11 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         exchange.complete = True
         exchange.wake()
-        wire, transport = self._wire, self._transport
-        # An answer may come before all of its request has gone out (413, 429).
-        if (
-            self._spoilt
-            or wire.get_write_buffer_size()
-            or (wire is not transport and transport.get_write_buffer_size())
-        ):
+        spoilt = self._spoilt
+        for layer in self._layers:
+            # An answer may come before all of its request has gone out (413, 429).
+            spoilt = spoilt or layer.get_write_buffer_size() > 0
+        if spoilt:
             self.abort()
         else:
             self._released(self)
@@ -333,7 +332,7 @@ class Connection(asyncio.Protocol):
 
 
 def _is_packed_text(exchange: Exchange, data: bytes) -> bool:
-    """Whether a body without a Content-Encoding is gzip all the same: its type is text and its bytes are not."""
+    """Whether a body without a Content-Encoding is gzip all the same: its type is text, its bytes are not."""
     if not data.startswith(GZIP_MAGIC):
         return False
     kind = exchange.headers.get("content-type", "").lower()

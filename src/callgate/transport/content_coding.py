@@ -1,7 +1,7 @@
 """Unpacking of bodies, bounded by a cap: 16 KB of gzip can become 512 MB.
 
-Servers and proxies label bodies wrongly: `Content-Encoding: UTF-8`, "gzip" on a body that a proxy has unpacked
-already, "gzip, identity". So the first bytes of a body decide, and the label only where they cannot.
+Servers and proxies label bodies wrongly: "UTF-8", "gzip, identity", "gzip" on a body that a proxy has already
+unpacked. So the first bytes of a body decide, and its Content-Encoding only where they cannot.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Inflater:
         self._unpacker: Any = None  # None, once decided: the body is not packed
 
     def feed(self, data: bytes, room: int) -> bytes:
-        """What `data` unpacks to. More than `room` bytes are cut off, but for one, which tells that there are more.
+        """What `data` unpacks to, cut off at `room` bytes and one, which shows that there are more.
 
         Raises:
             ValueError: the body cannot be unpacked.
@@ -122,7 +122,7 @@ def make_inflater(label: str) -> Inflater | None:
     Raises:
         ValueError: more codings on top of each other than anything honest has.
     """
-    codings = [coding for coding in (name.strip().lower() for name in label.split(",")) if coding not in _NONE]
+    codings = [coding for coding in map(str.strip, label.lower().split(",")) if coding not in _NONE]
     if len(codings) > _MOST_CODINGS:
         raise ValueError("too many codings in Content-Encoding")
     return Inflater(codings) if codings else None

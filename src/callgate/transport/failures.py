@@ -10,17 +10,24 @@ from callgate.errors import (
     ResponseError,
     ResponseTooLargeError,
 )
+from callgate.transport.proxy import Proxy
 
 __all__ = ["broken", "no_connection", "shut", "too_large", "too_late", "unreadable"]
 
 
-def no_connection(origin: str, error: OSError) -> APIConnectionError:
-    """Nothing was sent: refused, no such host, no TLS."""
+def no_connection(origin: str, error: OSError, proxy: Proxy | None = None) -> APIConnectionError:
+    """Nothing was sent: refused, no such host, no TLS, no way through the proxy."""
+    where = origin if proxy is None else f"{origin} through the proxy {proxy.host}:{proxy.port}"
     if isinstance(error, ssl.SSLCertVerificationError):
-        why = f"its certificate is not trusted ({error.verify_message})"
-        return APIConnectionError(f"cannot connect to {origin}: {why}", retryable=False, surely_unsent=True)
+        return APIConnectionError(
+            f"cannot connect to {where}: the certificate is not trusted ({error.verify_message})",
+            retryable=False,
+            surely_unsent=True,
+            setting="verify",
+            remedy="if it is signed by a private authority, name that one's file:",
+        )
     why = error.strerror or str(error) or type(error).__name__
-    return APIConnectionError(f"cannot connect to {origin}: {why}", surely_unsent=True)
+    return APIConnectionError(f"cannot connect to {where}: {why}", surely_unsent=True)
 
 
 def broken(origin: str, error: Exception | None, *, begun: bool) -> APIConnectionError:

@@ -9,29 +9,21 @@ credential.
 from __future__ import annotations
 
 import asyncio
-import functools
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from callgate.errors import ConfigurationError
 from callgate.transport.call import Call, Limits
-from callgate.transport.origin import check_base_url, check_headers, origin_of
-from callgate.transport.pool import Pool, Proxies
+from callgate.transport.pool import Pool
+from callgate.transport.proxy import Proxies, Proxy, read_proxy
+from callgate.transport.request_head import Target
+from callgate.transport.tls import tls_maker
 
-__all__ = [
-    "HttpAnswer",
-    "HttpStream",
-    "HttpTransport",
-    "Transport",
-    "check_base_url",
-    "check_headers",
-    "origin_of",
-]
+__all__ = ["HttpAnswer", "HttpStream", "HttpTransport", "Transport"]
 
 
 @dataclass(slots=True)
@@ -83,7 +75,7 @@ class HttpStream(Protocol):
 
 
 class Transport(Protocol):
-    """Sends one request and gives the answer, whatever its status. See `HttpTransport` for what is raised."""
+    """Sends one request and returns the answer, whatever its status. `HttpTransport` lists what is raised."""
 
     async def send(
         self,
@@ -118,23 +110,28 @@ class HttpTransport:
     """HTTP/1.1 over kept connections. Follows no redirect, keeps no cookie, raises for no status.
 
     It may be used from several event loops and threads; each loop has connections of its own, opened when
-    first needed. A call that is cancelled closes its connection at once, wherever it stands.
+    first needed. A cancelled call closes its connection at once. A process that has no file descriptor left
+    for one more connection waits until one of its connections is free.
 
     Args:
-        connect_timeout: Seconds for name, TCP and TLS together.
+        connect_timeout: Seconds for name lookup, proxy, TCP and TLS together.
         read_timeout: Seconds without a single byte after which a call is given up; None: no limit.
         max_response_bytes: Cap on one answer, counted after decompression.
-        verify: Check certificates against the system's authorities; False: do not check; a path: trust the
-            authorities in that PEM file too.
-        trust_env: Use the proxies that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name, but never for this machine
-            itself.
+        verify: True: check certificates against the system's authorities; the path of a PEM file or
+            directory: trust the authorities in it too; an `ssl.SSLContext`: use that; False: do not check.
+        client_cert: The path of a PEM file with a client certificate and its key, or (certificate, key) or
+            (certificate, key, password).
+        proxy: The URL of a proxy that every request goes through: http, https, socks4, socks4a, socks5 or
+            socks5h (SOCKS needs the extra `socks`). None: what `trust_env` finds.
+        trust_env: Use the proxies that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name, but never for
+            this machine itself.
 
     Raises:
         APIConnectionError: nothing listens, no such host (both `surely_unsent`), or the connection broke.
         APITimeoutError: `connect_timeout` (then `surely_unsent`), `read_timeout` or `timeout` passed.
         ResponseTooLargeError: the decoded body passed `max_response_bytes`.
-        ResponseError: what came is not HTTP, or does not decompress.
-        ConfigurationError: a URL, method or header that cannot be sent.
+        ResponseError: the answer is not HTTP, or does not decompress.
+        ConfigurationError: a setting that cannot work, or a URL, method or header that cannot be sent.
         RuntimeError: it has been closed.
 
     Example::
@@ -147,11 +144,11 @@ class HttpTransport:
 
     __slots__ = (
         "_closed",
+        "_find_proxy",
         "_loop",
         "_make_tls",
         "_pool",
         "_pools",
-        "_proxies",
         "limits",
     )
 
@@ -161,16 +158,23 @@ class HttpTransport:
         connect_timeout: float = 10.0,
         read_timeout: float | None = None,
         max_response_bytes: int = 64 * 1024 * 1024,
-        verify: bool | str | Path = True,
+        verify: bool | str | Path | ssl.SSLContext = True,
+        client_cert: str | Path | Sequence[str | Path] | None = None,
+        proxy: str | None = None,
         trust_env: bool = True,
     ) -> None:
-        self.limits = Limits(connect_timeout, read_timeout, max_response_bytes)
-        self._make_tls = functools.partial(_tls_context, verify if isinstance(verify, bool) else str(verify))
-        self._proxies = (Proxies() or None) if trust_env else None
+        self._closed = False
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: Pool | None = None
-        self._closed = False
+        self.limits = Limits(connect_timeout, read_timeout, max_response_bytes)
+        self._make_tls = tls_maker(verify, client_cert)
+        self._find_proxy: Callable[[Target], Proxy | None] | None = None
+        if proxy is not None:
+            given = read_proxy(proxy)
+            self._find_proxy = lambda target: given
+        elif trust_env and (proxies := Proxies()):
+            self._find_proxy = proxies.find
 
     async def send(
         self,
@@ -242,7 +246,7 @@ class HttpTransport:
             raise RuntimeError("this transport has been closed")
         pool = self._pools.get(loop)
         if pool is None:
-            pool = self._pools[loop] = Pool(loop, self._make_tls, self._proxies, self._forget)
+            pool = self._pools[loop] = Pool(loop, self._make_tls, self._find_proxy, self._forget)
         self._loop, self._pool = loop, pool
         return pool
 
@@ -312,20 +316,3 @@ class _OpenStream:
 
     async def read(self) -> bytes:
         return b"".join([piece async for piece in self])
-
-
-@functools.lru_cache(maxsize=16)
-def _tls_context(verify: bool | str) -> ssl.SSLContext:
-    """Reading the authorities takes 20 ms, so it is done once for each setting."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    if verify is False:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    elif verify is not True:
-        try:
-            context.load_verify_locations(verify)
-        except (OSError, ssl.SSLError) as error:
-            why = error.strerror or str(error)
-            raise ConfigurationError(f"verify={verify!r} is no readable PEM file: {why}") from None
-    return context

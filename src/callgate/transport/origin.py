@@ -9,7 +9,15 @@ from urllib.parse import SplitResult, urlsplit
 
 from callgate.errors import ConfigurationError
 
-__all__ = ["check_base_url", "check_headers", "is_loopback", "name_to_look_up", "origin_of", "port_of"]
+__all__ = [
+    "as_address",
+    "check_base_url",
+    "check_headers",
+    "is_loopback",
+    "name_to_look_up",
+    "origin_of",
+    "port_of",
+]
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FORBIDDEN_IN_VALUE = re.compile(r"[\r\n\0]")
@@ -97,17 +105,29 @@ def port_of(parts: SplitResult) -> int:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether the name or address means this machine.
+    """Whether a name or address is the loopback of this machine.
 
     >>> is_loopback("127.0.0.1"), is_loopback("localhost.example.com")
     (True, False)
     """
-    if host == "localhost" or host.endswith(".localhost"):
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
         return True
+    address = as_address(name)
+    return address is not None and address.is_loopback
+
+
+def as_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address that a host is, without a zone; None for a name.
+
+    >>> as_address("::ffff:10.0.0.1"), as_address("example.com")
+    (IPv4Address('10.0.0.1'), None)
+    """
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return False
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def check_headers(headers: Mapping[str, str]) -> None:

@@ -3,134 +3,76 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import math
 import ssl
-from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
-from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
-from callgate.errors import APIClientError, ConfigurationError
+from callgate.errors import APIClientError
 from callgate.transport.connection import Connection
-from callgate.transport.failures import no_connection, too_late
-from callgate.transport.origin import is_loopback, name_to_look_up, port_of
+from callgate.transport.descriptors import descriptors_of, is_shortage
+from callgate.transport.failures import no_connection, shut, too_late
+from callgate.transport.proxy import Proxy
 from callgate.transport.request_head import Target
+from callgate.transport.tunnel import open_socks, open_tunnel
 
-__all__ = ["Pool", "Proxies", "Proxy"]
+__all__ = ["Pool"]
 
 # Below the minute after which many servers and balancers close an idle connection themselves.
 _MOST_IDLE_SECONDS: Final = 50.0
 # Looking whether the other side has closed it costs a system call, so a busy connection is not looked at.
 _SURELY_FRESH_SECONDS: Final = 0.1
-_MOST_TUNNEL_BYTES: Final = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Proxy:
-    """Who is asked instead."""
-
-    host: str
-    port: int
-    credentials: str
-    """The value of Proxy-Authorization; "" for none."""
-
-
-class Proxies:
-    """The proxies that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name. None stands before this machine itself:
-    what is meant for a local server is not shown to another machine.
-
-    >>> from callgate.transport.request_head import read_target
-    >>> Proxies({"http": "http://proxy.example:3128"}).find(read_target("http://api.example.com/")).port
-    3128
-    """
-
-    __slots__ = ("_found",)
-
-    def __init__(self, found: Mapping[str, str] | None = None) -> None:
-        self._found = dict(getproxies_environment() if found is None else found)
-
-    def __bool__(self) -> bool:
-        return bool(self._found)
-
-    def find(self, target: Target) -> Proxy | None:
-        """The proxy for a target, or None: go there directly.
-
-        Raises:
-            ConfigurationError: a proxy of a kind that is not supported, or one that cannot be reached.
-        """
-        url = self._found.get("https" if target.tls else "http") or self._found.get("all")
-        where = f"{target.host}:{target.port}"  # NO_PROXY may name a host, or a host and a port
-        if not url or is_loopback(target.host) or proxy_bypass_environment(where, self._found):
-            return None
-        try:
-            proxy = urlsplit(url if "://" in url else f"http://{url}")
-            host, port = proxy.hostname, port_of(proxy)
-        except ValueError:  # whose text may hold a piece of the password
-            raise ConfigurationError("the environment names a proxy whose host or port is none") from None
-        if proxy.scheme != "http" or not host:
-            raise ConfigurationError(
-                f"the environment names a {proxy.scheme} proxy; callgate knows http proxies only "
-                "(trust_env=False goes without)"
-            )
-        return Proxy(name_to_look_up(host), port, _credentials(proxy))
-
-
-def _credentials(proxy: SplitResult) -> str:
-    if proxy.username is None:
-        return ""
-    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-    return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
 
 class Pool:
     """Open and idle connections of one loop.
 
-    It closes them when the loop ends in an orderly way (`asyncio.run`), so none is left over when nobody has
-    closed the transport.
+    It closes them when the loop ends in an orderly way (`asyncio.run`), so that none is left over when the
+    transport has not been closed.
 
     Args:
-        tls: What every TLS connection is made with.
-        proxies: Where to go instead.
+        loop: The event loop of the connections.
+        tls: Makes the settings of TLS connections.
+        find_proxy: The proxy for a target, or None; None: no proxies.
         ended: Called when it has closed for good.
     """
 
     __slots__ = (
+        "__weakref__",
         "_all",
+        "_descriptors",
         "_ended",
+        "_find_proxy",
         "_guard",
         "_idle",
-        "_loop",
         "_proxies",
         "_timer",
         "_tls",
         "clock",
         "closed",
+        "loop",
     )
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         tls: Callable[[], ssl.SSLContext],
-        proxies: Proxies | None,
+        find_proxy: Callable[[Target], Proxy | None] | None,
         ended: Callable[[Pool], None],
     ) -> None:
-        self._loop = loop
+        self.loop = loop
         self.clock = loop.time
         self._tls = tls
-        self._proxies = proxies
+        self._find_proxy = find_proxy
+        self._proxies: dict[tuple[bool, str, int], Proxy | None] = {}
         self._ended = ended
         self._idle: dict[tuple[bool, str, int], list[Connection]] = {}
         self._all: set[Connection] = set()
         self._guard: AsyncGenerator[None, None] | None = None
         self._timer: asyncio.TimerHandle | None = None  # while a connection is idle
         self.closed = False
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """Whose connections these are."""
-        return self._loop
+        self._descriptors = descriptors_of(loop)
+        self._descriptors.register(self)
 
     @property
     def open(self) -> int:
@@ -156,65 +98,111 @@ class Pool:
 
     def proxied(self, target: Target) -> str | None:
         """The proxy's credentials when the request itself goes to a proxy; None: it goes to the target."""
-        if target.tls or self._proxies is None:
+        if target.tls or self._find_proxy is None:
             return None
-        proxy = self._proxies.find(target)
-        return None if proxy is None else proxy.credentials
+        proxy = self._proxy_for(target)
+        return proxy.authorization if proxy is not None and proxy.is_http else None
 
-    async def connect(self, target: Target, seconds: float) -> Connection:
-        """A new connection.
+    def _proxy_for(self, target: Target) -> Proxy | None:
+        if self._find_proxy is None:
+            return None
+        if target.key not in self._proxies:
+            self._proxies[target.key] = self._find_proxy(target)
+        return self._proxies[target.key]
+
+    async def connect(self, target: Target, seconds: float, deadline: float | None) -> Connection:
+        """A connection that no other call uses. It waits while the process has no file descriptor left.
+
+        Args:
+            target: Where to.
+            seconds: The most that name lookup, proxy, TCP and TLS may take together.
+            deadline: The end of the whole call, in seconds of the loop's clock; None: no limit.
 
         Raises:
             APIConnectionError: refused, no such host, a certificate that is not trusted.
-            APITimeoutError: it took longer than `seconds`.
+            APITimeoutError: it took longer.
         """
-        await self._watch_the_loop()
+        if self._guard is None:
+            self._guard = self._until_the_loop_ends()
+            await anext(self._guard)
+        descriptors, key, waited = self._descriptors, (id(self), target.key), False
+        began = self.clock()
+        while True:
+            try:
+                free = await descriptors.claim(key, self._released, deadline, front=waited)
+            except TimeoutError:
+                raise too_late(target.origin, self.clock() - began, connected=False) from None
+            if self.closed:
+                if free is None:
+                    descriptors.closed()
+                raise shut(target.origin, sent=False)
+            if free is not None and free.usable:
+                return free
+            waited = True
+            if free is not None:
+                continue  # closed by the other side in the meantime
+            left = seconds if deadline is None else max(0.0, min(seconds, deadline - self.clock()))
+            try:
+                return await self._open_within(target, left)
+            except OSError as error:
+                if is_shortage(error):
+                    if descriptors.hit_limit():
+                        continue
+                else:
+                    descriptors.closed()
+                if isinstance(error, APIClientError):
+                    raise
+                raise no_connection(target.origin, error, self._proxy_for(target)) from None
+            except BaseException:
+                descriptors.closed()
+                raise
+
+    async def _open_within(self, target: Target, seconds: float) -> Connection:
         scope = asyncio.timeout(seconds)
         try:
             async with scope:
                 return await self._open(target)
-        except TimeoutError as error:
+        except TimeoutError:
             if not scope.expired():  # the system's own, ETIMEDOUT
-                failure: APIClientError = no_connection(target.origin, error)
-            else:
-                failure = too_late(target.origin, seconds, connected=False)
-        except OSError as error:
-            failure = no_connection(target.origin, error)
-        raise failure
+                raise
+            raise too_late(target.origin, seconds, connected=False) from None
 
     async def _open(self, target: Target) -> Connection:
-        proxy = None if self._proxies is None else self._proxies.find(target)
-        host, port = (target.host, target.port) if proxy is None else (proxy.host, proxy.port)
-        if not target.tls:
-            _, connection = await self._loop.create_connection(lambda: self._new(target), host, port)
+        proxy = self._proxy_for(target)
+        where: dict[str, Any] = {"host": target.host, "port": target.port}
+        if proxy is not None:
+            where = {"host": proxy.host, "port": proxy.port}
+            if not proxy.is_http:
+                where = {"sock": await open_socks(proxy, target)}
+        connection = Connection(target.key, self._released, self._lost, self.clock)
+        over_tls = proxy is not None and proxy.scheme == "https"
+        if not (target.tls or over_tls):
+            await self.loop.create_connection(lambda: connection, **where)
             return self._keep(connection)
-        tls = self._tls()
-        if proxy is None:
-            wire, _ = await self._loop.create_connection(asyncio.Protocol, host, port)
-            return await self._secure(wire, target, tls)
-        tunnel = _Tunnel(self._loop.create_future(), target, proxy.credentials)
-        wire, _ = await self._loop.create_connection(lambda: tunnel, host, port)
+        # TLS in steps of its own: only so can the connection ask what the layers below it have not sent.
+        wire, _ = await self.loop.create_connection(asyncio.Protocol, **where)
+        layers = [wire]
         try:
-            await tunnel.answered
+            if proxy is not None and proxy.is_http:
+                if over_tls:
+                    first: asyncio.Protocol = asyncio.Protocol() if target.tls else connection
+                    layers.append(await self._start_tls(wire, first, proxy.host))
+                if target.tls:
+                    await open_tunnel(layers[-1], proxy, target)
+            if target.tls:
+                layers.append(await self._start_tls(layers[-1], connection, target.host))
         except BaseException:
             wire.abort()
             raise
-        return await self._secure(wire, target, tls)
-
-    async def _secure(self, wire: asyncio.Transport, target: Target, tls: ssl.SSLContext) -> Connection:
-        """TLS over `wire`, in a step of its own: only so can the connection ask what `wire` has not sent."""
-        connection = self._new(target)
-        try:
-            secured = await self._loop.start_tls(wire, connection, tls, server_hostname=target.host)
-        except BaseException:
-            wire.abort()
-            raise
-        assert secured is not None
-        connection.secure(secured, wire)
+        connection.secure(layers)
         return self._keep(connection)
 
-    def _new(self, target: Target) -> Connection:
-        return Connection(target.key, self._released, self._all.discard, self.clock)
+    async def _start_tls(
+        self, wire: asyncio.Transport, protocol: asyncio.Protocol, host: str
+    ) -> asyncio.Transport:
+        secured = await self.loop.start_tls(wire, protocol, self._tls(), server_hostname=host)
+        assert secured is not None
+        return secured
 
     def _keep(self, connection: Connection) -> Connection:
         if not connection.usable:
@@ -223,14 +211,24 @@ class Pool:
         self._all.add(connection)
         return connection
 
+    def _lost(self, connection: Connection) -> None:
+        if connection in self._all:
+            self._all.discard(connection)
+            self._descriptors.closed()
+
     def _released(self, connection: Connection) -> None:
+        descriptors = self._descriptors
+        if descriptors.is_scarce:
+            if not descriptors.hand_over((id(self), connection.key), connection):
+                connection.abort()
+            return
         connection.idle_since = now = self.clock()
         self._idle.setdefault(connection.key, []).append(connection)
         if self._timer is None:
-            self._timer = self._loop.call_at(now + _MOST_IDLE_SECONDS, self._close_old)
+            self._timer = self.loop.call_at(now + _MOST_IDLE_SECONDS, self._close_old)
 
     def _close_old(self) -> None:
-        """Close those that nobody has used for too long, and come back when the next one's time is over."""
+        """Close connections that have been idle for too long, and set the timer for the next ones."""
         self._timer = None
         now, next_due = self.clock(), math.inf
         for key, idle in list(self._idle.items()):
@@ -247,7 +245,13 @@ class Pool:
             else:
                 del self._idle[key]
         if next_due < math.inf:
-            self._timer = self._loop.call_at(next_due, self._close_old)
+            self._timer = self.loop.call_at(next_due, self._close_old)
+
+    def close_idle(self) -> None:
+        """Close the idle connections: other calls need their file descriptors."""
+        for idle in self._idle.values():
+            while idle:
+                idle.pop().abort()
 
     # -- the end
 
@@ -267,51 +271,9 @@ class Pool:
             connection.shut()
         self._ended(self)
 
-    async def _watch_the_loop(self) -> None:
-        if self._guard is None:
-            self._guard = self._until_the_loop_ends()
-            await anext(self._guard)
-
     async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
         """The loop closes the generators that are open when it ends; this one closes the connections."""
         try:
             yield
         finally:
             await self.close()
-
-
-class _Tunnel(asyncio.Protocol):
-    """Asks a proxy for a tunnel."""
-
-    def __init__(self, answered: asyncio.Future[None], target: Target, credentials: str) -> None:
-        self.answered = answered
-        self._target = target
-        self._credentials = credentials
-        self._answer = b""
-
-    def connection_made(self, transport: Any) -> None:  # uvloop's are of no class of asyncio's
-        host = f"[{self._target.host}]" if ":" in self._target.host else self._target.host
-        where = f"{host}:{self._target.port}"
-        login = f"proxy-authorization: {self._credentials}\r\n" if self._credentials else ""
-        transport.write(f"CONNECT {where} HTTP/1.1\r\nhost: {where}\r\n{login}\r\n".encode())
-
-    def data_received(self, data: bytes) -> None:
-        self._answer += data
-        if self.answered.done():
-            return
-        if b"\r\n\r\n" in self._answer:
-            words = self._answer.split(b"\r\n", 1)[0].split()
-            if len(words) > 1 and words[1] == b"200":
-                self.answered.set_result(None)
-            else:
-                status = words[1].decode("latin-1") if len(words) > 1 else "nonsense"
-                self._refuse(f"the proxy refuses a tunnel (it answers {status})")
-        elif len(self._answer) > _MOST_TUNNEL_BYTES:
-            self._refuse("the proxy does not answer as a proxy")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.answered.done():
-            self._refuse("the proxy closed the connection")
-
-    def _refuse(self, why: str) -> None:
-        self.answered.set_exception(OSError(why))
