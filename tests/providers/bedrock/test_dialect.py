@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import botocore.session
 import pytest
-from botocore.validate import ParamValidator
 
 from callgate.errors import APIClientError, InvalidRequestError, ResponseError
 from callgate.providers.bedrock.dialect import BedrockConverse
 from callgate.providers.canonical.messages import REPLAY
 from callgate.transport.eventstream import encode_frame
+from tests.providers.bedrock.converse_rules import problems_of_converse
 from tests.providers.conformance import DialectConformance, read_stream
 from tests.providers.recorded_cases import read_cases
 
@@ -26,12 +25,6 @@ PDF = "data:application/pdf;base64,JVBERg=="
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}
 SPEC = {"toolSpec": {"name": "f", "description": "d", "inputSchema": {"json": SCHEMA}}}
-CONVERSE = (
-    botocore.session.get_session()
-    .get_service_model("bedrock-runtime")
-    .operation_model("Converse")
-    .input_shape
-)
 
 
 class TestConformance(DialectConformance):
@@ -40,13 +33,12 @@ class TestConformance(DialectConformance):
 
 
 def body_of(*messages: Any, **fields: Any) -> dict[str, Any]:
-    """The body of a request with these messages and fields; Amazon's own model of the service accepts it."""
+    """The body of a request with these messages and fields, which Converse would accept."""
     request = {"model": NOVA, "messages": list(messages) or [USER], **fields}
     before = json.dumps(request)
     body: dict[str, Any] = json.loads(DIALECT.encode(request).body)
     assert json.dumps(request) == before, "encoding changed the caller's request"
-    report = ParamValidator().validate({**body, "modelId": request["model"]}, CONVERSE)
-    assert not report.has_errors(), report.generate_report()
+    assert problems_of_converse(body, request["model"]) == []
     return body
 
 
@@ -160,12 +152,18 @@ def test_pictures_and_files() -> None:
         {"type": "image_url", "image_url": {"url": "s3://bucket/a.jpg"}},
         {"type": "file", "file": {"file_data": PDF, "filename": "my_report.pdf"}},
         {"type": "file", "file": {"file_data": "QUJD", "filename": "a.csv"}},
+        {"type": "file", "file": {"file_data": "QUJD", "filename": "a.mp4"}},
+        {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "mp3"}},
+        {"type": "file", "file": {"file_data": f"data:image/png;base64,{PNG}"}},
     ]
     assert body_of({"role": "user", "content": parts})["messages"][0]["content"] == [
         {"image": {"format": "png", "source": {"bytes": PNG}}},
         {"image": {"format": "jpeg", "source": {"s3Location": {"uri": "s3://bucket/a.jpg"}}}},
         {"document": {"format": "pdf", "name": "my report", "source": {"bytes": "JVBERg=="}}},
         {"document": {"format": "csv", "name": "a", "source": {"bytes": "QUJD"}}},
+        {"video": {"format": "mp4", "source": {"bytes": "QUJD"}}},
+        {"audio": {"format": "mp3", "source": {"bytes": "QUJD"}}},
+        {"image": {"format": "png", "source": {"bytes": PNG}}},
     ]
 
 
@@ -174,7 +172,6 @@ def test_pictures_and_files() -> None:
     [
         ({"type": "image_url", "image_url": "https://example.com/a.png"}, "nothing from the web"),
         ({"type": "image_url", "image_url": "data:image/bmp;base64,QUJD"}, "png, jpeg"),
-        ({"type": "input_audio", "input_audio": {"data": "QUJD", "format": "wav"}}, "a document"),
         ({"type": "file", "file": {"file_data": "QUJD"}}, "a document"),
         ({"type": "hologram"}, "'hologram'"),
     ],
@@ -228,6 +225,161 @@ def test_reasoning_effort(model: str, effort: str, fields: dict[str, Any]) -> No
     assert body.get("inferenceConfig") == ({"maxTokens": 6144} if model == OLD else None)
 
 
+# -- caches, tiers and fields of other providers -------------------------------------------------------------
+
+MARK = {"cache_control": {"type": "ephemeral"}}
+POINT = {"cachePoint": {"type": "default"}}
+
+
+def test_cache_marks_become_cache_points_behind_what_is_cached() -> None:
+    long = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    body = body_of(
+        {"role": "system", "content": [{"type": "text", "text": "Rules.", **long}]},
+        {"role": "user", "content": [{"type": "text", "text": "A.", **MARK}, {"type": "text", "text": "B."}]},
+        {"role": "assistant", "tool_calls": [call("a", "f", "{}")], **MARK},
+        {"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": "1", **MARK}]},
+        {"role": "user", "content": "C.", **MARK},
+        model=CLAUDE,
+        tools=[{**TOOL, **MARK}],
+    )
+    assert body["system"] == [{"text": "Rules."}, {"cachePoint": {"type": "default", "ttl": "1h"}}]
+    assert body["messages"][0]["content"] == [{"text": "A."}, POINT, {"text": "B."}]
+    assert body["messages"][1]["content"][1:] == [POINT]
+    result = {"toolResult": {"toolUseId": "a", "content": [{"text": "1"}]}}
+    assert body["messages"][2]["content"] == [result, POINT, {"text": "C."}, POINT]
+    assert body["toolConfig"]["tools"] == [SPEC, POINT]
+
+
+def test_cache_mark_of_the_whole_request_is_behind_its_last_message() -> None:
+    body = body_of(model=CLAUDE, **MARK)
+    assert body["messages"][0]["content"] == [{"text": "Hi"}, POINT]
+    assert "additionalModelRequestFields" not in body
+
+
+@pytest.mark.parametrize("model", [OLD, "us.meta.llama3-3-70b-instruct-v1:0"])
+def test_cache_marks_are_left_out_for_models_without_a_cache(model: str) -> None:
+    assert body_of({**USER, **MARK}, model=model, tools=[{**TOOL, **MARK}], **MARK) == body_of(
+        model=model, tools=[TOOL]
+    )
+
+
+@pytest.mark.parametrize(
+    ("tier", "sent"),
+    [
+        ("auto", None),
+        ("default", "default"),
+        ("standard_only", "default"),
+        ("flex", "flex"),
+        ("reserved", "reserved"),
+    ],
+)
+def test_service_tier_is_sent_in_bedrocks_form(tier: str, sent: str | None) -> None:
+    assert body_of(service_tier=tier).get("serviceTier") == (None if sent is None else {"type": sent})
+
+
+def test_own_service_tier_wins_and_unknown_ones_are_refused() -> None:
+    assert body_of(service_tier="flex", serviceTier={"type": "priority"})["serviceTier"] == {
+        "type": "priority"
+    }
+    assert "no service_tier 'scale'" in refusal(service_tier="scale")
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"speed": "fast"}, "only Anthropic's own API"),
+        ({"inference_geo": "us"}, "the region of the endpoint"),
+        ({"web_search_options": {}}, "no web_search_options"),
+        ({"modalities": ["audio"]}, "text only"),
+        ({"betas": ["b-1"]}, "only Claude"),
+        ({"temperature": 1.5}, "at most 1"),
+    ],
+)
+def test_fields_that_bedrock_lacks_and_that_change_the_answer_are_refused(
+    fields: dict[str, Any], why: str
+) -> None:
+    assert why in refusal(**fields)
+
+
+def test_fields_that_change_nothing_are_left_out() -> None:
+    assert body_of(speed="standard", modalities=["text"], user="u", logit_bias={}) == body_of()
+
+
+def test_betas_of_claude_go_to_its_own_fields() -> None:
+    body = body_of(model=CLAUDE, betas=["b-1"])
+    assert body["additionalModelRequestFields"] == {"anthropic_beta": ["b-1"]}
+
+
+def test_metadata_is_the_metadata_of_the_request() -> None:
+    assert body_of(metadata={"run": 7})["requestMetadata"] == {"run": "7"}
+
+
+def test_extra_body_is_sent_as_it_is() -> None:
+    assert body_of(extra_body={"guardrailConfig": {"trace": "enabled"}})["guardrailConfig"] == {
+        "trace": "enabled"
+    }
+
+
+ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123xyz"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [ARN, "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abcdefghijkl", "abcdefghijkl"],
+)
+def test_nothing_is_guessed_for_a_model_that_the_id_does_not_name(model: str) -> None:
+    for fields in ({"reasoning_effort": "low"}, {"response_format": {"type": "json_object"}}):
+        assert "base_model=" in refusal(model=model, **fields)
+    assert body_of(model=model, reasoning_effort="none") == body_of(model=model)
+
+
+def test_base_model_tells_what_is_behind_an_arn() -> None:
+    body = body_of(model=ARN, base_model=CLAUDE, reasoning_effort="low")
+    assert body["additionalModelRequestFields"]["output_config"] == {"effort": "low"}
+    assert "base_model" not in body
+    assert (
+        ARN.replace(":", "%3A").replace("/", "%2F")
+        in DIALECT.encode({"model": ARN, "base_model": CLAUDE, "messages": [USER]}).path
+    )
+
+
+def test_late_system_message_is_a_turn_where_the_model_takes_one() -> None:
+    late = {"role": "system", "content": "Answer in French."}
+    messages = body_of(USER, late, model="us.anthropic.claude-opus-5-5")["messages"]
+    assert messages == [HI, {"role": "system", "content": [{"text": "Answer in French."}]}]
+    assert body_of(USER, late)["messages"] == [
+        {"role": "user", "content": [{"text": "Hi"}, {"text": "<system>\nAnswer in French.\n</system>"}]}
+    ]
+
+
+def test_blank_text_is_left_out_wherever_it_stands() -> None:
+    messages = body_of(
+        {"role": "system", "content": " "},
+        {"role": "user", "content": [{"type": "text", "text": " "}, {"type": "text", "text": "Hi"}]},
+        {"role": "assistant", "content": "\n\n", "tool_calls": [call("a", "f", "{}")]},
+        {"role": "tool", "tool_call_id": "a", "content": "\n"},
+        {"role": "assistant", "content": "It is \n"},
+        tools=[TOOL],
+    )["messages"]
+    assert messages[0] == HI
+    assert messages[1]["content"] == [{"toolUse": {"toolUseId": "a", "name": "f", "input": {}}}]
+    assert messages[2]["content"] == [{"toolResult": {"toolUseId": "a", "content": [{"text": "(nothing)"}]}}]
+    assert messages[3]["content"] == [{"text": "It is"}]
+
+
+def test_pictures_in_a_tools_result() -> None:
+    parts = [
+        {"type": "text", "text": "See:"},
+        {"type": "image_url", "image_url": f"data:image/png;base64,{PNG}"},
+    ]
+    result = {"role": "tool", "tool_call_id": "a", "content": parts}
+    messages = body_of(*CALLED[:2], result, tools=[TOOL])["messages"]
+    assert messages[2]["content"][0]["toolResult"]["content"] == [
+        {"text": "See:"},
+        {"image": {"format": "png", "source": {"bytes": PNG}}},
+    ]
+
+
 # -- tools and the form of the answer ------------------------------------------------------------------------
 
 
@@ -249,13 +401,67 @@ def test_tools(choice: Any, expected: Any) -> None:
     assert body_of(tools=[TOOL], tool_choice=choice).get("toolConfig") == expected
 
 
-def test_a_conversation_about_tools_keeps_them_for_without_them_it_is_refused() -> None:
-    said = (
-        USER,
-        {"role": "assistant", "tool_calls": [call("a", "f", "{}")]},
-        {"role": "tool", "tool_call_id": "a", "content": "1"},
-    )
-    assert body_of(*said, tools=[TOOL], tool_choice="none")["toolConfig"] == {"tools": [SPEC]}
+CALLED = (
+    USER,
+    {"role": "assistant", "content": "Let me see.", "tool_calls": [call("a", "f", '{"x": 1}')]},
+    {"role": "tool", "tool_call_id": "a", "content": '{"y": 2}', "is_error": True},
+)
+
+
+@pytest.mark.parametrize("fields", [{"tools": [TOOL], "tool_choice": "none"}, {}])
+def test_calls_are_written_as_text_where_no_tool_may_be_called(fields: dict[str, Any]) -> None:
+    body = body_of(*CALLED, **fields)
+    assert "toolConfig" not in body
+    assert body["messages"][1:] == [
+        {"role": "assistant", "content": [{"text": "Let me see."}, {"text": '[call of f: {"x":1}]'}]},
+        {"role": "user", "content": [{"text": "[result of f, an error]"}, {"text": '{"y":2}'}]},
+    ]
+
+
+def test_signed_thoughts_go_with_the_calls_that_are_written_as_text() -> None:
+    thought = {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "s="}}}
+    use = {"toolUse": {"toolUseId": "a", "name": "f", "input": {}}}
+    replay = {"dialect": "bedrock", "content": [thought, use]}
+    assert body_of(USER, {"role": "assistant", REPLAY: replay})["messages"][1]["content"] == [
+        {"text": "[call of f: {}]"}
+    ]
+
+
+def test_an_answer_tool_keeps_the_calls_although_no_other_may_be_called() -> None:
+    body = body_of(*CALLED, tools=[TOOL], tool_choice="none", response_format={"type": "json_object"})
+    assert [tool["toolSpec"]["name"] for tool in body["toolConfig"]["tools"]] == ["callgate_answer"]
+    assert "toolUse" in body["messages"][1]["content"][1]
+
+
+def test_allowed_tools_are_the_only_ones_offered() -> None:
+    other = {"type": "function", "function": {"name": "g"}}
+    tools = [{"type": "function", "function": {"name": name}} for name in ("f", "g")]
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": tools}}
+    assert len(body_of(tools=[TOOL, other], tool_choice=choice)["toolConfig"]["tools"]) == 2
+    choice = {"type": "allowed_tools", "mode": "auto", "tools": tools[:1]}
+    assert body_of(tools=[TOOL, other], tool_choice=choice)["toolConfig"] == {"tools": [SPEC]}
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"), [(None, {"type": "auto"}), ("required", {"type": "any"}), ("f", {"type": "tool"})]
+)
+def test_serial_calls_are_chosen_in_claudes_own_form(choice: Any, expected: dict[str, Any]) -> None:
+    if choice == "f":
+        choice, expected = {"type": "function", "name": "f"}, {**expected, "name": "f"}
+    body = body_of(model=CLAUDE, tools=[TOOL], tool_choice=choice, parallel_tool_calls=False)
+    assert body["toolConfig"] == {"tools": [SPEC]}
+    assert body["additionalModelRequestFields"]["tool_choice"] == {
+        **expected,
+        "disable_parallel_tool_use": True,
+    }
+    assert "additionalModelRequestFields" not in body_of(model=OLD, tools=[TOOL], parallel_tool_calls=False)
+
+
+def test_a_type_that_answers_have_and_requests_have_not_is_not_replayed() -> None:
+    use = {"toolUse": {"toolUseId": "a", "name": "f", "input": {}, "type": "tool_use"}}
+    replay = {"dialect": "bedrock", "content": [{"text": "\n"}, use]}
+    messages = body_of(USER, {"role": "assistant", REPLAY: replay}, CALLED[2], tools=[TOOL])["messages"]
+    assert messages[1]["content"] == [{"toolUse": {"toolUseId": "a", "name": "f", "input": {}}}]
 
 
 def test_a_tool_of_bedrocks_own_passes() -> None:
@@ -278,11 +484,18 @@ def test_a_schema_is_held_to_by_bedrock_where_it_can(model: str) -> None:
     assert "toolConfig" not in body
 
 
-@pytest.mark.parametrize("model", [NOVA, OLD, "us.meta.llama3-3-70b-instruct-v1:0"])
+@pytest.mark.parametrize("model", [NOVA, OLD])
 def test_other_models_are_made_to_answer_by_a_tool(model: str) -> None:
     config = body_of(model=model, response_format=FORMAT)["toolConfig"]
     assert config["tools"][0]["toolSpec"]["inputSchema"] == {"json": SCHEMA}
     assert config["toolChoice"] == {"tool": {"name": "callgate_answer"}}
+
+
+@pytest.mark.parametrize("model", ["us.meta.llama3-3-70b-instruct-v1:0", "anthropic.claude-opus-5-5"])
+def test_models_that_take_no_forced_tool_are_only_offered_it(model: str) -> None:
+    config = body_of(model=model, response_format={"type": "json_object"})["toolConfig"]
+    assert "toolChoice" not in config
+    assert "cannot be forced" in refusal(model=model, tools=[TOOL], tool_choice="required")
 
 
 def test_beside_other_tools_the_model_may_call_these_first() -> None:
@@ -323,7 +536,9 @@ def test_a_signed_thought_goes_back_exactly_as_it_came() -> None:
         "tool_calls": [call("t", "f", "{}")],
         REPLAY: response.metadata[REPLAY],
     }
-    assert body_of(USER, assistant)["messages"][1] == {"role": "assistant", "content": content}
+    result = {"role": "tool", "tool_call_id": "t", "content": "42"}
+    messages = body_of(USER, assistant, result, tools=[TOOL])["messages"]
+    assert messages[1] == {"role": "assistant", "content": content}
 
 
 def test_a_damaged_frame_is_an_unreadable_answer() -> None:
@@ -361,5 +576,7 @@ def test_what_a_tool_of_bedrocks_own_answered_in_a_stream_goes_back_whole() -> N
         ],
     }
     again = {"role": "assistant", "content": response.text, REPLAY: response.metadata[REPLAY]}
-    sent = body_of(USER, again, USER)["messages"][1]["content"]
+    own = {"systemTool": {"name": "nova_grounding"}}
+    sent = json.loads(DIALECT.encode({"model": NOVA, "messages": [USER, again, USER], "tools": [own]}).body)
+    sent = sent["messages"][1]["content"]
     assert sent == response.metadata[REPLAY]["content"]

@@ -7,13 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from callgate.errors import APIClientError, ResponseError
+from callgate.providers.anthropic.hosting import refuse_anthropic_only
 from callgate.providers.anthropic.request import write_body
 from callgate.providers.anthropic.response import read_answer
 from callgate.providers.anthropic.stream import MessageBuilder
 from callgate.providers.bedrock.dialect import model_path
 from callgate.providers.bedrock.errors import error_of_body, error_of_frame
+from callgate.providers.bedrock.models import is_named, model_behind, refuse_unnamed
+from callgate.providers.bedrock.request import SERVICE_TIERS
 from callgate.providers.bedrock.stream import is_failure
-from callgate.providers.canonical.json import as_text, read_object, write_json
+from callgate.providers.canonical.fields import merge_extra_body, read_betas, read_service_tier
+from callgate.providers.canonical.json import as_dict, as_text, read_object, write_json
 from callgate.providers.canonical.messages import read_model
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.response import Delta, Response
@@ -22,10 +26,16 @@ from callgate.transport.eventstream import EventStreamParser
 __all__ = ["BedrockInvoke"]
 
 _VERSION = "bedrock-2023-05-31"
+_IN_HEADERS = frozenset({"serviceTier", "performanceConfig", "guardrailConfig"})
+"""Fields of Converse that `InvokeModel` takes as headers."""
 
 
 class BedrockInvoke:
-    """The dialect of Claude at Bedrock, everything that Anthropic's own can say included.
+    """The dialect of Claude at Bedrock by `InvokeModel`: Anthropic's own body under Amazon's path.
+
+    - `service_tier`, `performanceConfig` and `guardrailConfig` become Amazon's headers.
+    - `betas` becomes `anthropic_beta` in the body.
+    - An ARN that does not name its model needs `base_model` for an effort or an answer format.
 
     >>> wire = BedrockInvoke().encode({"model": "anthropic.claude-3-haiku-20240307-v1:0", "prompt": "Hi"})
     >>> wire.path
@@ -37,16 +47,28 @@ class BedrockInvoke:
     def encode(
         self, request: Mapping[str, Any], *, stream: bool = False, path: str | None = None
     ) -> WireRequest:
-        """The request as JSON; the model and whether to stream are said in the path.
+        """The request as JSON; the path holds the model and the choice of a stream.
 
         Raises:
-            InvalidRequestError: when it cannot be said: no model, no messages, a part of an unknown kind.
+            InvalidRequestError: It cannot be encoded: no model, no messages, a field that does not exist.
         """
         model = read_model(request)
-        body = write_json({"anthropic_version": _VERSION, **write_body(request, model)})
+        behind = model_behind(request, model)
+        if not is_named(behind):
+            for field in ("reasoning_effort", "response_format"):
+                if request.get(field) not in (None, "none"):
+                    raise refuse_unnamed(behind, field)
+        refuse_anthropic_only(request, "Bedrock", web_search=False)
+        of_amazon = {name: request[name] for name in _IN_HEADERS if request.get(name) is not None}
+        rest = {name: value for name, value in request.items() if name not in _IN_HEADERS}
+        body = {"anthropic_version": _VERSION, **write_body(rest, behind)}
+        betas = read_betas(request)
+        if betas:
+            body["anthropic_beta"] = betas
         if path is None:
             path = model_path(model, "invoke-with-response-stream" if stream else "invoke")
-        return WireRequest("/" + path.lstrip("/"), body, stream=stream)
+        wire = write_json(merge_extra_body(body, request))
+        return WireRequest("/" + path.lstrip("/"), wire, _headers(request, of_amazon), stream=stream)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer in our words.
@@ -64,6 +86,20 @@ class BedrockInvoke:
     def error(self, status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
         """The typed error for an answer with an error status; never raises."""
         return error_of_body(status_code, body, headers)
+
+
+def _headers(request: Mapping[str, Any], of_amazon: Mapping[str, Any]) -> dict[str, str]:
+    tier = read_service_tier(request, SERVICE_TIERS, "Bedrock")
+    guardrail = as_dict(of_amazon.get("guardrailConfig"))
+    performance = as_dict(of_amazon.get("performanceConfig"))
+    headers = {
+        "x-amzn-bedrock-service-tier": as_dict(of_amazon.get("serviceTier")).get("type") or tier,
+        "x-amzn-bedrock-performanceconfig-latency": performance.get("latency"),
+        "x-amzn-bedrock-guardrailidentifier": guardrail.get("guardrailIdentifier"),
+        "x-amzn-bedrock-guardrailversion": guardrail.get("guardrailVersion"),
+        "x-amzn-bedrock-trace": as_text(guardrail.get("trace")).upper(),
+    }
+    return {name: value for name, value in headers.items() if value}
 
 
 class _InvokeStream:

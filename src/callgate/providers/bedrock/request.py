@@ -1,45 +1,49 @@
-"""The one request format in Bedrock's words: the body of `Converse`."""
+"""The canonical request as the body of `Converse`."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from callgate.errors import ResponseError
-from callgate.providers.anthropic.models import is_claude, takes_output_format, thinking_fields
+from callgate.providers.anthropic.hosting import refuse_anthropic_only
+from callgate.providers.anthropic.models import check_sampling, is_claude, takes_system_turns, thinking_fields
+from callgate.providers.bedrock.content import ContentWriter, cache_point, tools_as_text
+from callgate.providers.bedrock.models import (
+    caches_prompts,
+    family_of,
+    is_named,
+    model_behind,
+    refuse_unnamed,
+)
+from callgate.providers.bedrock.tools import forces_tool, write_answer_format, write_tools
 from callgate.providers.canonical.conversation import fold_conversation
-from callgate.providers.canonical.json import read_json, write_json
+from callgate.providers.canonical.fields import (
+    merge_extra_body,
+    read_betas,
+    read_service_tier,
+    refuse_media_output,
+)
 from callgate.providers.canonical.messages import (
     MEANT_FOR_OPENAI,
-    Media,
-    Part,
     read_max_tokens,
-    read_parts,
     read_stop,
     refuse,
     refuse_several_answers,
-    refuse_system_media,
-    replayed,
 )
-from callgate.providers.canonical.tools import (
-    ANSWER_TOOL,
-    AnswerFormat,
-    Function,
-    answer_function,
-    fit_id,
-    read_answer_format,
-    read_function,
-    read_tool_choice,
-    read_tool_uses,
-    read_tools,
-    result_id,
-)
-from callgate.schema.strict import strict_schema
+from callgate.providers.canonical.tools import read_answer_format
 
-__all__ = ["REPLAY_NAME", "write_body"]
+__all__ = ["SERVICE_TIERS", "write_body"]
 
-REPLAY_NAME = "bedrock"
+SERVICE_TIERS: Mapping[str, str | None] = {
+    "auto": None,
+    "default": "default",
+    "standard": "default",
+    "standard_only": "default",
+    "flex": "flex",
+    "priority": "priority",
+    "reserved": "reserved",
+}
+"""Canonical tier -> Bedrock's."""
 
 _OWN_FIELDS = frozenset(
     {
@@ -51,249 +55,123 @@ _OWN_FIELDS = frozenset(
 _TRANSLATED = frozenset(
     {
         "model", "messages", "prompt", "max_tokens", "max_completion_tokens", "stop", "temperature", "top_p",
-        "tools", "tool_choice", "response_format", "reasoning_effort", "stream", "system", "n",
+        "tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort", "stream",
+        "system", "n", "metadata", "service_tier", "cache_control", "betas", "anthropic_beta", "speed",
+        "base_model", "extra_body",
     }
 )  # fmt: skip
-_NOT_SAID = MEANT_FOR_OPENAI | {
-    "seed", "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "parallel_tool_calls",
-    "user", "metadata", "service_tier",
-}  # fmt: skip
-"""OpenAI's fields without a counterpart in Converse."""
-
-# Families that Bedrock cannot hold to a schema; of Claude, the models before 4.5.
-_UNHELD = ("amazon.", "meta.", "cohere.", "ai21.", "writer.", "stability.", "luma.")
-_PROFILE = re.compile(r"^(?:us|eu|apac|jp|au|ca|global|us-gov)\.")
-_IMAGE_FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "gif": "gif", "webp": "webp"}
-_DOCUMENT_FORMATS = {
-    "application/pdf": "pdf",
-    "text/csv": "csv",
-    "text/html": "html",
-    "text/plain": "txt",
-    "text/markdown": "md",
-    "application/msword": "doc",
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
-    "application/vnd.ms-excel": "xls",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
-}
-_UNFIT_FOR_NAME = re.compile(r"[^a-zA-Z0-9 ()\[\]-]+|(?<=\s)\s+")
+_MISSING = frozenset(
+    {"seed", "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "user", "audio"}
+)
+"""Fields without a counterpart in Converse."""
+_WRITTEN_APART = _TRANSLATED | _MISSING | MEANT_FOR_OPENAI
 
 
 def write_body(request: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """The body; the model is named in the path.
+    """The body; the model stands in the path.
 
     Raises:
-        InvalidRequestError: when something in the request cannot be said.
+        InvalidRequestError: Something in the request cannot be encoded.
     """
     refuse_several_answers(request)
-    system, messages = _conversation(request)
-    body: dict[str, Any] = {"messages": messages}
-    if system:
-        body["system"] = system
+    refuse_media_output(request, "Bedrock")
+    refuse_anthropic_only(request, "Bedrock", web_search=False)
+    model = model_behind(request, model)
+    body = _conversation(request, model)
     additional: dict[str, Any] = {}
     for name, value in request.items():
-        if value is None or name in _TRANSLATED or name in _NOT_SAID:
-            continue
-        if name in _OWN_FIELDS:
-            body[name] = value
-        else:
-            additional[name] = value  # the model's own parameters: top_k and the like
-    effort_fields, max_tokens = _effort(request, model)
+        if value is not None and name not in _WRITTEN_APART:
+            # Fields that are not Converse's are the model's own: top_k and the like.
+            (body if name in _OWN_FIELDS else additional)[name] = value
+    fields, max_tokens = _effort(request, model)
+    _write_inference(body, request, max_tokens)
+    additional = {
+        **fields,
+        **_betas(request, model),
+        **additional,
+        **(body.get("additionalModelRequestFields") or {}),
+    }
+    if additional:
+        body["additionalModelRequestFields"] = additional
+    _write_account(body, request)
+    write_tools(body, request, model)
+    wanted = read_answer_format(request.get("response_format"))
+    if wanted is not None:
+        write_answer_format(body, wanted, model)
+    if "toolConfig" not in body and _holds_tool_blocks(body["messages"]):
+        body["messages"] = tools_as_text(body["messages"])
+    return merge_extra_body(body, request)
+
+
+def _conversation(request: Mapping[str, Any], model: str) -> dict[str, Any]:
+    caches = caches_prompts(model)
+    writer = ContentWriter(caches)
+    system, turns = fold_conversation(
+        request,
+        system=writer.system,
+        user=writer.user,
+        assistant=writer.assistant,
+        tool=writer.tool,
+        system_turns=takes_system_turns(model),
+    )
+    last, blocks = turns[-1]
+    if last == "assistant" and isinstance(blocks[-1].get("text"), str):
+        blocks[-1] = {**blocks[-1], "text": blocks[-1]["text"].rstrip()}
+    elif caches and request.get("cache_control") is not None:
+        blocks += cache_point(request["cache_control"])
+    messages = [{"role": speaker, "content": blocks} for speaker, blocks in turns]
+    return {"messages": messages, **({"system": system} if system else {})}
+
+
+def _effort(request: Mapping[str, Any], model: str) -> tuple[dict[str, Any], int | None]:
+    """The fields that an effort becomes, and `max_tokens` with room for the thoughts."""
+    effort, max_tokens = request.get("reasoning_effort"), read_max_tokens(request)
+    if is_claude(model):
+        fields, max_tokens = thinking_fields(model, effort, max_tokens, forced_tool=forces_tool(request))
+        check_sampling(model, request, thinks="thinking" in fields)
+        return fields, max_tokens
+    if effort is None:
+        return {}, max_tokens
+    if not is_named(model) and effort != "none":
+        raise refuse_unnamed(model, "reasoning_effort")
+    if family_of(model).startswith("amazon."):
+        if effort == "none":
+            return {"reasoningConfig": {"type": "disabled"}}, max_tokens
+        return {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": effort}}, max_tokens
+    return {"reasoning_effort": effort} if is_named(model) else {}, max_tokens
+
+
+def _write_inference(body: dict[str, Any], request: Mapping[str, Any], max_tokens: int | None) -> None:
+    temperature = request.get("temperature")
+    if isinstance(temperature, int | float) and temperature > 1:
+        raise refuse(f"temperature is at most 1 for Bedrock, got {temperature}")
     inference = {
         "maxTokens": max_tokens,
-        "temperature": request.get("temperature"),
+        "temperature": temperature,
         "topP": request.get("top_p"),
         "stopSequences": read_stop(request) or None,
     }
     inference = {name: value for name, value in inference.items() if value is not None}
     if inference:
         body["inferenceConfig"] = {**inference, **(body.get("inferenceConfig") or {})}
-    additional = {**effort_fields, **additional, **(body.get("additionalModelRequestFields") or {})}
-    if additional:
-        body["additionalModelRequestFields"] = additional
-    _write_tools(body, request)
-    wanted = read_answer_format(request.get("response_format"))
-    if wanted is not None:
-        _write_answer_format(body, wanted, model)
-    return body
 
 
-def _family(model: str) -> str:
-    """The model's id from its maker on: without a region's prefix, or the ARN before it."""
-    return _PROFILE.sub("", model.rpartition("/")[2].lower())
+def _betas(request: Mapping[str, Any], model: str) -> dict[str, Any]:
+    betas = read_betas(request)
+    if betas and not is_claude(model):
+        raise refuse(f"{model} has no betas; only Claude has them")
+    return {"anthropic_beta": betas} if betas else {}
 
 
-def _effort(request: Mapping[str, Any], model: str) -> tuple[dict[str, Any], int | None]:
-    effort, max_tokens = request.get("reasoning_effort"), read_max_tokens(request)
-    if is_claude(model):
-        return thinking_fields(model, effort, max_tokens)
-    if effort is None:
-        return {}, max_tokens
-    if _family(model).startswith("amazon."):
-        if effort == "none":
-            return {"reasoningConfig": {"type": "disabled"}}, max_tokens
-        return {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": effort}}, max_tokens
-    return {"reasoning_effort": effort}, max_tokens
+def _write_account(body: dict[str, Any], request: Mapping[str, Any]) -> None:
+    """Add what concerns the bill: the service tier and the metadata of the request."""
+    tier = read_service_tier(request, SERVICE_TIERS, "Bedrock")
+    if tier is not None:
+        body.setdefault("serviceTier", {"type": tier})
+    metadata = request.get("metadata")
+    if isinstance(metadata, Mapping) and metadata:
+        body.setdefault("requestMetadata", {str(name): str(value) for name, value in metadata.items()})
 
 
-# -- the conversation ------------------------------------------------------------------------------------
-
-
-def _conversation(request: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The system blocks and the messages."""
-    system, turns = fold_conversation(
-        request,
-        system=_system_blocks,
-        user=_blocks,
-        assistant=_assistant_blocks,
-        tool=lambda message: [_tool_result(message)],
-    )
-    return system, [{"role": role, "content": blocks} for role, blocks in turns]
-
-
-def _system_blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    blocks = _blocks(message)
-    if any(not block.keys() <= {"text", "cachePoint", "guardContent"} for block in blocks):
-        raise refuse_system_media()
-    return blocks
-
-
-def _assistant_blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    kept = replayed(message, REPLAY_NAME)
-    if kept is not None:
-        return kept
-    blocks = _blocks(message)
-    for use in read_tool_uses(message):
-        blocks.append({"toolUse": {"toolUseId": fit_id(use.id), "name": use.name, "input": use.arguments}})
-    return blocks
-
-
-def _tool_result(message: Mapping[str, Any]) -> dict[str, Any]:
-    blocks = [_result_block(block) for block in _blocks(message)]
-    # Content is required, and empty text refused.
-    result: dict[str, Any] = {
-        "toolUseId": fit_id(result_id(message)),
-        "content": blocks or [{"text": "(nothing)"}],
-    }
-    if message.get("is_error"):
-        result["status"] = "error"
-    return {"toolResult": result}
-
-
-def _result_block(block: dict[str, Any]) -> dict[str, Any]:
-    text = block.get("text")
-    if type(text) is str and text[:1] == "{":
-        try:
-            value = read_json(text)
-        except ResponseError:
-            return block
-        if type(value) is dict:
-            return {"json": value}
-    return block
-
-
-def _blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [_block(part, whole) for part, whole in read_parts(message.get("content"))]
-
-
-def _block(part: Part, whole: Mapping[str, Any]) -> dict[str, Any]:
-    if type(part) is str:
-        return {"text": part}
-    if isinstance(part, Media):
-        return _image(part) if part.kind == "image" else _document(part)
-    if whole.get("type") == "refusal":
-        return {"text": str(whole.get("refusal"))}
-    if "type" in whole:
-        raise refuse(f"a part of type {whole['type']!r} cannot be said to this provider")
-    return dict(whole)  # Bedrock's own blocks have no type: {"cachePoint": ...}
-
-
-def _image(media: Media) -> dict[str, Any]:
-    kind = (media.media_type or "").removeprefix("image/") or (media.url or "").rpartition(".")[2]
-    image_format = _IMAGE_FORMATS.get(kind.lower())
-    if image_format is None:
-        raise refuse("a picture for this provider is png, jpeg, gif or webp, and says which")
-    return {"image": {"format": image_format, "source": _source(media, "a picture")}}
-
-
-def _document(media: Media) -> dict[str, Any]:
-    name = media.name or (media.url or "").rpartition("/")[2] or "document"
-    stem, _, ending = name.rpartition(".")
-    kind = _DOCUMENT_FORMATS.get(media.media_type or "") or ending.lower()
-    if media.kind == "audio" or kind not in _DOCUMENT_FORMATS.values():
-        raise refuse(f"a part of type {media.kind} for this provider is a document: pdf, txt, csv, docx, ...")
-    title = _UNFIT_FOR_NAME.sub(" ", stem or name).strip() or "document"
-    return {"document": {"format": kind, "name": title, "source": _source(media, "a file")}}
-
-
-def _source(media: Media, what: str) -> dict[str, Any]:
-    if media.data is not None:
-        return {"bytes": media.data}
-    if media.url is not None and media.url.startswith("s3://"):
-        return {"s3Location": {"uri": media.url}}
-    raise refuse(f"this provider fetches nothing from the web: give {what} as a data URL, or by s3://")
-
-
-# -- tools and the form of the answer --------------------------------------------------------------------
-
-
-def _write_tools(body: dict[str, Any], request: Mapping[str, Any]) -> None:
-    tools = read_tools(request)
-    if not tools:
-        return
-    config: dict[str, Any] = {"tools": [_tool(tool) for tool in tools]}
-    given = request.get("tool_choice")
-    choice = read_tool_choice(given)
-    if choice is None:
-        if isinstance(given, Mapping):
-            config["toolChoice"] = dict(given)
-    elif choice.mode == "named":
-        config["toolChoice"] = {"tool": {"name": choice.name}}
-    elif choice.mode == "required":
-        config["toolChoice"] = {"any": {}}
-    elif choice.mode == "none" and not _speaks_of_tools(body["messages"]):
-        return  # Converse has no word for "none" but to offer no tools; a conversation about tools needs them
-    body["toolConfig"] = config
-
-
-def _speaks_of_tools(messages: list[dict[str, Any]]) -> bool:
-    return any(
-        "toolUse" in block or "toolResult" in block for entry in messages for block in entry["content"]
-    )
-
-
-def _tool(tool: Any) -> dict[str, Any]:
-    function = read_function(tool)
-    if function is None:
-        return dict(tool)
-    return _spec(function)
-
-
-def _spec(function: Function) -> dict[str, Any]:
-    spec: dict[str, Any] = {"name": function.name}
-    if function.description:
-        spec["description"] = function.description
-    spec["inputSchema"] = {"json": function.parameters}
-    return {"toolSpec": spec}
-
-
-def _write_answer_format(body: dict[str, Any], wanted: AnswerFormat, model: str) -> None:
-    """Hold the answer to a schema: by Bedrock where it can, else as the input of a forced tool."""
-    held = takes_output_format(model) if is_claude(model) else not _family(model).startswith(_UNHELD)
-    closed = strict_schema(wanted.schema) if held and wanted.schema is not None else None
-    if closed is not None:
-        described = {"schema": write_json(closed).decode(), "name": wanted.name}
-        if wanted.description:
-            described["description"] = wanted.description
-        text_format = {"type": "json_schema", "structure": {"jsonSchema": described}}
-        body["outputConfig"] = {"textFormat": text_format, **(body.get("outputConfig") or {})}
-        return
-    spec = _spec(answer_function(wanted))
-    config = body.setdefault("toolConfig", {})
-    offered = config.get("tools") or []
-    config["tools"] = [*offered, spec]
-    if "thinking" in (body.get("additionalModelRequestFields") or {}):
-        config.pop("toolChoice", None)  # while a model thinks it must not be forced
-    elif not offered:
-        config["toolChoice"] = {"tool": {"name": ANSWER_TOOL}}
-    elif "toolChoice" not in config:
-        config["toolChoice"] = {"any": {}}
+def _holds_tool_blocks(messages: list[dict[str, Any]]) -> bool:
+    return any("toolUse" in block or "toolResult" in block for turn in messages for block in turn["content"])

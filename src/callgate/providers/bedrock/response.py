@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from callgate.providers.bedrock.request import REPLAY_NAME
+from callgate.providers.bedrock.content import REPLAY_NAME
 from callgate.providers.canonical.content import AnswerContent
 from callgate.providers.canonical.errors import no_answer
 from callgate.providers.canonical.json import as_dict, as_list, as_text, as_text_or_none, token_count
