@@ -12,9 +12,10 @@ a whole one; and whatever bytes come, nothing but our own errors goes out.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -98,6 +99,8 @@ class DialectConformance:
 
     dialect: Dialect
     recorded: str
+    reads_events: ClassVar[bool] = True
+    """False when its streams are no server-sent events."""
 
     # -- what was recorded is read exactly -------------------------------------------------------------------
 
@@ -132,6 +135,64 @@ class DialectConformance:
         _, streamed = read_stream(self.dialect, [stream_case.body], stream_case.headers)
         again = self.dialect.decode(json.dumps(streamed.raw).encode(), stream_case.headers)
         assert_response(again, stream_case.expect)
+
+    # -- whatever form it comes in ---------------------------------------------------------------------------
+
+    def test_events_in_answer_to_a_plain_call_are_read(self, stream_case: Case) -> None:
+        if not _is_events(stream_case.body):
+            return
+        for headers in (stream_case.headers, {}, {"content-type": "application/json"}):
+            response = self.dialect.decode(stream_case.body, headers)
+            assert_response(response, stream_case.expect)
+
+    def test_a_whole_answer_to_a_request_for_a_stream_is_read(self, answer_case: Case) -> None:
+        if not self.reads_events or answer_case.expect is None:
+            return
+        for end in (b"", b"\n\ndata: [DONE]\n\n"):
+            for body in ([answer_case.body + end], [answer_case.body[:9], answer_case.body[9:], end]):
+                _, response = read_stream(self.dialect, body, {"content-type": "text/event-stream"})
+                assert_response(response, answer_case.expect)
+        decoded = self.dialect.decode(answer_case.body + b"\n\ndata: [DONE]\n\n", {})
+        assert_response(decoded, answer_case.expect)
+
+    def test_a_bare_error_in_the_place_of_a_stream_is_that_error(self, error_case: Case) -> None:
+        content = _json_or_none(error_case.body)
+        if not self.reads_events or type(content) is not dict or not content.get("error"):
+            return
+        whole = self._raises([error_case.body])
+        indented = json.dumps(content, indent=2).encode()
+        assert type(self._raises([indented])) is type(whole)
+        assert self._raises([indented]).message == whole.message
+        for case in read_cases(self.recorded, "stream"):
+            end = case.body.find(b"\n\n") + 2
+            if not _is_events(case.body) or end < 2 or end > len(case.body) - 20:
+                continue
+            for bare in (error_case.body, indented):
+                error = self._raises([case.body[:end] + bare])
+                assert type(error) is type(whole)
+                assert error.message == whole.message
+
+    def test_deltas_before_an_error_come_however_the_bytes_are_cut(self, failing_stream_case: Case) -> None:
+        body = failing_stream_case.body
+        whole = self._deltas_before_the_error([body])
+        single = self._deltas_before_the_error([body[at : at + 1] for at in range(len(body))])
+        assert collect(whole) == collect(single)
+
+    def _deltas_before_the_error(self, pieces: Iterable[bytes]) -> list[Delta]:
+        decoder = self.dialect.stream_decoder({})
+        deltas: list[Delta] = []
+        try:
+            for piece in pieces:
+                for delta in decoder.feed(piece):
+                    deltas.append(delta)  # those before the error are wanted
+        except APIClientError:
+            pass
+        return deltas
+
+    def _raises(self, pieces: list[bytes]) -> APIClientError:
+        with pytest.raises(APIClientError) as caught:
+            read_stream(self.dialect, pieces, {})
+        return caught.value
 
     # -- however the bytes come ------------------------------------------------------------------------------
 
@@ -216,6 +277,12 @@ class DialectConformance:
 
         check()
 
+    def test_a_value_of_any_type_where_text_is_expected_ends_in_our_errors(self) -> None:
+        for kind in KINDS:
+            for case in read_cases(self.recorded, kind):
+                for damaged in _with_odd_words(case):
+                    self._survives(damaged, case.status)
+
     def test_json_nested_too_deep_ends_in_our_errors(self) -> None:
         for depth in (250, 1_000, 100_000):
             self._survives(b'{"a":' * depth + b"1" + b"}" * depth, 500)
@@ -266,6 +333,31 @@ def _expect(case: Case, read: Callable[[], Response]) -> Response | None:
     assert case.expect is not None
     assert_response(response, case.expect)
     return response
+
+
+def _is_events(body: bytes) -> bool:
+    return body.lstrip().startswith((b"data:", b"event:", b":"))
+
+
+def _json_or_none(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
+
+
+# The words that a decoder compares and looks up: an object there is unhashable.
+_WORD = re.compile(
+    rb'"(type|role|name|object|status|reason|code|finish_reason|stop_reason|stopReason|finishReason|index)"'
+    rb'(\s*:\s*)("[^"\\]*"|\d+)'
+)
+
+
+def _with_odd_words(case: Case) -> Iterator[bytes]:
+    for odd in (b'{"a": 1}', b"[1]", b"null"):
+        yield _WORD.sub(rb'"\1"\2' + odd, case.body)
+        for found in _WORD.finditer(case.body):
+            yield case.body[: found.start(3)] + odd + case.body[found.end(3) :]
 
 
 def _came_in_one_piece(case: Case) -> bool:

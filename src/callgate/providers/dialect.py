@@ -11,7 +11,7 @@ through unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -52,11 +52,13 @@ class StreamDecoder(Protocol):
         response = decoder.finish()
     """
 
-    def feed(self, data: bytes) -> list[Delta]:
-        """The deltas that `data` completes.
+    def feed(self, data: bytes) -> Iterable[Delta]:
+        """Take in some bytes, and return the deltas that they complete.
+
+        To be consumed, before the next call and before `finish`: the bytes may be read as it is.
 
         Raises:
-            APIClientError: when the stream itself says that it failed, or cannot be read.
+            APIClientError: The stream holds an error, or cannot be read; the deltas before it come first.
         """
         ...
 

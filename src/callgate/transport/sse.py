@@ -9,6 +9,7 @@ from callgate.errors import ResponseTooLargeError
 __all__ = ["SSEParser", "ServerSentEvent"]
 
 _MAX_EVENT_BYTES = 16 * 1024 * 1024
+_MAX_STRAY_BYTES = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -24,6 +25,8 @@ class SSEParser:
     """Takes a stream of server-sent events apart.
 
     Lines end in LF, CR or CRLF; comments, `id` and `retry` are passed over; an event without data is none.
+    A line that begins with a brace, and all lines after it that are no fields, are kept as `stray`: services
+    end a stream with the JSON of an error alone.
     The time is linear in the bytes, however small the pieces.
 
     Args:
@@ -46,6 +49,7 @@ class SSEParser:
         "_pieces",
         "_skip_line_feed",
         "_tail_size",
+        "stray",
     )
 
     def __init__(self, max_event_bytes: int = _MAX_EVENT_BYTES) -> None:
@@ -57,6 +61,7 @@ class SSEParser:
         self._event = b""
         self._skip_line_feed = False
         self._at_start = True
+        self.stray = b""
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """The events that `data` completes.
@@ -119,6 +124,8 @@ class SSEParser:
                 self._data_size += len(value) + 1
             elif name == b"event":
                 self._event = value[1:] if value[:1] == b" " else value
+            elif (self.stray or line.lstrip()[:1] == b"{") and len(self.stray) < _MAX_STRAY_BYTES:
+                self.stray += line + b"\n"
         return events
 
     def _check_size(self) -> None:

@@ -30,6 +30,7 @@ SPEC = {"toolSpec": {"name": "f", "description": "d", "inputSchema": {"json": SC
 class TestConformance(DialectConformance):
     dialect = DIALECT
     recorded = "bedrock"
+    reads_events = False
 
 
 def body_of(*messages: Any, **fields: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ MODEL = "anthropic.claude-3-haiku-20240307-v1:0"
 class TestConformance(DialectConformance):
     dialect = DIALECT
     recorded = "bedrock_invoke"
+    reads_events = False
 
 
 def test_the_body_is_anthropics_without_model_and_stream() -> None:

@@ -21,6 +21,7 @@ PNG = "iVBORw0KGgo="
 class TestConformance(DialectConformance):
     dialect = DIALECT  # type: ignore[assignment]  # it encodes to a command, not to a request over HTTP
     recorded = "claude_code"
+    reads_events = False
 
 
 def command_for(*messages: Any, stream: bool = False, **fields: Any) -> CommandRequest:

@@ -276,7 +276,7 @@ def test_unknown_fields_of_a_stream_stay_in_raw() -> None:
 
 def test_garbage_in_mid_stream_is_a_response_error() -> None:
     with pytest.raises(ResponseError):
-        CHAT.stream_decoder({}).feed(b"data: {broken\n\n")
+        list(CHAT.stream_decoder({}).feed(b"data: {broken\n\n"))
 
 
 # -- errors ----------------------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ def test_garbage_in_mid_stream_is_a_response_error() -> None:
 def test_a_retry_after_among_the_headers_of_a_200_is_not_about_the_error_in_its_stream() -> None:
     decoder = CHAT.stream_decoder({"retry-after": "3600", "x-should-retry": "false"})
     with pytest.raises(RateLimitError) as caught:
-        decoder.feed(lines({"error": {"message": "slow", "code": 429}}))
+        list(decoder.feed(lines({"error": {"message": "slow", "code": 429}})))
     assert (caught.value.retry_after, caught.value.retryable) == (None, True)
 
 

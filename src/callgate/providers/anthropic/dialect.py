@@ -12,8 +12,9 @@ from callgate.providers.anthropic.request import write_body
 from callgate.providers.anthropic.response import read_answer
 from callgate.providers.anthropic.stream import MessageStream
 from callgate.providers.canonical.fields import merge_extra_body
-from callgate.providers.canonical.json import read_object, write_json
+from callgate.providers.canonical.json import write_json
 from callgate.providers.canonical.messages import read_model
+from callgate.providers.canonical.sse_decoder import decode_body
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.response import Response
 
@@ -67,7 +68,11 @@ class AnthropicMessages:
             APIClientError: The body is an error after all.
             ResponseError: It cannot be read.
         """
-        return read_answer(read_object(body), headers, status_code)
+        return decode_body(
+            body,
+            lambda: self.stream_decoder(headers),
+            lambda data: read_answer(data, headers, status_code),
+        )
 
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
         """A decoder for one streamed answer."""

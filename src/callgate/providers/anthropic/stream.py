@@ -9,10 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from callgate.errors import ResponseError
+from callgate.errors import APIClientError, ResponseError
 from callgate.providers.anthropic.errors import error_of_content
 from callgate.providers.anthropic.response import read_answer
-from callgate.providers.canonical.json import as_dict, as_text, read_arguments, read_object, write_json
+from callgate.providers.canonical.json import (
+    as_dict,
+    as_text,
+    read_arguments,
+    read_object,
+    update_counts,
+    write_json,
+)
 from callgate.providers.canonical.sse_decoder import EventStreamDecoder
 from callgate.providers.canonical.tools import ANSWER_TOOL
 from callgate.response import Delta, Response, ToolCallDelta
@@ -145,8 +152,7 @@ class MessageBuilder:
         return "".join(texts)
 
     def _take_usage(self, usage: Any) -> None:
-        # Each report counts from the beginning, so a later one replaces; what it does not name stays.
-        self._usage |= {name: count for name, count in as_dict(usage).items() if count is not None}
+        update_counts(self._usage, usage)
 
     def _block(self, index: Any, start: Any) -> _Block:
         if type(index) is not int or not 0 <= index < _MAX_BLOCKS:
@@ -211,7 +217,7 @@ class MessageBuilder:
 
     def _gather(self, block: _Block, delta: dict[str, Any]) -> None:
         """Keep the pieces of a block of an unknown kind (`compaction`): text is added, all else replaces."""
-        if block.start.get("type") in _READ_KINDS:
+        if as_text(block.start.get("type")) in _READ_KINDS:
             return
         for name, value in delta.items():
             if name == "type" or value is None:
@@ -234,6 +240,9 @@ class MessageStream(EventStreamDecoder):
     def _take(self, event: ServerSentEvent, deltas: list[Delta]) -> None:
         if event.data[:6] != "[DONE]":  # some servers end as OpenAI's do
             deltas += self._builder.take(read_object(event.data))
+
+    def _error(self, content: Any) -> APIClientError:
+        return error_of_content(content, None, self._headers)
 
     def _answer(self) -> Response:
         return self._builder.finish()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from callgate.errors import APIClientError, ResponseError
@@ -112,20 +112,18 @@ class _InvokeStream:
         self._parser = EventStreamParser()
         self._builder = MessageBuilder(headers)
 
-    def feed(self, data: bytes) -> list[Delta]:
-        """The deltas that `data` completes.
+    def feed(self, data: bytes) -> Iterator[Delta]:
+        """Yield the deltas that `data` completes; those before an error come before it is raised.
 
         Raises:
-            APIClientError: when the stream says that it failed.
-            ResponseError: when a frame is damaged or cannot be read.
+            APIClientError: The stream holds an error.
+            ResponseError: A frame is damaged or cannot be read.
         """
-        deltas: list[Delta] = []
         for frame in self._parser.feed(data):
             if is_failure(frame):
                 raise error_of_frame(frame, self._headers)
             if frame.text(":event-type") == "chunk":
-                deltas += self._builder.take(self._event(frame.payload))
-        return deltas
+                yield from self._builder.take(self._event(frame.payload))
 
     def finish(self) -> Response:
         """The whole answer; its `raw` is the message that the events add up to.

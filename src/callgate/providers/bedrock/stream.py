@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from callgate.errors import ResponseError
@@ -96,22 +96,22 @@ class ConverseStream:
         is_json = headers.get("content-type", "").startswith("application/json")
         self._whole_json: list[bytes] | None = [] if is_json else None
 
-    def feed(self, data: bytes) -> list[Delta]:
-        """The deltas that `data` completes.
+    def feed(self, data: bytes) -> Iterator[Delta]:
+        """Yield the deltas that `data` completes; those before an error come before it is raised.
 
         Raises:
-            APIClientError: when the stream says that it failed.
-            ResponseError: when a frame is damaged or cannot be read.
+            APIClientError: The stream holds an error.
+            ResponseError: A frame is damaged or cannot be read.
         """
         if self._whole_json is not None:
             self._whole_json.append(data)
-            return []
-        deltas: list[Delta] = []
+            return
         for frame in self._parser.feed(data):
             if is_failure(frame):
                 raise error_of_frame(frame, self._headers)
+            deltas: list[Delta] = []
             self._take(frame.text(":event-type"), read_object(frame.payload or b"{}"), deltas)
-        return deltas
+            yield from deltas
 
     def finish(self) -> Response:
         """The whole answer; its `raw` is the `ConverseResponse` that the events add up to.

@@ -29,6 +29,7 @@ __all__ = [
     "read_json",
     "read_object",
     "token_count",
+    "update_counts",
     "write_json",
 ]
 
@@ -127,6 +128,26 @@ def token_count(value: Any) -> int:
     if type(value) is float and 0 <= value <= _MAX_TOKENS and value.is_integer():
         return int(value)
     return 0
+
+
+def update_counts(held: dict[str, Any], new: Any) -> None:
+    """Take the counts of a later report of usage into `held`, nested ones too.
+
+    Every report of a stream counts from its beginning, so a later count replaces an earlier one. But some
+    gateways end with zeros: those, and what is null, replace nothing.
+
+    >>> usage = {"prompt_tokens": 5}
+    >>> update_counts(usage, {"prompt_tokens": 0, "completion_tokens": 2})
+    >>> usage
+    {'prompt_tokens': 5, 'completion_tokens': 2}
+    """
+    for name, value in as_dict(new).items():
+        before = held.get(name)
+        if type(before) is dict and type(value) is dict:
+            held[name] = dict(before)
+            update_counts(held[name], value)
+        elif value is not None and (value != 0 or not before):
+            held[name] = value
 
 
 def as_dict(value: Any) -> dict[str, Any]:

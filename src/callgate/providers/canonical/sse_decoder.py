@@ -1,65 +1,138 @@
-"""What the decoders of server-sent event streams share."""
+"""Reading an answer whose form its bytes decide: server-sent events, one JSON document, or JSON in lines.
+
+Gateways mislabel all of them: a stream that was asked for comes as one JSON object or as a bare error, a
+plain call is answered with events, JSON is followed by `data: [DONE]`. So the first bytes are looked at, not
+the content type.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
-from callgate.errors import ResponseError
+import orjson
+
+from callgate.errors import APIClientError, ResponseError
+from callgate.providers.canonical.json import as_dict, read_json, read_object
+from callgate.providers.dialect import StreamDecoder
 from callgate.response import Delta, Response
 from callgate.transport.sse import ServerSentEvent, SSEParser
 
-__all__ = ["EventStreamDecoder"]
+__all__ = ["EventStreamDecoder", "decode_body"]
+
+_BLANK = b" \t\r\n\xef\xbb\xbf"
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+
+
+def decode_body(
+    body: bytes, decoder: Callable[[], StreamDecoder], read: Callable[[dict[str, Any]], Response]
+) -> Response:
+    """Decode the answer to a call that asked for no stream, also when it is one.
+
+    Args:
+        body: All of it.
+        decoder: Makes the dialect's stream decoder.
+        read: Reads the dialect's answer object.
+
+    Raises:
+        APIClientError: The answer is an error after all, or cannot be read.
+    """
+    start = body.lstrip(_BLANK)
+    if start.startswith(_FIELDS) or start[:1] == b"[":
+        stream = decoder()
+        for _ in stream.feed(body):
+            pass
+        return stream.finish()
+    return read(read_object(_without_end_mark(body)))
 
 
 class EventStreamDecoder(ABC):
-    """A `StreamDecoder` of server-sent events. A dialect says what one event means and what they add up to.
+    """A `StreamDecoder` of server-sent events; a dialect defines what one event means and what all add up to.
 
-    Some servers answer a request for a stream with one JSON object; that is understood too, at the end.
+    A body that is one JSON document is read as a whole answer; one JSON object per line, as the events.
 
     Args:
         headers: Of the answer, lower-case names.
     """
 
-    __slots__ = ("_headers", "_parser", "_pieces")
+    __slots__ = ("_headers", "_parser", "_pieces", "_sniffed")
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = headers
         self._parser = SSEParser()
-        is_json = headers.get("content-type", "").startswith("application/json")
-        self._pieces: list[bytes] | None = [] if is_json else None
+        self._sniffed = False
+        self._pieces: list[bytes] | None = None  # of a body that is JSON
 
-    def feed(self, data: bytes) -> list[Delta]:
-        """The deltas that `data` completes.
+    def feed(self, data: bytes) -> Iterator[Delta]:
+        """Yield the deltas that `data` completes; those before an error come before it is raised.
 
         Raises:
-            APIClientError: when the stream says that it failed.
-            ResponseError: when an event of it cannot be read.
+            APIClientError: The stream holds an error.
+            ResponseError: An event of it cannot be read.
         """
-        deltas: list[Delta] = []
+        if not self._sniffed:
+            start = data.lstrip(_BLANK)
+            if start:
+                self._sniffed = True
+                if start[:1] in (b"{", b"["):
+                    self._pieces = []
         if self._pieces is not None:
             self._pieces.append(data)
-        else:
-            for event in self._parser.feed(data):
-                if event.data.strip():  # some servers keep the connection open with empty events
-                    self._take(event, deltas)
-        return deltas
+            return
+        for event in self._parser.feed(data):
+            if event.data.strip():  # some servers keep the connection open with empty events
+                yield from self._read(event)
 
     def finish(self) -> Response:
-        """The whole answer.
+        """Return the whole answer.
 
         Raises:
-            ResponseError: when the stream broke off before its end.
+            APIClientError: The body ends in an error.
+            ResponseError: The stream broke off before its end.
         """
         if self._pieces is not None:
-            return self._read_whole(b"".join(self._pieces))
+            return self._finish_json(b"".join(self._pieces))
         for event in self._parser.finish():
             try:
                 if event.data.strip():
                     self._take(event, [])
             except ResponseError:
-                break  # cut off in the middle of an event; whether the rest is enough, `_answer` judges
+                break  # cut off in the middle of an event; `_answer` decides whether the rest is enough
+        self._raise_bare_error(self._parser.stray)
         return self._answer()
+
+    def _read(self, event: ServerSentEvent) -> Iterator[Delta]:
+        deltas: list[Delta] = []
+        try:
+            self._take(event, deltas)
+        except APIClientError as error:
+            yield from deltas
+            if type(error) is ResponseError and event.event == "error":
+                raise self._error(event.data) from None  # an error in plain text
+            raise
+        yield from deltas
+
+    def _finish_json(self, body: bytes) -> Response:
+        body = _without_end_mark(body)
+        events = _split_json(body)
+        if not events:
+            return self._read_whole(body)
+        for event in events:
+            self._take(ServerSentEvent("", event), [])
+        return self._answer()
+
+    def _raise_bare_error(self, stray: bytes) -> None:
+        """Raise the error whose JSON stands in the stream without `data:` before it, if there is one."""
+        start = stray.find(b"{")
+        if start < 0:
+            return
+        try:
+            content = read_json(stray[start:].strip().removesuffix(b"]"))
+        except ResponseError:
+            return
+        if as_dict(content).get("error"):
+            raise self._error(content)
 
     @abstractmethod
     def _take(self, event: ServerSentEvent, deltas: list[Delta]) -> None:
@@ -67,8 +140,31 @@ class EventStreamDecoder(ABC):
 
     @abstractmethod
     def _answer(self) -> Response:
-        """What the events add up to; a ResponseError when the last of them is missing."""
+        """Return what the events add up to; raise ResponseError when the last of them is missing."""
 
     @abstractmethod
     def _read_whole(self, body: bytes) -> Response:
-        """An answer that came in one piece."""
+        """Read an answer that came in one piece."""
+
+    @abstractmethod
+    def _error(self, content: Any) -> APIClientError:
+        """Return the typed error for the content of an error event: parsed JSON, or text."""
+
+
+def _split_json(body: bytes) -> list[str]:
+    """The events in a body that is a list of objects, or one object per line; none when it is neither."""
+    if body.lstrip(_BLANK)[:1] == b"[":
+        items = read_json(body)
+        return [orjson.dumps(item).decode() for item in items if type(item) is dict]
+    lines = [line for line in body.splitlines() if line.strip()]
+    if len(lines) < 2 or not all(line.strip()[-1:] == b"}" for line in lines):
+        return []
+    return [line.decode("utf-8", "replace") for line in lines]
+
+
+def _without_end_mark(body: bytes) -> bytes:
+    """The body without a `data: [DONE]` that follows its JSON."""
+    end = body[-64:].rstrip()
+    if not end.endswith(b"[DONE]"):
+        return body
+    return body.rstrip().removesuffix(b"[DONE]").rstrip().removesuffix(b"data:")

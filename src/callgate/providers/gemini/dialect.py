@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import quote
 
 from callgate.errors import APIClientError
-from callgate.providers.canonical.json import read_object, write_json
+from callgate.providers.canonical.json import write_json
 from callgate.providers.canonical.messages import read_model, refuse
+from callgate.providers.canonical.sse_decoder import decode_body
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.gemini.errors import error_of_body
 from callgate.providers.gemini.request import write_body
@@ -60,7 +61,11 @@ class Gemini:
             APIClientError: when the body is an error after all.
             ResponseError: when it cannot be read.
         """
-        return read_answer(read_object(body), headers, status_code)
+        return decode_body(
+            body,
+            lambda: self.stream_decoder(headers),
+            lambda data: read_answer(data, headers, status_code),
+        )
 
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
         """A decoder for one streamed answer."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from callgate.errors import ResponseError
-from callgate.providers.canonical.json import as_dict, as_list, read_object, write_json
+from callgate.errors import APIClientError, ResponseError
+from callgate.providers.canonical.json import as_dict, as_list, read_object, update_counts, write_json
 from callgate.providers.canonical.sse_decoder import EventStreamDecoder
 from callgate.providers.gemini.errors import error_of_content
 from callgate.providers.gemini.response import is_blocked, read_answer, read_call
@@ -15,7 +15,6 @@ from callgate.transport.sse import ServerSentEvent
 
 __all__ = ["GeminiStream"]
 
-_TAIL = 4096
 _JUST_TEXT = (frozenset({"text"}), frozenset({"text", "thought"}))
 
 
@@ -27,7 +26,7 @@ class GeminiStream(EventStreamDecoder):
     blocked. Of several candidates the first is read.
     """
 
-    __slots__ = ("_candidate", "_ids", "_parts", "_tail", "_whole")
+    __slots__ = ("_candidate", "_ids", "_parts", "_whole")
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         super().__init__(headers)
@@ -36,17 +35,9 @@ class GeminiStream(EventStreamDecoder):
         self._parts: list[tuple[dict[str, Any], list[str] | None]] = []
         """Each part, and the pieces of its text: adding text to text takes quadratic time."""
         self._ids: list[str] = []
-        self._tail = b""
 
-    def feed(self, data: bytes) -> list[Delta]:
-        """The deltas that `data` completes.
-
-        Raises:
-            APIClientError: when the stream says that it failed.
-            ResponseError: when a chunk of it cannot be read.
-        """
-        self._tail = (self._tail + data)[-_TAIL:]
-        return super().feed(data)
+    def _error(self, content: Any) -> APIClientError:
+        return error_of_content(content, None, self._headers)
 
     def _read_whole(self, body: bytes) -> Response:
         return read_answer(read_object(body), self._headers)
@@ -54,7 +45,6 @@ class GeminiStream(EventStreamDecoder):
     def _answer(self) -> Response:
         finished = self._candidate is not None and self._candidate.get("finishReason")
         if not finished and not is_blocked(self._whole):
-            self._raise_bare_error()
             raise ResponseError(
                 "the stream broke off before its end" if self._whole else "the stream held no answer",
                 response_content=self._assembled() if self._whole else None,
@@ -69,9 +59,13 @@ class GeminiStream(EventStreamDecoder):
         chunk = read_object(event.data)
         if chunk.get("error"):
             raise error_of_content(chunk, None, self._headers)
+        usage = as_dict(self._whole.get("usageMetadata"))
+        update_counts(usage, chunk.get("usageMetadata"))
         self._whole |= {
             name: value for name, value in chunk.items() if name != "candidates" and value is not None
         }
+        if usage:
+            self._whole["usageMetadata"] = usage
         for candidate in as_list(chunk.get("candidates")):
             if type(candidate) is dict and not candidate.get("index"):
                 self._take_candidate(candidate, deltas)
@@ -117,16 +111,3 @@ class GeminiStream(EventStreamDecoder):
         ]
         candidate = {**self._candidate, "content": {"parts": parts, "role": "model"}}
         return {"candidates": [candidate], **self._whole}
-
-    def _raise_bare_error(self) -> None:
-        """Google ends some failed streams with the error's JSON alone, without `data:` before it."""
-        start = self._tail.rfind(b'{\n  "error"')
-        if start < 0:
-            start = self._tail.rfind(b'{"error"')
-        if start < 0:
-            return
-        try:
-            content = read_object(self._tail[start:].strip().removesuffix(b"]"))
-        except ResponseError:
-            return
-        raise error_of_content(content, None, self._headers)

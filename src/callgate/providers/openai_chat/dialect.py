@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from callgate.errors import APIClientError
-from callgate.providers.canonical.json import read_object, write_json
+from callgate.providers.canonical.json import write_json
 from callgate.providers.canonical.messages import REPLAY
+from callgate.providers.canonical.sse_decoder import decode_body
 from callgate.providers.canonical.tools import AnswerFormat, describe_answer, read_answer_format
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.host import ChatQuirks
@@ -77,7 +78,11 @@ class OpenAIChat:
             APIClientError: when the body is an error after all.
             ResponseError: when it cannot be read.
         """
-        return read_answer(read_object(body), headers, status_code)
+        return decode_body(
+            body,
+            lambda: self.stream_decoder(headers),
+            lambda data: read_answer(data, headers, status_code),
+        )
 
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
         """A decoder for one streamed answer."""

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from callgate.errors import ResponseError
-from callgate.providers.canonical.json import as_dict, as_list, as_text, read_object, token_count, write_json
+from callgate.errors import APIClientError, ResponseError
+from callgate.providers.canonical.json import (
+    as_dict,
+    as_list,
+    as_text,
+    read_object,
+    token_count,
+    update_counts,
+    write_json,
+)
 from callgate.providers.canonical.sse_decoder import EventStreamDecoder
 from callgate.providers.openai_chat.errors import error_of_content
 from callgate.providers.openai_chat.response import read_answer, read_content, read_reasoning_details
@@ -31,7 +39,7 @@ class ChatStream(EventStreamDecoder):
 
     >>> stream = ChatStream({})
     >>> chunk = b'data: {"choices": [{"delta": {"content": "4"}, "finish_reason": "stop"}]}'
-    >>> stream.feed(chunk), stream.feed(b"\\n\\n")
+    >>> list(stream.feed(chunk)), list(stream.feed(b"\\n\\n"))
     ([], [Delta(text='4', reasoning='', tool_call=None)])
     >>> stream.finish().text
     '4'
@@ -48,6 +56,9 @@ class ChatStream(EventStreamDecoder):
 
     def _read_whole(self, body: bytes) -> Response:
         return read_answer(read_object(body), self._headers)
+
+    def _error(self, content: Any) -> APIClientError:
+        return error_of_content(content, None, self._headers)
 
     def _answer(self) -> Response:
         if not self._choices:
@@ -77,7 +88,8 @@ class ChatStream(EventStreamDecoder):
                 self._top[name] = "chat.completion" if value == "chat.completion.chunk" else value
         usage = chunk.get("usage") or as_dict(chunk.get("x_groq")).get("usage")
         if type(usage) is dict:
-            self._usage = usage
+            self._usage = self._usage or {}
+            update_counts(self._usage, usage)
         for item in as_list(chunk.get("choices")):
             if type(item) is dict:
                 self._take_choice(item, deltas)

@@ -22,7 +22,7 @@ from callgate.providers.canonical.json import (
     write_json,
 )
 from callgate.providers.canonical.messages import REPLAY
-from callgate.providers.canonical.sse_decoder import EventStreamDecoder
+from callgate.providers.canonical.sse_decoder import EventStreamDecoder, decode_body
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.openai_chat.errors import error_of_body, error_of_content
 from callgate.providers.openai_responses.request import say_request
@@ -77,7 +77,11 @@ class OpenAIResponses:
             APIClientError: when it tells that it failed.
             ResponseError: when it cannot be read.
         """
-        return _read_answer(read_object(body), headers, status_code)
+        return decode_body(
+            body,
+            lambda: self.stream_decoder(headers),
+            lambda data: _read_answer(data, headers, status_code),
+        )
 
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
         """A decoder for one streamed answer."""
@@ -199,6 +203,9 @@ class _ResponsesStream(EventStreamDecoder):
 
     def _read_whole(self, body: bytes) -> Response:
         return _read_answer(read_object(body), self._headers)
+
+    def _error(self, content: Any) -> APIClientError:
+        return error_of_content(content, None, self._headers)
 
     def _answer(self) -> Response:
         if self._final is None:

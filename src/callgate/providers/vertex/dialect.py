@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -14,10 +14,12 @@ from callgate.providers.anthropic.response import read_answer as read_message
 from callgate.providers.anthropic.stream import MessageStream
 from callgate.providers.canonical.json import as_dict, as_list, read_object, write_json
 from callgate.providers.canonical.messages import read_model, refuse
+from callgate.providers.canonical.sse_decoder import decode_body
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.gemini import errors as gemini_errors
 from callgate.providers.openai_chat.dialect import OpenAIChat
 from callgate.providers.openai_chat.response import read_answer as read_completion
+from callgate.providers.openai_chat.stream import ChatStream
 from callgate.response import Delta, Response
 from callgate.transport.sse import ServerSentEvent, SSEParser
 
@@ -83,18 +85,15 @@ class Vertex:
             APIClientError: when the body is an error after all.
             ResponseError: when it cannot be read.
         """
-        data = read_object(body)
-        if _is_googles_error(data):
-            raise gemini_errors.error_of_content(data, None, headers)
-        if _is_anthropics(data):
-            return read_message(data, headers, status_code)
-        return read_completion(data, headers, status_code)
+        return decode_body(
+            body,
+            lambda: self.stream_decoder(headers),
+            lambda data: _read_answer(data, headers, status_code),
+        )
 
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
         """A decoder for one streamed answer, whichever of the two it is in."""
-        if headers.get("content-type", "").startswith("application/json"):
-            return self._chat.stream_decoder(headers)
-        return _EitherStream(headers, self._chat)
+        return _EitherStream(headers)
 
     def error(self, status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
         """The typed error for an answer with an error status; never raises."""
@@ -134,48 +133,82 @@ def _is_googles_error(data: dict[str, Any]) -> bool:
     return "status" in error or type(error.get("code")) is int or bool(as_list(error.get("details")))
 
 
+def _read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: int = 200) -> Response:
+    if _is_googles_error(data):
+        raise gemini_errors.error_of_content(data, None, headers)
+    if _is_anthropics(data):
+        return read_message(data, headers, status_code)
+    return read_completion(data, headers, status_code)
+
+
 class _EitherStream:
-    """Waits until the first event tells which of the two formats the stream is in."""
+    """Waits until the first event shows which of the two formats the stream is in."""
 
-    __slots__ = ("_chat", "_chosen", "_headers", "_held", "_sniffer")
+    __slots__ = ("_chosen", "_headers", "_held", "_sniffer")
 
-    def __init__(self, headers: Mapping[str, str], chat: OpenAIChat) -> None:
+    def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = headers
-        self._chat = chat
         self._held: list[bytes] = []
         self._sniffer = SSEParser()
         self._chosen: StreamDecoder | None = None
 
-    def feed(self, data: bytes) -> list[Delta]:
-        """The deltas that `data` completes.
+    def feed(self, data: bytes) -> Iterator[Delta]:
+        """Yield the deltas that `data` completes.
 
         Raises:
-            APIClientError: when the stream says that it failed.
-            ResponseError: when an event of it cannot be read.
+            APIClientError: The stream holds an error.
+            ResponseError: An event of it cannot be read.
         """
-        if self._chosen is not None:
-            return self._chosen.feed(data)
-        self._held.append(data)
-        events = [event for event in self._sniffer.feed(data) if event.data.strip()]
-        return self._choose(events[0])[1] if events else []
+        if self._chosen is None:
+            self._held.append(data)
+            events = [event for event in self._sniffer.feed(data) if event.data.strip()]
+            if not events or self._is_json():
+                return
+            self._chosen, data = self._choose(events[0]), b"".join(self._held)
+            self._held.clear()
+        yield from self._chosen.feed(data)
 
     def finish(self) -> Response:
-        """The whole answer.
+        """Return the whole answer.
 
         Raises:
-            ResponseError: when the stream broke off before its end.
+            APIClientError: The body ends in an error.
+            ResponseError: The stream broke off before its end.
         """
-        chosen = self._chosen
-        if chosen is None:
+        if self._chosen is None:
+            body = b"".join(self._held)
+            if self._is_json():
+                return decode_body(
+                    body, lambda: _OpenStream(self._headers), lambda data: _read_answer(data, self._headers)
+                )
             events = self._sniffer.finish() or [ServerSentEvent("", "")]
-            chosen = self._choose(events[0])[0]
-        return chosen.finish()
+            self._chosen = self._choose(events[0])
+            for _ in self._chosen.feed(body):
+                pass
+        return self._chosen.finish()
 
-    def _choose(self, first: ServerSentEvent) -> tuple[StreamDecoder, list[Delta]]:
+    def _choose(self, first: ServerSentEvent) -> StreamDecoder:
         # Anthropic names every event, OpenAI's dialect none. Google's own errors come without a name too,
         # and the chat decoder reads them.
-        chosen = MessageStream(self._headers) if first.event else self._chat.stream_decoder(self._headers)
-        self._chosen = chosen
-        deltas = chosen.feed(b"".join(self._held))
-        self._held.clear()
-        return chosen, deltas
+        return _ClaudeStream(self._headers) if first.event else _OpenStream(self._headers)
+
+    def _is_json(self) -> bool:
+        return b"".join(self._held[:2]).lstrip()[:1] == b"{"
+
+
+class _ClaudeStream(MessageStream):
+    __slots__ = ()
+
+    def _error(self, content: Any) -> APIClientError:
+        if _is_googles_error(as_dict(content)):
+            return gemini_errors.error_of_content(content, None, self._headers)
+        return super()._error(content)
+
+
+class _OpenStream(ChatStream):
+    __slots__ = ()
+
+    def _error(self, content: Any) -> APIClientError:
+        if _is_googles_error(as_dict(content)):
+            return gemini_errors.error_of_content(content, None, self._headers)
+        return super()._error(content)
