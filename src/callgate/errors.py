@@ -125,13 +125,22 @@ class InputError(CallgateError, ValueError):
         message: What is wrong and what to do.
         source: The file or flag it came from, if any.
         line: The line in it, counted from 1, if any.
+        setting, remedy: As for `CallgateError`.
     """
 
-    def __init__(self, message: str, *, source: str | None = None, line: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        source: str | None = None,
+        line: int | None = None,
+        setting: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
         self.source = source
         self.line = line
         where = "" if source is None else f"{source}: " if line is None else f"{source}:{line}: "
-        super().__init__(where + message)
+        super().__init__(where + message, setting=setting, remedy=remedy)
 
 
 class APIClientError(CallgateError):

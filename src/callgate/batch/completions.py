@@ -76,7 +76,7 @@ def _renumbered(row: Row, index: int, temperature: float | None) -> Row:
     if temperature is not None:
         request = copy(request)  # of its own class: it may hold the paths of images
         request["temperature"] = temperature
-    return Row(index, row.line, row.custom_id, row.key, request, row.columns)
+    return Row(index, row.line, row.custom_id, row.key, request, row.columns, row.path)
 
 
 def _completion(calling: Calling) -> Completion:

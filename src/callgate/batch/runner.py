@@ -166,7 +166,7 @@ class Runner:
         """Call for one row and deliver its result. One flat function: it runs for every row of a batch."""
         metadata = None if self._metadata is None else dict(self._metadata)
         calling = await self._model.create_calling(
-            request_payload=row.request, metadata=metadata, response_schema=self._schema
+            request_payload=row.request, metadata=metadata, response_schema=self._schema, http_path=row.path
         )
         reservation: _Reservation | None = None
         if self._budget is not None:

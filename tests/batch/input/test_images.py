@@ -80,8 +80,37 @@ def test_nothing_is_read_before_the_row_is_called(folder: Path) -> None:
     assert orjson.dumps(row.request) == before
 
 
-def test_an_absolute_path_is_one(folder: Path) -> None:
-    row = build({"prompt": "x", "image": str(folder / "cat.png")}, "/elsewhere")
+@pytest.mark.parametrize("where", ["absolute", "..", "link"])
+def test_a_path_reaches_no_file_outside_of_the_folder_of_the_input(folder: Path, where: str) -> None:
+    (folder / "sub" / "link.png").symlink_to(folder / "cat.png")
+    path = {"absolute": str(folder / "cat.png"), "..": "../cat.png", "link": "link.png"}[where]
+    for record in ({"prompt": "x", "image": path}, {"messages": [in_a_message(path)]}):
+        with pytest.raises(
+            InputError, match=rf"is outside of {folder}/sub, .*name its folder with"
+        ) as caught:
+            build(record, folder / "sub")
+        assert (caught.value.line, caught.value.setting) == (7, "allow_files")
+        row = build(record, folder / "sub", allow_files=["/nowhere", folder])
+        assert url_of(content_of(row)[1]) == data_url("image/png", PNG)
+
+
+def test_a_folder_whose_name_only_begins_alike_is_outside(folder: Path) -> None:
+    (folder / "sub2").mkdir()
+    (folder / "sub2" / "cat.png").write_bytes(PNG)
+    with pytest.raises(InputError, match="is outside of"):
+        build({"prompt": "x", "image": "../sub2/cat.png"}, folder / "sub")
+
+
+def test_a_link_that_takes_the_place_of_a_file_is_not_followed(folder: Path) -> None:
+    row = build({"prompt": "x", "image": "dog.png"}, folder / "sub")
+    (folder / "sub" / "dog.png").unlink()
+    (folder / "sub" / "dog.png").symlink_to(folder / "cat.png")
+    with pytest.raises(InputError, match=r"dog\.png': is a link now"):
+        loaded(row)
+
+
+def test_an_absolute_path_below_the_folder_is_one(folder: Path) -> None:
+    row = build({"prompt": "x", "image": str(folder / "cat.png")}, folder)
     assert url_of(content_of(row)[1]) == data_url("image/png", PNG)
 
 
@@ -115,14 +144,14 @@ def test_a_message_without_text_may_have_an_image() -> None:
 
 
 def test_a_row_without_a_message_of_the_user_is_refused() -> None:
-    with pytest.raises(InputError, match="no message of the user"):
+    with pytest.raises(InputError, match="no user message"):
         build({"messages": [{"role": "system", "content": "x"}], "image": URL})
 
 
 @pytest.mark.parametrize("content", [5, {"type": "text", "text": "Hi"}])
 def test_an_image_beside_what_is_neither_text_nor_parts_is_refused(content: Any) -> None:
     with pytest.raises(
-        InputError, match="in.jsonl:7: has an image, but the message it belongs to is neither"
+        InputError, match="in.jsonl:7: has an image, but the content of its message is neither"
     ):
         build({"messages": [{"role": "user", "content": content}], "image": URL})
 
@@ -182,13 +211,13 @@ def test_paths_are_relative_to_the_folder_of_the_input(folder: Path, monkeypatch
     ("image", "message"),
     [
         ("none.png", "image 'none.png': there is no such file"),
-        ("sub", "is no file"),
+        ("sub", "is not a regular file"),
         ("s3://bucket/cat.png", "only http and https"),
         ("data:text/html;base64,xx", "begins with data:image/TYPE;base64,"),
         ("data:image/png,xx", "begins with data:image/TYPE;base64,"),
         ("   ", "not empty"),
-        (7, "an image is a path"),
-        ({"url": URL}, "an image is a path"),
+        (7, "an image must be a path"),
+        ({"url": URL}, "an image must be a path"),
         ("[broken", "image is no list"),
         ("cat\0.png", "null"),
     ],
@@ -203,7 +232,7 @@ def test_a_relative_path_that_is_not_there_says_where_it_was_looked_for(folder: 
     with pytest.raises(InputError, match=f"looked for {folder}/none.png"):
         build({"prompt": "x", "image": "none.png"}, folder)
     with pytest.raises(InputError) as caught:
-        build({"prompt": "x", "image": "/none.png"}, folder)
+        build({"prompt": "x", "image": "/none.png"}, folder, allow_files=["/"])
     assert "looked for" not in str(caught.value)
 
 

@@ -68,9 +68,19 @@ def test_a_developer_message_counts_as_a_system_prompt() -> None:
     assert build({"messages": [own, USER]}, system="run").request["messages"] == [own, USER]
 
 
-def test_the_model_of_the_run_wins_and_its_parameters_do_not() -> None:
-    row = build({"prompt": "Hi", "model": "a", "seed": 1}, model="b", parameters={"seed": 2, "top_p": 0.5})
-    assert row.request == {"messages": [USER], "model": "b", "seed": 1, "top_p": 0.5}
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"prompt": "Hi", "model": "a", "seed": 1},
+        {"messages": [USER], "model": "a", "seed": 1},
+        {"body": {"messages": [USER], "model": "a", "seed": 1}},
+    ],
+)
+def test_the_model_and_the_parameters_of_a_row_win_over_those_of_the_run(record: dict[str, Any]) -> None:
+    row = build(record, model="b", parameters={"seed": 2, "top_p": 0.5})
+    assert row.request == {"messages": [USER], "model": "a", "seed": 1, "top_p": 0.5}
+    assert build({"prompt": "Hi"}, model="b").request["model"] == "b"
+    assert build({"prompt": "Hi", "model": ""}, model="b").request["model"] == "b"
 
 
 def test_a_row_without_any_model_is_refused_when_one_is_needed() -> None:
@@ -121,6 +131,127 @@ def test_equal_questions_about_different_things_are_different_rows(
     assert build({"n": 1, **record}, **options).key == one.key
 
 
+def test_an_id_is_the_custom_id_where_there_is_none() -> None:
+    row = build({"prompt": "Hi", "id": "r1"})
+    assert (row.custom_id, row.key) == ("r1", custom_id_key("r1"))
+    assert row.columns == {"prompt": "Hi", "id": "r1"}  # copied to the output like any other column
+    assert build({"prompt": "Hi", "id": 2**70}).custom_id == str(2**70)
+    assert build({"prompt": "Hi", "id": "r1", "custom_id": ""}).custom_id == "r1"
+    assert build({"prompt": "Hi", "id": "r1", "custom_id": "c1"}).custom_id == "c1"
+    for other in (None, "", [1], {"a": 1}, True, 1.5):
+        assert build({"prompt": "Hi", "id": other}).custom_id is None
+    assert build({"prompt": "Hi", "id": "r1"}, takes_id=False).custom_id is None
+
+
+def test_placeholders_of_the_system_prompt_are_filled() -> None:
+    filled = {"role": "system", "content": 'You are kind. Reply {"a": 1}'}
+    system = 'You are {tone}. Reply {"a": 1}'
+    for record in ({"prompt": "Hi"}, {"messages": [USER]}, {"body": {"messages": [USER]}}):
+        assert build({**record, "tone": "kind"}, system=system).request["messages"] == [filled, USER]
+        with pytest.raises(InputError, match=r"in.jsonl:9: the system prompt wants \{tone\}.*write \{\{ and"):
+            build(record, system=system)
+    row = build({"t": "Hi", "tone": "kind"}, template=Template("{t}"), system=system)
+    assert row.request["messages"] == [filled, USER]
+    own = {"role": "system", "content": "{not} filled"}
+    assert build({"messages": [own, USER]}, system=system).request["messages"] == [own, USER]
+    with pytest.raises(InputError, match=r"in.jsonl:1: the system prompt wants \{tone\}"):
+        RequestBuilder(source="in.jsonl", system=system).check_columns(["prompt"])
+
+
+def test_empty_values_set_no_parameter() -> None:
+    nothing = float("nan")
+    for empty in (None, nothing):
+        row = build({"prompt": "Hi", "seed": empty, "system": empty, "note": empty})
+        assert row.request == build({"messages": [USER], "seed": empty}).request == {"messages": [USER]}
+        assert row.key == build({"prompt": "Hi"}).key
+
+
+# --- endpoints without messages -------------------------------------------------------------------------
+
+
+def test_a_batch_line_for_another_endpoint_is_sent_to_its_path() -> None:
+    body = {"model": "m", "input": ["a", "b"], "dimensions": 3}
+    row = build({"custom_id": "r", "method": "POST", "url": "/v1/embeddings", "body": body})
+    assert (row.path, row.request) == ("embeddings", body)
+    chat = {"body": {"messages": [USER]}}
+    for url in ("/v1/chat/completions", "chat/completions/", "/openai/v1/chat/completions", None):
+        assert build({**chat, "url": url}).path is None
+    assert build({"body": {"input": "x"}, "url": "/v1/images/generations"}).path == "images/generations"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "record", "request_"),
+    [
+        ("embeddings", {"input": "a", "dimensions": "3", "note": "n"}, {"input": "a", "dimensions": 3}),
+        ("/v1/embeddings", {"prompt": "a"}, {"input": "a"}),
+        ("embeddings", {"input": ["a", "b"]}, {"input": ["a", "b"]}),
+        ("moderations", {"prompt": "a", "messages": [USER]}, {"input": "a"}),
+        ("completions", {"prompt": "a", "max_tokens": 5}, {"prompt": "a", "max_tokens": 5}),
+        (
+            "rerank",
+            {"query": "q", "documents": ["d"], "top_n": 1},
+            {"query": "q", "documents": ["d"], "top_n": 1},
+        ),
+        ("anything/else", {"body": {"x": 1}}, {"x": 1}),
+        ("chat/completions", {"prompt": "Hi"}, {"messages": [USER]}),
+    ],
+)
+def test_the_text_of_a_row_is_put_where_its_endpoint_has_it(
+    endpoint: str, record: dict[str, Any], request_: dict[str, Any]
+) -> None:
+    row = build(record, endpoint=endpoint)
+    assert row.request == request_
+    path = endpoint.removeprefix("/v1/")
+    assert row.path == (None if path == "chat/completions" else path)
+
+
+def test_a_template_makes_the_text_of_another_endpoint() -> None:
+    row = build({"w": "cat", "dimensions": "3"}, endpoint="embeddings", template=Template("the {w}"))
+    assert (row.path, row.request) == ("embeddings", {"input": "the cat"})
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "record", "options", "says"),
+    [
+        ("embeddings", {"text": "a"}, {}, "the row has no prompt"),
+        ("embeddings", {"prompt": "a"}, {"system": "S"}, "a request to /embeddings has no system prompt"),
+        ("audio/speech", {"prompt": "a"}, {}, "a row for /audio/speech needs a body"),
+        ("embeddings", {"input": []}, {}, "the input must be a text, not a list"),
+    ],
+)
+def test_a_row_that_does_not_fit_its_endpoint_is_refused(
+    endpoint: str, record: dict[str, Any], options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        build(record, endpoint=endpoint, **options)
+
+
+# --- Parquet --------------------------------------------------------------------------------------------
+
+
+def test_fields_that_a_schema_fills_with_null_are_not_sent() -> None:
+    call = {"id": "t", "type": "function", "function": {"name": "f", "arguments": "{}", "strict": None}}
+    said = [
+        {"role": "user", "content": [{"type": "text", "text": "x", "image_url": None}], "tool_calls": None},
+        {"role": "assistant", "content": None, "tool_calls": [call], "name": None},
+    ]
+    record = {"messages": said, "temperature": None, "custom_id": None, "method": None, "note": None}
+    sent = [
+        {"role": "user", "content": [{"type": "text", "text": "x"}]},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+        },
+    ]
+    row = build(record, fills_nulls=True)
+    assert row.request == {"messages": sent}
+    assert row.columns == {"method": None, "note": None}
+    body = {"body": {"messages": said, "seed": None}, "method": None, "url": None}
+    assert build(body, fills_nulls=True).request == {"messages": sent}
+    assert build({"messages": said}).request == {"messages": said}  # in JSON, null is what was meant
+
+
 def test_an_empty_custom_id_is_none() -> None:
     row = build({"prompt": "Hi", "custom_id": ""})
     assert row.custom_id is None
@@ -129,12 +260,12 @@ def test_an_empty_custom_id_is_none() -> None:
 
 def test_numbers_of_a_table_become_numbers() -> None:
     record = {"prompt": "Hi", "temperature": "0.5", "max_tokens": " ", "stop": "END", "seed": "7"}
-    assert build(record, table=True).request == {
+    assert build(record).request == {
         "messages": [USER], "temperature": 0.5, "stop": "END", "seed": 7,
     }  # fmt: skip
     for cell in ("x", "true", '"7"', "[7]"):
         with pytest.raises(InputError) as caught:
-            build({"prompt": "Hi", "seed": cell}, table=True)
+            build({"prompt": "Hi", "seed": cell})
         assert f"seed must be a number, not {cell!r}" in str(caught.value)
 
 
@@ -157,9 +288,11 @@ def test_objects_of_any_kind_of_dict_are_objects() -> None:
         ({"body": "x"}, "body must be a JSON object, not a text"),
         ({"body": {}}, "the body has no messages"),
         ({"body": {"messages": [USER]}, "method": "GET"}, "method must be POST, not 'GET'"),
-        ({"body": {"messages": [USER]}, "method": None}, "method must be POST, not None"),
-        ({"body": {"messages": [USER]}, "url": "/v1/embeddings"}, "url must be /v1/chat/completions"),
-        ({"body": {"messages": [USER]}, "url": 3}, "url must be /v1/chat/completions"),
+        ({"body": {"messages": [USER]}, "method": 3}, "method must be POST, not 3"),
+        ({"body": {"messages": [USER]}, "url": "https://other.example/v1/x"}, "url must be a path such as"),
+        ({"body": {"messages": [USER]}, "url": "/v1/../admin"}, "url must be a path such as"),
+        ({"body": {"messages": [USER]}, "url": 3}, "url must be a path such as /v1/chat/completions"),
+        ({"prompt": float("nan")}, "the prompt is empty"),
         ({"messages": []}, "messages must be a list with at least one message"),
         ({"messages": "Hi"}, "messages must be a list with at least one message"),
         ({"messages": ["Hi"]}, "each message must be an object"),

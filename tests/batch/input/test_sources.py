@@ -95,7 +95,7 @@ def test_zstd_by_name_in_several_frames(tmp_path: Path) -> None:
     frames = zstandard.compress(b'{"prompt": "a"}\n') + zstandard.compress(b'{"prompt": "b"}\n')
     path = write(tmp_path, "a.jsonl.zst", frames)
     assert prompts(Source(path)) == ["a", "b"]
-    assert "cannot be read on" in refusal(write(tmp_path, "b.jsonl.zst", b"no zstd at all"))
+    assert "cannot be read further" in refusal(write(tmp_path, "b.jsonl.zst", b"no zstd at all"))
     assert Source(str(tmp_path / "b.jsonl.zst")).count(lambda: False) is None
 
 
@@ -135,16 +135,16 @@ def test_a_missing_extra_is_named_with_its_install_command(
         ("a.jsonl", b'{"prompt": "a"', "a.jsonl:1: is no JSON"),
         ("a.jsonl", b'[\n {"prompt": "a"}\n]', "a.jsonl:1: is one JSON list, not one object a line"),
         ("a.jsonl", '{"prompt": "a"}'.encode("utf-16"), "a.jsonl: is UTF-16; save it as UTF-8"),
-        ("a.jsonl", b'{"prompt": "\xff"}', "a.jsonl:1: is no JSON"),
+        ("a.jsonl", b'{"prompt": "\xff"}', "a.jsonl:1: is not UTF-8; convert the file, from Latin-1"),
         ("a.jsonl", b'\n\n{"x": 1}\n', "a.jsonl:3: the row has no prompt"),
         ("a.csv", b"prompt\na\n\xff\n", "a.csv:3: is not UTF-8"),
         ("a.csv", b"prompt,b\na\n", "a.csv:2: has 1 cells, but the header names 2 columns"),
         ("a.csv", b"prompt,b,prompt\n", "a.csv:1: the header names column 'prompt' twice"),
         ("a.csv", b'prompt\n"open', "a.csv:2: is no CSV"),
         ("a.csv", b"text\na\n", "a.csv:1: the row has no prompt"),
-        ("a.jsonl.gz", b"not gzip", "a.jsonl.gz:1: cannot be read on from here"),
+        ("a.jsonl.gz", b"not gzip", "a.jsonl.gz:1: cannot be read further"),
         ("a.jsonl.gz", gzip.compress(b'{"prompt": "a"}\n' * 9, mtime=0)[:-9], "a.jsonl.gz:"),
-        ("a.jsonl.zst", b"not zstd", "a.jsonl.zst:1: cannot be read on from here"),
+        ("a.jsonl.zst", b"not zstd", "a.jsonl.zst:1: cannot be read further"),
         ("a.jsonl.zst", zstandard.compress(b'{"prompt": "a"}\n' * 9)[:-9], "a.jsonl.zst:"),
     ],
 )
@@ -154,16 +154,72 @@ def test_bad_input_is_refused_with_file_and_line(
     assert refusal(write(tmp_path, name, content)).startswith(says)
 
 
-def test_no_row_of_a_bad_block_is_given(tmp_path: Path) -> None:
-    blocks = Source(write(tmp_path, "a.jsonl", b'{"prompt": "a"}\nbad\n')).blocks()
-    with pytest.raises(InputError, match=":2:"):
+BAD_ROWS = {
+    "a.jsonl": b'{"prompt": "a"}\nbad\n{"prompt": "b"}\n{"prompt": "\xff"}\n[1]\n{"x": 3}\n{"prompt": "c"}',
+    "a.csv": b'prompt,n\na,1\nbad\nb,2\n\xff,3\n"x"y,4\n,5\nc,6\n',
+}
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_the_rows_before_a_bad_one_are_given(tmp_path: Path, name: str) -> None:
+    blocks = Source(write(tmp_path, name, BAD_ROWS[name])).blocks()
+    assert [row.request["messages"][0]["content"] for row in next(blocks)] == ["a"]
+    with pytest.raises(InputError, match=f"{name}:(2|3):"):
         next(blocks)
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_bad_rows_are_skipped_on_request(tmp_path: Path, name: str) -> None:
+    source, bad = Source(write(tmp_path, name, BAD_ROWS[name])), []
+    found = [row for block in source.blocks(bad.append) for row in block]
+    assert [row.request["messages"][0]["content"] for row in found] == ["a", "b", "c"]
+    assert [row.index for row in found] == [0, 1, 2]
+    assert [row.error.line for row in bad] == ([2, 4, 5, 6] if name == "a.jsonl" else [3, 5, 6, 7])
+    assert len({row.key for row in bad}) == 4
+    assert source.check(1 << 20, skips_bad_rows=True) == 7
+
+
+def test_the_first_twenty_bad_rows_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", b'{"prompt": "a"}\n' + b"bad\n" * 30)
+    with pytest.raises(InputError) as caught:
+        Source(path).check(1 << 20)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"{path}: 30 rows cannot be used:"
+    assert [line.split(": ")[0] for line in lines[1:21]] == [f"  {path}:{line}" for line in range(2, 22)]
+    assert lines[21:] == ["  and 10 more"]
+
+
+def test_an_empty_cell_of_a_table_with_one_column_is_a_row(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", 'w\na\n""\n\nb\n')
+    assert prompts(Source(path, template=Template("<{w}>"))) == ["<a>", "<>", "<b>"]
+
+
+def test_json_as_python_writes_it_and_long_numbers_are_read(tmp_path: Path) -> None:
+    python = f'{{"prompt": "a", "x": NaN, "n": {10**30}, "deep": [{{"n": {2**64}}}]}}'
+    path = write(tmp_path, "a.jsonl", python + '\n{"prompt": "b", "f": 1e300}')
+    [row, other] = rows(Source(path))
+    assert row.columns is not None
+    assert row.columns["x"] != row.columns["x"]
+    assert (row.columns["n"], row.columns["deep"]) == (10**30, [{"n": 2**64}])
+    assert other.columns == {"prompt": "b", "f": 1e300}
+    half = write(tmp_path, "b.jsonl", '{"prompt": "\\ud800"}')
+    assert refusal(half).startswith("b.jsonl:1: is no JSON")
+
+
+def test_ids_that_repeat_are_a_column_like_any_other(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", '{"prompt": "a", "id": 1}\n{"prompt": "b", "id": 1}\n')
+    source = Source(path)
+    assert source.check(1 << 20) == 2
+    assert [row.custom_id for row in rows(source)] == [None, None]
+    unique = Source(write(tmp_path, "b.csv", "prompt,id\na,1\nb,2\n"))
+    assert unique.check(1 << 20) == 2
+    assert [row.custom_id for row in rows(unique)] == ["1", "2"]
 
 
 def test_a_line_without_end_is_refused_instead_of_filling_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("callgate.batch.input.sources._LONGEST_LINE", 1_000_000)
+    monkeypatch.setattr("callgate.batch.input.records._LONGEST_LINE", 1_000_000)
     assert refusal(write(tmp_path, "a.jsonl", b"x" * 2_000_000)).startswith("a.jsonl:1: the line is longer")
 
 
@@ -205,7 +261,7 @@ def test_one_id_for_two_different_rows_is_refused_with_both_lines(tmp_path: Path
     fine = [(str(number), f"p{number}") for number in range(3000)]
     path = write(tmp_path, "a.jsonl", ids(*fine, ("7", "something else")))
     with pytest.raises(
-        InputError, match="custom_id '7' is that of line 8 too, which says something else"
+        InputError, match="custom_id '7' is that of line 8 too, which is a different row"
     ) as it:
         Source(path).check(1 << 24)
     assert (it.value.source, it.value.line) == (path, 3001)
@@ -295,3 +351,30 @@ def test_formats_by_name() -> None:
 def test_what_is_regular(tmp_path: Path) -> None:
     assert is_regular(write(tmp_path, "a", b""))
     assert not is_regular("/dev/null")
+
+
+def test_a_parquet_text_that_is_not_utf8_names_its_row(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as parquet
+
+    path = str(tmp_path / "a.parquet")
+    offsets = pa.array([0, 2, 5, 6], pa.int32()).buffers()[1]
+    text = pa.StringArray.from_buffers(3, offsets, pa.py_buffer(b"hi\xe0\xe1\xe2!"))
+    parquet.write_table(pa.table({"prompt": text}), path)
+    assert refusal(path).startswith("a.parquet:2: cannot be read: 'utf-8' codec can't decode")
+    bad: list[Any] = []
+    found = [row.line for block in Source(path).blocks(bad.append) for row in block]
+    assert (found, [row.error.line for row in bad]) == ([1, 3], [2])
+
+
+def test_chats_in_parquet_are_sent_without_the_nulls_of_their_schema(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as parquet
+
+    path = str(tmp_path / "a.parquet")
+    chats: list[Any] = [
+        [{"role": "user", "content": "hi"}],
+        [{"role": "user", "content": "hi", "name": "Al"}],
+    ]
+    parquet.write_table(pa.Table.from_pylist([{"messages": chat} for chat in chats]), path)
+    assert [row.request["messages"] for row in rows(Source(path))] == chats

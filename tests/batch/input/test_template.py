@@ -34,12 +34,41 @@ def test_attributes_indices_and_formats_are_only_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('Reply {"name": "{w}"}', 'Reply {"name": "cat"}'),
+        ('{"a": {"b": "{w}"}}', '{"a": {"b": "cat"}}'),
+        ('{"a": {}, "b": [{"c": 1}]} {w}', '{"a": {}, "b": [{"c": 1}]} cat'),
+        ('{\n  "name": "{w}"\n}', '{\n  "name": "cat"\n}'),
+        ('{{"a": {{"b": "{w}"}}}}', '{"a": {"b": "cat"}}'),
+        ('{"x": {w}}', '{"x": cat}'),
+        ("}} {w} {{", "} cat {"),
+        ("{{w}} {w}", "{w} cat"),
+    ],
+)
+def test_an_example_of_json_stays_as_it_is(text: str, expected: str) -> None:
+    template = Template(text)
+    assert template.columns == ("w",)
+    assert template.render({"w": "cat"}) == expected
+
+
+def test_an_empty_value_is_nothing() -> None:
+    assert Template("[{a}]").render({"a": None}) == Template("[{a}]").render({"a": float("nan")}) == "[]"
+
+
+def test_a_text_may_need_no_column() -> None:
+    assert Template("Be brief.", needs_column=False).render({}) == "Be brief."
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("Translate {text", "write {column} for a column"),
         ("Translate } {text}", "write {column} for a column"),
         ("no column", "names no column"),
         ("{{text}}", "names no column"),
+        ('{"a": "{text}"', "write {column} for a column, and {{ or }} for a brace"),
+        ("{{text}", "write {column} for a column"),
         ("Translate {}", "empty braces"),
     ],
 )

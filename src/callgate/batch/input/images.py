@@ -1,8 +1,10 @@
 """Images in rows: a path, an address or a data URL beside the prompt becomes a part of the message.
 
-A file is looked for when its row is read, so that a missing one shows before the first call; it is read only
-when its row is called, in a thread, so that memory holds the images of the rows in flight and no more: not
-those of rows that wait for their share of a budget.
+A file is looked for when its row is read, so that a missing one is an error before the first call; it is read
+only when its row is called, in a thread, so that memory holds the images of the rows in flight and no more.
+
+Rows may come from others, so their paths reach only files below the input's folder, or below the folders that
+`allow_files` names.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import asyncio
 import base64
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import orjson
@@ -36,7 +38,7 @@ _HEIC_BRANDS = frozenset({b"heic", b"heix", b"mif1", b"msf1"})
 
 
 def image_type(start: bytes) -> str | None:
-    """The media type that the first bytes of a file tell, whatever its name says; None: no image we know.
+    """The media type of an image by the first bytes of its file; None: no image of a known kind.
 
     >>> image_type(b"GIF89a..."), image_type(b"<svg>")
     ('image/gif', None)
@@ -52,7 +54,7 @@ def image_type(start: bytes) -> str | None:
 
 
 class ImageFile(str):
-    """The path of an image, where its data URL will be once the row is called.
+    """The path of an image, in the place of its data URL until the row is called.
 
     >>> ImageFile("photos/cat.png").endswith(".png")
     True
@@ -60,10 +62,10 @@ class ImageFile(str):
 
 
 class ImageRequest(dict[str, Any]):
-    """A request that names image files; `load` makes it one that can be sent.
+    """A request that names image files; `load` returns it with their contents.
 
     Attributes:
-        source, line: Where its row stands, for errors.
+        source, line: Where its row is, for errors.
 
     Example::
 
@@ -106,7 +108,7 @@ class ImageRequest(dict[str, Any]):
 
 
 async def load_images(request: dict[str, Any]) -> dict[str, Any]:
-    """The request as it is sent; most have no image files, and come back as they are.
+    """The request as it is sent: with its images, or, if it names no image file, as it is.
 
     Raises:
         InputError: naming the row and the file, when one cannot be read or is no image.
@@ -118,21 +120,23 @@ class ImageResolver:
     """Puts the images of rows into their requests.
 
     Args:
-        folder: What relative paths are relative to: the folder of the input.
+        folder: The folder of the input: relative paths begin there, and paths reach only files below it.
         source: The input's name, for errors.
+        allow_files: Further folders whose files may be sent.
 
     Example::
 
-        image_resolver = ImageResolver("photos", source="photos/rows.jsonl")
-        request = image_resolver.add_images(request, {"prompt": "What is this?", "image": "cat.png"}, line=1)
+        resolver = ImageResolver("photos", source="photos/rows.jsonl")
+        request = resolver.add_images(request, {"prompt": "What is this?", "image": "cat.png"}, line=1)
         ready = await load_images(request)
     """
 
-    __slots__ = ("_folder", "_source")
+    __slots__ = ("_folder", "_roots", "_source")
 
-    def __init__(self, folder: str, source: str) -> None:
+    def __init__(self, folder: str, source: str, allow_files: Sequence[str | os.PathLike[str]] = ()) -> None:
         self._folder = folder
         self._source = source
+        self._roots = [os.path.realpath(root) for root in (folder or os.curdir, *allow_files)]
 
     def add_images(self, request: dict[str, Any], record: Mapping[str, Any], line: int) -> dict[str, Any]:
         """The request with the record's images behind the text of its last user message.
@@ -140,10 +144,10 @@ class ImageResolver:
         Args:
             request: With `messages`; it is not changed.
             record: The row: `image` and `images` hold paths, http(s) addresses or data URLs.
-            line: Where the row stands.
+            line: Where the row is.
 
         Raises:
-            InputError: naming the row, when an image is not there or none that could be sent.
+            InputError: naming the row, when an image is not there or cannot be sent.
         """
         given: list[Any] = []
         for name in COLUMNS:
@@ -151,28 +155,28 @@ class ImageResolver:
                 given += self._listed(name, record[name], line)
         if not given:
             return request
-        parts = [_part(self._place(image, line)) for image in given]
+        parts = [_part(self._resolve(image, line)) for image in given]
         messages = list(request["messages"])
         users = [index for index, message in enumerate(messages) if message["role"] == "user"]
         if not users:
-            self._refuse("has an image, but no message of the user to put it in", line)
+            self._refuse("has an image, but no user message to put it in", line)
         message = messages[users[-1]]
         content = message.get("content") or []
         text = [{"type": "text", "text": content}] if isinstance(content, str) else content
         if not isinstance(text, list):
-            self._refuse("has an image, but the message it belongs to is neither a text nor a list", line)
+            self._refuse("has an image, but the content of its message is neither a text nor a list", line)
         messages[users[-1]] = {**message, "content": text + parts}
         return ImageRequest({**request, "messages": messages}, self._source, line)
 
     def find_files(self, request: dict[str, Any], line: int) -> dict[str, Any]:
-        """The request with the paths of images in its messages found, as those in a column are.
+        """The request with the paths of images in its messages resolved, as those in a column are.
 
         Args:
-            request: With `messages`; it is not changed, and comes back as it is when it names no file.
-            line: Where the row stands.
+            request: With `messages`; it is not changed, and returned as it is when it names no file.
+            line: Where the row is.
 
         Raises:
-            InputError: naming the row, when an image is not there or none that could be sent.
+            InputError: naming the row, when an image is not there or cannot be sent.
         """
         messages = request["messages"]
         if not any(type(message.get("content")) is list for message in messages):
@@ -194,10 +198,10 @@ class ImageResolver:
         image = part.get("image_url") if isinstance(part, dict) else None
         if not isinstance(image, dict) or type(url := image.get("url")) is not str:
             return part
-        # What has a scheme goes out as it is: some providers know more of them than we do.
+        # What has a scheme is sent as it is: some providers know further ones.
         if "://" in url[:20] or url[:5].lower() == "data:":
             return part
-        return {**part, "image_url": {**image, "url": self._place(url, line)}}
+        return {**part, "image_url": {**image, "url": self._resolve(url, line)}}
 
     def _listed(self, name: str, value: Any, line: int) -> list[Any]:
         """The images of one column; a table holds a list as JSON."""
@@ -208,10 +212,10 @@ class ImageResolver:
                 self._refuse(f"{name} is no list: {error.msg}", line)
         return value if isinstance(value, list) else [value]
 
-    def _place(self, image: Any, line: int) -> str:
+    def _resolve(self, image: Any, line: int) -> str:
         """The address of one image; a file's path stays one until its row is called."""
         if not isinstance(image, str) or not image.strip():
-            self._refuse("an image is a path, an https address or a data URL, and not empty", line)
+            self._refuse("an image must be a path, an https address or a data URL, and not empty", line)
         place: str = image.strip()
         scheme = place[:12].lower()
         if scheme.startswith(("http://", "https://")):
@@ -224,11 +228,22 @@ class ImageResolver:
             self._refuse(f"image {place!r}: only http and https addresses can be sent", line)
         path = os.path.join(self._folder, place)
         try:
-            _check(os.stat(path))
+            real = os.path.realpath(path)  # of a link, where it leads
+            allowed = any(real.startswith(os.path.join(root, "")) for root in self._roots)
+            if allowed:
+                _check(os.stat(real))
         except (OSError, ValueError) as error:
             hint = "" if path == place else f" (looked for {path})"
             self._refuse(f"image {place[:200]!r}: {_why(error)}{hint}", line)
-        return ImageFile(path)
+        if not allowed:
+            raise InputError(
+                f"image {place[:200]!r} is outside of {self._roots[0]}, the input's folder",
+                source=self._source,
+                line=line,
+                setting="allow_files",
+                remedy="to send it, name its folder with",
+            )
+        return ImageFile(real)
 
     def _refuse(self, what: str, line: int) -> NoReturn:
         raise InputError(what, source=self._source, line=line) from None
@@ -246,17 +261,19 @@ def _why(error: Exception) -> str:
 
 def _check(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise ValueError("is no file")
+        raise ValueError("is not a regular file")
     if found.st_size > MOST_BYTES:
         raise ValueError(f"has {found.st_size:,} bytes, and more than {MOST_BYTES:,} are not sent")
 
 
 def _read(path: str) -> str:
-    """The data URL of an image file."""
+    """The data URL of an image file whose path is resolved."""
+    if os.path.realpath(path) != path:  # a link took its place after its row was read
+        raise ValueError("is a link now")
     with open(path, "rb") as file:
         _check(os.fstat(file.fileno()))
         content = file.read()
     kind = image_type(content[:16])
     if kind is None:
-        raise ValueError("is no PNG, JPEG, GIF, WebP or HEIC image, whatever its name says")
+        raise ValueError("is no PNG, JPEG, GIF, WebP or HEIC image, whatever its name is")
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -9,20 +9,25 @@ A record is one JSON object or one line of a table. There are four kinds:
 
 Beside these, the names in `PARAMETERS` are parameters of the request (but not with a template: there every
 column is data), `image` and `images` are put into the message (see `images`; not with a template that names
-them), and everything else travels along to the output.
+them), and everything else is copied to the output.
+
+Requests to an endpoint that has no messages (embeddings, moderations, ...) have one text instead, in the
+field that `_ENDPOINTS` names: it comes from that field, from `prompt`, or from the template.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 import orjson
 
 from callgate.batch.input.images import COLUMNS as IMAGES, ImageResolver
 from callgate.batch.input.rows import Row, content_key, custom_id_key
-from callgate.batch.input.template import Template
+from callgate.batch.input.template import Template, is_empty
 from callgate.errors import InputError
 
 __all__ = ["PARAMETERS", "RequestBuilder"]
@@ -38,30 +43,58 @@ PARAMETERS = frozenset(
 
 _ENVELOPE = frozenset({"custom_id", "method", "url", "body"})
 _NUMBERS = frozenset(
-    {"frequency_penalty", "max_completion_tokens", "max_tokens", "presence_penalty", "seed", "temperature",
-     "top_k", "top_logprobs", "top_p"}
+    {"dimensions", "frequency_penalty", "max_completion_tokens", "max_tokens", "n", "presence_penalty",
+     "seed", "temperature", "top_k", "top_logprobs", "top_n", "top_p"}
 )  # fmt: skip
 _KINDS = {
-    dict: "an object", list: "a list", str: "a text", int: "a number", float: "a number", bool: "a boolean",
+    bool: "a boolean", dict: "an object", list: "a list", str: "a text", int: "a number", float: "a number",
     type(None): "null",
 }  # fmt: skip
 _FLAT = frozenset({str, int, float, bool, type(None)})
-# A batch wants whole answers, so a body written for streaming is asked for in one piece.
+# A batch needs whole answers, so a body written for streaming is sent without these.
 _STREAMING = ("stream", "stream_options")
+_CHAT = "chat/completions"
+_URL = re.compile(r"/?(?:v\d+/)?((?:\w[\w.-]*/)*[\w-]+)/?")
+
+
+class _Endpoint(NamedTuple):
+    """An endpoint without messages: the field of its text, and the columns that are further parameters."""
+
+    text: str
+    parameters: frozenset[str] = frozenset()
+
+
+_ENDPOINTS = {
+    "completions": _Endpoint("prompt", frozenset({"best_of", "echo", "n", "suffix"})),
+    "embeddings": _Endpoint("input", frozenset({"dimensions", "encoding_format", "input_type"})),
+    "images/generations": _Endpoint(
+        "prompt", frozenset({"background", "n", "output_format", "quality", "size", "style"})
+    ),
+    "moderations": _Endpoint("input"),
+    "rerank": _Endpoint("query", frozenset({"documents", "return_documents", "top_n"})),
+}
+
+
+_Draft = tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None, str | None]
+"""What a record becomes: its request, what the record itself brings to it, its columns, its path."""
 
 
 class RequestBuilder:
     """Makes the rows of one run from the records of its input.
 
     Args:
-        template: The prompt with columns in it; without one, records must say what they ask.
-        system: A system prompt for every row that has none of its own.
-        model: The model of every row; it wins over a row's own. None: each row names its own.
+        template: The prompt with columns in it; without one, records need a prompt or messages.
+        system: A system prompt, with columns in it, for every row that has none of its own.
+        model: The model of rows that name none; None: each row names its own.
         parameters: Parameters for every row that does not set them itself.
         needs_model: Whether a row without any model is an error.
-        table: Whether the values of numeric parameters are texts, as in CSV.
+        fills_nulls: Whether every object has all fields of a schema, null where it has none, as in Parquet:
+            such fields are not sent.
+        takes_id: Whether `id` stands for a missing `custom_id`.
+        endpoint: The path of the endpoint for rows that name none, such as "embeddings"; None: chat.
         source: The input's name, for errors.
-        folder: What the paths of images are relative to.
+        folder: What the paths of images are relative to, and do not leave.
+        allow_files: Further folders whose images may be sent.
 
     Example::
 
@@ -71,7 +104,8 @@ class RequestBuilder:
     """
 
     __slots__ = (
-        "_images", "_model", "_needs_model", "_parameters", "_source", "_system", "_table", "_template",
+        "_columns_sent", "_endpoint", "_fills_nulls", "_images", "_model", "_needs_model", "_parameters",
+        "_source", "_system", "_takes_id", "_template", "_text",
     )  # fmt: skip
 
     def __init__(
@@ -82,18 +116,25 @@ class RequestBuilder:
         model: str | None = None,
         parameters: Mapping[str, Any] | None = None,
         needs_model: bool = False,
-        table: bool = False,
+        fills_nulls: bool = False,
+        takes_id: bool = True,
+        endpoint: str | None = None,
         source: str = "input",
         folder: str = "",
+        allow_files: Sequence[str | os.PathLike[str]] = (),
     ) -> None:
         self._template = template
-        self._system = system
+        self._system = Template(system, source="--system", needs_column=False) if system else None
         self._model = model
         self._parameters = dict(parameters or {})
         self._needs_model = needs_model and model is None and "model" not in self._parameters
-        self._table = table
+        self._fills_nulls = fills_nulls
+        self._takes_id = takes_id
+        self._endpoint = None if endpoint is None else _path_of(endpoint)
+        self._text, more = _ENDPOINTS.get(self._endpoint or "", _Endpoint("prompt"))
+        self._columns_sent = PARAMETERS | more
         self._source = source
-        self._images = ImageResolver(folder, source)
+        self._images = ImageResolver(folder, source, allow_files)
 
     def build(self, record: Any, index: int, line: int) -> Row:
         """The row that a record stands for.
@@ -109,31 +150,33 @@ class RequestBuilder:
         if not isinstance(record, dict):
             self._refuse(line, f"is no JSON object but {_kind(record)}")
         custom_id = record.get("custom_id")
-        if custom_id is not None and type(custom_id) is not str:
-            if type(custom_id) is not int:
-                self._refuse(line, f"custom_id must be a text, not {_kind(custom_id)}")
-            custom_id = str(custom_id)
-        columns: dict[str, Any] | None
+        if custom_id is not None or "id" in record:
+            custom_id = self._custom_id(custom_id, record.get("id"), line)
         if self._template is not None:
-            request, content, columns = self._from_template(record, line)
+            request, content, columns, path = self._from_template(self._template, record, line)
         elif "body" in record:
-            request, content, columns = self._from_batch_line(record, line)
-        elif "messages" in record:
-            request, content, columns = self._from_messages(record, line)
+            request, content, columns, path = self._from_batch_line(record, line)
+        elif "messages" in record and self._endpoint is None:
+            request, content, columns, path = self._from_messages(record, line)
         else:
-            request, content, columns = self._from_prompt(record, line)
-        if "image" in record or "images" in record:
-            request, content = self._with_images(request, content, record, line)
-        if "messages" in content:
-            request = self._images.find_files(request, line)
+            request, content, columns, path = self._from_prompt(record, line)
+        if self._fills_nulls:
+            request = _without_nulls(request)
+        if "messages" in request:
+            if "image" in record or "images" in record:
+                request, content = self._with_images(request, content, record, line)
+            if "messages" in content:
+                request = self._images.find_files(request, line)
         if self._model is not None:
-            request["model"] = self._model
+            if not request.get("model"):
+                request["model"] = self._model
         elif self._needs_model and not request.get("model"):
             self._refuse(line, "the row names no model, and -m names only a provider; use -m PROVIDER/MODEL")
-        if _is_too_deep(content) or (columns is not None and _is_too_deep(columns)):
+        said = content if columns is None else _all_said(content, columns)
+        if _is_too_deep(said):
             self._refuse(line, "is nested too deeply to be written down again")
-        key = custom_id_key(custom_id) if custom_id else content_key(_all_said(content, columns))
-        return Row(index, line, custom_id or None, key, request, columns)
+        key = custom_id_key(custom_id) if custom_id else content_key(said)
+        return Row(index, line, custom_id, key, request, columns, path)
 
     def check_columns(self, names: Iterable[str], line: int = 1) -> None:
         """Refuse a table whose header lacks what is needed, before its first row is read.
@@ -142,114 +185,154 @@ class RequestBuilder:
             InputError: naming the column, the one that looks like it, and those that are there.
         """
         known = list(names)
-        for name in ("prompt",) if self._template is None else self._template.columns:
+        if self._template is not None:
+            for name in self._template.columns:
+                if name not in known:
+                    self._no_column(name, known, line)
+        elif not {"prompt", "messages", "body", self._text}.intersection(known):
+            self._no_column("prompt", known, line)
+        for name in () if self._system is None else self._system.columns:
             if name not in known:
-                self._no_column(name, known, line)
+                self._no_column(name, known, line, "system prompt")
 
     # -- the four kinds ----------------------------------------------------------------------------------
 
-    def _from_template(self, record: dict[str, Any], line: int) -> tuple[dict[str, Any], Any, dict[str, Any]]:
-        template = self._template
-        assert template is not None
-        try:
-            prompt = template.render(record)
-        except KeyError as missing:
-            self._no_column(missing.args[0], list(record), line)
-        request = {**self._parameters, "messages": self._messages(prompt, self._system)}
-        # What the row itself brings to the prompt; a reworded template asks for no second answer.
-        content = {name: record[name] for name in template.columns}
-        return request, content, _without(record, "custom_id")
+    def _from_template(self, template: Template, record: dict[str, Any], line: int) -> _Draft:
+        prompt = self._rendered(template, record, line, "template")
+        system = self._system_prompt(record, line)
+        names = template.columns if self._system is None else (*template.columns, *self._system.columns)
+        # What the row itself brings to the prompt; a reworded template does not make it another row.
+        content = {name: record[name] for name in names}
+        request = self._with_text(dict(self._parameters), prompt, system, line)
+        return request, content, _without(record, "custom_id"), self._endpoint
 
-    def _from_batch_line(
-        self, record: dict[str, Any], line: int
-    ) -> tuple[dict[str, Any], Any, dict[str, Any] | None]:
+    def _from_batch_line(self, record: dict[str, Any], line: int) -> _Draft:
         body = record["body"]
         if not isinstance(body, dict):
             self._refuse(line, f"body must be a JSON object, not {_kind(body)}")
-        method, url = record.get("method", "POST"), record.get("url")
-        if type(method) is not str or method.upper() != "POST":
+        method, url = record.get("method"), record.get("url")
+        if method is not None and (type(method) is not str or method.upper() != "POST"):
             self._refuse(line, f"method must be POST, not {method!r}")
-        if url is not None and (type(url) is not str or not url.rstrip("/").endswith("/chat/completions")):
-            self._refuse(
-                line, f"url must be /v1/chat/completions, not {url!r}; other endpoints cannot be run"
-            )
-        if "messages" not in body:
-            self._refuse(line, "the body has no messages")
+        path = self._endpoint
+        if url is not None:
+            match = _URL.fullmatch(url) if type(url) is str else None
+            if match is None:
+                self._refuse(line, f"url must be a path such as /v1/chat/completions, not {url!r}")
+            path = _path_of(match[1])
         content = {name: value for name, value in body.items() if name not in _STREAMING}
         request = {**self._parameters, **content}
-        request["messages"] = self._checked(content["messages"], line)
+        if "messages" in body:
+            request["messages"] = self._checked(content["messages"], record, line)
+        elif path is None:
+            self._refuse(line, "the body has no messages")
         columns = {name: value for name, value in record.items() if name not in _ENVELOPE}
-        return request, content, columns or None
+        return request, content, columns or None, path
 
-    def _from_messages(
-        self, record: dict[str, Any], line: int
-    ) -> tuple[dict[str, Any], Any, dict[str, Any] | None]:
-        request, columns = dict(self._parameters), {}
-        content = {}
+    def _from_messages(self, record: dict[str, Any], line: int) -> _Draft:
+        request, columns, content = dict(self._parameters), {}, {}
         for name, value in record.items():
-            if name == "messages" or name in PARAMETERS:
+            if name in PARAMETERS:
+                content[name] = value
+                if not is_empty(value):
+                    request[name] = value
+            elif name == "messages":
                 content[name] = value
             elif name != "custom_id" and name not in _STREAMING:
                 columns[name] = value
-        request.update(content)
-        request["messages"] = self._checked(record["messages"], line)
-        return request, content, columns or None
+        request["messages"] = self._checked(record["messages"], record, line)
+        return request, content, columns or None, None
 
-    def _from_prompt(self, record: dict[str, Any], line: int) -> tuple[dict[str, Any], Any, dict[str, Any]]:
-        prompt, system = record.get("prompt"), record.get("system")
-        if prompt is None and "prompt" not in record:
-            self._no_column("prompt", list(record), line)
+    def _from_prompt(self, record: dict[str, Any], line: int) -> _Draft:
+        name = self._text if self._text in record else "prompt"
+        parameters = self._columns_sent
+        prompt, system = record.get(name), record.get("system")
+        if name not in record:
+            self._no_column(name, list(record), line)
         if type(prompt) is not str or not prompt.strip():
-            empty = isinstance(prompt, str)
-            self._refuse(
-                line, "the prompt is empty" if empty else f"the prompt must be a text, not {_kind(prompt)}"
-            )
-        if system is not None and type(system) is not str:
-            self._refuse(line, f"system must be a text, not {_kind(system)}")
-        content: dict[str, Any] = {"prompt": prompt}
-        if system:
+            self._check_text(name, prompt, line)
+        content: dict[str, Any] = {name: prompt}
+        if not is_empty(system) and system != "":
+            if type(system) is not str:
+                self._refuse(line, f"system must be a text, not {_kind(system)}")
             content["system"] = system
-        request = dict(self._parameters)
-        request.pop("system", None)
-        columns = {}
+        else:
+            system = None if self._system is None else self._system_prompt(record, line)
+        request, columns = dict(self._parameters), {}
         for name, value in record.items():
-            if name in PARAMETERS:
-                value = self._number(name, value, line) if self._table and type(value) is str else value
-                if value is not None:
+            if name in parameters:
+                value = self._number(name, value, line) if type(value) is str else value
+                if not is_empty(value):
                     request[name] = content[name] = value
             elif name != "custom_id":
                 columns[name] = value
-        request["messages"] = self._messages(prompt, system or self._system)
-        return request, content, columns
+        return self._with_text(request, prompt, system, line), content, columns, self._endpoint
+
+    # -- parts -------------------------------------------------------------------------------------------
+
+    def _custom_id(self, given: Any, other: Any, line: int) -> str | None:
+        """The row's id, as text: its `custom_id`, else its `id`."""
+        if is_empty(given) or given == "":
+            if not self._takes_id or type(other) not in (str, int):
+                return None
+            given = other
+        if type(given) is int:
+            return str(given)
+        if type(given) is not str:
+            self._refuse(line, f"custom_id must be a text, not {_kind(given)}")
+        return given or None
+
+    def _with_text(self, request: dict[str, Any], text: Any, system: str | None, line: int) -> dict[str, Any]:
+        """The request with its text, as a message or in the field of its endpoint."""
+        if self._endpoint is None:
+            user = {"role": "user", "content": text}
+            request["messages"] = [{"role": "system", "content": system}, user] if system else [user]
+            return request
+        if self._endpoint not in _ENDPOINTS:
+            self._refuse(line, f"a row for /{self._endpoint} needs a body: its whole request")
+        if system:
+            self._refuse(line, f"a request to /{self._endpoint} has no system prompt")
+        request[self._text] = text
+        return request
 
     def _with_images(
         self, request: dict[str, Any], content: dict[str, Any], record: dict[str, Any], line: int
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """With the row's images, which are part of what it asks. A batch line has all it asks in its body."""
+        """With the row's images, which belong to its request. A batch line has all of that in its body."""
         if "body" in record and self._template is None:
             return request, content
         named = () if self._template is None else self._template.columns
         pictures = {name: record[name] for name in IMAGES if record.get(name) and name not in named}
         return self._images.add_images(request, pictures, line), {**content, **pictures}
 
-    # -- parts -------------------------------------------------------------------------------------------
-
-    def _messages(self, prompt: str, system: str | None) -> list[dict[str, Any]]:
-        user = {"role": "user", "content": prompt}
-        return [{"role": "system", "content": system}, user] if system else [user]
-
-    def _checked(self, messages: Any, line: int) -> list[Any]:
+    def _checked(self, messages: Any, record: dict[str, Any], line: int) -> list[Any]:
         if not isinstance(messages, list) or not messages:
             self._refuse(line, "messages must be a list with at least one message")
         for message in messages:
             if not isinstance(message, dict) or not isinstance(message.get("role"), str):
                 self._refuse(line, "each message must be an object with a role and a content")
-        if self._system and messages[0]["role"] not in ("system", "developer"):
-            return [{"role": "system", "content": self._system}, *messages]
+        if self._system is not None and messages[0]["role"] not in ("system", "developer"):
+            return [{"role": "system", "content": self._system_prompt(record, line)}, *messages]
         return messages
 
+    def _system_prompt(self, record: dict[str, Any], line: int) -> str | None:
+        return None if self._system is None else self._rendered(self._system, record, line, "system prompt")
+
+    def _rendered(self, template: Template, record: dict[str, Any], line: int, kind: str) -> str:
+        try:
+            return template.render(record)
+        except KeyError as missing:
+            self._no_column(missing.args[0], list(record), line, kind)
+
+    def _check_text(self, name: str, value: Any, line: int) -> None:
+        """Refuse a text that is empty or none. Endpoints without messages also take a list of texts."""
+        if isinstance(value, list) and value and self._endpoint is not None:
+            return
+        if (is_empty(value) and value is not None) or isinstance(value, str):
+            self._refuse(line, f"the {name} is empty")
+        self._refuse(line, f"the {name} must be a text, not {_kind(value)}")
+
     def _number(self, name: str, value: str, line: int) -> Any:
-        """A parameter as a table holds it; an empty cell sets nothing."""
+        """A parameter that is given as text, as all are in a CSV; an empty cell sets nothing."""
         if not value.strip():
             return None
         if name not in _NUMBERS:
@@ -262,25 +345,43 @@ class RequestBuilder:
             self._refuse(line, f"{name} must be a number, not {value!r}")
         return number
 
-    def _no_column(self, name: str, known: list[str], line: int) -> NoReturn:
+    def _no_column(self, name: str, known: list[str], line: int, kind: str = "template") -> NoReturn:
         near = difflib.get_close_matches(name, known, n=1)
         there = f"it has {', '.join(known)}" if known else "it has no columns"
         hint = f"; did you mean {near[0]}?" if near else ""
-        if self._template is None:
+        if kind == "template" and self._template is None:
             hint += "; give it a prompt or messages, or use --template"
-            self._refuse(line, f"the row has no prompt ({there}){hint}")
-        self._refuse(line, f"the template wants {{{name}}}, which the row does not have ({there}){hint}")
+            self._refuse(line, f"the row has no {name} ({there}){hint}")
+        hint += "" if near else "; to have the braces themselves, write {{ and }}"
+        self._refuse(line, f"the {kind} wants {{{name}}}, which the row does not have ({there}){hint}")
 
     def _refuse(self, line: int, what: str) -> NoReturn:
         raise InputError(what, source=self._source, line=line)
+
+
+def _path_of(endpoint: str) -> str | None:
+    """The path of an endpoint below the base URL; None: chat, whose path each provider has itself."""
+    path = endpoint.strip("/").removeprefix("v1/")
+    return None if path == _CHAT or path.endswith("/" + _CHAT) else path
 
 
 def _without(record: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in record.items() if key != name}
 
 
+def _without_nulls(value: Any) -> Any:
+    """Without the fields that are null, except the `content` of a message: null is a value there."""
+    if isinstance(value, dict):
+        return {
+            name: _without_nulls(each)
+            for name, each in value.items()
+            if each is not None or (name == "content" and "role" in value)
+        }
+    return [_without_nulls(each) for each in value] if isinstance(value, list) else value
+
+
 def _is_too_deep(said: dict[str, Any]) -> bool:
-    """Whether no line could hold it, which would show when its row has been called for."""
+    """Whether no line could hold it, which would only be found when its row has been called for."""
     for value in said.values():
         if type(value) not in _FLAT:
             break
@@ -293,23 +394,20 @@ def _is_too_deep(said: dict[str, Any]) -> bool:
     return False
 
 
-def _all_said(content: dict[str, Any], columns: dict[str, Any] | None) -> dict[str, Any]:
-    """What a row asks and what travels along: equal questions about different things are different rows.
+def _all_said(content: dict[str, Any], columns: dict[str, Any]) -> dict[str, Any]:
+    """The content and the columns beside it: equal requests about different things are different rows.
 
-    Were they one, counted twice, the next run would take an answer to the second for that to the first.
+    Were they the same row, counted twice, the next run would take the answer to the second for the first's.
     """
-    if columns is None:
+    if columns.keys() <= content.keys():
         return content
-    more = {name: columns[name] for name in columns.keys() - content.keys() if not _is_empty(columns[name])}
+    more = {name: columns[name] for name in columns.keys() - content.keys() if not _is_nothing(columns[name])}
     return more | content if more else content
 
 
-def _is_empty(value: Any) -> bool:
-    return value is None or (type(value) in (str, list) and not value)
+def _is_nothing(value: Any) -> bool:
+    return is_empty(value) or (type(value) in (str, list) and not value)
 
 
 def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", int: "a number", float: "a number"}
-    return names.get(
-        type(value), "null" if value is None else "a boolean" if type(value) is bool else "a value"
-    )
+    return next((name for kind, name in _KINDS.items() if isinstance(value, kind)), "a value")

@@ -1,4 +1,4 @@
-"""One row of a batch: what it says, and how it is known again in the next run."""
+"""`Row`: one row of a batch, and the key by which the next run recognises it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Row", "content_key", "custom_id_key"]
 
 
 def content_key(content: Mapping[str, Any]) -> int:
-    """64 bits that stand for what a row asks; equal JSON has equal keys, whatever the order of its names.
+    """64 bits that identify the content of a row; equal JSON has equal keys, whatever the order of its names.
 
     >>> content_key({"a": 1, "b": 2}) == content_key({"b": 2, "a": 1})
     True
@@ -26,7 +26,7 @@ def content_key(content: Mapping[str, Any]) -> int:
 
 
 def custom_id_key(custom_id: str) -> int:
-    """64 bits that stand for a row with an id of its own.
+    """64 bits that identify a row with a `custom_id`.
 
     >>> custom_id_key("row-1") != custom_id_key("row-2")
     True
@@ -41,18 +41,19 @@ class Row:
     Attributes:
         index: Its place among the rows of the input, from 0.
         line: The line of the input it begins on, from 1 (in a Parquet file: its number).
-        custom_id: The id it brought along, or None.
-        key: What it is known by in the next run: its `custom_id`, else all that it says itself, asked or only
-            travelling along. The settings of the whole run (model, template, system prompt, parameters) are
-            no part of it. Equal rows have equal keys; they are counted, as one is as good as the other.
+        custom_id: Its id in the input, or None.
+        key: What identifies it in the next run: its `custom_id`, else all that the row itself holds, whether
+            it is sent or not. The settings of the whole run (model, template, system prompt, parameters) are
+            no part of it. Equal rows have equal keys, and are counted.
         request: What is sent, in the one request format.
-        columns: What travels along to the output, or None.
+        columns: What is copied to the output, or None.
+        path: The path of the endpoint below the base URL, or None: the model's own.
 
     >>> Row(0, 1, "a", custom_id_key("a"), {"messages": [{"role": "user", "content": "Hi"}]}).custom_id
     'a'
     """
 
-    __slots__ = ("columns", "custom_id", "index", "key", "line", "request")
+    __slots__ = ("columns", "custom_id", "index", "key", "line", "path", "request")
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class Row:
         key: int,
         request: dict[str, Any],
         columns: dict[str, Any] | None = None,
+        path: str | None = None,
     ) -> None:
         self.index = index
         self.line = line
@@ -69,6 +71,7 @@ class Row:
         self.key = key
         self.request = request
         self.columns = columns
+        self.path = path
 
     def __repr__(self) -> str:
         name = "" if self.custom_id is None else f" {self.custom_id!r}"

@@ -1,31 +1,37 @@
-"""`--template "Translate: {text}"`: a prompt with columns in it."""
+"""`--template "Translate: {text}"`: texts with columns in them."""
 
 from __future__ import annotations
 
-import string
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
 
 from callgate.errors import InputError
 
-__all__ = ["Template"]
+__all__ = ["Template", "is_empty"]
+
+_REMEDY = "write {column} for a column, and {{ or }} for a brace"
+_NEVER_IN_A_NAME = frozenset('"\n\r\t')
 
 
 class Template:
-    """A text with `{column}` in it; `{{` and `}}` stand for the braces themselves.
+    """A text with `{column}` in it.
 
     What stands between the braces is a column's name and nothing else: no attributes, indices or formats, so
-    that a template can reach nothing but the row. Texts are put in as they are, other values as JSON, null as
-    nothing.
+    that a template can reach nothing but the row. Texts are inserted as they are, other values as JSON, empty
+    ones (None, NaN) as nothing.
+
+    Braces around anything that cannot be a column's name, such as an example of JSON, stay as they are:
+    `{"word": "{word}"}` has one column. `{{` and `}}` always stand for braces.
 
     Args:
         text: The template.
-        source: Where it came from, for the error.
+        source: Where it came from, for errors.
+        needs_column: Whether a text without any column is an error.
 
     Raises:
-        InputError: when the braces do not match, or name no column at all.
+        InputError: when the braces do not match, or there is no column although one is needed.
 
     >>> Template("Translate: {text}").render({"text": "Hund"})
     'Translate: Hund'
@@ -33,31 +39,21 @@ class Template:
 
     __slots__ = ("_pieces", "columns", "text")
 
-    def __init__(self, text: str, *, source: str = "--template") -> None:
+    def __init__(self, text: str, *, source: str = "--template", needs_column: bool = True) -> None:
         self.text = text
         self._pieces: list[tuple[str, str | None]] = []
-        names: dict[str, None] = {}
+        """Each literal text, and the column behind it; None: the next literal follows."""
         try:
-            for literal, name, form, conversion in string.Formatter().parse(text):
-                if name is not None:
-                    # The parser splits "{a:b}" and "{a!r}"; here they are part of the column's name.
-                    name += f"!{conversion}" if conversion else ""
-                    name += f":{form}" if form else ""
-                    names[name] = None
-                self._pieces.append((literal, name))
+            self._pieces.extend(_parse(text))
         except ValueError as error:
-            raise InputError(
-                f"{error}; write {{column}} for a column and {{{{ or }}}} for a brace", source=source
-            ) from None
-        if not names:
-            raise InputError(f"names no column; write for example {text.strip()} {{text}}", source=source)
-        if "" in names:
-            raise InputError("has empty braces {}; write the column's name into them", source=source)
-        self.columns = tuple(names)
+            raise InputError(f"{error}; {_REMEDY}", source=source) from None
+        self.columns = tuple(dict.fromkeys(name for _, name in self._pieces if name is not None))
         """The columns it needs, each once, in the order of their first use."""
+        if needs_column and not self.columns:
+            raise InputError(f"names no column; write for example {text.strip()} {{text}}", source=source)
 
     def render(self, record: Mapping[str, Any]) -> str:
-        """The prompt for one row.
+        """The text for one row.
 
         Raises:
             KeyError: with the name of a column that the row does not have.
@@ -69,6 +65,66 @@ class Template:
                 value = record[name]
                 if isinstance(value, str):
                     texts.append(value)
-                elif value is not None:
+                elif not is_empty(value):
                     texts.append(orjson.dumps(value, default=str).decode())
         return "".join(texts)
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a cell holds nothing: None, or the NaN that stands for it in columns of numbers.
+
+    >>> is_empty(float("nan")), is_empty(0), is_empty("")
+    (True, False, False)
+    """
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def _parse(text: str) -> Iterator[tuple[str, str | None]]:
+    """The pieces of a template.
+
+    Raises:
+        ValueError: when its braces do not match.
+    """
+    literal: list[str] = []
+    opened: list[str] = []  # the braces that stay in the text and are not closed yet: "{" or "{{"
+    place = 0
+    while place < len(text):
+        start = _next_brace(text, place)
+        literal.append(text[place:start])
+        place = start
+        if text.startswith("{{", start):
+            opened.append("{{")
+            literal.append("{")
+            place += 2
+        elif text.startswith("{", start):
+            end = _next_brace(text, start + 1)
+            name = text[start + 1 : end]
+            if text.startswith("}", end) and _may_be_a_name(name):
+                yield "".join(literal), name
+                literal = []
+                place = end + 1
+            elif name or opened or not text.startswith("}", end):
+                opened.append("{")
+                literal.append("{")
+                place += 1
+            else:
+                raise ValueError("has empty braces {}")
+        elif start < len(text):
+            brace = opened.pop() if opened else "{{"
+            if brace == "{{" and not text.startswith("}}", start):
+                raise ValueError("has a } without a {")
+            literal.append("}")
+            place += len(brace)
+    if "{" in opened:
+        raise ValueError("has a { without a }")
+    yield "".join(literal), None
+
+
+def _next_brace(text: str, place: int) -> int:
+    """The place of the next brace, or the text's length."""
+    found = [at for at in (text.find("{", place), text.find("}", place)) if at >= 0]
+    return min(found, default=len(text))
+
+
+def _may_be_a_name(name: str) -> bool:
+    return bool(name.strip()) and not _NEVER_IN_A_NAME.intersection(name)
