@@ -410,7 +410,7 @@ def test_a_bad_row_far_down_loses_nothing(
     folder: Path, simulate: Simulate, callgate: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("callgate.batch.run._CHECKED_BYTES", 1)
-    monkeypatch.setattr("callgate.batch.input.sources._CHUNK", 200)
+    monkeypatch.setattr("callgate.batch.input.records._CHUNK", 200)
     sim = simulate()
     Path("in.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in prompts(20)) + b"bad\n")
     ended = callgate("run", "in.jsonl", *against(sim))
