@@ -10,8 +10,10 @@ import pytest
 from callgate.errors import InvalidRequestError
 from callgate.providers.canonical.messages import REPLAY
 from callgate.providers.gemini.dialect import Gemini
+from callgate.providers.gemini.models import is_third_generation
 from callgate.providers.gemini.response import read_usage
 from tests.providers.conformance import DialectConformance, read_stream
+from tests.providers.gemini.gemini_rules import problems_of_gemini
 
 DIALECT = Gemini()
 OLD, NEW = "gemini-2.5-flash", "gemini-3-pro-preview"
@@ -33,6 +35,13 @@ def body_of(*messages: Any, **fields: Any) -> dict[str, Any]:
     before = json.dumps(request)
     body: dict[str, Any] = json.loads(DIALECT.encode(request).body)
     assert json.dumps(request) == before, "encoding changed the caller's request"
+    return body
+
+
+def sent(*messages: Any, **fields: Any) -> dict[str, Any]:
+    """A body that Gemini would accept."""
+    body = body_of(*messages, **fields)
+    assert problems_of_gemini(body, third=is_third_generation(fields.get("model", OLD))) == []
     return body
 
 
@@ -142,6 +151,53 @@ def test_a_result_that_is_an_error_or_no_json_after_all() -> None:
     assert responses == [{"error": "no such city"}, {"result": "{cut"}]
 
 
+def test_a_failed_tool_has_geminis_mark_of_an_error_whatever_it_wrote() -> None:
+    failed = {"role": "tool", "tool_call_id": "a", "content": '{"code": 7}', "is_error": True}
+    asked = {"role": "assistant", "tool_calls": [call("a", "f", "{}")]}
+    response = body_of(USER, asked, failed)["contents"][2]["parts"][0]["functionResponse"]["response"]
+    assert response == {"error": {"code": 7}}
+
+
+PICTURE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
+SOUND = {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "wav"}}
+INLINE = {"inlineData": {"mimeType": "image/png", "data": PNG}}
+
+
+@pytest.mark.parametrize("model", [OLD, NEW])
+def test_pictures_in_results_stand_where_the_model_takes_them(model: str) -> None:
+    parts = sent(
+        USER,
+        {"role": "assistant", "tool_calls": [call("a", "f", "{}"), call("b", "g", "{}")]},
+        {"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": "See:"}, PICTURE, SOUND]},
+        {"role": "tool", "tool_call_id": "b", "content": "1"},
+        model=model,
+    )["contents"][2]["parts"]
+    first: dict[str, Any] = {"name": "f", "response": {"result": "See:"}, "id": "a"}
+    second = {"functionResponse": {"name": "g", "response": {"result": "1"}, "id": "b"}}
+    sound = {"inlineData": {"mimeType": "audio/wav", "data": "QUJD"}}
+    if model == NEW:
+        assert parts == [{"functionResponse": {**first, "parts": [INLINE]}}, second, sound]
+    else:
+        assert parts == [{"functionResponse": first}, second, INLINE, sound]
+
+
+def test_late_system_message_keeps_its_place_as_marked_text() -> None:
+    body = sent(USER, {"role": "system", "content": "Answer in French."})
+    assert "systemInstruction" not in body
+    assert body["contents"][0]["parts"] == [
+        {"text": "Hi"},
+        {"text": "<system>\nAnswer in French.\n</system>"},
+    ]
+
+
+def test_thoughts_of_another_model_are_left_out() -> None:
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+    content = [thinking, {"type": "text", "text": "Yes."}]
+    assert sent(USER, {"role": "assistant", "content": content}, USER)["contents"][1]["parts"] == [
+        {"text": "Yes."}
+    ]
+
+
 def test_a_result_of_no_call_is_refused() -> None:
     assert "answers no call" in refusal(USER, {"role": "tool", "tool_call_id": "x", "content": "1"})
 
@@ -243,6 +299,12 @@ def test_settings_are_translated() -> None:
         (OLD, "none", {"thinkingBudget": 0}),
         (NEW, "low", {"thinkingLevel": "LOW", "includeThoughts": True}),
         (NEW, "xhigh", {"thinkingLevel": "HIGH", "includeThoughts": True}),
+        (NEW, "minimal", {"thinkingLevel": "LOW", "includeThoughts": True}),
+        (NEW, "medium", {"thinkingLevel": "HIGH", "includeThoughts": True}),
+        (NEW, "none", {"thinkingLevel": "LOW"}),
+        ("gemini-3.1-pro-preview", "medium", {"thinkingLevel": "MEDIUM", "includeThoughts": True}),
+        ("gemini-3-flash-preview", "minimal", {"thinkingLevel": "MINIMAL", "includeThoughts": True}),
+        ("gemini-2.5-pro", "none", {"thinkingBudget": 128}),
         ("gemini-flash-latest", "minimal", {"thinkingLevel": "MINIMAL", "includeThoughts": True}),
     ],
 )
@@ -256,8 +318,71 @@ def test_the_callers_own_thinking_config_goes_before_ours() -> None:
     assert body["generationConfig"] == {"thinkingConfig": {"thinkingBudget": 5}}
 
 
-def test_an_unknown_effort_is_refused() -> None:
+def test_an_effort_that_is_unknown_or_that_the_model_lacks_is_refused() -> None:
     assert "extreme" in refusal(reasoning_effort="extreme")
+    assert "does not think" in refusal(model="gemini-2.0-flash", reasoning_effort="low")
+    assert "generationConfig" not in body_of(model="gemini-2.0-flash", reasoning_effort="none")
+
+
+@pytest.mark.parametrize(
+    ("tier", "written"),
+    [
+        ("auto", None),
+        ("default", "standard"),
+        ("standard_only", "standard"),
+        ("flex", "flex"),
+        ("priority", "priority"),
+    ],
+)
+def test_service_tier_is_sent_in_googles_form(tier: str, written: str | None) -> None:
+    assert sent(service_tier=tier).get("serviceTier") == written
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"service_tier": "scale"}, "no service_tier 'scale'"),
+        ({"speed": "fast"}, "no speed"),
+        ({"inference_geo": "us"}, "no inference_geo"),
+        ({"betas": ["b"]}, "no betas"),
+        ({"web_search_options": {"user_location": {"type": "approximate"}}}, "the place"),
+        ({"web_search_options": {}, "tools": [TOOL]}, "no web search beside functions"),
+        ({"modalities": ["audio"], "audio": {"format": "mp3"}}, "pcm16 only"),
+        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "custom tools"),
+        ({"tools": [TOOL], "tool_choice": {"type": "any"}}, "is not Gemini's"),
+        ({"extra_body": 1}, "an object"),
+    ],
+)
+def test_fields_that_gemini_lacks_and_that_change_the_answer_are_refused(
+    fields: dict[str, Any], why: str
+) -> None:
+    assert why in refusal(**fields)
+
+
+def test_fields_that_change_nothing_are_left_out() -> None:
+    mark = {"type": "ephemeral"}
+    marked = {"role": "user", "content": [{"type": "text", "text": "Hi", "cache_control": mark}]}
+    assert sent(marked, cache_control=mark, speed="standard", modalities=["text"], user="u") == body_of()
+
+
+def test_modalities_and_the_voice() -> None:
+    body = sent(modalities=["text", "audio"], audio={"voice": "Kore", "format": "pcm16"})
+    assert body["generationConfig"] == {
+        "responseModalities": ["TEXT", "AUDIO"],
+        "speechConfig": {"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": "Kore"}}},
+    }
+    assert sent(modalities=["image"])["generationConfig"] == {"responseModalities": ["IMAGE"]}
+
+
+def test_web_search_is_googles() -> None:
+    assert sent(web_search_options={"search_context_size": "low"})["tools"] == [{"googleSearch": {}}]
+    body = sent(model=NEW, web_search_options={}, tools=[TOOL])
+    assert body["tools"][1] == {"googleSearch": {}}
+    assert body["toolConfig"] == {"includeServerSideToolInvocations": True}
+
+
+def test_extra_body_is_sent_as_it_is() -> None:
+    assert sent(extra_body={"cachedContent": "cachedContents/1"})["cachedContent"] == "cachedContents/1"
 
 
 def test_the_form_of_the_answer() -> None:
@@ -269,6 +394,56 @@ def test_the_form_of_the_answer() -> None:
     assert body_of(response_format={"type": "json_object"})["generationConfig"] == {
         "responseMimeType": "application/json"
     }
+
+
+FORMAT = {"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA}}
+
+
+def test_a_schema_beside_functions_is_the_input_of_a_function_before_gemini_3() -> None:
+    body = sent(response_format=FORMAT, tools=[TOOL])
+    assert "generationConfig" not in body
+    functions = body["tools"][0]["functionDeclarations"]
+    assert [function["name"] for function in functions] == ["f", "callgate_answer"]
+    assert functions[1]["parametersJsonSchema"] == SCHEMA
+    assert body["toolConfig"] == {"functionCallingConfig": {"mode": "ANY"}}
+    new = sent(model=NEW, response_format=FORMAT, tools=[TOOL])
+    assert new["generationConfig"]["responseJsonSchema"] == SCHEMA
+    assert len(new["tools"][0]["functionDeclarations"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("choice", "allowed"),
+    [
+        ("none", ["callgate_answer"]),
+        ({"type": "allowed_tools", "mode": "auto", "tools": [{"name": "f"}]}, ["f", "callgate_answer"]),
+        ({"type": "function", "name": "f"}, ["f"]),
+    ],
+)
+def test_the_choice_among_functions_still_holds_beside_a_schema(choice: Any, allowed: list[str]) -> None:
+    body = sent(response_format=FORMAT, tools=[TOOL], tool_choice=choice)
+    assert body["toolConfig"] == {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": allowed}}
+
+
+def test_a_schema_beside_googles_tools_is_described_before_gemini_3() -> None:
+    body = sent(
+        {"role": "system", "content": "Be short."}, USER, response_format=FORMAT, web_search_options={}
+    )
+    assert "generationConfig" not in body
+    system = body["systemInstruction"]["parts"]
+    assert system[0] == {"text": "Be short."}
+    assert '"city"' in system[1]["text"]
+
+
+def test_an_answer_by_the_function_is_the_text_whole_or_streamed() -> None:
+    call = {"name": "callgate_answer", "args": {"city": "Oslo"}}
+    parts = [{"text": "Hm.", "thought": True}, {"functionCall": call, "thoughtSignature": "s"}]
+    answer = {"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]}
+    whole = DIALECT.decode(json.dumps(answer).encode(), {})
+    deltas, streamed = read_stream(DIALECT, [f"data: {json.dumps(answer)}\n\n".encode()], {})
+    for response in (whole, streamed):
+        assert (response.text, response.tool_calls, response.finish_reason) == ('{"city":"Oslo"}', [], "stop")
+        assert response.metadata == {}
+    assert "".join(delta.text for delta in deltas) == whole.text
 
 
 def test_tools() -> None:
@@ -297,11 +472,16 @@ def test_tools() -> None:
             {"type": "function", "function": {"name": "f"}},
             {"mode": "ANY", "allowedFunctionNames": ["f"]},
         ),
+        (
+            {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}]},
+            {"mode": "VALIDATED", "allowedFunctionNames": ["f"]},
+        ),
     ],
 )
 def test_tool_choice(choice: Any, config: dict[str, Any]) -> None:
     assert body_of(tools=[TOOL], tool_choice=choice)["toolConfig"] == {"functionCallingConfig": config}
-    assert "toolConfig" not in body_of(tools=[{"googleSearch": {}}], tool_choice=choice)
+    if not isinstance(choice, dict):
+        assert "toolConfig" not in body_of(tools=[{"googleSearch": {}}], tool_choice=choice)
 
 
 # -- going on with what was answered -------------------------------------------------------------------------

@@ -11,7 +11,12 @@ from callgate.providers.canonical.messages import REPLAY
 from callgate.providers.canonical.tools import ANSWER_TOOL
 from callgate.response import FinishReason, Response, ToolCall, Usage
 
-__all__ = ["AnswerContent"]
+__all__ = ["AnswerContent", "arguments_text"]
+
+
+def arguments_text(call: ToolCall) -> str:
+    """The arguments of a call as JSON text, or the model's own text where that is no JSON object."""
+    return write_json(call.arguments).decode() if call.raw_arguments is None else call.raw_arguments
 
 
 @dataclass(slots=True)
@@ -40,12 +45,16 @@ class AnswerContent:
 
     def take_use(self, identity: str, name: str, given: Any) -> None:
         """Take in one use of a tool; `given` is its input, as an object or as the model's own text."""
-        if name == ANSWER_TOOL:
-            self.is_answered_by_tool = True
-            self.texts.append(write_json(given).decode())
-            return
         arguments, unread = read_arguments(given)
-        self.calls.append(ToolCall(identity, name, arguments, unread))
+        self.take_call(ToolCall(identity, name, arguments, unread))
+
+    def take_call(self, call: ToolCall) -> None:
+        """Take in one call: of the caller's tool, or of the tool whose input is the answer."""
+        if call.name == ANSWER_TOOL:
+            self.is_answered_by_tool = True
+            self.texts.append(arguments_text(call))
+        else:
+            self.calls.append(call)
 
     def response(
         self,
@@ -74,6 +83,10 @@ class AnswerContent:
         elif finish_reason == "tool_call" and self.is_answered_by_tool and not self.calls:
             finish_reason = "stop"
         dialect, blocks = replayed_by
+        metadata: dict[str, Any] = {}
+        # An answer by the tool goes back as text: sent as a call it would want a result.
+        if not self.is_translatable and not self.is_answered_by_tool:
+            metadata = {REPLAY: {"dialect": dialect, "content": blocks}}
         return Response(
             text="".join(self.texts),
             reasoning="".join(self.thoughts) or None,
@@ -86,5 +99,5 @@ class AnswerContent:
             raw=raw,
             headers=headers,
             status_code=status_code,
-            metadata={} if self.is_translatable else {REPLAY: {"dialect": dialect, "content": blocks}},
+            metadata=metadata,
         )

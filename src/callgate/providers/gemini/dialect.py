@@ -7,26 +7,30 @@ from typing import Any
 from urllib.parse import quote
 
 from callgate.errors import APIClientError
+from callgate.providers.canonical.fields import read_service_tier
 from callgate.providers.canonical.json import write_json
 from callgate.providers.canonical.messages import read_model, refuse
 from callgate.providers.canonical.sse_decoder import decode_body
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.gemini.errors import error_of_body
-from callgate.providers.gemini.request import write_body
+from callgate.providers.gemini.request import SERVICE_TIERS, write_body
 from callgate.providers.gemini.response import read_answer
 from callgate.providers.gemini.stream import GeminiStream
 from callgate.response import Response
 
-__all__ = ["Gemini"]
+__all__ = ["Gemini", "method_of"]
 
 
 class Gemini:
     """The dialect of Gemini with an API key.
 
     - The model stands in the path; `models/` and `tunedModels/` may stand before its name.
-    - `response_format` becomes `responseMimeType` and `responseJsonSchema`.
-    - `reasoning_effort` becomes a thinking level for Gemini 3 and later, a budget for older models; the
-      thoughts are then asked for, and are the response's `reasoning`.
+    - `response_format` becomes `responseMimeType` and `responseJsonSchema`; beside functions, which Gemini
+      2.5 does not combine with a schema, the answer is the input of a forced function.
+    - `reasoning_effort` becomes a thinking level for Gemini 3 and later, a budget for 2.5; the thoughts are
+      then asked for, and are the response's `reasoning`.
+    - `service_tier` becomes `serviceTier`, `web_search_options` Google's search, `modalities` the
+      `responseModalities`; `cache_control` is left out, for Gemini caches by itself.
     - Function calls that come without an id get one, made of the answer's id; Gemini never sees it.
     - Thoughts are signed and must go back as they came: see `callgate.providers.canonical.messages.REPLAY`.
 
@@ -45,21 +49,23 @@ class Gemini:
         """The request as JSON.
 
         Raises:
-            InvalidRequestError: when it cannot be said: no model, no messages, a part of an unknown kind.
+            InvalidRequestError: It cannot be encoded: no model, no messages, a field that does not exist.
         """
         model = read_model(request)
-        body = write_json(write_body(request, model))
+        body = write_body(request, model)
+        tier = read_service_tier(request, SERVICE_TIERS, "Gemini")
+        if tier is not None:
+            body.setdefault("serviceTier", tier)
         if path is None:
-            method = "streamGenerateContent?alt=sse" if stream else "generateContent"
-            path = f"/v1beta/{_resource(model)}:{method}"
-        return WireRequest("/" + path.lstrip("/"), body, stream=stream)
+            path = f"/v1beta/{_resource(model)}:{method_of(stream)}"
+        return WireRequest("/" + path.lstrip("/"), write_json(body), stream=stream)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
-        """The answer in our words; of several candidates the first.
+        """The answer as a Response; of several candidates the first.
 
         Raises:
-            APIClientError: when the body is an error after all.
-            ResponseError: when it cannot be read.
+            APIClientError: The body is an error after all.
+            ResponseError: It cannot be read.
         """
         return decode_body(
             body,
@@ -74,6 +80,11 @@ class Gemini:
     def error(self, status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
         """The typed error for an answer with an error status; never raises."""
         return error_of_body(status_code, body, headers)
+
+
+def method_of(stream: bool) -> str:
+    """The method of a model, as it stands in the path."""
+    return "streamGenerateContent?alt=sse" if stream else "generateContent"
 
 
 def _resource(model: str) -> str:

@@ -17,8 +17,8 @@ from callgate.providers.canonical.json import (
     token_count,
     write_json,
 )
+from callgate.providers.gemini.content import OUR_ID, REPLAY_NAME
 from callgate.providers.gemini.errors import error_of_content
-from callgate.providers.gemini.request import OUR_ID, REPLAY_NAME
 from callgate.response import FinishReason, Response, ToolCall, Usage
 
 __all__ = ["FINISH_REASONS", "is_blocked", "read_answer", "read_call", "read_usage"]
@@ -91,7 +91,8 @@ def _read_parts(parts: list[Any], response_id: Any) -> AnswerContent:
         if type(text) is str:
             (read.thoughts if part.get("thought") is True else read.texts).append(text)
         elif type(part.get("functionCall")) is dict:
-            read.calls.append(read_call(part["functionCall"], response_id, len(read.calls)))
+            call = read_call(part["functionCall"], response_id, len(read.calls))
+            read.take_call(call)
         else:
             read.is_translatable = False
         if part.get("thoughtSignature"):

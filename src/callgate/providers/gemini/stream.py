@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from callgate.errors import APIClientError, ResponseError
-from callgate.providers.canonical.json import as_dict, as_list, read_object, update_counts, write_json
+from callgate.providers.canonical.content import arguments_text
+from callgate.providers.canonical.json import as_dict, as_list, read_object, update_counts
 from callgate.providers.canonical.sse_decoder import EventStreamDecoder
+from callgate.providers.canonical.tools import ANSWER_TOOL
 from callgate.providers.gemini.errors import error_of_content
 from callgate.providers.gemini.response import is_blocked, read_answer, read_call
 from callgate.response import Delta, Response, ToolCallDelta
@@ -85,11 +87,15 @@ class GeminiStream(EventStreamDecoder):
                 if text:
                     deltas.append(Delta(reasoning=text) if part.get("thought") is True else Delta(text))
             elif type(part.get("functionCall")) is dict:
-                number = len(self._ids)
-                call = read_call(part["functionCall"], self._whole.get("responseId"), number)
-                self._ids.append(call.id)
-                arguments = call.raw_arguments or write_json(call.arguments).decode()
-                deltas.append(Delta(tool_call=ToolCallDelta(number, call.id, call.name, arguments)))
+                deltas.append(self._take_call(part["functionCall"]))
+
+    def _take_call(self, given: dict[str, Any]) -> Delta:
+        number = len(self._ids)
+        call = read_call(given, self._whole.get("responseId"), number)
+        if call.name == ANSWER_TOOL:
+            return Delta(arguments_text(call))
+        self._ids.append(call.id)
+        return Delta(tool_call=ToolCallDelta(number, call.id, call.name, arguments_text(call)))
 
     def _add(self, part: dict[str, Any]) -> None:
         """Append a part; text goes to the text before it, unless a signature stands between them."""
