@@ -18,7 +18,7 @@ from callgate.batch.input.sources import Source
 from callgate.batch.output.journal import Journal
 from callgate.batch.progress import Progress, RowStates
 from callgate.batch.run import BatchRun, Summary
-from callgate.cli.live import plain_line
+from callgate.cli.format import rate_of
 from callgate.model.base import Caller
 from callgate.policies.cache.layer import key_of
 from callgate.policies.cache.sqlite import SqliteCache
@@ -75,7 +75,8 @@ def test_a_quota_that_is_kept_is_never_shown_as_violated(quotas: list[int], tmp_
     shown: list[tuple[int, int, int]] = []
 
     def look(progress: Progress, now: float) -> None:
-        found = re.search(r"requests (\d+) of (\d+)/min", plain_line(progress))
+        text = rate_of(progress.requests_per_minute, progress.limiter.requests)
+        found = re.search(r"(\d+) of (\d+)/min", text)
         assert found is not None
         shown.append((int(found[1]), int(found[2]), sim.stats.requests))
 
@@ -137,7 +138,7 @@ def test_rows_that_another_run_has_asked_for_do_not_back_off(tmp_path: Path) -> 
 
     waits, said, summary = asyncio.run(main())
     assert waits == RowStates(calling=1, sharing=1)
-    assert "another run that sent the same requests" in said
+    assert "identical requests of another run" in said
     assert not [text for text in said if text.startswith("retries")]
     assert summary.ending == "done"
 

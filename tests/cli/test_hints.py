@@ -143,7 +143,7 @@ def test_the_summary_has_no_blanks_at_the_end_of_a_line_and_no_word_twice(
     ended = callgate("run", "in.jsonl", "-o", "out.jsonl", *target, "--price", "0.00001,0.00001")
     lines = ended.out.splitlines()
     assert lines == [line.rstrip() for line in lines]
-    assert "calls   1, 0 of them retries, 0 x 429" in lines
+    assert "calls   1: 0 retries, 0 x 429" in lines
     assert "$0.0000" not in ended.out.replace("$0.00000", "")
     forecast = callgate("run", "in.jsonl", "-o", "o2.jsonl", *target, "--dry-run").out.splitlines()
     assert forecast == [line.rstrip() for line in forecast]

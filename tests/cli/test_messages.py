@@ -130,8 +130,8 @@ def test_a_retry_after_that_is_too_long_says_what_to_raise_and_is_waited_for_whe
         "was told to come back in 1 s, more than the 0.5 s callgate waits; raise --max-retry-after"
         in ended.out
     )
-    assert "worth another try, by then" in ended.out
-    assert "unless something is changed" not in ended.out
+    assert "run again after that time" in ended.out
+    assert "before another run" not in ended.out
     assert sim.stats.requests == 1
 
 

@@ -95,7 +95,7 @@ def waiting_for(limiter: LimiterSnapshot, rows: RowStates, *, idle: bool, draini
         draining: True when no more rows are begun.
     """
     if limiter.bottleneck == "paused" or (limiter.paused_for > 0 and limiter.in_flight == 0):
-        return f"the pause that the provider asked for ({limiter.paused_for:.0f} s left)"
+        return f"the end of the provider's pause ({limiter.paused_for:.0f} s)"
     if draining:
         return f"the rows in flight ({rows.calling})"
     if limiter.bottleneck == "requests":
@@ -116,7 +116,7 @@ def _before_sending(rows: RowStates, *, idle: bool) -> str:
     if rows.backing_off:
         return f"retries ({rows.backing_off} backing off)"
     if rows.sharing:
-        return "another run that sent the same requests"
+        return "identical requests of another run"
     if rows.loading:
         return "images to be read"
     if rows.calling:

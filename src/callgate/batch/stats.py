@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from callgate.errors import RateLimitError
 __all__ = ["ErrorGroup", "Stats"]
 
 _MOST_GROUPS = 200
+_KEPT_LATENCIES = 500
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ class Stats:
         unpriced: Answers whose price is not known.
         unmetered: Answers without a token count.
         errors: The failures, grouped by their fingerprint.
+        latencies: Seconds from the request to the end of the answer, of the latest rows.
 
     >>> Stats().ended
     0
@@ -82,6 +85,7 @@ class Stats:
     unpriced: int = 0
     unmetered: int = 0
     errors: dict[str, ErrorGroup] = field(default_factory=dict)
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT_LATENCIES))
 
     @property
     def ended(self) -> int:
@@ -113,6 +117,9 @@ class Stats:
         else:
             self.unmetered += usage is None
             self.unpriced += cost is None
+            attempt = calling.attempts[-1] if calling.attempts else None
+            if attempt is not None and attempt.sent_at is not None and attempt.ended_at is not None:
+                self.latencies.append(attempt.ended_at - attempt.sent_at)
 
     def note_attempts(self, calling: Calling) -> None:
         """Count what was sent; for a row whose call was cancelled that is all there is to count."""
@@ -142,6 +149,13 @@ class Stats:
             self.errors[mark] = ErrorGroup(kind, 1, message, line, retryable, error)
         else:
             group.count += 1
+
+    def latency(self) -> tuple[float, float] | None:
+        """Median and 95th percentile of the latest latencies, in seconds; None without an answer."""
+        if not self.latencies:
+            return None
+        ordered = sorted(self.latencies)
+        return ordered[len(ordered) // 2], ordered[len(ordered) * 95 // 100]
 
     def error_groups(self) -> list[ErrorGroup]:
         """The failures, most frequent first."""

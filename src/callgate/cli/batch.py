@@ -15,7 +15,7 @@ from callgate.batch.cost.budget import Budget, dollars
 from callgate.batch.cost.ledger import read_spent
 from callgate.batch.engine import Engine
 from callgate.batch.guard import FailureGuard
-from callgate.batch.input.files import STDIN
+from callgate.batch.input.files import STDIN, describe
 from callgate.batch.input.schema_file import read_schema
 from callgate.batch.input.sources import Source
 from callgate.batch.input.template import Template
@@ -30,6 +30,7 @@ from callgate.cli.ending import print_ending
 from callgate.cli.interrupts import Interrupts
 from callgate.cli.live import open_display
 from callgate.cli.messages import one_line
+from callgate.cli.panel import Title
 from callgate.cli.summary import print_forecast
 from callgate.errors import APIClientError, InputError
 from callgate.model.base import Caller
@@ -176,7 +177,7 @@ async def _run(
                 # Only now: while the journal is locked, no other run can spend on this output.
                 batch.budget = _budget(options, journal)
                 with (
-                    open_display(batch, quiet=options.quiet) as display,
+                    open_display(batch, _title(options, targets), quiet=options.quiet) as display,
                     Interrupts(batch, journal, display.say) as interrupts,
                 ):
                     if journal.assumed:
@@ -211,6 +212,12 @@ class _EjectionReports:
         if model.name not in self._reported:
             self._reported.add(model.name)
             self.say(f"callgate: {model.name} is ejected for now: {one_line(error)}")
+
+
+def _title(options: RunOptions, targets: list[Target]) -> Title:
+    names = (replace(target, base_url=None).name for target in targets)
+    addresses = (f"at {target.base_url}" for target in targets if target.base_url is not None)
+    return Title([*dict.fromkeys(names), *dict.fromkeys(addresses)], describe(options.input), options.output)
 
 
 def _print_nothing(text: str) -> None:

@@ -112,6 +112,8 @@ def export(
 
     from callgate.errors import InputError
 
+    if output == "-" and sys.stdout is None:
+        raise InputError("-o - writes to standard output, which is closed")
     count = 0
     with _open(place) as cache:
         try:
@@ -119,6 +121,9 @@ def export(
                 for entry in cache.export():
                     file.write(orjson.dumps(entry) + b"\n")
                     count += 1
+                file.flush()
+        except BrokenPipeError:
+            raise  # the reader has what it wanted
         except OSError as error:
             raise InputError(f"cannot be written: {error.strerror}", source=output) from error
     write_line(f"{count:,} answers", err=True)

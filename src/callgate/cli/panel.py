@@ -1,0 +1,231 @@
+"""The state of a running batch as text: a panel for a terminal, one line for a log."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from callgate.batch.progress import Progress
+from callgate.cli.format import dollars, duration, rate_of
+from callgate.cli.messages import one_line
+from callgate.cli.screen import Item, wrap
+from callgate.cli.terminal import printable
+
+__all__ = ["Endpoint", "Title", "panel", "plain_line"]
+
+_LATE_SECONDS = 10.0
+_SHOWN_FAILURES = 3
+_SHOWN_ENDPOINTS = 6
+_BAR = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """What a batch runs: the names of its models (and their addresses), its input and its output."""
+
+    models: Sequence[str]
+    input: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One of several endpoints of a batch.
+
+    Attributes:
+        name: Its name.
+        answered: Rows that it answered.
+        quota: Its request quota as `rate_of` shows it, or "".
+        ejected: True while it gets no requests.
+    """
+
+    name: str
+    answered: int
+    quota: str
+    ejected: bool
+
+
+def panel(
+    progress: Progress,
+    title: Title,
+    endpoints: Sequence[Endpoint],
+    *,
+    now: datetime,
+    width: int,
+    activity: str = "",
+) -> list[list[Item]]:
+    """The lines of the panel, each at most `width` cells wide; items stay whole.
+
+    Args:
+        progress: The state.
+        title: What is run.
+        endpoints: The endpoints, where there are several.
+        now: The wall-clock time, to show the end as one.
+        width: Cells.
+        activity: What is done after the last request, if anything.
+    """
+    groups = [
+        [*(Item(model) for model in title.models), Item(f"{title.input} → {title.output}", style="dim")],
+        [_bar(progress, width), *_pace(progress, now)],
+        [*_rates(progress)],
+        _counts(progress),
+        _cost(progress),
+        # Broken at words, as it may be longer than a narrow terminal is wide.
+        [Item(line, style="cyan") for line in textwrap.wrap(_now(progress, activity), width)],
+        _longest(progress),
+        *([item] for item in _failures(progress)),
+        *([item] for item in _endpoints(endpoints)),
+    ]
+    return [line for group in groups for line in wrap(group, width)]
+
+
+def plain_line(progress: Progress, activity: str = "") -> str:
+    """The state as one line, for a log.
+
+    Args:
+        progress: The state.
+        activity: What is done after the last request, if anything.
+    """
+    stats = progress.stats
+    share = f" ({_share(progress):.0%})" if progress.total else ""
+    parts = [f"{_rows(progress)} rows{share}", f"{progress.rows_per_second:,.1f} rows/s"]
+    parts += [
+        f"{count:,} {name}"
+        for name, count in (
+            ("failed", stats.failed),
+            ("retries", stats.retries),
+            ("x 429", stats.rate_limited),
+        )
+        if count
+    ]
+    parts.append(" ".join(item.text for item in _cost(progress)))
+    if progress.eta is not None:
+        parts.append(f"{duration(progress.eta)} left")
+    parts.append(_now(progress, activity))
+    return printable(f"{duration(progress.seconds)}  {', '.join(parts)}")
+
+
+def _now(progress: Progress, activity: str) -> str:
+    return activity or f"waiting for: {progress.waiting_for}"
+
+
+def _rows(progress: Progress) -> str:
+    total = "?" if progress.total is None else f"{progress.total:,}"
+    return f"{_ended(progress):,}/{total}"
+
+
+def _ended(progress: Progress) -> int:
+    return progress.skipped + progress.stats.ended
+
+
+def _share(progress: Progress) -> float:
+    return min(1.0, _ended(progress) / progress.total) if progress.total else 0.0
+
+
+def _bar(progress: Progress, width: int) -> Item:
+    if progress.total is None:
+        return Item("counting rows", style="dim")
+    cells = min(_BAR, max(8, width // 3))
+    filled = int(_share(progress) * cells)
+    return Item(f"{'━' * filled}{'─' * (cells - filled)} {_share(progress):.0%}", style="cyan")
+
+
+def _pace(progress: Progress, now: datetime) -> list[Item]:
+    items = [
+        Item(f"{_rows(progress)} rows"),
+        Item(f"{progress.rows_per_second:,.1f} rows/s"),
+        Item(duration(progress.seconds), "elapsed"),
+    ]
+    if progress.eta is not None:
+        end = now + timedelta(seconds=progress.eta)
+        clock = f"{end:%H:%M}" if end.date() == now.date() else f"{end:%a %d %b %H:%M}"
+        items += [Item(duration(progress.eta), "left"), Item(clock, "ends")]
+    return items
+
+
+def _rates(progress: Progress) -> list[Item]:
+    limiter = progress.limiter
+    items = [
+        Item(rate_of(progress.requests_per_minute, limiter.requests), "requests"),
+        Item(rate_of(progress.tokens_per_minute, limiter.tokens), "tokens"),
+    ]
+    latency = progress.stats.latency()
+    if latency is not None:
+        items.append(Item(f"{latency[0]:.2f} s, p95 {latency[1]:.2f} s", "latency"))
+    return items
+
+
+def _counts(progress: Progress) -> list[Item]:
+    stats, limiter = progress.stats, progress.limiter
+    counts = {
+        "in flight": limiter.in_flight,
+        "queued": limiter.waiting,
+        "retries": stats.retries,
+        "429s": stats.rate_limited,
+        "cached": stats.cached,
+        "failed": stats.failed,
+    }
+    alarming = ("429s", "failed")
+    return [
+        Item(f"{count:,}", name, "red" if count and name in alarming else "")
+        for name, count in counts.items()
+    ]
+
+
+def _cost(progress: Progress) -> list[Item]:
+    stats = progress.stats
+    paid = stats.done - stats.cached
+    items = [Item("unknown" if paid and stats.unpriced >= paid else dollars(stats.cost), "cost")]
+    if progress.projected_cost is not None and progress.left:
+        items.append(Item(dollars(progress.projected_cost), "of about"))
+    if progress.budget is not None:
+        items.append(Item(dollars(progress.budget), "at most"))
+    return items
+
+
+def _longest(progress: Progress) -> list[Item]:
+    """The rows in flight for longest, where any is late."""
+    late = [f"{name} {duration(seconds)}" for name, seconds in progress.longest if seconds >= _LATE_SECONDS]
+    return [Item(", ".join(late), "slowest rows:", "dim")] if late else []
+
+
+def _failures(progress: Progress) -> list[Item]:
+    groups = progress.stats.error_groups()
+    shown = [
+        Item(
+            f"{group.count:,} x {group.example if group.error is None else one_line(group.error)}",
+            style="red",
+        )
+        for group in groups[:_SHOWN_FAILURES]
+    ]
+    if len(groups) > _SHOWN_FAILURES:
+        shown.append(Item(f"and {len(groups) - _SHOWN_FAILURES} other kinds of errors", style="red"))
+    return shown
+
+
+def _endpoints(endpoints: Sequence[Endpoint]) -> list[Item]:
+    total = sum(each.answered for each in endpoints) or 1
+    names = _distinct_parts([each.name for each in endpoints])
+    shown = []
+    for name, each in list(zip(names, endpoints, strict=True))[:_SHOWN_ENDPOINTS]:
+        facts = [f"{each.answered:,} rows ({each.answered / total:.0%})", each.quota]
+        if each.ejected:
+            facts.append("ejected for now")
+        shown.append(Item(", ".join(filter(None, facts)), f"{name}:", "red" if each.ejected else ""))
+    if len(endpoints) > _SHOWN_ENDPOINTS:
+        shown.append(Item(f"and {len(endpoints) - _SHOWN_ENDPOINTS} other endpoints", style="dim"))
+    return shown
+
+
+def _distinct_parts(names: Sequence[str]) -> list[str]:
+    """The names without the words that all of them begin with.
+
+    >>> _distinct_parts(["openai/m at http://h #1", "openai/m at http://h #2"])
+    ['#1', '#2']
+    """
+    words = [name.split(" ") for name in names]
+    while all(len(each) > 1 for each in words) and len({each[0] for each in words}) == 1:
+        words = [each[1:] for each in words]
+    return [" ".join(each) for each in words]

@@ -1,0 +1,130 @@
+"""The display of a running batch: drawn in place on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from callgate.batch.progress import Progress
+from callgate.batch.run import BatchRun
+from callgate.cli.live import Display, open_display, plain_interval
+from callgate.cli.panel import Title
+from callgate.cli.screen import Screen
+from callgate.testing import Simulator, run_virtual
+from tests.cli.conftest import prompts, write_rows
+from tests.cli.test_panel import progress
+
+TITLE = Title(["openai/m"], "in.jsonl", "out.jsonl")
+
+
+class Batch:
+    """A batch that does nothing but get older."""
+
+    engine = SimpleNamespace(model=None)
+
+    def progress(self) -> Progress:
+        return progress(seconds=asyncio.get_running_loop().time())
+
+
+def batch() -> BatchRun:
+    return cast(BatchRun, Batch())
+
+
+def test_plain_lines_get_further_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    async def main() -> None:
+        with open_display(batch(), TITLE, quiet=False) as display:
+            await asyncio.sleep(24 * 3600.0 + 1)
+            display.say("hello")
+
+    run_virtual(main())
+    lines = capsys.readouterr().err.splitlines()
+    assert lines.pop() == "hello"
+    # 6 in the first minute, 18 until ten minutes, 50 until an hour, then 12 an hour.
+    assert len(lines) == pytest.approx(6 + 18 + 50 + 23 * 12, abs=4)
+    assert lines[0].startswith("10s  1,003/5,000 rows")
+    assert lines[-1].startswith("24h00m")
+
+
+def test_quiet_shows_only_what_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    async def main() -> None:
+        with open_display(batch(), TITLE, quiet=True) as display:
+            await asyncio.sleep(100.0)
+            display.say("hello")
+
+    run_virtual(main())
+    assert capsys.readouterr().err == "hello\n"
+
+
+def test_what_is_said_stays_above_the_panel_which_goes_at_the_end() -> None:
+    stream = io.StringIO()
+
+    async def main() -> None:
+        display = Display(batch(), TITLE, screen=Screen(stream, lambda: (80, 24)), quiet=False)
+        display.say("hello")
+        display.show_activity("writing out.csv")
+        display.close()
+
+    run_virtual(main())
+    drawn, _, after = stream.getvalue().partition("hello")
+    assert "waiting for: requests" in drawn
+    assert "writing out.csv" in after
+    assert after.endswith("\x1b[J")
+
+
+def test_a_terminal_that_is_gone_ends_the_display_and_not_the_batch() -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    async def main() -> None:
+        display = Display(batch(), TITLE, screen=Screen(Gone(), lambda: (80, 24)), quiet=False)
+        await asyncio.sleep(10.0)
+        display.close()
+
+    run_virtual(main())
+
+
+def test_intervals_grow() -> None:
+    intervals = [plain_interval(seconds) for seconds in (0.0, 59.0, 60.0, 599.0, 600.0, 3600.0, 1e9)]
+    assert intervals == sorted(intervals)
+
+
+def test_the_command_draws_in_place_on_a_terminal(folder: Path) -> None:
+    write_rows("in.jsonl", prompts(60))
+    ours, theirs = pty.openpty()
+    with Simulator(latency=0.05) as sim:
+        command = [sys.executable, "-m", "callgate", "run", "in.jsonl", "-m", "openai/gpt-4o-mini"]
+        command += ["-o", "out.jsonl", "--base-url", sim.base_url, "--concurrency", "2"]
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+        )
+        os.close(theirs)
+        drawn = b""
+        while True:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:
+                break
+            drawn += piece
+        assert process.stdout is not None
+        out = process.stdout.read().decode()
+        process.stdout.close()
+        assert process.wait() == 0
+    os.close(ours)
+    text = drawn.decode()
+    assert "waiting for" in text
+    assert text.count("rows/s") >= 3
+    assert "concurrency" in text or "provider" in text
+    assert "60 answered, 0 failed" in out
