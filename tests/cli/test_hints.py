@@ -61,9 +61,9 @@ def test_options(folder: Path, callgate: Run, arguments: list[str], says: str) -
         (
             "zipped.jsonl",
             gzip.compress(b"{}", mtime=0),
-            "is gzip, which its name does not tell; unpack it: gzip -dc",
+            "is gzip, but its name does not end so",
         ),
-        ("table.jsonl", b"PAR1....", "is Parquet, which its name does not tell"),
+        ("table.jsonl", b"PAR1....", "is Parquet, but its name does not end so"),
         ("table.csv", b"prompt;id\na;1\n", "table.csv:1: the columns seem to be separated by semicolons"),
         ("table.csv", b"prompt\tid\na\t1\n", "table.csv:1: the columns seem to be separated by tabs"),
         ("table.xlsx", b"PK\x03\x04", "table.xlsx: .xlsx is not read or written"),
@@ -81,7 +81,7 @@ def test_compressed_standard_input_says_how_to_unpack_it(folder: Path, spawn: Sp
     with open("in.gz") as stdin:
         process = spawn("run", "-", "-o", "out.jsonl", "-m", "openai/m", stdin=stdin)
         _, err = process.communicate(timeout=30)
-    assert "standard input: is gzip, which its name does not tell; unpack it: gzip -dc" in err
+    assert "standard input: is gzip, but its name does not end so" in err
     assert "UTF-8" not in err
 
 

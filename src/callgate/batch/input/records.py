@@ -35,9 +35,9 @@ _CHUNK = 16 * 1024
 _LONGEST_LINE = 256 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _PACKED = (
-    (b"\x1f\x8b", "gzip", "gzip -dc FILE | callgate run - ..., or end its name in .gz"),
-    (b"\x28\xb5\x2f\xfd", "zstd", "zstd -dc FILE | callgate run - ..., or end its name in .zst"),
-    (b"PAR1", "Parquet", "give the file itself, its name ending in .parquet"),
+    (b"\x1f\x8b", "gzip", "unpack it: gzip -dc FILE | callgate run - ..., or end its name in .gz"),
+    (b"\x28\xb5\x2f\xfd", "zstd", "unpack it: zstd -dc FILE | callgate run - ..., or end its name in .zst"),
+    (b"PAR1", "Parquet", "rename it to end in .parquet"),
 )
 _NOT_UTF8 = "is not UTF-8; convert the file, from Latin-1 for example: iconv -f LATIN1 -t UTF-8 FILE > NEW"
 # Beyond this, orjson reads whole numbers as floats.
@@ -235,7 +235,7 @@ def _lines(stream: BinaryIO, name: str, consumed: Callable[[int], None]) -> Iter
 def _refuse_packed(start: bytes, name: str) -> None:
     for magic, what, unpack in _PACKED:
         if start.startswith(magic):
-            raise InputError(f"is {what}, but its name does not end so; unpack it: {unpack}", source=name)
+            raise InputError(f"is {what}, but its name does not end so; {unpack}", source=name)
 
 
 def read_parquet(
