@@ -118,6 +118,14 @@ PROVIDER_SETUPS = (
         statuses={529: 503},
     ),
     ProviderSetup(
+        "vertex (Gemini)",
+        "vertex",
+        "gemini-2.5-flash",
+        settings=_GOOGLE,
+        retry_after_in_body=True,
+        statuses={529: 503},
+    ),
+    ProviderSetup(
         "vertex (Claude)", "vertex", "claude-sonnet-4-5@20250929", settings=_GOOGLE, forced_tool=True
     ),
     ProviderSetup(

@@ -57,8 +57,13 @@ _WRITTEN_APART = _TRANSLATED | _MISSING | MEANT_FOR_OPENAI
 _SPOKEN_FORMATS = (None, "pcm16")
 
 
-def write_body(request: Mapping[str, Any], model: str) -> dict[str, Any]:
+def write_body(request: Mapping[str, Any], model: str, *, on_vertex: bool = False) -> dict[str, Any]:
     """The body, without the service tier; the model stands in the path.
+
+    Args:
+        request: The canonical request.
+        model: The model whose abilities count.
+        on_vertex: True on Vertex, which has no functions beside Google's own tools.
 
     Raises:
         InvalidRequestError: Something in the request cannot be encoded.
@@ -82,7 +87,7 @@ def write_body(request: Mapping[str, Any], model: str) -> dict[str, Any]:
     stop = read_stop(request)
     if stop:
         settings["stopSequences"] = stop
-    write_tools(body, request, model)
+    write_tools(body, request, model, mixes=is_third_generation(model) and not on_vertex)
     wanted = read_answer_format(request.get("response_format"))
     if wanted is not None:
         write_answer_format(body, settings, wanted, model)

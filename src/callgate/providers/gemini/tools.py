@@ -25,8 +25,14 @@ from callgate.providers.gemini.models import is_third_generation
 __all__ = ["write_answer_format", "write_tools"]
 
 
-def write_tools(body: dict[str, Any], request: Mapping[str, Any], model: str) -> None:
+def write_tools(body: dict[str, Any], request: Mapping[str, Any], model: str, *, mixes: bool) -> None:
     """Add `tools` and `toolConfig`.
+
+    Args:
+        body: The body so far.
+        request: The canonical request.
+        model: Its name, for messages.
+        mixes: True when functions may stand beside Google's own tools.
 
     Raises:
         InvalidRequestError: A tool or a choice that the model does not have.
@@ -48,14 +54,14 @@ def write_tools(body: dict[str, Any], request: Mapping[str, Any], model: str) ->
             declared.append(_declaration(function))
     if request.get("web_search_options") is not None:
         others.append(_web_search(request["web_search_options"]))
-        if declared and not is_third_generation(model):
+        if declared and not mixes:
             raise refuse(f"{model} has no web search beside functions; leave web_search_options or tools out")
     if not declared and not others:
         return
     body["tools"] = ([{"functionDeclarations": declared}] if declared else []) + others
     if declared and choice is not None:
         _configure(body, functionCallingConfig=_calling(choice))
-    if declared and others and is_third_generation(model):
+    if declared and others and mixes:
         _configure(body, includeServerSideToolInvocations=True)
 
 
