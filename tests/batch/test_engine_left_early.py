@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from callgate.batch.cost.budget import Budget
 from callgate.batch.engine import Engine
@@ -22,6 +22,7 @@ from callgate.model.model import iModel
 from callgate.policies.observe.hooks import HookPhase, HookRegistry
 from tests.batch.conftest import make_row
 from tests.batch.simulation import Simulation
+from tests.effort import examples
 
 # Two on the wire, some in the limiter's line, and the others waiting for their share of this.
 BUDGET = 0.0005
@@ -196,7 +197,7 @@ def test_nothing_stays_behind(leave: Any, to_come: bool) -> None:
     sim.run(main())
 
 
-@settings(max_examples=60, deadline=None)
+@examples(40)
 @given(moment=st.floats(0.0, 6.0), to_come=st.booleans(), twice=st.booleans())
 def test_nothing_stays_behind_at_whatever_moment_it_is_cancelled(
     moment: float, to_come: bool, twice: bool

@@ -1,10 +1,8 @@
-"""Half of the rows are duplicates of others, half of the different ones are cached: a quarter is called for.
+"""Half of the rows are duplicates, half of the distinct ones are cached: a quarter of the rows is called.
 
-How it is counted: n rows ask n/2 different questions, each of them twice. Half of these questions, n/4, were
-answered into the cache before. So n/4 questions are left that somebody has to pay for, once each, however
-their two rows meet: the second may come while the first is in flight, or after it. The simulator counts the
-requests that arrive, by itself and by their content; with 100,000 rows that is 25,000 calls.
-(`bench/batch.py duplicates` runs that size; here it is a tenth.)
+n rows ask n/2 different questions, each of them twice. Half of these questions, n/4, are in the cache. The
+other n/4 are paid for once each, whether the second row of a question comes while the first is in flight or
+after it. The simulator counts the requests that arrive, by their content.
 """
 
 from __future__ import annotations
@@ -15,8 +13,9 @@ from pathlib import Path
 
 from callgate import Conversation, Engine, iModel
 from callgate.testing import Simulator
+from tests.effort import scaled
 
-ROWS = 10_000
+ROWS = scaled(2_000, 100_000)
 DIFFERENT, CALLS = ROWS // 2, ROWS // 4
 
 

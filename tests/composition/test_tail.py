@@ -17,11 +17,11 @@ from callgate.testing import Options, SimulatedProvider, Simulator, VirtualClock
 from callgate.testing.memory import MemoryTransport
 from callgate.testing.simulator.stats import Stats
 
-CALLS = 3000
+CALLS = 2000
 
 
 def latencies(hedge: Any, **options: Any) -> tuple[list[float], Stats, int, int]:
-    """3,000 calls, 50 at once: how long each took (sorted), the provider's count, attempts, second ones."""
+    """2,000 calls, 50 at once: how long each took (sorted), the provider's count, attempts, second ones."""
     clock = VirtualClock()
     provider = SimulatedProvider(Options(latency=0.5, latency_sigma=0.3, seed=7, **options), clock=clock.time)
     transport = MemoryTransport(provider)

@@ -15,10 +15,11 @@ from typing import Any
 
 import genai_prices
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from callgate import ConfigurationError, Conversation, Engine, iModel, providers
 from callgate.testing import Answer, Ask, Simulator
+from tests.effort import examples
 
 KEY = "sk-of-the-documents-0123456789"
 
@@ -95,7 +96,7 @@ def test_completions_have_the_shape_of_the_document_and_the_order_of_the_input(e
     assert len({each["request_hash"] for each in completions}) == 60
 
 
-@settings(max_examples=25, deadline=None)
+@examples(15)
 @given(
     st.lists(
         st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12).filter(str.strip),

@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from callgate import Calling, Engine, providers
 from callgate.testing import Simulator
+from tests.effort import examples
 
 
 class Numbers(providers.AbstractProvider):  # type: ignore[misc]
@@ -97,7 +98,7 @@ def test_neither_rows_nor_results_are_kept() -> None:
     assert most < 5_000_000  # all rows together are 15 MB, and their answers as much
 
 
-@settings(max_examples=30, deadline=None)
+@examples(15)
 @given(st.lists(st.sampled_from(["ok", "slow", "fail"]), max_size=12))
 def test_every_row_ends_exactly_once(kinds: list[str]) -> None:
     async def main() -> list[Any]:

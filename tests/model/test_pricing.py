@@ -11,11 +11,12 @@ from typing import Any
 import genai_prices
 import pytest
 from genai_prices import data_snapshot, types
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from callgate.errors import ConfigurationError
 from callgate.model.pricing import price
 from callgate.response import Cost, Usage
+from tests.effort import examples
 
 DAY = datetime(2026, 11, 21, 12, tzinfo=UTC)
 PROVIDERS = ("openai", "anthropic", "google", "aws", "groq", "deepseek", "mistral", "x-ai", "openrouter")
@@ -37,7 +38,7 @@ MODELS = [
 ]
 
 
-@settings(max_examples=250, deadline=None)
+@examples(100)
 @given(
     st.sampled_from(MODELS),
     st.integers(0, 300_000),

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from callgate.errors import ConfigurationError, QuotaTooSmallError
 from callgate.network.rate_limiters import (
@@ -22,6 +22,7 @@ from callgate.network.rate_limiters import (
 from callgate.network.reservations import Turns
 from callgate.policies.limit.quota import Quota
 from callgate.testing.clock import VirtualClock, run_virtual
+from tests.effort import examples
 from tests.policies.limit.window_checker import Admission, fullest_window, inversions, utilisation
 
 
@@ -66,7 +67,7 @@ def test_a_hundred_calls_at_ten_a_second_take_nine_seconds_and_not_a_fifth_of_on
     run_virtual(main())
 
 
-@settings(max_examples=60, deadline=None)
+@examples(40)
 @given(
     rate=st.floats(0.2, 200),
     period=st.floats(0.1, 120),
@@ -103,7 +104,7 @@ def test_under_full_demand_the_rate_is_used() -> None:
     run_virtual(main())
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(rate=st.floats(1, 100), period=st.floats(0.1, 60), costs=st.lists(st.floats(0.1, 1.0), max_size=150))
 def test_who_sleeps_as_long_as_told_never_overruns(rate: float, period: float, costs: list[float]) -> None:
     async def main() -> None:
@@ -324,7 +325,7 @@ def test_a_bucket_gives_its_capacity_and_then_what_comes_back() -> None:
     run_virtual(main())
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(capacity=st.integers(1, 50), refill=st.floats(0.1, 100), seed=st.integers(0, 2**32))
 def test_a_bucket_never_overruns(capacity: int, refill: float, seed: int) -> None:
     rng = random.Random(seed)

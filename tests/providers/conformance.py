@@ -18,12 +18,13 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, given, strategies as st
 
 from callgate import errors
 from callgate.errors import APIClientError, ResponseError
 from callgate.providers.dialect import Dialect
 from callgate.response import Delta, Response
+from tests.effort import examples
 from tests.providers.recorded_cases import Case, read_cases
 
 __all__ = [
@@ -37,7 +38,6 @@ __all__ = [
 ]
 
 KINDS = ("answer", "stream", "failing_stream", "error")
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -211,7 +211,7 @@ class DialectConformance:
     def test_any_pieces_of_a_stream_read_the_same(self) -> None:
         cases = read_cases(self.recorded, "stream")
 
-        @QUICK
+        @examples(40, suppress_health_check=list(HealthCheck))
         @given(st.sampled_from(cases), st.lists(st.integers(0, 2000), max_size=12))
         def check(case: Case, cuts: list[int]) -> None:
             edges = [0, *sorted(cuts), len(case.body)]
@@ -246,7 +246,7 @@ class DialectConformance:
     # -- whatever comes --------------------------------------------------------------------------------------
 
     def test_any_bytes_end_in_our_errors(self) -> None:
-        @QUICK
+        @examples(40, suppress_health_check=list(HealthCheck))
         @given(st.binary(max_size=300), st.integers(100, 599))
         def check(body: bytes, status: int) -> None:
             self._survives(body, status)
@@ -255,7 +255,7 @@ class DialectConformance:
         check()
 
     def test_any_json_ends_in_our_errors(self) -> None:
-        @QUICK
+        @examples(40, suppress_health_check=list(HealthCheck))
         @given(json_values, st.integers(400, 599))
         def check(value: Any, status: int) -> None:
             body = json.dumps(value).encode()
@@ -267,7 +267,7 @@ class DialectConformance:
     def test_any_damage_to_a_recorded_answer_ends_in_our_errors(self) -> None:
         cases = [case for kind in KINDS for case in read_cases(self.recorded, kind)]
 
-        @settings(QUICK, max_examples=150)
+        @examples(100, suppress_health_check=list(HealthCheck))
         @given(st.sampled_from(cases), st.data())
         def check(case: Case, data: st.DataObject) -> None:
             damaged = (

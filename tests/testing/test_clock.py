@@ -185,12 +185,12 @@ def test_sockets_and_processes_are_refused_in_plain_words(open_something: Callab
     run_virtual(main())
 
 
-def test_a_hundred_thousand_waits_are_quick_and_leave_nothing_behind() -> None:
+def test_many_waits_leave_no_timer_behind() -> None:
     async def main() -> int:
         loop = asyncio.get_running_loop()
 
         async def worker() -> None:
-            for _ in range(1000):
+            for _ in range(200):
                 await asyncio.sleep(0.01)
 
         await asyncio.gather(*(worker() for _ in range(100)))

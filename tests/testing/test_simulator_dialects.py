@@ -9,7 +9,8 @@ import zlib
 
 import orjson
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
+from tests.effort import examples
 
 from callgate.testing.simulator import Answer, Options, SimulatedProvider, SimulatedToolCall
 
@@ -422,7 +423,7 @@ def places(value, path=()):
 
 @pytest.mark.parametrize("name", RICH)
 @pytest.mark.parametrize("stream", [False, True])
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(data=st.data())
 def test_nothing_a_client_sends_breaks_a_dialect(name, stream, data):
     """One or two values somewhere in a rich request are replaced by odd ones."""

@@ -6,7 +6,8 @@ from email.utils import parsedate_to_datetime
 
 import orjson
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
+from tests.effort import examples
 
 from callgate.testing.simulator import Answer, Ending, Options, SimulatedProvider
 
@@ -411,7 +412,7 @@ PARTS = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@examples(100)
 @given(
     st.sampled_from(PATHS),
     st.dictionaries(st.sampled_from(KNOWN), json_values | PARTS | st.lists(PARTS, max_size=3), max_size=8),

@@ -38,11 +38,11 @@ def test_correction_counts_in_the_total_and_in_the_window():
 
 def test_memory_of_a_busy_window_is_bounded():
     used = Utilisation(60.0)
-    for number in range(200_000):
+    for number in range(100_000):
         used.add(number * 1e-4, 1)
-    assert used.busiest_requests == 200_000
+    assert used.busiest_requests == 100_000
     assert not used.exact
-    assert len(used._trail) < 70_000
+    assert len(used._trail) < 60_000
 
 
 def test_contents_beyond_the_bound_are_only_summed_up():

@@ -8,10 +8,11 @@ import zlib
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from callgate.errors import APIClientError, APIConnectionError, ResponseError, ResponseTooLargeError
 from callgate.transport.connection import Connection, Exchange
+from tests.effort import examples
 
 HELLO = b"hello, world"
 
@@ -122,7 +123,7 @@ def test_an_answer_is_the_same_in_pieces_of_every_size(kind: str, size: int) -> 
     assert conn.released == 3
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     body=st.binary(max_size=300),
     form=st.sampled_from(["length", "chunked", "gzip", "deflate"]),

@@ -11,7 +11,7 @@ from unittest import mock
 
 import orjson
 import pytest
-from hypothesis import settings, strategies as st
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from callgate.batch.input.rows import Row, content_key, custom_id_key
@@ -20,6 +20,7 @@ from callgate.batch.output.paths import charges_path
 from callgate.batch.output.results import RowResult
 from callgate.errors import InputError, ServerError
 from tests.batch.conftest import answered, failed
+from tests.effort import examples
 
 # Some rows are equal, some differ only in what they are called.
 TEXTS = st.sampled_from(["same", "other", "ein Umlaut: ä", "two\nlines"])
@@ -160,4 +161,4 @@ class JournalMachine(RuleBasedStateMachine):
 
 
 TestJournal = JournalMachine.TestCase
-TestJournal.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestJournal.settings = examples(20, stateful_step_count=25)

@@ -16,7 +16,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import zstandard
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from callgate.batch.input.sources import Source
 from callgate.batch.input.template import Template
@@ -24,6 +24,7 @@ from callgate.batch.output.paths import journal_path
 from callgate.batch.output.sinks import sink_for, write_output
 from callgate.batch.output.table import WritingStoppedError
 from callgate.errors import InputError
+from tests.effort import examples
 
 
 def answer(**more: Any) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def test_awkward_texts_are_read_back_as_they_were(tmp_path: Path, ending: str, d
     assert [row.request["messages"][0]["content"] for row in rows] == AWKWARD
 
 
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(st.lists(st.text(st.characters(exclude_categories=("Cs",)), min_size=1), min_size=1, max_size=5))
 def test_any_text_is_read_back_by_our_own_source(texts: list[str]) -> None:
     with TemporaryDirectory() as folder:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import settings, strategies as st
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from callgate.errors import CircuitBreakerOpenError, RateLimitError, ServerError
 from callgate.policies.breaker.breaker import CircuitBreaker, CircuitState
+from tests.effort import examples
 
 
 @dataclass
@@ -111,7 +112,5 @@ class BreakerMachine(RuleBasedStateMachine):
         assert self.breaker.state is CircuitState.CLOSED
 
 
-BreakerMachine.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=40, deadline=None, derandomize=True
-)
+BreakerMachine.TestCase.settings = examples(40, stateful_step_count=40, derandomize=True)
 TestBreaker = BreakerMachine.TestCase

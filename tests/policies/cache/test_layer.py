@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from callgate.call.calling import Calling
 from callgate.errors import (
@@ -26,6 +26,7 @@ from callgate.policies.cache.layer import Flight, cache_layer, is_known, key_of
 from callgate.policies.cache.memory import MemoryCache
 from callgate.response import Cost, Delta, Response, ToolCall, ToolCallDelta, Usage
 from callgate.testing.clock import run_virtual
+from tests.effort import examples
 
 BACKEND = SimpleNamespace(base_url="https://a", dialect=SimpleNamespace(name="chat"), name="a")
 Script = Callable[[Calling], Awaitable[Response]]
@@ -440,7 +441,7 @@ class TestTheLeaderFails:
         assert flights == {}
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.data())
 def test_whatever_fails_and_whoever_is_cancelled_each_call_ends_once_and_nothing_is_left(
     data: st.DataObject,

@@ -10,12 +10,16 @@ from pathlib import Path
 
 import apsw
 import orjson
+import pytest
 
 from callgate.policies.cache.sqlite import SqliteCache
 from callgate.testing import Simulator
+from tests.effort import scaled
 from tests.policies.cache.write_process import answer_for, key_for
 
-ROUNDS = 5
+pytestmark = pytest.mark.slow
+
+ROUNDS = scaled(2, 50)
 PROCESSES = 3
 ROOT = Path(__file__).parents[3]
 WRITER = "tests.policies.cache.write_process"
@@ -67,7 +71,7 @@ def test_processes_that_begin_at_once_make_one_cache(tmp_path: Path) -> None:
         "cache = SqliteCache(sys.argv[1]); number = int(sys.argv[2])\n"
         "asyncio.run(cache.put(key_for(number), answer_for(number))); asyncio.run(cache.close())"
     )
-    for attempt in range(3):
+    for attempt in range(scaled(1, 20)):
         folder = tmp_path / str(attempt)
         together = [
             subprocess.Popen([sys.executable, "-c", program, str(folder), str(number)], cwd=ROOT)
@@ -79,7 +83,7 @@ def test_processes_that_begin_at_once_make_one_cache(tmp_path: Path) -> None:
 
 
 def test_processes_that_ask_for_the_same_at_the_same_time_pay_once(tmp_path: Path) -> None:
-    rows = 400
+    rows = 150
     source = tmp_path / "in.jsonl"
     source.write_bytes(b"".join(orjson.dumps({"prompt": f"row {number}"}) + b"\n" for number in range(rows)))
     with Simulator(latency=0.02, latency_sigma=0.5) as sim:

@@ -8,7 +8,10 @@ import pytest
 
 from callgate import Engine, iModel
 from callgate.testing import MemoryTransport, Options, SimulatedProvider, run_virtual
+from tests.effort import scaled
 from tests.policies.scripted_service import hedges
+
+pytestmark = pytest.mark.slow
 
 ROWS = 1_500
 
@@ -46,7 +49,7 @@ def seconds_of_a_batch(
     return run_virtual(scenario())
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(scaled(1, 10)))
 def test_stragglers_no_longer_make_the_batch_wait(seed: int) -> None:
     even, _, _ = seconds_of_a_batch(0.0, seed)
     without, _, stragglers = seconds_of_a_batch(0.03, seed)
@@ -60,7 +63,7 @@ def test_stragglers_no_longer_make_the_batch_wait(seed: int) -> None:
     assert requests <= ROWS * 1.05
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(scaled(1, 10)))
 def test_nor_do_they_where_many_others_are_a_little_late(seed: int) -> None:
     even, _, _ = seconds_of_a_batch(0.0, seed, spread=0.5)
     without, _, _ = seconds_of_a_batch(0.03, seed, spread=0.5)

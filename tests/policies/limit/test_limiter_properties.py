@@ -6,7 +6,7 @@ import asyncio
 import math
 from dataclasses import dataclass
 
-from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis import HealthCheck, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from callgate.errors import CallCancelledError, DeadlineExceededError, QuotaTooSmallError
@@ -14,6 +14,7 @@ from callgate.policies.limit.lease import Lease
 from callgate.policies.limit.limiter import Limiter
 from callgate.policies.limit.quota import Quota, QuotaNews
 from callgate.testing.clock import VirtualClock
+from tests.effort import examples
 from tests.policies.limit.window_checker import Admission, fullest_window
 
 PERIOD = 1.0
@@ -234,10 +235,9 @@ class LimiterMachine(RuleBasedStateMachine):
         self.loop.close()
 
 
-LimiterMachine.TestCase.settings = settings(
-    max_examples=60,
+LimiterMachine.TestCase.settings = examples(
+    30,
     stateful_step_count=40,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from callgate.policies.limit.quota import Quota
 from callgate.policies.limit.window import RateWindow
+from tests.effort import examples
 from tests.policies.limit.window_checker import Admission, fullest_window
 
 
@@ -249,7 +250,7 @@ class TestReservations:
         capacity=st.one_of(st.none(), st.integers(1, 100)),
         costs=st.lists(st.integers(0, 50), min_size=1, max_size=60),
     )
-    @settings(max_examples=150, deadline=None, derandomize=True)
+    @examples(75, derandomize=True)
     def test_the_eta_is_never_later_than_the_admission_turns_out_to_be(
         self, rate: int, period: float, capacity: int | None, costs: list[int]
     ) -> None:
@@ -303,7 +304,7 @@ class TestChanges:
             st.tuples(st.integers(1, 40), st.floats(0.0, 2.0), st.integers(1, 30)), min_size=1, max_size=12
         )
     )
-    @settings(max_examples=150, deadline=None, derandomize=True)
+    @examples(75, derandomize=True)
     def test_no_window_that_ends_under_a_quota_holds_more_than_that(
         self, history: list[tuple[int, float, int]]
     ) -> None:
