@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from callgate.batch.progress import Progress, ProgressSampler, RowStates, waiting_for
+from callgate.batch.progress import Progress, ProgressSampler, RowStates, seconds_left, waiting_for
 from callgate.batch.stats import Stats
 from callgate.policies.limit.quota import Quota
 from callgate.policies.limit.snapshot import LimiterSnapshot, RateSnapshot
@@ -61,6 +61,26 @@ def limiter(**facts: Any) -> LimiterSnapshot:
 def test_words(facts: dict[str, Any], rows: int | RowStates, idle: bool, draining: bool, says: str) -> None:
     at = rows if isinstance(rows, RowStates) else RowStates(calling=rows)
     assert waiting_for(limiter(**facts), at, idle=idle, draining=draining) == says
+
+
+@pytest.mark.parametrize(
+    ("pace", "requests", "tokens", "seconds"),
+    [
+        (0.0, None, None, None),
+        (5.0, None, None, 20.0),
+        (5.0, RateSnapshot(Quota(600), False, 0.0, 0.0), None, 20.0),
+        (50.0, RateSnapshot(Quota(600), False, 0.0, 0.0), None, 20.0),  # two calls a row, ten a second
+        (50.0, RateSnapshot(Quota(600), False, 100.0, 0.0), None, 10.0),
+        (50.0, None, RateSnapshot(Quota(1200), False, -40.0, 0.0), 52.0),
+        (1.0, None, RateSnapshot(Quota(1200), False, -40.0, 0.0), 100.0),
+    ],
+)
+def test_the_time_left_is_that_of_the_pace_or_of_the_quota(
+    pace: float, requests: RateSnapshot | None, tokens: RateSnapshot | None, seconds: float | None
+) -> None:
+    stats = Stats(done=50, calls=100, input_tokens=500)
+    quotas = limiter(requests=requests, tokens=tokens)
+    assert seconds_left(100, pace, stats, quotas) == seconds
 
 
 def test_rates_are_those_of_the_last_half_minute() -> None:

@@ -16,7 +16,7 @@ from callgate.batch.engine import Engine
 from callgate.batch.input.sources import Source
 from callgate.batch.output.journal import Journal
 from callgate.batch.run import BatchRun, Summary
-from callgate.errors import InputError
+from callgate.errors import ConfigurationError, InputError
 from callgate.model.model import iModel
 from callgate.testing import Simulator
 
@@ -32,13 +32,14 @@ def run(
     *,
     check: bool = True,
     watch: Callable[[BatchRun], None] | None = None,
+    on_bad_row: Any = "stop",
     **options: Any,
 ) -> tuple[Summary, Simulator]:
     async def main() -> tuple[Summary, Simulator]:
         async with Simulator(**options) as sim:
             settings: dict[str, Any] = {"model": "gpt-4o-mini", "api_key": "sk-x", "base_url": sim.base_url}
             async with iModel(provider="openai", **settings) as model:
-                batch = BatchRun(Engine(model), Source(source))
+                batch = BatchRun(Engine(model), Source(source), on_bad_row=on_bad_row)
                 if check:
                     batch.check()
                 async with Journal(output) as journal:
@@ -213,3 +214,59 @@ def test_why_it_ended_early_is_in_the_summary(tmp_path: Path, output: str) -> No
     (tmp_path / "bad.jsonl").write_text('{"prompt": "a"}\n' * 3 + "nothing\n")
     summary, _ = run(str(tmp_path / "bad.jsonl"), output, check=False)
     assert (summary.ending, "bad.jsonl:4: is no JSON" in str(summary.message)) == ("input", True)
+
+
+ROWS_WITH_BAD_ONES = b'{"prompt": "a"}\nbad\n{"prompt": "b"}\n{"prompt": 3}\n'
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe"])
+def test_bad_rows_that_are_skipped_go_to_the_errors_file(tmp_path: Path, output: str, kind: str) -> None:
+    path = tmp_path / "in.jsonl"
+    if kind == "pipe":
+        os.mkfifo(path)
+        writer = threading.Thread(target=path.write_bytes, args=[ROWS_WITH_BAD_ONES])
+        writer.start()
+    else:
+        path.write_bytes(ROWS_WITH_BAD_ONES)
+    summary, sim = run(str(path), output, on_bad_row="skip")
+    stats = summary.progress.stats
+    assert (summary.ending, stats.done, stats.failed, stats.invalid) == ("failures", 2, 2, 2)
+    assert (summary.progress.total, summary.progress.left, sim.stats.requests) == (4, 0, 2)
+    lines = [orjson.loads(line) for line in Path(output + ".errors.jsonl").read_bytes().splitlines()]
+    assert [(line["line"], line["error"]["code"], line["attempts"]) for line in lines] == [
+        (2, "bad_row", 0),
+        (4, "bad_row", 0),
+    ]
+    assert lines[1]["error"]["message"] == f"{path}:4: the prompt must be a text, not a number"
+    if kind == "file":
+        summary, _ = run(str(path), output, on_bad_row="skip")
+        assert (summary.progress.skipped, summary.progress.stats.invalid) == (2, 2)
+        assert len(Path(output + ".errors.jsonl").read_bytes().splitlines()) == 2
+
+
+def test_the_rows_before_a_bad_one_of_a_pipe_are_answered(tmp_path: Path, output: str) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=[ROWS_WITH_BAD_ONES])
+    writer.start()
+    summary, sim = run(str(path), output)
+    writer.join()
+    assert (summary.ending, summary.progress.stats.done, sim.stats.requests) == ("input", 1, 1)
+
+
+def test_an_errors_file_that_cannot_be_written_ends_the_run(
+    tmp_path: Path, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in.jsonl").write_bytes(ROWS_WITH_BAD_ONES)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise InputError("No space left on device")
+
+    monkeypatch.setattr(Journal, "append", full)
+    summary, _ = run(str(tmp_path / "in.jsonl"), output, on_bad_row="skip")
+    assert (summary.ending, summary.message) == ("output", "No space left on device")
+
+
+def test_another_way_with_bad_rows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="on_bad_row must be stop or skip, got 'ignore'"):
+        BatchRun(Engine(iModel(provider="ollama", model="m")), Source("-"), on_bad_row="ignore")  # type: ignore[arg-type]

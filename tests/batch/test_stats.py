@@ -6,12 +6,16 @@ import pytest
 
 from callgate.batch.output.results import RowResult
 from callgate.batch.stats import Stats
+from callgate.call.attempt import Attempt
 from callgate.call.calling import Calling
 from callgate.errors import (
     ContentFilterError,
     ContextLengthError,
+    InputError,
     InvalidRequestError,
+    QuotaExhaustedError,
     RateLimitError,
+    RetryAfterTooLongError,
     ServerError,
 )
 from callgate.response import Cost, Response, Usage
@@ -51,6 +55,46 @@ def test_429s_are_counted_by_attempt_also_when_the_row_was_answered() -> None:
     calling.attempts[0].fail(RateLimitError("slow down"), 1.0)
     calling.attempts[1].fail(ServerError("boom"), 1.0)
     assert noted(calling, failed(RateLimitError("slow down"), attempts=2)).rate_limited == 3
+
+
+def attempted(*attempts: tuple[str, bool]) -> Calling:
+    calling = Calling({}, now=10.0)
+    for endpoint, hedge in attempts:
+        attempt = Attempt(endpoint, 10.5, hedge=hedge)
+        attempt.fail(ServerError("boom"), 10.6)
+        calling.attempts.append(attempt)
+    calling.complete(Response(text="x"), 11.0)
+    return calling
+
+
+def test_retries_are_further_attempts_at_the_same_endpoint() -> None:
+    first, again, other, back = ("a", False), ("a", False), ("b", False), ("a", False)
+    stats = noted(attempted(first, again, other, ("c", True), back), attempted(first, other))
+    assert (stats.calls, stats.retries, stats.moves, stats.hedges) == (7, 2, 2, 1)
+
+
+def test_a_429_is_counted_where_it_was_the_last_word_and_where_it_was_not_waited_for() -> None:
+    errors = [RateLimitError("slow"), QuotaExhaustedError("no credit"), RetryAfterTooLongError("tomorrow")]
+    assert noted(*map(failed, errors)).rate_limited == 3
+
+
+def test_answers_that_were_cut_off_are_counted() -> None:
+    cut_off = Calling({})
+    cut_off.complete(Response(text="x", finish_reason="length"), 1.0)
+    cached = Calling({})
+    cached.cached = True
+    cached.complete(Response(text="x", finish_reason="length"), 1.0)
+    stats = noted(cut_off, cached, answered(), failed(ServerError("x")))
+    assert (stats.truncated, stats.done) == (2, 3)
+
+
+def test_rows_of_the_input_that_cannot_be_used_are_failures_without_calls() -> None:
+    stats = Stats()
+    for line in (3, 9):
+        stats.note_invalid(InputError("is no JSON", source="in.jsonl", line=line))
+    assert (stats.failed, stats.invalid, stats.ended, stats.calls) == (2, 2, 2, 0)
+    [group] = stats.error_groups()
+    assert (group.kind, group.count, group.line, group.retryable) == ("InputError", 2, 3, False)
 
 
 def test_what_a_failed_row_has_spent_is_counted() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from callgate.batch.stats import Stats
 from callgate.policies.limit.snapshot import LimiterSnapshot, RateSnapshot
 
-__all__ = ["Progress", "ProgressSampler", "RowStates", "waiting_for"]
+__all__ = ["Progress", "ProgressSampler", "RowStates", "seconds_left", "waiting_for"]
 
 _WINDOW = 30.0
 _KEPT_REASONS = 10
@@ -128,6 +128,27 @@ def _period(rate: RateSnapshot | None) -> str:
     seconds = 60.0 if rate is None else rate.quota.period
     named = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86400.0: "day"}
     return named.get(seconds, f"{seconds:g} s")
+
+
+def seconds_left(rows: int, pace: float, stats: Stats, limiter: LimiterSnapshot) -> float | None:
+    """How long the rest takes: by the recent pace, but no less than the quota allows; None: unknown.
+
+    After a burst the pace is above the quota, which then sets the time.
+
+    Args:
+        rows: Rows that have not ended.
+        pace: Rows per second, recently.
+        stats: What the rows so far took of the quota.
+        limiter: The quotas.
+    """
+    if pace <= 0:
+        return None
+    seconds = rows / pace
+    for rate, used in ((limiter.requests, stats.calls), (limiter.tokens, stats.tokens)):
+        if rate is not None and stats.ended:
+            needed = rows * used / stats.ended - rate.level
+            seconds = max(seconds, needed / rate.quota.per_second)
+    return seconds
 
 
 class ProgressSampler:

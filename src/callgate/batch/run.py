@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from callgate.batch.cost.budget import Budget
 from callgate.batch.cost.worst_case import longest_answer, worst_case
@@ -16,19 +16,28 @@ from callgate.batch.engine import Engine
 from callgate.batch.guard import FailureGuard
 from callgate.batch.input.feed import Feed, PulledFeed, ThreadFeed
 from callgate.batch.input.rows import Row
-from callgate.batch.input.sources import Source
+from callgate.batch.input.sources import BadRow, Source
 from callgate.batch.output.completed_keys import Finished
 from callgate.batch.output.journal import Journal
-from callgate.batch.output.results import RowResult
-from callgate.batch.progress import Progress, ProgressSampler, waiting_for
+from callgate.batch.output.results import RowResult, encode_bad_row
+from callgate.batch.progress import Progress, ProgressSampler, seconds_left, waiting_for
 from callgate.batch.stats import Stats
-from callgate.errors import BatchStoppedError, BudgetExceededError, InputError, QuotaTooSmallError
+from callgate.errors import (
+    BatchStoppedError,
+    BudgetExceededError,
+    ConfigurationError,
+    InputError,
+    QuotaTooSmallError,
+)
 
 __all__ = ["BatchRun", "Ending", "Summary"]
 
 Ending = Literal["done", "failures", "stopped", "budget", "input", "output", "interrupted"]
-"""How a run ended: all rows answered; some failed; all failing in the same way; the budget used up; a bad
-row; an output that cannot be written; somebody interrupted it."""
+"""How a run ended: all rows answered; some failed; all failed in the same way; the budget used up; an input
+that cannot be used; an output that cannot be written; interrupted."""
+
+OnBadRow = Literal["stop", "skip"]
+"""What a row of the input that cannot be used does: it ends the run, or goes to the errors file."""
 
 # Enough to find what is wrong with a file as a whole; these rows are read twice.
 _CHECKED_BYTES = 4 * 1024 * 1024
@@ -65,14 +74,19 @@ class Summary:
 
 
 class BatchRun:
-    """Reads rows, skips those answered before, calls for the others, writes what comes of them.
+    """Reads rows, skips those answered before, calls for the others, writes the results.
 
     Args:
-        engine: What calls.
-        source: Where the rows come from.
-        guard: When to stop because rows fail; None: the usual measure.
-        budget: What it may cost at most.
+        engine: Makes the calls.
+        source: The rows.
+        guard: Decides when to stop because rows fail; None: `FailureGuard()`.
+        budget: What all calls together may cost.
         metadata: Kept on every calling; {"sample": 1} asks a cache for another answer than sample 0.
+        on_bad_row: "stop": a row that cannot be used ends the run, after the rows before it are answered;
+            "skip": it is written to the errors file and counted as failed.
+
+    Raises:
+        ConfigurationError: for any other `on_bad_row`.
 
     Example::
 
@@ -91,7 +105,12 @@ class BatchRun:
         guard: FailureGuard | None = None,
         budget: Budget | None = None,
         metadata: Mapping[str, Any] | None = None,
+        on_bad_row: OnBadRow = "stop",
     ) -> None:
+        if on_bad_row not in get_args(OnBadRow):
+            raise ConfigurationError(
+                f"on_bad_row must be stop or skip, got {on_bad_row!r}", setting="on_bad_row"
+            )
         self.engine = engine
         self.source = source
         self.stats = Stats()
@@ -101,8 +120,9 @@ class BatchRun:
         self.budget = budget
         self._guard = guard
         self._metadata = metadata
+        self._skips_bad_rows = on_bad_row == "skip"
         self._interrupted = False
-        self._began: float | None = None
+        self._output_error: InputError | None = None
         self._sampler: ProgressSampler | None = None
         self._abandoned_before = 0
         self._stop_counting = threading.Event()
@@ -111,9 +131,9 @@ class BatchRun:
         """Read ahead, so that most bad input is found before the first call: the first 4 MB of a file.
 
         Raises:
-            InputError: naming the file and the line.
+            InputError: naming up to 20 rows that cannot be used, unless these are skipped.
         """
-        self.total = self.source.check(_CHECKED_BYTES)
+        self.total = self.source.check(_CHECKED_BYTES, skips_bad_rows=self._skips_bad_rows)
 
     async def check_bounds(self) -> None:
         """Read ahead, so that a budget which cannot be kept shows before the output is touched: among the
@@ -121,12 +141,13 @@ class BatchRun:
         they bound their answer.
 
         Raises:
-            InputError: naming the line, when nobody knows what it may cost at most.
+            InputError: naming the line of a row whose largest cost is not known.
         """
         if self.source.waits:
             return
         kinds: dict[tuple[str | None, bool], Row] = {}
-        for row in islice(chain.from_iterable(self.source.blocks()), _BOUNDED_ROWS):
+        rows = chain.from_iterable(self.source.blocks(lambda _: None))  # `check` reports the unusable ones
+        for row in islice(rows, _BOUNDED_ROWS):
             model = row.request.get("model")
             kind = model if isinstance(model, str) else None, longest_answer(row.request) is None
             kinds.setdefault(kind, row)
@@ -135,7 +156,7 @@ class BatchRun:
             await worst_case(self.engine.model, calling, row)
 
     async def run(self, journal: Journal) -> Summary:
-        """Do it. Errors of input, output and provider end it in order: they are in the summary."""
+        """Run to the end. Errors of input, output and provider end it in order, and are in the summary."""
         loop = asyncio.get_running_loop()
         self._sampler = ProgressSampler(loop.time())
         self._abandoned_before = self.engine.abandoned
@@ -152,9 +173,7 @@ class BatchRun:
         except BatchStoppedError as error:
             ending, cause = _ENDINGS.get(type(error.error), "stopped"), error
         except InputError as error:
-            ending, cause = "input", error
-        except _OutputError as error:
-            ending, cause = "output", error
+            ending, cause = "output" if error is self._output_error else "input", error
         finally:
             self._stop_counting.set()
             for helper in helpers:
@@ -200,7 +219,7 @@ class BatchRun:
             limiter=limiter,
             in_flight=rows.calling,
             waiting_for=sampler.reason,
-            eta=left / speed if left is not None and speed > 0 else None,
+            eta=None if left is None else seconds_left(left, speed, stats, limiter),
             projected_cost=projected,
             budget=None if self.budget is None else self.budget.limit,
             longest=[(_name(row), seconds) for row, seconds in self.engine.longest(_NAMED)],
@@ -209,7 +228,7 @@ class BatchRun:
     # -- the inside --------------------------------------------------------------------------------------
 
     async def _call_all(self, journal: Journal) -> None:
-        if self.draining:  # before it had begun
+        if self.draining:  # it was interrupted before it had begun
             return
         stats = self.stats
 
@@ -217,11 +236,12 @@ class BatchRun:
             try:
                 journal.write(result)
             except InputError as error:
-                raise _OutputError(str(error)) from error
+                self._output_error = error
+                raise
             stats.note(result)
 
         await self.engine.run_into(
-            self._feed(journal.finished),
+            self._feed(journal),
             record,
             guard=self._guard,
             on_abandoned=stats.note_attempts,
@@ -237,16 +257,31 @@ class BatchRun:
     def _abandoned(self) -> int:
         return self.engine.abandoned - self._abandoned_before
 
-    def _feed(self, finished: Finished) -> Feed:
-        blocks = self._unfinished(finished)
-        return ThreadFeed(blocks) if self.source.waits else PulledFeed(blocks)
+    def _feed(self, journal: Journal) -> Feed:
+        def write_bad_row(row: BadRow) -> None:
+            try:
+                journal.append(encode_bad_row(row.error, row.key), failed=True)
+            except InputError as error:
+                self._output_error = self._output_error or error
+                feed.fail(error)
+            self.stats.note_invalid(row.error)
 
-    def _unfinished(self, finished: Finished) -> Iterator[list[Row]]:
+        on_bad_row: Callable[[BadRow], object] | None = write_bad_row if self._skips_bad_rows else None
+        if self._skips_bad_rows and self.source.waits:  # it is read in a thread
+            loop = asyncio.get_running_loop()
+            on_bad_row = lambda row: loop.call_soon_threadsafe(write_bad_row, row)  # noqa: E731
+        blocks = self._unfinished(journal.finished, on_bad_row)
+        feed: Feed = ThreadFeed(blocks) if self.source.waits else PulledFeed(blocks)
+        return feed
+
+    def _unfinished(
+        self, finished: Finished, on_bad_row: Callable[[BadRow], object] | None
+    ) -> Iterator[list[Row]]:
         if not len(finished):
-            yield from self.source.blocks()
+            yield from self.source.blocks(on_bad_row)
             return
         take = finished.take
-        for block in self.source.blocks():
+        for block in self.source.blocks(on_bad_row):
             left = [row for row in block if not take(row.key)]
             self.skipped += len(block) - len(left)
             yield left
@@ -260,13 +295,9 @@ async def _keep_synced(journal: Journal) -> None:
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(_SYNC_SECONDS)
-        with suppress(InputError):  # written it is; that the disk refuses is told at the end
+        with suppress(InputError):  # the lines are written; closing reports a disk that refuses
             await loop.run_in_executor(None, journal.sync)
 
 
 def _name(row: Row) -> str:
     return f"line {row.line}" if row.custom_id is None else row.custom_id
-
-
-class _OutputError(Exception):
-    """The output cannot be written; kept apart from errors of the input."""

@@ -9,7 +9,7 @@ from typing import Any
 from callgate.batch.guard import fingerprint
 from callgate.batch.output.results import RowResult
 from callgate.call.calling import Calling
-from callgate.errors import RateLimitError
+from callgate.errors import InputError, RateLimitError
 
 __all__ = ["ErrorGroup", "Stats"]
 
@@ -55,9 +55,12 @@ class Stats:
         done: Rows answered in this run.
         failed: Rows that ended in an error.
         refused: Of these, rows that the provider refused for their content or their length.
+        invalid: Of those that failed, rows of the input that could not be used.
         cached: Rows answered from the cache.
+        truncated: Rows whose answer was cut off at the largest number of tokens (finish reason "length").
         calls: Attempts that went on the wire, also for rows that were abandoned.
-        retries: Of these, attempts that repeated a failed one.
+        retries: Of these, further attempts at an endpoint that the row had been sent to.
+        moves: Further attempts at another endpoint.
         hedges: Second attempts beside slow ones.
         rate_limited: Attempts that the provider answered with 429.
         input_tokens, output_tokens: As the provider counted them; cached answers count nothing.
@@ -74,9 +77,12 @@ class Stats:
     done: int = 0
     failed: int = 0
     refused: int = 0
+    invalid: int = 0
     cached: int = 0
+    truncated: int = 0
     calls: int = 0
     retries: int = 0
+    moves: int = 0
     hedges: int = 0
     rate_limited: int = 0
     input_tokens: int = 0
@@ -109,9 +115,14 @@ class Stats:
         if cost is not None:
             self.cost += cost.input + cost.output
         if error is not None:
-            self._note_failure(result, error)
+            self.failed += 1
+            self.refused += result.refused
+            self._group(error, str(error) or calling.error_message or "", result.row.line)
             return
         self.done += 1
+        answer = calling.answer
+        if answer is not None and answer.finish_reason == "length":
+            self.truncated += 1
         if calling.cached:
             self.cached += 1
         else:
@@ -125,17 +136,28 @@ class Stats:
         """Count what was sent; for a row whose call was cancelled that is all there is to count."""
         attempts = calling.attempts
         self.calls += len(attempts)
-        if len(attempts) > 1:
-            hedges = sum(attempt.hedge for attempt in attempts)
-            self.retries += len(attempts) - 1 - hedges
-            self.hedges += hedges
         for attempt in attempts:
             if isinstance(attempt.error, RateLimitError):
                 self.rate_limited += 1
+        if len(attempts) > 1:
+            tried = {attempts[0].endpoint}
+            for attempt in attempts[1:]:
+                if attempt.hedge:
+                    self.hedges += 1
+                elif attempt.endpoint in tried:
+                    self.retries += 1
+                else:
+                    self.moves += 1
+                tried.add(attempt.endpoint)
 
-    def _note_failure(self, result: RowResult, error: BaseException) -> None:
+    def note_invalid(self, error: InputError) -> None:
+        """Count a row of the input that could not be used."""
         self.failed += 1
-        self.refused += result.refused
+        self.invalid += 1
+        self._group(error, str(error), error.line or 0)
+
+    def _group(self, error: BaseException, message: str, line: int) -> None:
+        """Add a failure to those that are the same."""
         mark = fingerprint(error)
         group = self.errors.get(mark)
         if group is None and len(self.errors) >= _MOST_GROUPS:
@@ -143,9 +165,8 @@ class Stats:
             mark = type(error).__name__
             group = self.errors.get(mark)
         if group is None:
-            message = str(error) or result.calling.error_message or ""
             retryable = bool(getattr(error, "retryable", False))
-            kind, line = type(error).__name__, result.row.line
+            kind = type(error).__name__
             self.errors[mark] = ErrorGroup(kind, 1, message, line, retryable, error)
         else:
             group.count += 1

@@ -42,9 +42,12 @@ def summary_to_dict(summary: Summary, output: str, endpoints: Sequence[Standing]
         "refused": stats.refused,
         "left": progress.left,
         "abandoned": summary.abandoned,
+        "invalid": stats.invalid,
         "cached": stats.cached,
+        "truncated": stats.truncated,
         "calls": stats.calls,
         "retries": stats.retries,
+        "moves": stats.moves,
         "hedges": stats.hedges,
         "rate_limited": stats.rate_limited,
         "input_tokens": stats.input_tokens,
@@ -103,6 +106,10 @@ def _lines(facts: dict[str, Any], summary: Summary) -> list[tuple[str, str]]:
     rows = f"{facts['answered']:,} answered, {facts['failed']:,} failed"
     if facts["refused"]:
         rows += f" ({facts['refused']:,} rejected by the provider for their content or length)"
+    if facts["invalid"]:
+        rows += f" ({facts['invalid']:,} of them unusable)"
+    if facts["truncated"]:
+        rows += f", {facts['truncated']:,} answers cut off (length)"
     if facts["answered_before"]:
         rows += f", {facts['answered_before']:,} answered before"
     if facts["left"]:
@@ -113,6 +120,8 @@ def _lines(facts: dict[str, Any], summary: Summary) -> list[tuple[str, str]]:
         if facts["unpriced"]:
             cost += f" without {facts['unpriced']:,} answers of unknown price"
     calls = f"{facts['calls']:,}: {facts['retries']:,} retries, {facts['rate_limited']:,} x 429"
+    if facts["moves"]:
+        calls += f", {facts['moves']:,} at another endpoint"
     if facts["hedges"]:
         calls += f", {facts['hedges']:,} hedges"
     if facts["cached"]:

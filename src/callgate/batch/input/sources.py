@@ -87,7 +87,7 @@ class Source:
         self._options = options
         self._consumed = 0
 
-    def blocks(self, on_bad_row: Callable[[BadRow], None] | None = None) -> Iterator[list[Row]]:
+    def blocks(self, on_bad_row: Callable[[BadRow], object] | None = None) -> Iterator[list[Row]]:
         """The rows, block by block, at most `limit` in all.
 
         Args:

@@ -11,10 +11,10 @@ import orjson
 from callgate.batch.guard import is_refusal
 from callgate.batch.input.rows import Row
 from callgate.call.calling import Calling
-from callgate.errors import APIClientError, ContentFilterError
+from callgate.errors import APIClientError, ContentFilterError, InputError
 from callgate.response import Cost, Response
 
-__all__ = ["FIELDS", "RowResult", "encode_result", "free_name"]
+__all__ = ["FIELDS", "RowResult", "encode_bad_row", "encode_result", "free_name"]
 
 FIELDS = (
     "id", "custom_id", "response", "error", "text", "parsed", "finish_reason", "model", "usage", "cost_usd",
@@ -142,6 +142,25 @@ def encode_result(result: RowResult) -> bytes:
     if answer is not None:
         line["key"] = f"{row.key:016x}"
     return _encode(line)
+
+
+def encode_bad_row(error: InputError, key: int) -> bytes:
+    """The line, for the errors file, of a row of the input that could not be used; with its line end.
+
+    >>> line = encode_bad_row(InputError("is no JSON", source="in.jsonl", line=3), 10)
+    >>> orjson.loads(line)["error"]["message"], orjson.loads(line)["line"]
+    ('in.jsonl:3: is no JSON', 3)
+    """
+    what = {
+        "code": "bad_row",
+        "message": str(error),
+        "type": type(error).__name__,
+        "retryable": False,
+        "refused": False,
+    }
+    line: dict[str, Any] = {"id": None, "custom_id": None, "response": None, "key": f"{key:016x}"}
+    line |= {"error": what, "usage": None, "cost_usd": None, "latency_s": 0.0, "attempts": 0, "cached": False}
+    return _encode({**line, "finished_at": round(time.time(), 3), "line": error.line})
 
 
 def _encode(line: dict[str, Any]) -> bytes:
