@@ -11,13 +11,14 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import orjson
 
 from callgate.errors import ConfigurationError
 
 __all__ = [
+    "OnBadRow",
     "Option",
     "RunOptions",
     "flags_for",
@@ -27,6 +28,9 @@ __all__ = [
     "repeats_as",
     "specifications",
 ]
+
+OnBadRow = Literal["stop", "skip"]
+"""What a row of the input that cannot be used does: it ends the run, or goes to the errors file."""
 
 _ROWS = "Rows"
 _REQUEST = "Request"
@@ -83,6 +87,15 @@ class Option:
 
 def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}, got {text!r}")
+        return text
+
+    return read
 
 
 def _read_pair(text: str) -> list[tuple[str, Any]]:
@@ -172,6 +185,33 @@ class RunOptions:
         int | None, Option("Only the first N rows (default: all).", _ROWS, metavar="N", least=0)
     ] = None
 
+    on_bad_row: Annotated[
+        OnBadRow,
+        Option(
+            "A row that cannot be used: stop before the first call, or skip it (default: stop).",
+            _ROWS,
+            metavar="stop|skip",
+            read=_one_of(get_args(OnBadRow)),
+        ),
+    ] = "stop"
+    allow_files: Annotated[
+        tuple[str, ...],
+        Option(
+            "Let rows name images below this folder too; repeatable (default: below INPUT's).",
+            _ROWS,
+            metavar="DIR",
+            read=lambda text: [text],
+        ),
+    ] = ()
+
+    endpoint: Annotated[
+        str | None,
+        Option(
+            "Where requests go: embeddings, moderations, rerank, ... (default: chat/completions).",
+            _REQUEST,
+            metavar="PATH",
+        ),
+    ] = None
     max_tokens: Annotated[
         int | None,
         Option("Maximum length of an answer (default: the provider's).", _REQUEST, metavar="TOKENS", least=1),

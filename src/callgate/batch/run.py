@@ -17,6 +17,7 @@ from callgate.batch.guard import FailureGuard
 from callgate.batch.input.feed import Feed, PulledFeed, ThreadFeed
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import BadRow, Source
+from callgate.batch.options import OnBadRow
 from callgate.batch.output.completed_keys import Finished
 from callgate.batch.output.journal import Journal
 from callgate.batch.output.results import RowResult, encode_bad_row
@@ -35,9 +36,6 @@ __all__ = ["BatchRun", "Ending", "Summary"]
 Ending = Literal["done", "failures", "stopped", "budget", "input", "output", "interrupted"]
 """How a run ended: all rows answered; some failed; all failed in the same way; the budget used up; an input
 that cannot be used; an output that cannot be written; interrupted."""
-
-OnBadRow = Literal["stop", "skip"]
-"""What a row of the input that cannot be used does: it ends the run, or goes to the errors file."""
 
 # Enough to find what is wrong with a file as a whole; these rows are read twice.
 _CHECKED_BYTES = 4 * 1024 * 1024

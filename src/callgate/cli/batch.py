@@ -112,6 +112,8 @@ def _source(options: RunOptions, targets: list[Target]) -> Source:
         # Of several targets, each brings its own model.
         model=targets[0].model if len(targets) == 1 else None,
         parameters=options.request,
+        endpoint=options.endpoint,
+        allow_files=options.allow_files,
         needs_model=any(target.model is None for target in targets),
     )
 
@@ -165,7 +167,7 @@ async def _run(
         guard = FailureGuard(max_failures=options.max_failures)
         engine = Engine(model, max_inflight_requests=None, response_schema=schema)
         metadata = {"sample": options.sample} if options.sample else None
-        batch = BatchRun(engine, source, guard=guard, metadata=metadata)
+        batch = BatchRun(engine, source, guard=guard, metadata=metadata, on_bad_row=options.on_bad_row)
         # Before the journal is opened: a wrong setting or a bad row must not touch an earlier output.
         batch.check()
         if options.budget is not None:

@@ -186,7 +186,7 @@ def test_the_first_twenty_bad_rows_are_named(tmp_path: Path) -> None:
     lines = str(caught.value).splitlines()
     assert lines[0] == f"{path}: 30 rows cannot be used:"
     assert [line.split(": ")[0] for line in lines[1:21]] == [f"  {path}:{line}" for line in range(2, 22)]
-    assert lines[21:] == ["  and 10 more"]
+    assert lines[21:] == ["  and 10 more; put them right, or skip them with on_bad_row="]
 
 
 def test_an_empty_cell_of_a_table_with_one_column_is_a_row(tmp_path: Path) -> None:

@@ -257,10 +257,16 @@ class Source:
 def _all_bad(errors: list[InputError], count: int, source: str) -> InputError:
     """One error for all rows that cannot be used, which names the first of them."""
     if count == 1:
+        errors[0].setting, errors[0].remedy = "on_bad_row", "skip it with"
         return errors[0]
     named = "".join(f"\n  {error}" for error in errors)
     more = f"\n  and {count - len(errors):,} more" if count > len(errors) else ""
-    return InputError(f"{count:,} rows cannot be used:{named}{more}", source=source)
+    return InputError(
+        f"{count:,} rows cannot be used:{named}{more}",
+        source=source,
+        setting="on_bad_row",
+        remedy="put them right, or skip them with",
+    )
 
 
 def _looks_like_json(stream: BinaryIO) -> bool:
