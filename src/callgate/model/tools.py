@@ -12,6 +12,7 @@ import orjson
 from callgate.backends.tool import Tool
 from callgate.call.calling import Calling
 from callgate.errors import ToolError
+from callgate.exact_json import dumps
 from callgate.providers.canonical.messages import REPLAY
 from callgate.response import Response, ToolCall, Usage
 
@@ -101,7 +102,7 @@ def _asked(response: Response) -> dict[str, Any]:
                 "type": "function",
                 "function": {
                     "name": call.name,
-                    "arguments": call.raw_arguments or orjson.dumps(call.arguments).decode(),
+                    "arguments": call.raw_arguments or dumps(call.arguments).decode(),
                 },
             }
             for call in response.tool_calls
@@ -130,6 +131,6 @@ def _told(value: Any) -> str:
     if isinstance(value, str):
         return value
     try:
-        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        return dumps(value, str, orjson.OPT_NON_STR_KEYS).decode()
     except (TypeError, ValueError):
         return str(value)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
+from callgate.exact_json import loads
 from callgate.headers import Headers
 from callgate.transport.http import HttpAnswer
 
@@ -65,8 +64,8 @@ def read_answer(answer: HttpAnswer) -> Answer:
     made: JsonObjectAnswer | JsonListAnswer | TextAnswer | BinaryAnswer
     if kind.endswith(("/json", "+json")) or body.lstrip()[:1] in (b"{", b"["):
         try:
-            found = orjson.loads(body)
-        except orjson.JSONDecodeError:
+            found = loads(body)
+        except ValueError:
             made = _text_or_bytes(answer)
         else:
             if isinstance(found, dict):

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-import orjson
-
 from callgate.errors import ConfigurationError
+from callgate.exact_json import dumps
 from callgate.transport.origin import check_headers, origin_of
 
 __all__ = ["Content", "Files", "Params", "Prepared", "join_url", "lower_names", "prepare"]
@@ -129,7 +128,7 @@ def lower_names(headers: Mapping[str, str] | None) -> dict[str, str]:
 
 def _as_json(value: Any) -> bytes:
     try:
-        return orjson.dumps(value)
+        return dumps(value)
     except TypeError as error:
         raise ConfigurationError(f"json= holds what JSON has no form for: {error}") from None
 

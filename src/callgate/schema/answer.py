@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import orjson
 
 from callgate.errors import ConfigurationError
+from callgate.exact_json import loads
 from callgate.schema.strict import strict_schema
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ class AnswerSchema:
             MisfitError: when it is no JSON, or does not satisfy the schema.
         """
         try:
-            value = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
+            value = loads(text)
+        except ValueError as error:
             raise MisfitError([f"the answer: is no JSON ({error})"]) from None
         if self._validator.is_valid(value):
             return value

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from callgate.errors import OverloadedError, QuotaExhaustedError, RateLimitError
+from callgate.errors import (
+    APIClientError,
+    AuthenticationError,
+    OverloadedError,
+    QuotaExhaustedError,
+    RateLimitError,
+)
 from callgate.providers.canonical.errors import build_error
 from callgate.providers.catalog import DIALECTS, find_dialect
 
@@ -117,3 +123,28 @@ def test_a_quota_of_a_day_with_a_wait_is_retried_after_it() -> None:
     error = _error({}, message="Rate limit reached on tokens per day (TPD). Please try again in 7m12s.")
     assert type(error) is RateLimitError
     assert error.retry_after == 432.0
+
+
+PAGE = "<!DOCTYPE html><html><head><title>Just a moment...</title></head></html>"
+
+
+@pytest.mark.parametrize("dialect", sorted(set(DIALECTS) - {"claude_code"}))
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (PAGE, {}),
+        (PAGE, {"cf-mitigated": "challenge"}),
+        ("\n <html>no</html>", {}),
+        ("", {"cf-mitigated": "block"}),
+    ],
+)
+def test_the_page_of_a_firewall_is_no_wrong_key(dialect: str, body: str, headers: dict[str, str]) -> None:
+    error = find_dialect(dialect).error(403, body.encode(), headers)
+    assert type(error) is APIClientError
+    assert "firewall" in str(error)
+
+
+@pytest.mark.parametrize("dialect", sorted(set(DIALECTS) - {"claude_code"}))
+def test_a_refusal_by_the_api_itself_is_a_wrong_key(dialect: str) -> None:
+    body = json.dumps({"message": "no access", "error": {"message": "no access"}}).encode()
+    assert type(find_dialect(dialect).error(403, body, {})) is AuthenticationError

@@ -40,7 +40,7 @@ def test_many_brackets_that_are_not_deep_are_read() -> None:
     [
         (b"[NaN, Infinity, -Infinity]", [None, None, None]),
         (b"[1e999, -1e999, 1e308]", [None, None, 1e308]),
-        (b"[NaN, " + b"9" * 30 + b"]", [None, 1e30]),
+        (b"[NaN, " + b"9" * 30 + b"]", [None, int("9" * 30)]),
         (b"[NaN, " + b"9" * 5_000 + b"]", [None, None]),
         (b"\xef\xbb\xbf{}", {}),
         (b'["\xff"]', ["\ufffd"]),

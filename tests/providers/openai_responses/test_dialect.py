@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from callgate.errors import InvalidRequestError
+from callgate.errors import InvalidRequestError, ResponseError
 from callgate.providers.openai_responses.dialect import OpenAIResponses
-from tests.providers.conformance import DialectConformance
+from callgate.response import Response
+from tests.providers.conformance import DialectConformance, read_stream
 
 DIALECT = OpenAIResponses()
 USER = {"role": "user", "content": "Hi"}
@@ -299,3 +300,76 @@ def test_what_cannot_be_said_is_refused_before_anything_is_sent(request_: dict[s
     with pytest.raises(InvalidRequestError) as caught:
         DIALECT.encode(request_)
     assert caught.value.surely_unsent
+
+
+# -- streams of gateways that leave out what the last event should hold ------------------------------------
+
+TEXT_DELTAS = [
+    {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": text}
+    for text in ("Hel", "lo")
+]
+CALL_EVENTS = [
+    {
+        "type": "response.output_item.added",
+        "output_index": 1,
+        "item": {"type": "function_call", "id": "fc1", "call_id": "c1", "name": "look", "arguments": ""},
+    },
+    {"type": "response.function_call_arguments.delta", "output_index": 1, "delta": '{"a":1}'},
+]
+THOUGHT_DELTA = {
+    "type": "response.reasoning_summary_text.delta",
+    "output_index": 2,
+    "summary_index": 0,
+    "delta": "Hm.",
+}
+
+
+def _stream_of(*events: dict[str, Any], end: bytes = b"") -> Response:
+    body = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events) + end
+    return read_stream(DIALECT, [body], {})[1]
+
+
+@pytest.mark.parametrize("output", [{"output": []}, {"output": None}, {}], ids=["empty", "null", "missing"])
+def test_an_answer_without_output_holds_what_was_streamed(output: dict[str, Any]) -> None:
+    done = {"type": "response.completed", "response": {"id": "r1", "status": "completed", **output}}
+    response = _stream_of(*TEXT_DELTAS, *CALL_EVENTS, THOUGHT_DELTA, done)
+    assert (response.text, response.reasoning, response.id) == ("Hello", "Hm.", "r1")
+    assert [(call.id, call.name, call.arguments) for call in response.tool_calls] == [
+        ("c1", "look", {"a": 1})
+    ]
+    assert response.finish_reason == "tool_call"
+
+
+def test_an_output_whose_message_is_empty_holds_what_was_streamed() -> None:
+    message = {"type": "message", "role": "assistant", "content": []}
+    item = {"type": "response.output_item.done", "output_index": 0, "item": message}
+    done = {"type": "response.completed", "response": {"status": "completed", "output": [message]}}
+    assert _stream_of(*TEXT_DELTAS, item, done).text == "Hello"
+
+
+def test_a_stream_that_ends_with_an_end_mark_alone_is_whole() -> None:
+    created = {"type": "response.created", "response": {"id": "r1", "model": "m", "status": "in_progress"}}
+    response = _stream_of(created, *TEXT_DELTAS, end=b"data: [DONE]\n\n")
+    assert (response.text, response.id, response.model, response.finish_reason) == (
+        "Hello",
+        "r1",
+        "m",
+        "stop",
+    )
+    with pytest.raises(ResponseError, match="broke off"):
+        _stream_of(created, *TEXT_DELTAS)
+
+
+def test_texts_that_come_only_when_they_are_done_are_streamed() -> None:
+    done = {"type": "response.output_text.done", "output_index": 0, "content_index": 0, "text": "Hello"}
+    body = b"data: " + json.dumps(done).encode() + b"\n\ndata: [DONE]\n\n"
+    deltas, response = read_stream(DIALECT, [body], {})
+    assert [delta.text for delta in deltas] == ["Hello"] == [response.text]
+
+
+def test_a_call_without_an_id_gets_one() -> None:
+    calls = [{"type": "function_call", "name": "look", "arguments": f'{{"x": {x}}}'} for x in (1, 2)]
+    body = json.dumps({"id": "r1", "status": "completed", "output": calls}).encode()
+    ids = [call.id for call in DIALECT.decode(body, {}).tool_calls]
+    assert all(ids)
+    assert len(set(ids)) == 2

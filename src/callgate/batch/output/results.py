@@ -12,6 +12,7 @@ from callgate.batch.guard import is_refusal
 from callgate.batch.input.rows import Row
 from callgate.call.calling import Calling
 from callgate.errors import APIClientError, ContentFilterError, InputError
+from callgate.exact_json import dumps
 from callgate.response import Cost, Response
 
 __all__ = ["FIELDS", "RowResult", "encode_bad_row", "encode_result", "free_name"]
@@ -165,8 +166,8 @@ def encode_bad_row(error: InputError, key: int) -> bytes:
 
 def _encode(line: dict[str, Any]) -> bytes:
     try:
-        return orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # a number of more than 64 bits, a name that is no text: the answer is paid for
+        return dumps(line, str, orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # a name that is no text: the answer is paid for
         plain = {str(name): _writable(value) for name, value in line.items()}
         return orjson.dumps(plain, default=str, option=orjson.OPT_APPEND_NEWLINE)
 

@@ -25,6 +25,7 @@ import orjson
 
 from callgate.batch.output.results import FIELDS, free_name
 from callgate.errors import InputError
+from callgate.exact_json import loads
 
 __all__ = ["AnswerTable", "Column", "Kind", "WritingStoppedError"]
 
@@ -138,7 +139,7 @@ class AnswerTable:
                 self._check()
                 row = place & _ROW_MASK
                 file.seek(starts[row])
-                record = orjson.loads(file.read(starts[row + 1] - starts[row]))
+                record = loads(file.read(starts[row + 1] - starts[row]))
                 cell = record.get
                 yield [*map(cell, before), *map(_usage(record).get, _USAGE), *map(cell, _FACTS)]
 
@@ -165,7 +166,7 @@ class AnswerTable:
 
     def _read(self, line: bytes, row: int) -> dict[str, Any]:
         try:
-            record = orjson.loads(line)
+            record = loads(line)
         except orjson.JSONDecodeError:
             record = None
         if not isinstance(record, dict):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
+from callgate.exact_json import dumps, loads
 from callgate.response import Response, ToolCall, Usage
 
 __all__ = ["decode_response", "encode_response"]
@@ -43,9 +42,9 @@ def encode_response(response: Response) -> bytes | None:
     if response.data != response.text:
         kept["data"] = response.data
     try:
-        encoded = orjson.dumps(kept)
+        encoded = dumps(kept)
         # orjson writes tuples, dates and dataclasses too, but gives back lists, texts and dicts.
-        faithful = "data" not in kept or orjson.loads(encoded) == kept
+        faithful = "data" not in kept or loads(encoded) == kept
     except (TypeError, ValueError, RecursionError):
         return None
     return encoded if faithful else None
@@ -57,7 +56,7 @@ def decode_response(encoded: bytes) -> Response:
     Raises:
         ValueError: (or KeyError, TypeError, AttributeError) when the bytes are no answer.
     """
-    kept = orjson.loads(encoded)
+    kept = loads(encoded)
     calls, usage = kept.get("tool_calls"), kept.get("usage")
     text = kept.get("text", "")
     if not isinstance(text, str):

@@ -13,6 +13,8 @@ from typing import Any
 
 import orjson
 
+from callgate.exact_json import dumps
+
 __all__ = ["CacheKey", "make_key"]
 
 # What says how the answer is carried, not what it is.
@@ -81,7 +83,7 @@ def make_key(
     if headers:
         about["headers"] = headers
     try:
-        canonical = orjson.dumps(about, option=_SORTED)
+        canonical = dumps(about, option=_SORTED)
     except (TypeError, ValueError, RecursionError):
         return None
     return CacheKey(blake2b(canonical, digest_size=20).digest(), canonical)

@@ -12,10 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, TypeGuard, TypeVar
 from weakref import WeakKeyDictionary
 
-import orjson
-
 from callgate.call.calling import Calling
 from callgate.errors import APIClientError, DeadlineExceededError, RefusedError
+from callgate.exact_json import dumps
 from callgate.headers import without_credentials
 from callgate.pipeline import Layer, Service
 from callgate.policies.cache.key import CacheKey, make_key
@@ -278,7 +277,7 @@ async def _answer_with(response: Response, calling: Calling) -> Response:
         if response.text:
             await calling.emit(Delta(text=response.text))
         for index, call in enumerate(response.tool_calls):
-            written = call.raw_arguments or orjson.dumps(call.arguments).decode()
+            written = call.raw_arguments or dumps(call.arguments).decode()
             await calling.emit(Delta(tool_call=ToolCallDelta(index, call.id, call.name, written)))
     return response
 

@@ -34,6 +34,7 @@ _WAIT_FIELDS: Mapping[str, float] = {
     "retryinseconds": 1.0, "waitseconds": 1.0,
 }  # fmt: skip
 _NO_LETTER = re.compile(r"[^a-z]")
+_PAGE = re.compile(r"\s*<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
 _DAY = re.compile(r"per[-_ ]?day|\b[rt]pd\b|\bdaily\b", re.IGNORECASE)
 _MINUTE = re.compile(r"per[-_ ]?(?:min|sec|hour)|\b[rt]p[ms]\b", re.IGNORECASE)
 
@@ -83,6 +84,10 @@ def build_error(
         ordered = read_should_retry(headers)
         if ordered is False or (ordered is True and kind is None):
             facts["retryable"] = ordered
+    if status_code == 403 and ("cf-mitigated" in headers or _is_page(content)):
+        # The provider has not seen the request, so its key is not what is wrong.
+        kind = APIClientError
+        message = f"a web firewall in front of the API refused the request with a page: {message}"
     if wait is None:
         wait = retry_after if retry_after is not None else _wait_in_body(content, headers)
     if wait is None and (kind in (RateLimitError, OverloadedError) or status_code in _THROTTLED):
@@ -109,6 +114,11 @@ def read_error_body(body: bytes) -> Any:
         return read_json(body)
     except ResponseError:
         return excerpt(body)
+
+
+def _is_page(content: Any) -> bool:
+    """Whether a body is HTML, as proxies and content delivery networks answer."""
+    return type(content) is str and _PAGE.match(content) is not None
 
 
 def _wait_in_body(content: Any, headers: Mapping[str, str]) -> float | None:

@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from callgate.errors import InvalidRequestError, ResponseError
+from callgate.exact_json import dumps, loads, read_integer
 
 __all__ = [
     "as_dict",
@@ -45,8 +46,9 @@ _LONE_SURROGATE = re.compile(
 def read_json(data: bytes | str) -> Any:
     """The value that `data` says.
 
-    What strict JSON forbids but servers do send (NaN, a number too large, half a surrogate pair, bytes that
-    are no UTF-8) reads as null or as U+FFFD, so that one bad figure does not cost the whole answer.
+    Integers are exact, whatever their size. What strict JSON forbids but servers do send (NaN, a number too
+    large, half a surrogate pair, bytes that are no UTF-8) reads as null or as U+FFFD, so that one bad figure
+    does not cost the whole answer.
 
     Raises:
         ResponseError: when it is no JSON, or nested deeper than 200 levels.
@@ -55,8 +57,8 @@ def read_json(data: bytes | str) -> Any:
     {'a': [1, None]}
     """
     try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        value = loads(data)
+    except ValueError:
         value = _read_leniently(data)
     if len(data) > 2 * _MAX_DEPTH and _opening_brackets(data) > _MAX_DEPTH and _depth(value) > _MAX_DEPTH:
         raise ResponseError(
@@ -110,7 +112,7 @@ def write_json(value: Any) -> bytes:
         InvalidRequestError: when something in it cannot be said in JSON.
     """
     try:
-        return orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+        return dumps(value, _plain, orjson.OPT_PASSTHROUGH_DATACLASS)
     except TypeError as error:
         raise InvalidRequestError(
             f"the request cannot be written as JSON: {error}", surely_unsent=True
@@ -192,9 +194,11 @@ def _read_leniently(data: bytes | str) -> Any:
         raise ResponseError(what, response_content=excerpt(data)) from None
 
 
-def _finite_int(digits: str) -> int | float | None:
-    # Beyond 64 bits orjson could not write it again; Python refuses more than 4300 digits by itself.
-    return int(digits) if len(digits) < 19 else _finite_float(digits)
+def _finite_int(digits: str) -> int | None:
+    try:
+        return read_integer(digits)
+    except ValueError:
+        return None
 
 
 def _finite_float(digits: str) -> float | None:

@@ -21,6 +21,7 @@ __all__ = [
     "answer_function",
     "describe_answer",
     "fit_id",
+    "make_call_id",
     "read_answer_format",
     "read_function",
     "read_tool_choice",
@@ -274,6 +275,21 @@ def result_id(message: Mapping[str, Any]) -> str:
     if not identity:
         raise refuse("a message of role tool has no tool_call_id, so nobody knows which call it answers")
     return str(identity)
+
+
+def make_call_id(response_id: Any, number: int, name: str, arguments: Any) -> str:
+    """An id for a tool call that came without one: the same for the same answer, another for every other.
+
+    Args:
+        response_id: The id of the answer, or anything else when it has none.
+        number: Of the call among those of the answer.
+        name, arguments: Of the call.
+
+    >>> make_call_id("chatcmpl-1", 0, "weather", '{"city": "Oslo"}')
+    'call_cd0c4d51_0'
+    """
+    facts = write_json([response_id, name, arguments])
+    return f"call_{zlib.crc32(facts):08x}_{number}"
 
 
 def fit_id(identity: str) -> str:

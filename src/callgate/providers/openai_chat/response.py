@@ -19,6 +19,7 @@ from callgate.providers.canonical.json import (
     read_arguments,
     token_count,
 )
+from callgate.providers.canonical.tools import make_call_id
 from callgate.providers.openai_chat.errors import error_of_content
 from callgate.response import FinishReason, Response, ToolCall, Usage
 
@@ -81,7 +82,7 @@ def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: i
         if reasoning is None and message.get("reasoning_details"):
             reasoning = read_reasoning_details(message["reasoning_details"]) or None
         if message.get("tool_calls") or message.get("function_call"):
-            calls = _tool_calls(message)
+            calls = _tool_calls(message, data.get("id"))
             if calls and reason in ("stop", None):
                 # A call that was forced by name, and some hosts' every call, ends with "stop".
                 reason = "tool_call"
@@ -174,23 +175,28 @@ def _read_unusual(message: dict[str, Any], reasoning: str | None) -> tuple[str, 
     return text, reasoning or thinking or None
 
 
-def _tool_calls(message: dict[str, Any]) -> list[ToolCall]:
-    calls = [_tool_call(call) for call in as_list(message.get("tool_calls")) if type(call) is dict]
+def _tool_calls(message: dict[str, Any], response_id: Any) -> list[ToolCall]:
+    calls = [call for call in as_list(message.get("tool_calls")) if type(call) is dict]
     legacy = message.get("function_call")
     if not calls and type(legacy) is dict:
-        calls = [_tool_call({"function": legacy})]
-    return calls
-
-
-def _tool_call(call: dict[str, Any]) -> ToolCall:
-    identity = as_text(call.get("id"))
-    custom = call.get("custom")
-    if type(custom) is dict:
-        # A custom tool takes free text, not JSON.
-        return ToolCall(identity, as_text(custom.get("name")), {}, as_text(custom.get("input")))
-    function = as_dict(call.get("function"))
-    arguments, unread = read_arguments(function.get("arguments"))
-    return ToolCall(identity, as_text(function.get("name")), arguments, unread)
+        calls = [{"function": legacy}]
+    read: list[ToolCall] = []
+    for number, call in enumerate(calls):
+        custom = call.get("custom")
+        if type(custom) is dict:
+            # A custom tool takes free text, not JSON.
+            name, given = as_text(custom.get("name")), custom.get("input")
+            arguments: dict[str, Any] = {}
+            unread: str | None = as_text(given)
+        else:
+            function = as_dict(call.get("function"))
+            name, given = as_text(function.get("name")), function.get("arguments")
+            arguments, unread = read_arguments(given)
+        identity = as_text(call.get("id"))
+        if not identity or any(identity == other.id for other in read):
+            identity = make_call_id(response_id, number, name, given)
+        read.append(ToolCall(identity, name, arguments, unread))
+    return read
 
 
 def _without_choices(data: dict[str, Any], headers: Mapping[str, str], status_code: int) -> Response:

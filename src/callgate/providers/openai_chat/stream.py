@@ -13,12 +13,12 @@ from callgate.providers.canonical.json import (
     read_object,
     token_count,
     update_counts,
-    write_json,
 )
 from callgate.providers.canonical.sse_decoder import EventStreamDecoder
 from callgate.providers.openai_chat.errors import error_of_content
 from callgate.providers.openai_chat.response import read_answer, read_content, read_reasoning_details
-from callgate.response import Delta, Response, ToolCallDelta
+from callgate.providers.openai_chat.streamed_calls import StreamedCall, StreamedCalls
+from callgate.response import Delta, Response
 from callgate.transport.sse import ServerSentEvent
 
 __all__ = ["ChatStream"]
@@ -64,7 +64,9 @@ class ChatStream(EventStreamDecoder):
         if not self._choices:
             raise ResponseError("the stream held no answer", headers=self._headers)
         whole = dict(self._top)
-        whole["choices"] = [choice.whole(index) for index, choice in sorted(self._choices.items())]
+        whole["choices"] = [
+            choice.whole(index, self._top.get("id")) for index, choice in sorted(self._choices.items())
+        ]
         if self._usage is not None:
             whole["usage"] = self._usage
         if not self._done and not all(choice.finished for choice in self._choices.values()):
@@ -78,6 +80,8 @@ class ChatStream(EventStreamDecoder):
             return
         if event.data[:6] == "[DONE]":
             self._done = True
+            if 0 in self._choices:
+                deltas.extend(self._choices[0].release(self._top.get("id")))
             return
         chunk = read_object(event.data)
         if chunk.get("error") or event.event == "error" or chunk.get("object") == "error":
@@ -111,9 +115,11 @@ class ChatStream(EventStreamDecoder):
             choice.is_bare_text = choice.is_bare_text or "text" in item
             choice.text.append(text)
             new = [Delta(text)] if text else []
+        choice.take_the_rest(item)
         if index == 0:
             deltas.extend(new)
-        choice.take_the_rest(item)
+            if choice.finished:
+                deltas.extend(choice.release(self._top.get("id")))
 
 
 class _Choice:
@@ -126,8 +132,8 @@ class _Choice:
         self.reasoning: dict[str, list[str]] = {}
         """By the host's name of the field; "thinking" for what came inside a list of content."""
         self.message: dict[str, Any] = {}
-        self.calls: dict[int, _Call] = {}
-        self.legacy_call: _Call | None = None
+        self.calls = StreamedCalls()
+        self.legacy_call: StreamedCall | None = None
         self.rest: dict[str, Any] = {}
         self.finished = False
         self.is_bare_text = False
@@ -160,13 +166,18 @@ class _Choice:
         deltas = [Delta(text, reasoning)] if text or reasoning else []
         calls = delta.get("tool_calls")
         if calls:
-            deltas.extend(self._take_call(call) for call in as_list(calls) if type(call) is dict)
+            deltas.extend(self.calls.take(calls))
         legacy = delta.get("function_call")
         if type(legacy) is dict:
             if self.legacy_call is None:
-                self.legacy_call = _Call()
-            deltas.append(Delta(tool_call=self.legacy_call.take({"function": legacy}, 0)))
+                self.legacy_call = StreamedCall(0)
+            deltas.extend(self.legacy_call.take({"function": legacy}))
         return deltas
+
+    def release(self, response_id: Any) -> list[Delta]:
+        """The deltas of its tool calls that were held back until it had ended."""
+        legacy = [] if self.legacy_call is None else self.legacy_call.release(response_id)
+        return [*self.calls.release(response_id), *legacy]
 
     def take_the_rest(self, item: dict[str, Any]) -> None:
         """Why it finished, log probabilities, and what else stands beside the delta."""
@@ -185,7 +196,7 @@ class _Choice:
             else:
                 self.rest[name] = value
 
-    def whole(self, index: int) -> dict[str, Any]:
+    def whole(self, index: int, response_id: Any) -> dict[str, Any]:
         """The choice as it stands in an answer of one piece."""
         rest = {"finish_reason": None, **self.rest}
         text = "".join(self.text)
@@ -200,9 +211,9 @@ class _Choice:
             parts: list[dict[str, Any]] = [{"type": "thinking", "thinking": [thinking]}]
             message["content"] = [*parts, {"type": "text", "text": text}] if text else parts
         if self.calls:
-            message["tool_calls"] = [call.whole() for _, call in sorted(self.calls.items())]
+            message["tool_calls"] = self.calls.whole(response_id)
         if self.legacy_call is not None:
-            message["function_call"] = self.legacy_call.whole()["function"]
+            message["function_call"] = self.legacy_call.whole(response_id)["function"]
         return {"index": index, "message": message, **rest}
 
     def _take_the_rest_of(self, delta: dict[str, Any]) -> None:
@@ -214,66 +225,3 @@ class _Choice:
                 held.extend(value)
             else:
                 self.message[name] = value
-
-    def _take_call(self, piece: dict[str, Any]) -> Delta:
-        index = self._index_of(piece)
-        call = self.calls.get(index)
-        if call is None:
-            call = self.calls[index] = _Call()
-        return Delta(tool_call=call.take(piece, index))
-
-    def _index_of(self, piece: dict[str, Any]) -> int:
-        """Which call a piece belongs to.
-
-        Some hosts send whole calls, each with a name and an id of its own, without an index or all under
-        the index 0; others a new id with every piece. So only an id with a name begins a new call.
-        """
-        identity = as_text(piece.get("id"))
-        begins = bool(identity and as_text(as_dict(piece.get("function")).get("name")))
-        index = piece.get("index")
-        if type(index) is not int or not 0 <= index < _MAX_CHOICES:
-            last = max(self.calls, default=-1)
-            index = last if last >= 0 and not begins else last + 1
-        held = self.calls.get(index)
-        if held is not None and begins and held.id and held.id != identity:
-            return max(self.calls) + 1
-        return index
-
-
-class _Call:
-    """One tool call as far as it has come."""
-
-    __slots__ = ("arguments", "id", "kind", "name")
-
-    def __init__(self) -> None:
-        self.id = ""
-        self.kind = "function"
-        self.name = ""
-        self.arguments: list[str] = []
-
-    def take(self, piece: dict[str, Any], index: int) -> ToolCallDelta:
-        """What one piece adds; a name or an id that is repeated is not new."""
-        custom = piece.get("custom")
-        if type(custom) is dict:
-            self.kind = "custom"
-            function, arguments = custom, custom.get("input")
-        else:
-            function = as_dict(piece.get("function"))
-            arguments = function.get("arguments")
-        if type(arguments) is dict:
-            arguments = write_json(arguments).decode()
-        new_id = "" if self.id else as_text(piece.get("id"))
-        new_name = "" if self.name else as_text(function.get("name"))
-        text = as_text(arguments)
-        self.id = self.id or new_id
-        self.name = self.name or new_name
-        if text:
-            self.arguments.append(text)
-        return ToolCallDelta(index, new_id, new_name, text)
-
-    def whole(self) -> dict[str, Any]:
-        """The call as it stands in an answer of one piece."""
-        arguments = "".join(self.arguments)
-        if self.kind == "custom":
-            return {"id": self.id, "type": "custom", "custom": {"name": self.name, "input": arguments}}
-        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": arguments}}
