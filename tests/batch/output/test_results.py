@@ -12,6 +12,7 @@ from callgate.batch.output.completed_keys import read_output
 from callgate.batch.output.results import FIELDS, RowResult, encode_result
 from callgate.call.calling import Calling
 from callgate.errors import APITimeoutError, InvalidRequestError
+from callgate.exact_json import loads
 from callgate.response import Cost, Response, Usage
 from tests.batch.conftest import answered, failed, make_row
 
@@ -134,8 +135,8 @@ def test_what_travels_along_never_costs_an_answer_its_line() -> None:
     row = make_row(0, columns={"number": 2**70, 7: "lucky", "more": {"x": [1]}})
     line = encode_result(RowResult(row, answered()))
     assert read_output(io.BytesIO(line), "out")[0].take(row.key)
-    found = orjson.loads(line)
-    assert (found["number"], found["7"], found["more"]) == (str(2**70), "lucky", {"x": [1]})
+    found = loads(line)
+    assert (found["number"], found["7"], found["more"]) == (2**70, "lucky", {"x": [1]})
 
 
 def withheld(text: str = " ") -> RowResult:

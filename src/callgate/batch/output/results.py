@@ -169,13 +169,13 @@ def _encode(line: dict[str, Any]) -> bytes:
         return dumps(line, str, orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # a name that is no text: the answer is paid for
         plain = {str(name): _writable(value) for name, value in line.items()}
-        return orjson.dumps(plain, default=str, option=orjson.OPT_APPEND_NEWLINE)
+        return dumps(plain, str, orjson.OPT_APPEND_NEWLINE)
 
 
 def _writable(value: Any) -> Any:
     """The value, or in words what JSON cannot say."""
     try:
-        orjson.dumps(value, default=str)
+        dumps(value, str)
     except TypeError:
         return str(value)
     return value
