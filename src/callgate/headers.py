@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar, overload
 
-__all__ = ["Headers", "mask_headers", "without_credentials"]
+__all__ = ["Headers", "mask_headers", "merge_headers", "without_credentials"]
 
 # Gateways have names of their own for theirs: `helicone-auth`, `ocp-apim-subscription-key`. One header more
 # that is masked harms nobody.
@@ -43,6 +43,27 @@ class Headers(dict[str, str]):
     def get(self, name: str, default: Any = None, /) -> Any:
         """The header's value, or `default`."""
         return super().get(name.lower(), default)
+
+
+def merge_headers(*sources: Mapping[str, str] | None, joined: Collection[str] = ()) -> dict[str, str]:
+    """Headers of several sources as one mapping with lower-case names; later sources win.
+
+    Args:
+        sources: Mappings; None counts as empty.
+        joined: Lower-case names of headers that hold a list: their values are combined, each item once.
+
+    >>> merge_headers({"X-Beta": "a", "n": "1"}, {"x-beta": "b, a", "N": "2"}, joined={"x-beta"})
+    {'x-beta': 'a,b', 'n': '2'}
+    """
+    merged: dict[str, str] = {}
+    for source in sources:
+        for name, value in (source or {}).items():
+            name = name.lower()
+            if name in joined and name in merged:
+                items = [item.strip() for item in f"{merged[name]},{value}".split(",")]
+                value = ",".join(dict.fromkeys(item for item in items if item))
+            merged[name] = value
+    return merged
 
 
 def mask_headers(headers: Mapping[str, str] | None) -> dict[str, str]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from callgate.backends.address import Address
 from callgate.backends.decoding import emit, finish, with_dated_wait
 from callgate.call.calling import Calling
-from callgate.errors import APIClientError, ResponseError
+from callgate.errors import APIClientError, InvalidRequestError, ResponseError
+from callgate.headers import merge_headers
 from callgate.providers.dialect import Dialect, WireRequest
 from callgate.response import Response
 from callgate.transport.auth import StaticAuth
@@ -76,6 +77,8 @@ class HttpBackend:
         if wire is None:
             path = calling.http_path
             path = self._path if path is None else "/" + path.lstrip("/")
+            if "extra_headers" in calling.payload:
+                raise InvalidRequestError("extra_headers must be an object of texts", surely_unsent=True)
             wire = self.dialect.encode(calling.payload, stream=calling.sink is not None, path=path)
             calling.keep_encoded(self, wire)
         url = self.base_url + wire.path
@@ -114,7 +117,7 @@ class HttpBackend:
     async def _headers_for(
         self, calling: Calling, wire: WireRequest, method: str, url: str
     ) -> Mapping[str, str]:
-        headers = {**self.headers, **wire.headers, **(calling.request_headers or {})}
+        headers = merge_headers(self.headers, wire.headers, calling.request_headers, joined=wire.joined)
         if self._signs:
             proof = self._auth.ready()
             headers.update(proof if proof is not None else await self._auth.headers(method, url, wire.body))

@@ -72,11 +72,14 @@ class SdkBackend:
                 "which method of the SDK? Give sdk_method_name=, or default_sdk_method_name in the config"
             )
         dialect = find_dialect(dialect_of_method(self._provider, method))
+        payload = calling.payload
+        if calling.request_headers:
+            payload = {**payload, "extra_headers": dict(calling.request_headers)}
         try:
             if calling.sink is None:
-                answer = await self.adapter.send(method, **calling.payload)
+                answer = await self.adapter.send(method, **payload)
                 return dialect.decode(answer.body, answer.headers, answer.status)
-            async with self.adapter.stream(method, **calling.payload) as stream:
+            async with self.adapter.stream(method, **payload) as stream:
                 decoder = dialect.stream_decoder(stream.headers)
                 async for piece in stream:
                     await emit(calling, decoder, piece)

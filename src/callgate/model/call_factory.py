@@ -65,10 +65,15 @@ class CallingMaker:
         """
         if request_payload is not None:
             request = {**request_payload, **request}
+        headers = None
+        if isinstance(request.get("extra_headers"), Mapping):
+            request = dict(request)
+            headers = request.pop("extra_headers")
         calling = Calling(
             {**self._defaults, **request} if self._defaults else request,
             backend=self._backend,
             method=http_method,
+            headers=headers,
             num_api_tokens_needed=num_api_tokens_needed,
             metadata=metadata,
             http_path=http_path,

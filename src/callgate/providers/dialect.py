@@ -29,6 +29,7 @@ class WireRequest:
         path: Below the host's base URL, with a leading slash; the query included.
         body: The encoded body.
         headers: Headers that the dialect itself needs (a version), never a credential.
+        joined: Lower-case names of headers that hold a list: the items of all sources are sent, each once.
         method: The HTTP method.
         stream: Whether the answer comes as a stream.
     """
@@ -36,6 +37,7 @@ class WireRequest:
     path: str
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    joined: frozenset[str] = frozenset()
     method: str = "POST"
     stream: bool = False
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from callgate.errors import APIClientError
 from callgate.providers.anthropic.errors import error_of_body
-from callgate.providers.anthropic.hosting import write_anthropic_fields
+from callgate.providers.anthropic.hosting import BETA_HEADER, write_anthropic_fields
 from callgate.providers.anthropic.request import write_body
 from callgate.providers.anthropic.response import read_answer
 from callgate.providers.anthropic.stream import MessageStream
@@ -59,7 +59,7 @@ class AnthropicMessages:
             body["stream"] = True
         headers = {**_HEADERS, "anthropic-beta": ",".join(betas)} if betas else _HEADERS
         body = merge_extra_body(body, request)
-        return WireRequest(_full_path(path), write_json(body), headers, stream=stream)
+        return WireRequest(_full_path(path), write_json(body), headers, joined=BETA_HEADER, stream=stream)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer as a Response.

@@ -8,7 +8,7 @@ from typing import Any
 from callgate.providers.anthropic.tools import web_search_tool
 from callgate.providers.canonical.fields import read_betas, read_service_tier, refuse_fields
 
-__all__ = ["add_web_search", "refuse_anthropic_only", "write_anthropic_fields"]
+__all__ = ["BETA_HEADER", "add_web_search", "refuse_anthropic_only", "write_anthropic_fields"]
 
 _TIERS: Mapping[str, str | None] = {
     "auto": "auto",
@@ -18,6 +18,8 @@ _TIERS: Mapping[str, str | None] = {
     "standard": "standard_only",
     "standard_only": "standard_only",
 }
+BETA_HEADER = frozenset({"anthropic-beta"})
+"""The header of the betas, a list; `extra_headers` and the endpoint's headers may add to it."""
 _FAST_MODE = "fast-mode-2026-02-01"
 
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from callgate.errors import APIClientError, ConfigurationError
 from callgate.providers.anthropic import errors as anthropic_errors
-from callgate.providers.anthropic.hosting import add_web_search, refuse_anthropic_only
+from callgate.providers.anthropic.hosting import BETA_HEADER, add_web_search, refuse_anthropic_only
 from callgate.providers.anthropic.models import is_claude
 from callgate.providers.anthropic.request import write_body as write_claude
 from callgate.providers.canonical.fields import merge_extra_body, read_betas, read_service_tier
@@ -153,7 +153,8 @@ def _encode_claude(request: Mapping[str, Any], model: str, stream: bool) -> Wire
     path = (
         f"/publishers/anthropic/models/{_claude_name(model)}:{'streamRawPredict' if stream else 'rawPredict'}"
     )
-    return WireRequest(path, write_json(merge_extra_body(body, request)), headers, stream=stream)
+    written = write_json(merge_extra_body(body, request))
+    return WireRequest(path, written, headers, joined=BETA_HEADER, stream=stream)
 
 
 def _claude_name(model: str) -> str:
