@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,3 +123,20 @@ def test_every_option_has_a_help_text_of_one_sentence_and_a_flag_of_its_own() ->
 )
 def test_a_setting_in_python_has_an_option(setting: str | None, flag: str | None) -> None:
     assert option_for(setting) == flag
+
+
+def test_a_text_can_come_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "prompt.txt"
+    path.write_text("Translate: {text}\n", encoding="utf-8")
+    given = {"input": "i", "model": ["m"], "template": f"@{path}", "system": "@@all: be brief"}
+    read = RunOptions.from_texts(given)
+    assert (read.template, read.system) == ("Translate: {text}\n", "@all: be brief")
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_a_text_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "prompt.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match="template cannot be read from .*prompt.txt: .*write @@ for"):
+        RunOptions.from_texts({"input": "i", "model": ["m"], "template": f"@{path}"})

@@ -65,9 +65,9 @@ def test_export_to_stdout_and_to_a_file(filled: tuple[str, ...], callgate: Run, 
 
 
 def test_clear_some_or_all(filled: tuple[str, ...], callgate: Run) -> None:
-    assert "forgot 0 answers, 2 are left" in callgate("cache", "clear", "kept", "--older-than", "1h").out
-    assert "forgot 0 answers" in callgate("cache", "clear", "kept", "--model", "gpt-4o").out
-    assert "forgot 2 answers, 0 are left" in callgate("cache", "clear", "kept", "--yes").out
+    assert "deleted 0 answers, 2 are left" in callgate("cache", "clear", "kept", "--older-than", "1h").out
+    assert "deleted 0 answers" in callgate("cache", "clear", "kept", "--model", "gpt-4o").out
+    assert "deleted 2 answers, 0 are left" in callgate("cache", "clear", "kept", "--yes").out
 
 
 def test_clear_asks_before_it_forgets_all(
@@ -76,8 +76,8 @@ def test_clear_asks_before_it_forgets_all(
     asked: list[str] = []
     monkeypatch.setattr("typer.confirm", lambda text: asked.append(text) is not None)
     declined = callgate("cache", "clear", "kept")
-    assert (declined.code, declined.out, declined.err) == (1, "", "nothing was forgotten\n")
-    assert "Forget all 2 answers" in asked[0]
+    assert (declined.code, declined.out, declined.err) == (1, "", "nothing was deleted\n")
+    assert "Delete all 2 answers" in asked[0]
     monkeypatch.setattr("typer.confirm", lambda text: _leave())
     assert callgate("cache", "clear", "kept").code == 1
     assert "2 answers" in callgate("cache", "stats", "kept").out
@@ -112,7 +112,7 @@ def test_explain_an_empty_cache_and_a_damaged_entry(filled: tuple[str, ...], cal
         connection.execute("UPDATE entries SET response = x'00'")
     connection.close()
     explain = ("cache", "explain", "in.jsonl", "--cache", "kept", *filled)
-    assert "but damaged; it is asked for anew" in callgate(*explain).out
+    assert "but damaged; a run asks again" in callgate(*explain).out
     callgate("cache", "clear", "kept", "--yes")
     assert "which is empty" in callgate(*explain).out
 
@@ -184,7 +184,7 @@ def test_a_cache_that_cannot_be_written_beside_says_what_to_do(
     ended = callgate("cache", "stats", "kept")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == (
-        "callgate: the cache in kept is read-only; copy the folder to where it can be written\n"
+        "callgate: the cache in kept is read-only; copy the folder to a place that can be written\n"
     )
 
 

@@ -80,7 +80,7 @@ def test_a_withheld_answer_is_a_refusal(
     assert (facts["answered"], facts["failed"], facts["refused"]) == (0, 30, 30)
     assert facts["cost_usd"] == pytest.approx(sim.stats.bill)
     assert [(each["count"], each["refused"]) for each in facts["errors"]] == [(30, True)]
-    assert "30 failed (30 of them refused by the provider" in callgate("report", "out.jsonl").out
+    assert "30 failed (30 rejected by the provider" in callgate("report", "out.jsonl").out
 
 
 def test_a_refused_row_is_tried_again_by_each_run_and_with_a_cache_paid_once(

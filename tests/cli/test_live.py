@@ -43,7 +43,7 @@ def test_plain_lines_get_further_apart(capsys: pytest.CaptureFixture[str]) -> No
     async def main() -> None:
         with open_display(batch(), TITLE, quiet=False) as display:
             await asyncio.sleep(24 * 3600.0 + 1)
-            display.say("hello")
+            display.note("hello")
 
     run_virtual(main())
     lines = capsys.readouterr().err.splitlines()
@@ -58,7 +58,7 @@ def test_quiet_shows_only_what_is_said(capsys: pytest.CaptureFixture[str]) -> No
     async def main() -> None:
         with open_display(batch(), TITLE, quiet=True) as display:
             await asyncio.sleep(100.0)
-            display.say("hello")
+            display.note("hello")
 
     run_virtual(main())
     assert capsys.readouterr().err == "hello\n"
@@ -69,7 +69,7 @@ def test_what_is_said_stays_above_the_panel_which_goes_at_the_end() -> None:
 
     async def main() -> None:
         display = Display(batch(), TITLE, screen=Screen(stream, lambda: (80, 24)), quiet=False)
-        display.say("hello")
+        display.note("hello")
         display.show_activity("writing out.csv")
         display.close()
 

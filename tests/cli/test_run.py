@@ -54,7 +54,7 @@ def test_started_again_it_calls_nothing(folder: Path, simulate: Simulate, callga
     before = Path("out.jsonl").read_bytes()
     ended = callgate("run", "in.jsonl", *against(sim))
     assert ended.code == 0
-    assert "30 were answered before" in ended.out
+    assert "30 answered before" in ended.out
     assert sim.stats.requests == 30
     assert Path("out.jsonl").read_bytes() == before
 
@@ -328,7 +328,7 @@ def test_refused_rows_are_told_from_failed_ones(folder: Path, simulate: Simulate
     facts = orjson.loads(callgate("run", "in.jsonl", *against(sim), "--json").out)
     assert (facts["answered"], facts["failed"], facts["refused"]) == (3, 1, 1)
     assert read_lines("out.jsonl.errors.jsonl")[0]["error"]["refused"] is True
-    assert "1 of them refused" in callgate("run", "in.jsonl", *against(sim)).out
+    assert "(1 rejected by the provider" in callgate("run", "in.jsonl", *against(sim)).out
 
 
 SCHEMA = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import orjson
@@ -98,6 +99,17 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
     return read
 
 
+def _read_text(text: str) -> str:
+    """The text itself, or the content of the file that `@FILE` names; `@@` stands for an at sign."""
+    if not text.startswith("@") or text.startswith("@@"):
+        return text.removeprefix("@")
+    try:
+        return Path(text[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ValueError(f"cannot be read from {text[1:]}: {why}; write @@ for a text with @") from None
+
+
 def _read_pair(text: str) -> list[tuple[str, Any]]:
     name, separator, value = text.partition("=")
     if not separator or not name.strip():
@@ -176,11 +188,22 @@ class RunOptions:
 
     template: Annotated[
         str | None,
-        Option('Make the prompt from columns: "Translate: {text}".', _ROWS, metavar="TEXT"),
+        Option(
+            'Make the prompt from columns: "Translate: {text}", or from a file: @prompt.txt.',
+            _ROWS,
+            metavar="TEXT",
+            read=_read_text,
+        ),
     ] = None
-    system: Annotated[str | None, Option("System prompt for rows that have none.", _ROWS, metavar="TEXT")] = (
-        None
-    )
+    system: Annotated[
+        str | None,
+        Option(
+            "System prompt for rows that have none; may have columns, or be @FILE.",
+            _ROWS,
+            metavar="TEXT",
+            read=_read_text,
+        ),
+    ] = None
     limit: Annotated[
         int | None, Option("Only the first N rows (default: all).", _ROWS, metavar="N", least=0)
     ] = None

@@ -1,7 +1,7 @@
-"""The command `callgate`: one file a command. A command only parses, calls and prints.
+"""The command `callgate`: a file for each command, which reads options, calls the library and prints.
 
-Each command's module imports nothing but typer at its top and the rest when it is run, so that
-`callgate --help` answers at once.
+A command's module imports little at its top and the rest when the command runs, so that `callgate --help`
+is fast.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from callgate.cli.report import report
 from callgate.cli.run import run
 from callgate.cli.simulate import simulate
 from callgate.cli.terminal import occupy_closed_streams, write_line
-from callgate.errors import CallgateError
+from callgate.errors import CallgateError, InputError
 
 __all__ = ["app", "main"]
 
 _INTERRUPTED = 130
-_READER_LEFT = 141  # as the shell tells of a program that a closed pipe has ended
-# What writing to a full disk, a closed pipe or a terminal that has gone raises.
+_READER_LEFT = 141  # what a shell reports for a program that a closed pipe has ended
+# Raised by writing to a full disk, a closed pipe or a terminal that is gone.
 _UNWRITABLE = frozenset({errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EDQUOT, errno.EFBIG})
 
 app = typer.Typer(
     name="callgate",
-    help="Many calls to rate-limited APIs: as fast as the quota allows, never faster, nothing paid twice.",
+    help="Make many calls to rate-limited LLM APIs: as fast as the quota allows, paying for nothing twice.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -46,7 +46,7 @@ app.add_typer(cache_app)
 
 def _version(asked: bool) -> None:
     if asked:
-        # Reading the package's metadata takes longer than everything else `--help` does.
+        # Imported late: it takes longer than everything else that `--help` needs.
         from importlib.metadata import version
 
         typer.echo(f"callgate {version('callgate')}")
@@ -56,7 +56,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _callgate(
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version and end."
+        False, "--version", callback=_version, is_eager=True, help="Print the version.", metavar=" "
     ),
 ) -> None:
     pass
@@ -69,8 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Instead of the program's own, without its name.
 
     Returns:
-        The exit code: 0 done, 1 some rows failed, 2 wrong usage or input, or nothing can be printed, 3 the
-        budget is used up, 130 interrupted, 141 whoever reads what is printed has left.
+        The exit code: 0 done, 1 some rows failed, 2 wrong usage or input, or stdout cannot be written, 3 the
+        budget is spent, 130 interrupted, 141 the reader of stdout has closed it.
     """
     occupy_closed_streams()
     try:
@@ -79,10 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except typer.Abort:
         return _INTERRUPTED
-    except typer.TyperException as error:  # wrong usage
-        return _complain(error.format_message())
+    except typer.TyperException as error:  # wrong usage; without a message, the help has been printed
+        return _print_error(error.format_message())
+    except InputError as error:  # may name several rows, each on a line of its own
+        return _print_error(*explain(error).splitlines())
     except CallgateError as error:
-        return _complain(explain(error))
+        return _print_error(explain(error))
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
@@ -93,16 +95,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _give_up_stdout(error: OSError) -> int:
-    """One line on stderr, unless the reader has simply left; and nothing more at the interpreter's end."""
+    """Report that stdout cannot be written, unless its reader closed it; the interpreter's last flush is kept
+    from failing."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if error.errno == errno.EPIPE:
         return _READER_LEFT
-    return _complain(f"standard output: cannot be written: {error.strerror}")
+    return _print_error(f"standard output: cannot be written: {error.strerror}")
 
 
-def _complain(message: str) -> int:
-    """One line on stderr, and the exit code for wrong usage or input."""
-    line = " ".join(message.split())
-    write_line(f"callgate: {line}" if line else "callgate: wrong usage; see callgate --help", err=True)
+def _print_error(*lines: str) -> int:
+    """Print lines on stderr; returns the exit code for wrong usage or input."""
+    for number, line in enumerate(lines):
+        text = " ".join(line.split())
+        if text:
+            write_line(f"{'  ' if number else 'callgate: '}{text}", err=True)
     return 2

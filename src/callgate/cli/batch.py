@@ -59,7 +59,7 @@ _EXIT_CODES: dict[Ending, int] = {
 
 
 def run_batch(options: RunOptions) -> int:
-    """Run a batch as the options say.
+    """Run a batch with these options.
 
     Returns:
         The exit code.
@@ -68,7 +68,7 @@ def run_batch(options: RunOptions) -> int:
         InputError: before any call, when a file or a row cannot be used.
         ConfigurationError: before any call, when an option, the provider or a limit cannot work.
     """
-    # What is logged (an unknown price, say) is in the summary too; a log line would break the display.
+    # The summary has what is logged (an unknown price, for example); a log line would break the display.
     logging.getLogger("callgate").addHandler(logging.NullHandler())
     _check_streams(options)
     targets = read_targets(options)
@@ -180,12 +180,12 @@ async def _run(
                 batch.budget = _budget(options, journal)
                 with (
                     open_display(batch, _title(options, targets), quiet=options.quiet) as display,
-                    Interrupts(batch, journal, display.say) as interrupts,
+                    Interrupts(batch, journal, display.note) as interrupts,
                 ):
                     if journal.assumed:
-                        display.say(_ASSUMED.format(dollars(journal.assumed)))
+                        display.note(_ASSUMED.format(dollars(journal.assumed)))
                     if not options.quiet:
-                        reports.say = display.say
+                        reports.note = display.note
                     summary = await batch.run(journal)
                     if not journal.is_output:
                         display.show_activity(f"writing {options.output}")
@@ -206,14 +206,14 @@ class _EjectionReports:
     """Prints a line when a target is ejected for the first time."""
 
     def __init__(self) -> None:
-        self.say = _print_nothing
+        self.note = _print_nothing
         self._reported: set[str] = set()
 
     def report(self, model: Caller, error: APIClientError) -> None:
         """As `Spread(on_left_out=...)` calls it."""
         if model.name not in self._reported:
             self._reported.add(model.name)
-            self.say(f"callgate: {model.name} is ejected for now: {one_line(error)}")
+            self.note(f"callgate: {model.name} is ejected for now: {one_line(error)}")
 
 
 def _title(options: RunOptions, targets: list[Target]) -> Title:

@@ -1,4 +1,4 @@
-"""`callgate cache`: look into a cache of answers, and tidy it."""
+"""`callgate cache`: inspect and clean a cache of answers."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ _OUTCOMES = ("hit", "expired", "damaged", "miss")  # the best first
 
 cache_app = typer.Typer(
     name="cache",
-    help="Look into a cache of answers, and tidy it.",
+    help="Inspect and clean a cache of answers.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
 
 Place = Annotated[
     Path,
-    typer.Argument(metavar="DIR", envvar="CALLGATE_CACHE", help="The cache, as given to run --cache."),
+    typer.Argument(metavar="DIR", envvar="CALLGATE_CACHE", help="The folder given to run --cache."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.", metavar=" ")]
 
 
 @cache_app.command()
 def stats(place: Place, json: Json = False) -> None:
-    """Say how many answers it holds, of which models, since when, and how large it is.
+    """Show how many answers the cache holds, of which models, from when, and its size.
 
     Example: callgate cache stats answers/
     """
@@ -78,9 +78,11 @@ def clear(
         typer.Option("--older-than", metavar="TIME", help="Only answers older than 90m, 12h, 30d, 2w."),
     ] = None,
     model: Annotated[str | None, typer.Option("--model", help="Only answers of this model.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.", metavar=" ")
+    ] = False,
 ) -> None:
-    """Forget answers: all of them, the old ones, or those of one model.
+    """Delete answers: all, the old ones, or those of one model.
 
     Example: callgate cache clear answers/ --older-than 30d
     """
@@ -90,21 +92,23 @@ def clear(
             seconds is None
             and model is None
             and not yes
-            and not _is_sure(f"Forget all {cache.stats().entries:,} answers in {cache.path}?")
+            and not _is_sure(f"Delete all {cache.stats().entries:,} answers in {cache.path}?")
         ):
-            write_line("nothing was forgotten", err=True)
+            write_line("nothing was deleted", err=True)
             raise typer.Exit(1)
         gone = cache.clear(older_than=seconds, model=model)
         left = cache.stats().entries
-    write_line(f"forgot {gone:,} answers, {left:,} are left")
+    write_line(f"deleted {gone:,} answers, {left:,} are left")
 
 
 @cache_app.command()
 def export(
     place: Place,
-    output: Annotated[str, typer.Option("-o", "--output", help="A file of JSON lines; - is stdout.")] = "-",
+    output: Annotated[
+        str, typer.Option("-o", "--output", help="A file of JSON lines; - writes to stdout.")
+    ] = "-",
 ) -> None:
-    """Write every answer and what was asked as JSON lines, oldest first.
+    """Write every request and its answer as JSON lines, oldest first.
 
     Example: callgate cache export answers/ -o answers.jsonl
     """
@@ -137,7 +141,7 @@ def explain(
     custom_id: Annotated[str | None, typer.Option("--id", help="The row with this custom_id.")] = None,
     json: Json = False,
 ) -> None:
-    """Say whether a row is in the cache, and if not, what differs from the nearest entry.
+    """Show whether a row is in the cache, and if not, what differs from the nearest entry.
 
     Takes the options of `callgate run` that shape the request. Nothing is called.
 
@@ -169,13 +173,13 @@ def _read_age(option: str, text: str) -> float:
 def _is_sure(question: str) -> bool:
     try:
         return typer.confirm(question)
-    except typer.Abort:  # Ctrl-C, or nobody there to answer
+    except typer.Abort:  # Ctrl-C, or standard input is at its end
         write_line("", err=True)
         return False
 
 
 def _open(place: Path, ttl: float | None = None) -> SqliteCache:
-    # Not at the top: `callgate --help` needs none of it.
+    # Imported late: `callgate --help` needs none of it.
     from callgate.errors import InputError
     from callgate.policies.cache.sqlite import SqliteCache, file_of
 
@@ -183,8 +187,8 @@ def _open(place: Path, ttl: float | None = None) -> SqliteCache:
     if not file.is_file():
         raise InputError(f"there is no cache in {place}")
     if not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
-        # SQLite keeps its log and its locks beside the file, also for those who only read.
-        raise InputError(f"the cache in {place} is read-only; copy the folder to where it can be written")
+        # SQLite writes its log and its locks beside the file, also for reading.
+        raise InputError(f"the cache in {place} is read-only; copy the folder to a place that can be written")
     return SqliteCache(place, ttl=ttl)
 
 
@@ -204,7 +208,7 @@ def _print_explanation(explanation: Explanation, row: str) -> None:
     if explanation.outcome == "hit":
         write_line(f"{row} is in the cache")
     elif explanation.outcome != "miss":
-        write_line(f"{row} is in the cache since {when}, but {explanation.outcome}; it is asked for anew")
+        write_line(f"{row} is in the cache since {when}, but {explanation.outcome}; a run asks again")
     elif explanation.nearest is None:
         write_line(f"{row} is not in the cache, which is empty")
     else:

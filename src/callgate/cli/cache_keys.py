@@ -1,4 +1,4 @@
-"""Under which keys `callgate run` would look for a row in its cache; nothing is called."""
+"""The cache keys of a row, without a call."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = ["find_row", "keys_of"]
 
 
 def find_row(options: RunOptions, line: int, custom_id: str | None) -> tuple[str, Row]:
-    """The input's name, and the first row that begins on this line or after it, or has this id.
+    """The input's name, and its first row with this id, or from this line on.
 
     Raises:
-        InputError: when there is none.
+        InputError: when there is no such row.
     """
     source = Source(
         options.input,
@@ -43,14 +43,14 @@ def find_row(options: RunOptions, line: int, custom_id: str | None) -> tuple[str
 
 
 def keys_of(options: RunOptions, row: Row) -> list[CacheKey]:
-    """One for each endpoint that the command line names; a model is made for each, and never called.
+    """The key of the row at each target; a model is made for each, and never called.
 
     Raises:
-        InputError: when the row is never cached, an image or the schema cannot be read, or the command line
-            does not say what is called.
+        InputError: when the row is never cached, or an image or the schema cannot be read.
+        ConfigurationError: when the options name no target.
     """
     schema = None if options.schema is None else read_schema(options.schema)
-    # Looking needs no key.
+    # Nothing is sent, so no key is needed.
     targets = read_targets(replace(options, api_key_env=()))
     return asyncio.run(_keys_of(targets, row, schema, options.sample))
 
@@ -71,6 +71,8 @@ async def _keys_of(
             )
             key = key_of(calling)
         if key is None:
-            raise InputError("the row holds what cannot be compared, so it is never cached", line=row.line)
+            raise InputError(
+                "the row holds values that cannot be compared, so it is never cached", line=row.line
+            )
         keys.append(key)
     return keys

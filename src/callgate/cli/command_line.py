@@ -67,7 +67,7 @@ def _declaration(name: str, option: Option, flag: bool) -> Any:
     default: Any = ... if option.required else False if flag else None
     common: dict[str, Any] = {
         "help": option.help,
-        "metavar": option.metavar,
+        "metavar": " " if flag else option.metavar,
         "envvar": option.variable,
         "show_default": False,
     }

@@ -80,7 +80,9 @@ def _next_steps(options: RunOptions, summary: Summary) -> list[str]:
             "All rows were answered before: a row is identified by its content, not by the model or the"
             " options. To ask again, use another -o, or --overwrite."
         )
-    notes.append(f"Answers: {options.output}. Next: {_ways_to_read(options.output)}")
+    # A program that reads such a file as one JSON document fails.
+    form = " (one JSON object per line)" if options.output.lower().endswith(".json") else ""
+    notes.append(f"Answers: {options.output}{form}. Next: {_ways_to_read(options.output)}")
     return notes
 
 

@@ -1,11 +1,13 @@
-"""Figures as people read them."""
+"""Numbers as text for people."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from callgate.batch.cost.budget import dollars
 from callgate.policies.limit.snapshot import RateSnapshot
 
-__all__ = ["amount", "dollars", "duration", "rate_of"]
+__all__ = ["amount", "dollars", "duration", "in_columns", "rate_of"]
 
 
 def amount(number: float) -> str:
@@ -36,13 +38,23 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}h{minutes % 60:02d}m"
 
 
+def in_columns(lines: Sequence[tuple[str, str]]) -> list[str]:
+    """Names and values in two columns, without blanks at the end of a line.
+
+    >>> in_columns([("rows", "3"), ("tokens", "120")])
+    ['rows    3', 'tokens  120']
+    """
+    width = max(len(name) for name, _ in lines) + 2
+    return [f"{name:<{width}}{value}" for name, value in lines]
+
+
 _PERIODS = {1.0: "s", 60.0: "min", 3600.0: "h", 86400.0: "day"}
 
 
 def rate_of(per_minute: float, limited: RateSnapshot | None) -> str:
-    """What goes through in a minute; where that is limited, what the limit's present window holds of it.
+    """The rate per minute, or with a limit how much of it the present window holds.
 
-    The speed of the last moments is not set against a limit: a burst that is allowed would look forbidden.
+    The rate of the last moments is not compared with the limit: an allowed burst would look like a violation.
 
     >>> from callgate.policies.limit.quota import Quota
     >>> rate_of(480, None), rate_of(1167, RateSnapshot(Quota(600), False, 520.0, 80.0))

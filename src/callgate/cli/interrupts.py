@@ -20,15 +20,15 @@ class Interrupts:
     Args:
         batch: What is drained, then aborted.
         journal: Whose publishing is stopped.
-        say: Prints a line.
+        note: Prints a line.
     """
 
-    def __init__(self, batch: BatchRun, journal: Journal, say: Callable[[str], None]) -> None:
+    def __init__(self, batch: BatchRun, journal: Journal, note: Callable[[str], None]) -> None:
         self.publishing = False
         """True once all calls have ended and the output is written from the journal."""
         self._batch = batch
         self._journal = journal
-        self._say = say
+        self._note = note
         self._loop = asyncio.get_running_loop()
         self._signals = [signal.SIGINT, signal.SIGTERM]
         self._before: dict[signal.Signals, Any] = {}
@@ -58,11 +58,11 @@ class Interrupts:
         if self.publishing:
             self._journal.stop_publishing()
         elif self._batch.draining:
-            self._say("Cancelling the requests in flight; answers received so far are kept.")
+            self._note("Cancelling the requests in flight; answers received so far are kept.")
             self._batch.abort()
         else:
             requests = self._batch.engine.on_wire
             self._batch.drain()
-            self._say(
+            self._note(
                 f"Finishing {requests} requests in flight and sending no more. Ctrl-C again cancels them."
             )

@@ -34,7 +34,7 @@ class Display:
         batch: What to show.
         title: Its models, input and output.
         screen: Where to draw the panel; None for plain lines.
-        quiet: Show nothing but what is said.
+        quiet: Show only notes.
     """
 
     def __init__(self, batch: BatchRun, title: Title, *, screen: Screen | None, quiet: bool) -> None:
@@ -48,7 +48,7 @@ class Display:
         self._next_line = plain_interval(0.0)
         self._tick()
 
-    def say(self, text: str) -> None:
+    def note(self, text: str) -> None:
         """Print a line above the panel."""
         with self._without_terminal():
             if self._screen is None:

@@ -1,4 +1,4 @@
-"""`callgate report`: what a batch came to, from its output file."""
+"""`callgate report`: cost, tokens, latency and errors of a batch, from its output."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from callgate.cli.terminal import printable, write_json, write_line
+from callgate.cli.terminal import write_json, write_line
 
 if TYPE_CHECKING:
     from callgate.batch.output.report import Report
@@ -17,21 +17,21 @@ __all__ = ["report"]
 
 def report(
     output: str = typer.Argument(
-        ..., metavar="OUTPUT", help="What `callgate run` wrote: answers.jsonl, answers.csv, ..."
+        ..., metavar="OUTPUT", help="The output of callgate run: answers.jsonl, answers.csv, ..."
     ),
-    json: bool = typer.Option(False, "--json", help="Print the figures as JSON."),
+    json: bool = typer.Option(False, "--json", help="Print the report as JSON.", metavar=" "),
     html: str | None = typer.Option(
         None,
         "--html",
         metavar="FILE",
-        help="Write a page with plots there (- for stdout): --html report.html",
+        help="Write a page with charts: --html report.html (- writes it to stdout).",
     ),
 ) -> None:
-    """Say what a batch came to: cost, tokens, latency, errors by kind.
+    """Report cost, tokens, latency and errors of a batch.
 
     Example: callgate report answers.jsonl --html report.html
     """
-    # Not at the top: `callgate --help` must not wait for them.
+    # Imported late, so that `callgate --help` does not wait for it.
     from callgate.batch.output.report import read_report
 
     facts = read_report(output)
@@ -45,7 +45,7 @@ def report(
     elif html is None:
         _print_table(facts)
     else:
-        write_line(f"The page: {html}")
+        write_line(f"Report: {html}")
 
 
 def _print_page(facts: Report, json: bool) -> None:
@@ -53,7 +53,7 @@ def _print_page(facts: Report, json: bool) -> None:
     from callgate.errors import InputError
 
     if json:
-        raise InputError("--json and --html - both want standard output; name a file for the page")
+        raise InputError("--json and --html - both write to standard output; write the page to a file")
     write_line(render_page(facts))
 
 
@@ -68,39 +68,30 @@ def _write_page(facts: Report, path: str) -> None:
 
 
 def _print_table(facts: Report) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from callgate.cli.format import dollars, duration, in_columns
 
-    from callgate.cli.format import dollars, duration
-
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    cost = "unknown: no price is known" if facts.unpriced and not facts.cost else dollars(facts.cost)
-    if facts.unpriced and facts.cost:
-        cost += f" without {facts.unpriced:,} answers whose price is not known"
+    cost = "unknown: the price of this model is not known"
+    if facts.cost or not facts.unpriced:
+        cost = dollars(facts.cost)
+        if facts.unpriced:
+            cost += f" without {facts.unpriced:,} answers of unknown price"
     rate = f", {facts.answered / facts.seconds:,.1f} rows/s" if facts.seconds > 0 else ""
     failed = f"{facts.failed:,} failed"
     if facts.refused:
-        failed += f" ({facts.refused:,} of them refused by the provider for what they are)"
+        failed += f" ({facts.refused:,} rejected by the provider for their content or length)"
+    percentiles = (f"p{share} {value:.2f} s" for share, value in facts.percentiles().items())
+    reasons = (f"{name} {count:,}" for name, count in facts.finish_reasons.most_common(6))
     lines = [
         ("rows", f"{facts.answered:,} answered, {failed}, {facts.cached:,} from the cache"),
         ("calls", f"{facts.attempts:,}"),
         ("tokens", f"{facts.usage.input_tokens:,} in, {facts.usage.output_tokens:,} out"),
         ("cost", cost),
         ("time", duration(facts.seconds) + rate),
-        (
-            "latency",
-            "  ".join(f"p{share} {value:.2f} s" for share, value in facts.percentiles().items()) or "-",
-        ),
-        (
-            "ended by",
-            ", ".join(f"{name} {count:,}" for name, count in facts.finish_reasons.most_common(6)) or "-",
-        ),
+        ("latency", "  ".join(percentiles) or "-"),
+        ("finish reasons", ", ".join(reasons) or "-"),
     ]
-    for name, figure in lines:
-        table.add_row(name, printable(figure))
-    console = Console(highlight=False)
-    console.print(table)
+    for line in in_columns(lines):
+        write_line(line)
     for each in facts.errors:
         where = f" (for example line {each.line})" if each.line is not None else ""
-        console.print(Text(printable(f"{each.count:,} x {each.type}: {each.example}{where}"), style="red"))
+        write_line(f"{each.count:,} x {each.type}: {each.example}{where}", color="red")

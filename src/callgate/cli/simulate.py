@@ -1,4 +1,4 @@
-"""`callgate simulate`: the provider double as a command."""
+"""`callgate simulate`: the simulated provider as a command."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ANSWERS = "Answers"
 _FAULTS = "Faults and refusals"
 _PRICES = "The bill"
 
-_OWN = ("port", "ends_after", "stats_file", "quiet")  # the command's; all others are the simulator's
+_OWN = ("port", "ends_after", "stats_file", "quiet")  # all other options are those of the simulator
 
 
 def _option(help_text: str, panel: str, *names: str) -> Any:
@@ -35,35 +35,37 @@ def _option(help_text: str, panel: str, *names: str) -> Any:
 
 Port = Annotated[
     int,
-    typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one. Example: --port 8000"),
+    typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one: --port 8000"),
 ]
-For = Annotated[float | None, typer.Option("--for", help="End by itself after so many seconds: --for 60")]
+For = Annotated[float | None, typer.Option("--for", help="Stop after so many seconds: --for 60")]
 StatsFile = Annotated[
-    Path | None, typer.Option(help="Write the counts there as JSON at the end: --stats-file s.json")
+    Path | None, typer.Option(help="Write the counts as JSON at the end: --stats-file s.json")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print the base URL and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the base URL.", metavar=" ")]
 
-Rpm = Annotated[float | None, _option("Requests in one window: --rpm 600", _QUOTAS, "--rpm")]
-Tpm = Annotated[float | None, _option("Tokens in one window: --tpm 90000", _QUOTAS, "--tpm")]
+Rpm = Annotated[float | None, _option("Requests per window: --rpm 600", _QUOTAS, "--rpm")]
+Tpm = Annotated[float | None, _option("Tokens per window: --tpm 90000", _QUOTAS, "--tpm")]
 InputTpm = Annotated[
-    float | None, _option("Input tokens in one window: --input-tpm 50000", _QUOTAS, "--input-tpm")
+    float | None, _option("Input tokens per window: --input-tpm 50000", _QUOTAS, "--input-tpm")
 ]
 OutputTpm = Annotated[
-    float | None, _option("Output tokens in one window: --output-tpm 10000", _QUOTAS, "--output-tpm")
+    float | None, _option("Output tokens per window: --output-tpm 10000", _QUOTAS, "--output-tpm")
 ]
-Concurrency = Annotated[int | None, _option("Requests at the same time: --concurrency 8", _QUOTAS)]
+Concurrency = Annotated[int | None, _option("Requests in flight at once: --concurrency 8", _QUOTAS)]
 WindowOption = Annotated[str, _option("sliding, fixed or bucket: --window bucket", _QUOTAS)]
-WindowSeconds = Annotated[float, _option("Seconds in one window: --window-seconds 6 runs 10x", _QUOTAS)]
+WindowSeconds = Annotated[
+    float, _option("Length of a window: --window-seconds 6 is 10 times faster", _QUOTAS)
+]
 Accounting = Annotated[
     str,
     _option(
-        "How tokens are taken: reserve (input + max_tokens, kept), settle (the same, corrected to the real "
-        "usage) or actual (input at once, output when made): --accounting settle",
+        "How tokens are counted: reserve (input + max_tokens), settle (corrected by the real usage) "
+        "or actual (input at the start, output as it is made): --accounting settle",
         _QUOTAS,
     ),
 ]
 AssumedOutput = Annotated[
-    int, _option("Tokens reserved when max_tokens is not said: --assumed-output-tokens 100", _QUOTAS)
+    int, _option("Tokens reserved without max_tokens: --assumed-output-tokens 100", _QUOTAS)
 ]
 Headers = Annotated[
     str | None,
@@ -72,49 +74,50 @@ Headers = Annotated[
 RetryAfter = Annotated[
     list[str] | None,
     _option(
-        "How a 429 says when to come back, repeatable: seconds, fraction, ms, date, body, none: "
-        "--retry-after ms",
+        "Form of Retry-After in a 429, repeatable: seconds, fraction, ms, date, body, none: --retry-after ms",
         _QUOTAS,
     ),
 ]
 
 Latency = Annotated[float, _option("Median seconds to the first byte: --latency 0.8", _TIME)]
 LatencySigma = Annotated[float, _option("Its spread (lognormal): --latency-sigma 0.4", _TIME)]
-Speed = Annotated[float | None, _option("Speed of writing: --tokens-per-second 80", _TIME)]
+Speed = Annotated[float | None, _option("Output speed: --tokens-per-second 80", _TIME)]
 
-Seed = Annotated[int, _option("Equal seed, equal answers and faults: --seed 7", _ANSWERS)]
+Seed = Annotated[int, _option("Seed of answers and faults: --seed 7", _ANSWERS)]
 OutputTokens = Annotated[int, _option("Median length of an answer: --output-tokens 200", _ANSWERS)]
 OutputSigma = Annotated[float, _option("Its spread (lognormal): --output-sigma 0.5", _ANSWERS)]
-Quick = Annotated[bool, _option("The quickest mode: no latency, one text for all.", _ANSWERS, "--quick")]
-Echo = Annotated[bool, _option("Answer with what the user said last.", _ANSWERS, "--echo")]
+Quick = Annotated[bool, _option("Fastest mode: no latency, one text for all.", _ANSWERS, "--quick")]
+Echo = Annotated[bool, _option("Answer with the last user message.", _ANSWERS, "--echo")]
 AnswerText = Annotated[
     list[str] | None, _option("The next answer, repeatable: --answer Yes --answer No", _ANSWERS)
 ]
 ToolCalls = Annotated[str, _option("auto, always or never: --tool-calls always", _ANSWERS)]
 ReasoningTokens = Annotated[
-    int, _option("Length of the reasoning, when asked for: --reasoning-tokens 50", _ANSWERS)
+    int, _option("Length of the reasoning, when requested: --reasoning-tokens 50", _ANSWERS)
 ]
-AlwaysReason = Annotated[bool, _option("Reason without being asked.", _ANSWERS, "--always-reason")]
+AlwaysReason = Annotated[bool, _option("Always include reasoning.", _ANSWERS, "--always-reason")]
 ContentFilter = Annotated[bool, _option("Withhold every answer.", _ANSWERS, "--content-filter")]
-CachedShare = Annotated[float, _option("Share of the input read from cache: --cached-share 0.5", _ANSWERS)]
+CachedShare = Annotated[
+    float, _option("Share of the input read from the prompt cache: --cached-share 0.5", _ANSWERS)
+]
 
 Fault = Annotated[
     list[str] | None,
     _option(
-        "A fault and its rate, repeatable: --fault 500=0.02 --fault reset=0.01. There are 429, 500, 503, "
-        "529, reset, truncated, garbage, slow, stall, stream_error, oversized",
+        "A fault and its rate, repeatable: --fault 500=0.02. One of 429, 500, 503, 529, reset, truncated, "
+        "garbage, slow, stall, stream_error, oversized",
         _FAULTS,
     ),
 ]
 FaultRetryAfter = Annotated[
-    float, _option("When an injected 429 says to come back: --fault-retry-after 0.1", _FAULTS)
+    float, _option("Retry-After of an injected 429: --fault-retry-after 0.1", _FAULTS)
 ]
-SlowSeconds = Annotated[float, _option("What `slow` adds: --slow-seconds 10", _FAULTS)]
-StallSeconds = Annotated[float, _option("How long `stall` is silent: --stall-seconds 30", _FAULTS)]
-OversizedBytes = Annotated[int, _option("What `oversized` adds: --oversized-bytes 1000000", _FAULTS)]
-Key = Annotated[list[str] | None, _option("A key that is let in, repeatable: --key k1", _FAULTS)]
-ModelName = Annotated[list[str] | None, _option("A model that exists, repeatable: --model m1", _FAULTS)]
-ContextTokens = Annotated[int | None, _option("Longest input and output: --context-tokens 8192", _FAULTS)]
+SlowSeconds = Annotated[float, _option("Delay of a `slow` answer: --slow-seconds 10", _FAULTS)]
+StallSeconds = Annotated[float, _option("Silence of a `stall` answer: --stall-seconds 30", _FAULTS)]
+OversizedBytes = Annotated[int, _option("Size of an `oversized` answer: --oversized-bytes 1000000", _FAULTS)]
+Key = Annotated[list[str] | None, _option("A valid API key, repeatable: --key k1", _FAULTS)]
+ModelName = Annotated[list[str] | None, _option("An existing model, repeatable: --model m1", _FAULTS)]
+ContextTokens = Annotated[int | None, _option("Context length: --context-tokens 8192", _FAULTS)]
 AwsSecret = Annotated[
     list[str] | None,
     _option("Verify Bedrock signatures with this key: --aws-secret AKID=SECRET", _FAULTS),
@@ -125,15 +128,17 @@ GoogleAccount = Annotated[
 ]
 
 GoogleTokenSeconds = Annotated[
-    float, _option("How long an issued token is good: --google-token-seconds 5", _FAULTS)
+    float, _option("Lifetime of a Google token: --google-token-seconds 5", _FAULTS)
 ]
 MaxContents = Annotated[
-    int, typer.Option(help="Different contents counted one by one: --max-contents 100000")
+    int, typer.Option(help="Distinct requests that are counted one by one: --max-contents 100000")
 ]
 
-InputPrice = Annotated[float, _option("Dollars for a million tokens in: --input-price 0.15", _PRICES)]
-OutputPrice = Annotated[float, _option("Dollars for a million tokens out: --output-price 0.6", _PRICES)]
-CachedPrice = Annotated[float | None, _option("The same, read from cache: --cached-price 0.07", _PRICES)]
+InputPrice = Annotated[float, _option("Dollars per million input tokens: --input-price 0.15", _PRICES)]
+OutputPrice = Annotated[float, _option("Dollars per million output tokens: --output-price 0.6", _PRICES)]
+CachedPrice = Annotated[
+    float | None, _option("Dollars per million cached input tokens: --cached-price 0.07", _PRICES)
+]
 
 
 def simulate(
@@ -182,11 +187,11 @@ def simulate(
     cached_price: CachedPrice = None,
     max_contents: MaxContents = 2_000_000,
 ) -> None:
-    """Simulate a provider of language models on loopback: strict quotas, faults, a count of everything.
+    """Simulate an LLM provider on this machine, with strict quotas, faults and counts.
 
-    Example: callgate simulate --port 8000 --rpm 600 --fault 500=0.02 --latency 0.5
+    Example: callgate simulate --rpm 600 --fault 500=0.02 --latency 0.5
 
-    GET /stats gives the counts as JSON, POST /reset starts them anew. Ctrl-C ends it.
+    GET /stats returns the counts as JSON, POST /reset sets them to zero. Ctrl-C stops it.
     """
     named = {name: value for name, value in locals().items() if name not in _OWN}
     try:
@@ -197,8 +202,8 @@ def simulate(
 
 
 def _simulator(port: int, named: dict[str, Any]) -> Simulator:
-    """The simulator that these command-line options describe. Raises ValueError for what makes no sense."""
-    # Not at the top: the other commands need not load a server.
+    """A simulator with these options. Raises ValueError for values that cannot work."""
+    # Imported late: the other commands do not need a server.
     from callgate.testing.simulator import Simulator
 
     named["answers"] = named.pop("answer") or ()
@@ -268,10 +273,10 @@ async def _serve(
 
 def _how_to(simulator: Simulator) -> str:
     return (
-        f"The simulated provider listens. Point a client at it:\n"
+        f"The simulated provider is running. Point a client at it:\n"
         f"  export OPENAI_BASE_URL={simulator.base_url} OPENAI_API_KEY=any\n"
         f"  export ANTHROPIC_BASE_URL={simulator.url} ANTHROPIC_API_KEY=any\n"
-        f"Counts: curl {simulator.url}/stats      Ctrl-C ends it."
+        f"Counts: curl {simulator.url}/stats      Ctrl-C stops it."
     )
 
 
@@ -296,7 +301,7 @@ def _summary(simulator: Simulator) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all: whoever reads the file never sees a half of it."""
+    """Write atomically: a reader never sees half of the file."""
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(data)
     os.replace(partial, path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from callgate.batch.cost.forecast import Forecast
@@ -10,7 +10,7 @@ from callgate.batch.output.journal import STDOUT
 from callgate.batch.output.paths import errors_path
 from callgate.batch.run import Summary
 from callgate.batch.stats import ErrorGroup
-from callgate.cli.format import dollars, duration
+from callgate.cli.format import dollars, duration, in_columns
 from callgate.cli.messages import explain, one_line
 from callgate.cli.terminal import write_json, write_line
 from callgate.errors import RetryAfterTooLongError
@@ -78,7 +78,7 @@ def print_summary(summary: Summary, output: str, endpoints: Sequence[Standing] =
     """Print the summary on stdout, or on stderr when the answers go to stdout."""
     facts = summary_to_dict(summary, output, endpoints)
     on_stderr = output == STDOUT
-    for line in _in_columns(_lines(facts, summary)):
+    for line in in_columns(_lines(facts, summary)):
         write_line(line, err=on_stderr)
     groups = summary.progress.stats.error_groups()
     for group in groups[:_SHOWN_ERRORS]:
@@ -94,12 +94,6 @@ def _advice(group: ErrorGroup) -> str:
     if group.kind == RetryAfterTooLongError.__name__:
         return "run again after that time"
     return "run again to retry" if group.retryable else "change the row or the options before another run"
-
-
-def _in_columns(lines: list[tuple[str, str]]) -> Iterator[str]:
-    # Not by a table of rich: it fills every line up with blanks.
-    width = max(len(name) for name, _ in lines) + 2
-    return (f"{name:<{width}}{figure}" for name, figure in lines)
 
 
 def _lines(facts: dict[str, Any], summary: Summary) -> list[tuple[str, str]]:
@@ -161,7 +155,7 @@ def print_forecast(forecast: Forecast, *, json: bool, budget: float | None = Non
     lines = _forecast_lines(forecast)
     if budget is not None:
         lines.append(("budget", f"{dollars(budget)} left: {enough or 'cannot be compared with the cost'}"))
-    for line in _in_columns(lines):
+    for line in in_columns(lines):
         write_line(line)
     if not forecast.learned_from:
         write_line("A rough estimate, without earlier answers to learn from: run with --limit 50 first.")

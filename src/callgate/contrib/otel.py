@@ -1,8 +1,7 @@
 """OpenTelemetry as hooks: spans and metrics of calls, by the semantic conventions for generative AI.
 
-The names are those of the conventions as they stood in November 2026 (they are still in development). What
-is said to a model and what it says is not recorded unless asked for, and neither are the texts of errors, in
-which providers quote it.
+The names are those of the conventions of November 2026 (they are still in development). Requests, answers and
+the texts of errors (which quote requests) are recorded only with `capture_content=True`.
 
 Needs the extra: `pip install 'callgate[otel]'`.
 """
@@ -31,7 +30,7 @@ __all__ = ["Telemetry"]
 
 _TOKENS = [4**power for power in range(14)]
 _SECONDS = [0.01 * 2**power for power in range(14)]
-# Of the request, by the names of the one request format.
+# Parameters of a request and their attributes.
 _ASKED = {
     "model": "gen_ai.request.model",
     "temperature": "gen_ai.request.temperature",
@@ -43,7 +42,7 @@ _ASKED = {
     "frequency_penalty": "gen_ai.request.frequency_penalty",
     "presence_penalty": "gen_ai.request.presence_penalty",
 }
-# What metrics are told apart by; everything else would make a series of every call.
+# Attributes of metrics. Any other would make a time series of every call.
 _OF_METRICS = (
     "gen_ai.operation.name",
     "gen_ai.provider.name",
@@ -59,17 +58,16 @@ _OF_METRICS = (
 class Telemetry:
     """Traces and measures every call of the models whose hooks it is registered with.
 
-    A span begins as a child of whatever span is current where the call is made, lasts from the queue to the
-    end of the last attempt, and is current meanwhile, so that spans of an instrumented HTTP client or tool
-    become its children. `callgate.attempts` and `callgate.cached` stand on it; what came from the cache is
-    neither timed nor counted, for no provider was asked. A stream's time to its first chunk begins when the
-    attempt that brought it goes on the wire.
+    A span is a child of the span that is current where the call is made. It lasts from the queue to the end
+    of the last attempt and is current meanwhile, so spans of an instrumented HTTP client or tool become its
+    children. It has the attributes `callgate.attempts` and `callgate.cached`; answers from the cache are not
+    part of the metrics. The time to the first chunk of a stream begins when its attempt is sent.
 
     Args:
         tracer_provider: Where spans go; None: the global one.
         meter_provider: Where metrics go; None: the global one.
-        capture_content: Also record what was said, as `gen_ai.input.messages` and `gen_ai.output.messages`,
-            and the texts of errors.
+        capture_content: Also record messages, as `gen_ai.input.messages` and `gen_ai.output.messages`, and
+            the texts of errors.
 
     Example::
 
@@ -112,7 +110,7 @@ class Telemetry:
             explicit_bucket_boundaries_advisory=_TOKENS,
         )
         self._capture = capture_content
-        # By identity: each is taken out when its call ends, which it does once.
+        # By identity: a call is removed when it ends.
         self._open: dict[int, tuple[trace.Span, Token[Any], dict[str, Any]]] = {}
 
     def register(self, hooks: HookRegistry) -> None:
@@ -133,8 +131,8 @@ class Telemetry:
         if span.is_recording():
             span.set_attributes(_settings(event))
             if self._capture and isinstance(event.payload, Mapping):
-                said = [_message(each) for each in event.payload.get("messages", ())]
-                span.set_attribute("gen_ai.input.messages", _json(said))
+                messages = [_message(each) for each in event.payload.get("messages", ())]
+                span.set_attribute("gen_ai.input.messages", _json(messages))
         token = context.attach(trace.set_span_in_context(span))
         self._open[id(event)] = (span, token, facts)
 
@@ -157,7 +155,7 @@ class Telemetry:
             if answer is not None:
                 span.set_attributes(_outcome(event, answer))
                 if self._capture:
-                    span.set_attribute("gen_ai.output.messages", _json([_said(answer)]))
+                    span.set_attribute("gen_ai.output.messages", _json([_output_message(answer)]))
             if error is not None:
                 span.set_attribute("error.type", facts["error.type"])
                 if event.response_status_code is not None:
@@ -172,8 +170,8 @@ class Telemetry:
         if event.duration is not None:
             (self._tool_duration if is_tool else self._duration).record(event.duration, facts)
         if event.time_to_first_chunk is not None and not is_tool:
-            told = {name: value for name, value in facts.items() if name != "error.type"}
-            self._first_chunk.record(event.time_to_first_chunk, told)
+            attributes = {name: value for name, value in facts.items() if name != "error.type"}
+            self._first_chunk.record(event.time_to_first_chunk, attributes)
         usage = event.usage
         if usage is not None:
             self._tokens.record(usage.input_tokens, {**facts, "gen_ai.token.type": "input"})
@@ -181,7 +179,7 @@ class Telemetry:
 
 
 def _about(event: Calling) -> dict[str, Any]:
-    """What is known when a call begins and tells calls apart: the operation, the provider, the model."""
+    """Attributes that are known when a call begins: the operation, the provider, the model."""
     backend = event.backend
     if isinstance(backend, Tool):
         return {
@@ -241,11 +239,11 @@ def _outcome(event: Calling, answer: Response) -> dict[str, Any]:
     return {name: value for name, value in outcome.items() if value is not None}
 
 
-# -- content, when asked for ------------------------------------------------------------------------------
+# -- content ------------------------------------------------------------------------------
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
-    """A message of a request in the form of the conventions: a role and parts."""
+    """A message of a request, in the form of the conventions: a role and parts."""
     content, parts = message.get("content"), list[dict[str, Any]]()
     if message.get("role") == "tool":
         parts.append({"type": "tool_call_response", "id": message.get("tool_call_id"), "response": content})
@@ -253,7 +251,7 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
         parts.append({"type": "text", "content": content})
     else:
         for part in content or ():
-            # Of an image only that there is one: its bytes are no telemetry.
+            # Without the bytes of images and other media.
             kind = part.get("type", "unknown")
             parts.append({"type": "text", "content": part["text"]} if kind == "text" else {"type": kind})
     for call in message.get("tool_calls") or ():
@@ -269,7 +267,7 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
     return {"role": message.get("role"), "parts": parts}
 
 
-def _said(answer: Response) -> dict[str, Any]:
+def _output_message(answer: Response) -> dict[str, Any]:
     parts: list[dict[str, Any]] = []
     if answer.reasoning:
         parts.append({"type": "reasoning", "content": answer.reasoning})
