@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,6 @@ from callgate.errors import ConfigurationError
 
 pytest.importorskip("xllamacpp")
 QUESTION = [{"role": "user", "content": "What is 2+2?"}]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[EmbeddedServer]:
-    with EmbeddedServer("smollm2", context_tokens=1024) as running:
-        yield running
 
 
 async def post(url: str, body: dict[str, Any]) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -28,10 +27,9 @@ ASKED: dict[str, Any] = {
 ENDPOINTS = {"local": None, "openai": "/v1", "openai_responses": "/v1", "anthropic": ""}
 
 
-@pytest.fixture(scope="module")
-def root() -> Iterator[str]:
-    with EmbeddedServer("smollm2") as server:
-        yield server.base_url.removesuffix("/v1")
+@pytest.fixture
+def root(server: EmbeddedServer) -> str:
+    return server.base_url.removesuffix("/v1")
 
 
 def model_at(root: str, provider: str) -> iModel:

@@ -43,6 +43,7 @@ from callgate.testing import (
 from callgate.testing.clock import VirtualClock
 from callgate.testing.simulator import Ask, Options
 from tests.composition.provider_setups import PROVIDER_SETUPS, ProviderSetup
+from tests.effort import scaled
 
 TEXT: Final = "Oslo is cold today."
 HELLO: Final = [{"role": "user", "content": "How is Oslo?"}]
@@ -429,7 +430,7 @@ def stream_cut_off(setup: ProviderSetup) -> None:
 
 @row("every split of the bytes")
 def every_split(setup: ProviderSetup) -> None:
-    """A word split at every place; with thoughts and a tool call, one byte at a time."""
+    """A word split at every fifth place (in a soak: everywhere); thoughts and a tool call byte by byte."""
     rich = Answer("Grüße", [SimulatedToolCall("get_time", {"city": "Tromsø"})], reasoning="Hm.")
     clock = VirtualClock()
     provider = Watched(Options(answers=lambda asked: rich if asked.tools else "Grüße"), clock=clock.time)
@@ -448,7 +449,7 @@ def every_split(setup: ProviderSetup) -> None:
             provider.split = lambda body: [body[at : at + 1] for at in range(len(body))]
             assert _told(whole((await read(model, **request))[0])) == expected
             expected = _told(whole((await read(model, messages=HELLO))[0]))
-            for place in range(1, len(provider.body)):
+            for place in range(1, len(provider.body), scaled(5, 1)):
                 provider.split = lambda body, place=place: [body[:place], body[place:]]
                 chunks, error = await read(model, messages=HELLO)
                 assert error is None, f"split at {place}"

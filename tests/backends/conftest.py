@@ -1,0 +1,15 @@
+"""One embedded model for all tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from callgate.backends.embedded import EmbeddedServer
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedServer]:
+    with EmbeddedServer("smollm2", context_tokens=1024) as running:
+        yield running
