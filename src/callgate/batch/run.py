@@ -18,7 +18,7 @@ from callgate.batch.input.feed import Feed, PulledFeed, ThreadFeed
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import BadRow, Source
 from callgate.batch.options import OnBadRow
-from callgate.batch.output.completed_keys import Finished
+from callgate.batch.output.completed_keys import CompletedKeys
 from callgate.batch.output.journal import Journal
 from callgate.batch.output.results import RowResult, encode_bad_row
 from callgate.batch.progress import Progress, ProgressSampler, seconds_left, waiting_for
@@ -268,12 +268,12 @@ class BatchRun:
         if self._skips_bad_rows and self.source.waits:  # it is read in a thread
             loop = asyncio.get_running_loop()
             on_bad_row = lambda row: loop.call_soon_threadsafe(write_bad_row, row)  # noqa: E731
-        blocks = self._unfinished(journal.finished, on_bad_row)
+        blocks = self._unfinished(journal.completed, on_bad_row)
         feed: Feed = ThreadFeed(blocks) if self.source.waits else PulledFeed(blocks)
         return feed
 
     def _unfinished(
-        self, finished: Finished, on_bad_row: Callable[[BadRow], object] | None
+        self, finished: CompletedKeys, on_bad_row: Callable[[BadRow], object] | None
     ) -> Iterator[list[Row]]:
         if not len(finished):
             yield from self.source.blocks(on_bad_row)

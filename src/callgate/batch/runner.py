@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from callgate.batch.cost.budget import Budget, charge
+from callgate.batch.cost.ledger import Ledger
 from callgate.batch.cost.possible_models import fallbacks_of, most_attempts
 from callgate.batch.cost.worst_case import worst_case
-from callgate.batch.cost.write_ahead import Outstanding
 from callgate.batch.guard import FailureGuard
 from callgate.batch.input.feed import Feed
 from callgate.batch.input.images import ImageRequest
@@ -98,7 +98,7 @@ class Runner:
         self._probing = True
         self._loading = 0
         self._given_up = 0
-        self._reserved: dict[str, tuple[Outstanding, float]] = {}
+        self._reserved: dict[str, tuple[Ledger, float]] = {}
         """By `request_id`: what one attempt may cost, where that is written down before it is sent."""
 
     async def run(self) -> None:
@@ -157,8 +157,8 @@ class Runner:
             call = calling.request_id  # a hedged attempt has the same one
             reserved = self._reserved.get(call)
             if reserved is not None:
-                outstanding, worst = reserved
-                outstanding.sent(call, worst)
+                ledger, worst = reserved
+                ledger.sent(call, worst)
 
     # -- internals ---------------------------------------------------------------------------------------
 
@@ -228,8 +228,8 @@ class Runner:
         amount = worst * most_attempts(self._model, calling)
         if not await budget.reserve(amount):
             return None
-        if budget.outstanding is not None:
-            self._reserved[calling.request_id] = budget.outstanding, worst
+        if budget.ledger is not None:
+            self._reserved[calling.request_id] = budget.ledger, worst
         return _Reservation(amount, worst)
 
     def _settle(
@@ -239,8 +239,8 @@ class Runner:
         self._reserved.pop(calling.request_id, None)
         charged = charge(calling, reservation.per_attempt)
         budget.settle(reservation.amount, charged)
-        if budget.outstanding is not None and given_up:
-            budget.outstanding.cut_off(calling.request_id, charged)
+        if budget.ledger is not None and given_up:
+            budget.ledger.cut_off(calling.request_id, charged)
         return charged
 
     @contextmanager

@@ -46,6 +46,7 @@ except ImportError:  # pragma: no cover  (not on Windows)
 __all__ = ["run_batch"]
 
 _GIVEN_UP = "interrupted before the output was written; the next run writes it from the journal"
+_KEPT = "The former output is kept as {}."
 _ASSUMED = "The last run was killed: {} that its requests may have cost count as spent."
 _EXIT_CODES: dict[Ending, int] = {
     "done": 0,
@@ -147,7 +148,7 @@ def _budget(options: RunOptions, journal: Journal) -> Budget | None:
     if options.budget is None:
         return None
     spent = read_spent(options.output) if journal.resumable else 0.0
-    return Budget(options.budget, spent=spent, outstanding=journal.outstanding)
+    return Budget(options.budget, spent=spent, ledger=journal.ledger)
 
 
 # -- running ---------------------------------------------------------------------------------------------
@@ -182,8 +183,10 @@ async def _run(
                     open_display(batch, _title(options, targets), quiet=options.quiet) as display,
                     Interrupts(batch, journal, display.note) as interrupts,
                 ):
-                    if journal.assumed:
-                        display.note(_ASSUMED.format(dollars(journal.assumed)))
+                    if journal.ledger is not None and journal.ledger.assumed:
+                        display.note(_ASSUMED.format(dollars(journal.ledger.assumed)))
+                    if journal.kept is not None:
+                        display.note(_KEPT.format(journal.kept))
                     if not options.quiet:
                         reports.note = display.note
                     summary = await batch.run(journal)

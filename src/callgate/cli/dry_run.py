@@ -15,7 +15,7 @@ from callgate.batch.input.images import load_images
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import Source
 from callgate.batch.options import RunOptions
-from callgate.batch.output.completed_keys import Finished
+from callgate.batch.output.completed_keys import CompletedKeys
 from callgate.batch.output.journal import STDOUT
 from callgate.batch.output.paths import (
     has_answers,
@@ -101,7 +101,7 @@ def _sample(options: RunOptions) -> Sample:
     """The answers of earlier runs, to learn typical lengths and durations from."""
     output = options.output
     if options.overwrite or output == STDOUT or (os.path.exists(output) and not os.path.isfile(output)):
-        return Sample(Finished())
+        return Sample(CompletedKeys())
     if not has_answers(output) and os.path.exists(output):
         raise lost_journal(output)
     if not is_held_compressed(output):

@@ -6,11 +6,17 @@ import shlex
 import sys
 
 from callgate.batch.cost.budget import dollars
-from callgate.batch.cost.ledger import Account
+from callgate.batch.cost.ledger import read_account
 from callgate.batch.input.files import describe, format_of
 from callgate.batch.options import RunOptions
 from callgate.batch.output.journal import STDOUT
-from callgate.batch.output.paths import charges_path, errors_path, is_compressed_lines, journal_path
+from callgate.batch.output.paths import (
+    errors_path,
+    is_compressed_lines,
+    is_own_journal,
+    journal_path,
+    ledger_path,
+)
 from callgate.batch.run import Summary
 from callgate.cli.summary import print_summary, reason_of, summary_to_dict
 from callgate.cli.terminal import write_json, write_line
@@ -46,10 +52,10 @@ def _notes(options: RunOptions, summary: Summary, path: str) -> list[str]:
         notes.append(f"callgate: there are no rows in {describe(options.input)}")
     if options.output == STDOUT:
         return notes
-    if summary.ending == "budget" and (carried := Account(options.output).charged) > 0:
+    if summary.ending == "budget" and (carried := read_account(options.output).charged_usd) > 0:
         notes.append(
             f"{dollars(carried)} of it is on no line of the output: rows that failed in earlier runs, and"
-            f" requests that were cancelled and may have been billed. See {charges_path(options.output)}"
+            f" requests that were cancelled and may have been billed. See {ledger_path(options.output)}"
         )
     if summary.ending not in ("done", "failures"):
         notes.append(_how_to_resume(options, summary, path))
@@ -89,7 +95,7 @@ def _next_steps(options: RunOptions, summary: Summary) -> list[str]:
 def _ways_to_read(output: str) -> str:
     name = shlex.quote(output)
     report = f"callgate report {name}"
-    if journal_path(output) == output:
+    if is_own_journal(output):
         return f"{report}, or jq -r .text {name}"
     if is_compressed_lines(output):
         unpack = "gzip" if format_of(output)[1] == "gzip" else "zstd"

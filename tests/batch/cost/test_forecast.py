@@ -13,7 +13,7 @@ import pytest
 from callgate.batch.cost.forecast import Forecast, Sample, forecast, read_sample
 from callgate.batch.input.requests import RequestBuilder
 from callgate.batch.input.sources import Source
-from callgate.batch.output.completed_keys import Finished
+from callgate.batch.output.completed_keys import CompletedKeys
 from callgate.errors import InputError
 from callgate.model.base import Caller
 from callgate.model.model import iModel
@@ -44,7 +44,7 @@ def told(
 ) -> Forecast:
     async def main() -> Forecast:
         async with one:
-            return await forecast(one, source(folder, rows), sample or Sample(Finished()), **settings)
+            return await forecast(one, source(folder, rows), sample or Sample(CompletedKeys()), **settings)
 
     return asyncio.run(main())
 
@@ -117,7 +117,7 @@ def test_lines_that_teach_nothing(tmp_path: Path) -> None:
     batch_line = {**answer(ROWS[3]), "custom_id": "a"}
     del batch_line["key"]
     sample = answers(tmp_path, line, failed, silent, batch_line, b"\n", b'{"id":"torn')
-    assert (sample.answers, len(sample.inputs), len(sample.finished)) == (2, 1, 3)
+    assert (sample.answers, len(sample.inputs), len(sample.completed)) == (2, 1, 3)
 
 
 def test_an_output_that_is_not_there_teaches_nothing_and_another_file_is_refused(tmp_path: Path) -> None:

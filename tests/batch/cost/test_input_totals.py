@@ -10,7 +10,7 @@ import orjson
 from callgate.batch.cost.input_totals import WholeInput
 from callgate.batch.input.rows import Row, custom_id_key
 from callgate.batch.input.sources import Source
-from callgate.batch.output.completed_keys import Finished
+from callgate.batch.output.completed_keys import CompletedKeys
 
 
 def test_each_row_counts_once(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_each_row_counts_once(tmp_path: Path) -> None:
         return row.custom_id == "r1"
 
     told = WholeInput()
-    finished = Finished([custom_id_key("r0")])
+    finished = CompletedKeys([custom_id_key("r0")])
     asyncio.run(told.read(Source(str(path)), finished, {custom_id_key("r0"): 20}, is_cached))
     assert (told.rows, told.skipped, told.cached) == (4, 1, 1)
     assert asked == ["r1", "r2", "r3", "r4", "r5"]  # of what is answered nobody looks into the cache

@@ -11,10 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
-from callgate.batch.cost import ledger as module
 from callgate.batch.cost.ledger import read_spent
 from callgate.batch.output.journal import Journal
-from callgate.batch.output.paths import charges_path, errors_path, journal_path, open_answers
+from callgate.batch.output.paths import errors_path, journal_path, ledger_path, open_answers
 from callgate.batch.output.results import RowResult
 from callgate.errors import InputError, ServerError
 
@@ -75,13 +74,13 @@ def test_overwriting_starts_from_nothing(output: str, charged: Make) -> None:
     run(output, charged(1, 0.5, error=BAD))
     run(output, overwrite=True)
     assert read_spent(output) == 0.0
-    assert not os.path.exists(charges_path(output))
+    assert not os.path.exists(ledger_path(output))
 
 
 def test_without_charges_nothing_stands_beside_the_output(output: str, result: Make) -> None:
     run(output, result(0), result(1, error=BAD))
     run(output)
-    assert not os.path.exists(charges_path(output))
+    assert not os.path.exists(ledger_path(output))
     assert read_spent(output) == 0.0
 
 
@@ -120,9 +119,9 @@ def test_a_kill_at_any_step_never_forgets_charges_nor_rows(
     journal: Journal | None = None
     try:
         journal = Journal(output)
-        assert journal.outstanding is not None
+        assert journal.ledger is not None
         for one in (charged(1, 1.0), charged(3, 2.0, error=BAD)):
-            journal.outstanding.sent(one.calling.request_id, 4.0)
+            journal.ledger.sent(one.calling.request_id, 4.0)
             journal.write(one)
         journal.close()
         ended = True
@@ -159,31 +158,33 @@ def test_what_cannot_be_kept_stops_the_run_before_it_is_thrown_away(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "whole_file", full)
-        with pytest.raises(InputError, match=r"charged\.json: cannot be written: No space left"):
+        patch.setattr(os, "write", full)
+        with pytest.raises(InputError, match=r"ledger\.jsonl: cannot be written: No space left"):
             Journal(output)
     assert read_spent(output) == 0.5
 
 
-@pytest.mark.parametrize("content", [b"", b"notes", b"[]", b"{}", b'{"charged_usd": "much"}'])
+@pytest.mark.parametrize(
+    "content", [b"notes", b"[]\n", b"{}\n", b'{"charged_usd":"much"}\n', b'{"charged_usd":-1}\n', b"\0\n"]
+)
 def test_a_damaged_sum_is_never_taken_for_nothing(output: str, charged: Make, content: bytes) -> None:
     run(output, charged(1, 0.5, error=BAD))
-    Path(charges_path(output)).write_bytes(content)
-    with pytest.raises(InputError, match=r"charged\.json: does not say what was spent"):
+    Path(ledger_path(output)).write_bytes(content)
+    with pytest.raises(InputError, match=r"ledger\.jsonl: does not state what was spent"):
         read_spent(output)
-    with pytest.raises(InputError, match=r"charged\.json: does not say what was spent"):
+    with pytest.raises(InputError, match=r"ledger\.jsonl: does not state what was spent"):
         Journal(output)
     assert os.path.getsize(errors_path(output)) > 0
-    Path(charges_path(output)).write_bytes(b'{"charged_usd": 2}')
+    Path(ledger_path(output)).write_bytes(b'{"charged_usd": 2}\n')
     assert read_spent(output) == 2.5
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     output = str(tmp_path / "out.jsonl")
-    os.mkdir(charges_path(output))
-    with pytest.raises(InputError, match=r"charged\.json: cannot be read: Is a directory"):
+    os.mkdir(ledger_path(output))
+    with pytest.raises(InputError, match=r"ledger\.jsonl: cannot be read: Is a directory"):
         read_spent(output)
-    os.rmdir(charges_path(output))
+    os.rmdir(ledger_path(output))
     os.mkdir(errors_path(output))
     with pytest.raises(InputError, match=r"errors\.jsonl: cannot be read: Is a directory"):
         read_spent(output)

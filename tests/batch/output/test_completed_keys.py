@@ -1,8 +1,9 @@
-"""Finished rows are a multiset read from the output; a foreign file is left alone."""
+"""CompletedKeys rows are a multiset read from the output; a foreign file is left alone."""
 
 from __future__ import annotations
 
 import io
+import re
 from collections import Counter
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from callgate.batch.input.rows import content_key, custom_id_key
-from callgate.batch.output.completed_keys import Finished, read_output
+from callgate.batch.output.completed_keys import CompletedKeys, read_completed_keys
 from callgate.batch.output.results import RowResult, encode_result
 from callgate.errors import InputError
 from tests.batch.conftest import answered, failed, make_row
@@ -21,7 +22,7 @@ from tests.batch.conftest import answered, failed, make_row
 def test_each_finished_row_is_given_once(done: list[int], asked: list[int], run: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("callgate.batch.output.completed_keys._RUN", run)
-        finished = Finished(done)
+        finished = CompletedKeys(done)
     left = Counter(done)
     for key in asked:
         assert finished.take(key) == (left[key] > 0)
@@ -30,13 +31,13 @@ def test_each_finished_row_is_given_once(done: list[int], asked: list[int], run:
 
 
 def test_a_million_equal_rows_are_not_quadratic() -> None:
-    finished = Finished([5] * 300_000)
+    finished = CompletedKeys([5] * 300_000)
     assert all(finished.take(5) for _ in range(300_000))
     assert not finished.take(5)
 
 
-def read(content: bytes) -> tuple[Finished, int, bool]:
-    return read_output(io.BytesIO(content), "out.jsonl")
+def read(content: bytes) -> tuple[CompletedKeys, int, bool]:
+    return read_completed_keys(io.BytesIO(content), "out.jsonl")
 
 
 LINES = [encode_result(RowResult(make_row(i), answered())) for i in range(3)]
@@ -94,10 +95,48 @@ def test_a_provider_s_own_batch_output_counts_by_custom_id() -> None:
     assert finished.take(custom_id_key("a"))
 
 
-def test_lines_come_whole_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_come_whole_across_chunks_and_runs_of_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("callgate.batch.output.completed_keys._CHUNK", 100)
-    finished, good, _ = read(b"".join(LINES))
-    assert (len(finished), good) == (3, len(b"".join(LINES)))
+    monkeypatch.setattr("callgate.batch.output.completed_keys._RUN", 2)
+    completed, good, _ = read(b"".join(LINES))
+    assert (len(completed), good) == (3, len(b"".join(LINES)))
+    assert all(completed.take(make_row(i).key) for i in range(3))
+
+
+def test_intact_lines_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("callgate.batch.output.completed_keys.orjson", None)
+    assert len(read(b"".join(LINES))[0]) == 3
+
+
+def test_lines_of_the_version_before_checksums_count() -> None:
+    old = re.sub(rb',"check":"[0-9a-f]{8}"', b"", LINES[1])
+    completed, _, _ = read(LINES[0] + old)
+    assert completed.take(make_row(1).key)
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "zeros in the middle": lambda line: line[:60] + bytes(40) + line[100:],
+    "zeros at the start": lambda line: bytes(40) + line[40:],
+    "zeros at the end": lambda line: line[:-41] + bytes(40) + b"\n",
+    "zeros all over": lambda line: bytes(len(line) - 1) + b"\n",
+    "other text": lambda line: line[:60] + b"x" * 40 + line[100:],
+    "no UTF-8": lambda line: line[:60] + b"\xfe" * 40 + line[100:],
+    "a piece is missing": lambda line: line[:60] + line[100:],
+    "the end is missing": lambda line: line[:100] + b"\n",
+    "the start is missing": lambda line: line[100:],
+    "two lines that became one": lambda line: line[:100] + line,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_line_is_no_answer_and_is_named(damage: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(InputError, match=r"^out\.jsonl:2: damaged lines \(.*: 2, 4; delete them"):
+        read(LINES[0] + damage(LINES[1]) + FAILED + damage(LINES[2]))
+
+
+def test_of_many_damaged_lines_some_are_named() -> None:
+    with pytest.raises(InputError, match=r"19, 20, \.\.\.; delete them"):
+        read((LINES[0][:50] + b"\n") * 30)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from callgate.batch.cost.ledger import Account
+from callgate.batch.cost.ledger import Ledger
 from callgate.batch.output.journal import Journal
 from callgate.batch.output.paths import errors_path
 from callgate.batch.output.results import RowResult
@@ -93,9 +93,9 @@ def test_somebody_may_take_the_file_away(output: str, result: Make) -> None:
     os.unlink(errors_path(output))
     journal.close()
     assert left(output) == []
-    account = Account(output)
-    account.failures_before = 10
-    account.save()
+    ledger = Ledger(output)
+    ledger.begin(answers=0, failures=10)
+    ledger.close()
     run(output, result(1, error=BAD))
     assert left(output) == [2]
 

@@ -67,14 +67,14 @@ def test_an_output_is_written_at_the_end_and_gone_on_from(output: str, result: M
     first = Path(output).read_bytes()
     assert len(orjson.loads(Path(errors_path(output)).read_bytes())["error"]["message"]) > 0
     journal = Journal(output)
-    assert [journal.finished.take(result(i).row.key) for i in range(3)] == [True, False, True]
+    assert [journal.completed.take(result(i).row.key) for i in range(3)] == [True, False, True]
     assert Path(output).read_bytes() == first  # it stays until there is a better one
     journal.write(result(1))
     assert not journal.is_output
     journal.close()
     assert Path(output).read_bytes() != first
     journal = Journal(output)
-    assert [journal.finished.take(result(i).row.key) for i in range(3)] == [True, True, True]
+    assert [journal.completed.take(result(i).row.key) for i in range(3)] == [True, True, True]
     journal.close()
     assert not os.path.exists(errors_path(output))
 
@@ -103,7 +103,7 @@ def test_a_run_without_answers_leaves_an_empty_output(output: str, result: Make)
     assert os.path.exists(output)
     write(output, result(0))
     journal = Journal(output)
-    assert len(journal.finished) == 1
+    assert len(journal.completed) == 1
     journal.close()
 
 
@@ -111,11 +111,11 @@ def test_overwrite_clears_all_of_it(output: str, tmp_path: Path, result: Make) -
     write(output, result(0), result(1, error=ValueError("bad")))
     journal = Journal(output, overwrite=True)
     assert not os.path.exists(output)
-    assert len(journal.finished) == 0
+    assert len(journal.completed) == 0
     journal.close()
     write(output, result(5), overwrite=True)
     journal = Journal(output)
-    assert (len(journal.finished), journal.finished.take(result(5).row.key)) == (1, True)
+    assert (len(journal.completed), journal.completed.take(result(5).row.key)) == (1, True)
     journal.close()
 
 
@@ -171,7 +171,7 @@ def test_a_journal_that_a_kill_left_counts_and_not_the_older_output(packed: str,
         encode_result(result(0)) + encode_result(result(1)) + encode_result(result(2))[:40]
     )
     journal = Journal(packed)
-    assert (len(journal.finished), journal.cut) == (2, 40)
+    assert (len(journal.completed), journal.cut) == (2, 40)
     journal.close()
     assert unpacked(packed) == [1, 2]
 
@@ -181,7 +181,7 @@ def test_a_restoring_that_a_kill_cut_off_begins_anew(packed: str, tmp_path: Path
     Path(journal_path(packed)).touch()
     Path(journal_path(packed) + ".writing").write_bytes(b'{"id":"')
     journal = Journal(packed)
-    assert len(journal.finished) == 2
+    assert len(journal.completed) == 2
     journal.close()
     assert left(tmp_path) == {"out.jsonl.gz"}
 
@@ -211,7 +211,7 @@ def test_a_run_that_ends_while_the_next_begins_does_not_take_its_journal_away(
 
     monkeypatch.setattr(fcntl, "flock", end_first)
     second = Journal(packed)
-    assert second.finished.take(result(0).row.key)
+    assert second.completed.take(result(0).row.key)
     second.write(result(1))
     second.close()
     assert unpacked(packed) == [1, 2]
@@ -282,7 +282,7 @@ def test_an_output_that_cannot_be_written_is_told_once_and_the_journal_has_all(
     assert not os.path.exists(output)
     assert os.path.exists(journal_path(output))
     journal = Journal(output)
-    assert journal.finished.take(result(0).row.key)
+    assert journal.completed.take(result(0).row.key)
     journal.close()
     assert os.path.exists(output)
 
@@ -331,7 +331,7 @@ def test_whoever_does_not_want_to_wait_loses_nothing(
                 asyncio.run(cancelled())
     assert not os.path.exists(output)
     journal = Journal(output)
-    assert journal.finished.take(result(0).row.key)
+    assert journal.completed.take(result(0).row.key)
     journal.close()
 
 

@@ -7,6 +7,7 @@ import gzip
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ class KilledAfter:
     def bury(self) -> None:
         """What the kernel does: close what is open, and so give back its locks."""
         for fd in self._opened:
-            os.close(fd)
+            with suppress(OSError):  # a file object has closed it
+                os.close(fd)
 
 
 @pytest.fixture(params=["out.jsonl", "out.csv", "out.jsonl.gz"])
@@ -93,13 +95,13 @@ class Bill:
     def run(self, calls: list[tuple[int, float, bool]]) -> None:
         """One run: each call is (row, its cost, whether it is answered)."""
         journal = Journal(self._output)
-        outstanding = journal.outstanding
-        assert outstanding is not None
+        ledger = journal.ledger
+        assert ledger is not None
         for index, cost, ok in calls:
             result = self._make(index, error=None if ok else ServerError("down"))
-            if journal.finished.take(result.row.key):
+            if journal.completed.take(result.row.key):
                 continue
-            outstanding.sent(result.calling.request_id, 2.0)
+            ledger.sent(result.calling.request_id, 2.0)
             self.dollars += cost
             result.charged = cost
             journal.write(result)
@@ -131,15 +133,15 @@ def test_before_any_step(output: str, result: Make, tmp_path: Path, monkeypatch:
         mortal.bury()
         assert read_spent(output) >= bill.dollars - 1e-9
         journal = Journal(output)
-        assert len(journal.finished) >= len(bill.told)
+        assert len(journal.completed) >= len(bill.told)
         for index in bill.told:
-            assert journal.finished.take(result(index).row.key)
+            assert journal.completed.take(result(index).row.key)
         journal.close()
         assert read_spent(output) >= bill.dollars - 1e-9
         bill.run(LAST)
         assert Counter(lines_of(output)) == Counter(range(1, 6))
         assert read_spent(output) >= bill.dollars - 1e-9
-        left = {path.name for path in tmp_path.iterdir()} - {Path(output).name + ".charged.json"}
+        left = {path.name for path in tmp_path.iterdir()} - {Path(output).name + ".ledger.jsonl"}
         assert left == {
             Path(output).name,
             *([] if output.endswith("gz") else [Path(journal_path(output)).name]),

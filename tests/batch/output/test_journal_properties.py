@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from callgate.batch.input.rows import Row, content_key, custom_id_key
 from callgate.batch.output.journal import Journal, errors_path
-from callgate.batch.output.paths import charges_path
+from callgate.batch.output.paths import ledger_path
 from callgate.batch.output.results import RowResult
 from callgate.errors import InputError, ServerError
 from tests.batch.conftest import answered, failed
@@ -107,7 +107,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.journal.close()
         self.journal = Journal(self.output, overwrite=True)
         self.answers, self.failures, self.before, self.ended = Counter(), Counter(), Counter(), Counter()
-        assert len(self.journal.finished) == 0
+        assert len(self.journal.completed) == 0
 
     @rule(row=rows(), failure=st.booleans(), cut=CUTS, zeros=st.integers(0, 3))
     def be_killed_while_writing_and_go_on(self, row: Row, failure: bool, cut: int, zeros: int) -> None:
@@ -116,7 +116,7 @@ class JournalMachine(RuleBasedStateMachine):
         before = self.content()
         self.journal.write(RowResult(row, calling))
         after = self.content()
-        account = Path(charges_path(self.output))
+        account = Path(ledger_path(self.output))
         beside = account.read_bytes() if account.exists() else None
         self.journal.close()  # a test cannot kill itself, so what closing did is undone
         if beside is not None:
@@ -137,11 +137,11 @@ class JournalMachine(RuleBasedStateMachine):
         self.journal = journal = Journal(self.output)
         self.before = self.before - self.ended + self.failures
         self.failures, self.ended = Counter(), Counter()
-        assert len(journal.finished) == self.answers.total()
+        assert len(journal.completed) == self.answers.total()
         for key, count in self.answers.items():
-            given = [journal.finished.take(key) for _ in range(count + 2)]
+            given = [journal.completed.take(key) for _ in range(count + 2)]
             assert given == [True] * count + [False, False]
-        assert not journal.finished.take(content_key({"nobody": "asked this"}))
+        assert not journal.completed.take(content_key({"nobody": "asked this"}))
 
     # -- what holds at every moment ----------------------------------------------------------------------
 

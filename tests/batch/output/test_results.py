@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from datetime import date
+from zlib import crc32
 
 import orjson
 import pytest
 
-from callgate.batch.output.completed_keys import read_output
+from callgate.batch.output.completed_keys import read_completed_keys
 from callgate.batch.output.results import FIELDS, RowResult, encode_result
 from callgate.call.calling import Calling
 from callgate.errors import APITimeoutError, InvalidRequestError
@@ -21,7 +22,9 @@ def test_an_answered_row() -> None:
     calling = answered("Paris", attempts=2, cost=Cost(0.25, 0.5))
     assert calling.answer is not None
     calling.answer.finish_reason, calling.answer.model = "length", "m-1"
-    line = orjson.loads(encode_result(RowResult(make_row(4, custom_id="c"), calling)))
+    encoded = encode_result(RowResult(make_row(4, custom_id="c"), calling))
+    line = orjson.loads(encoded)
+    assert int(line.pop("check"), 16) == crc32(encoded[: encoded.index(b',"check"')])
     assert line.pop("id") == calling.request_id
     assert line.pop("finished_at") > 0
     assert line == {
@@ -56,7 +59,7 @@ def test_an_answer_held_to_a_schema_brings_the_object_along() -> None:
     calling.answer.parsed = {"sum": 4}
     line = encode_result(RowResult(make_row(0), calling))
     assert orjson.loads(line)["parsed"] == {"sum": 4}
-    assert read_output(io.BytesIO(line), "out.jsonl")[0].take(make_row(0).key)
+    assert read_completed_keys(io.BytesIO(line), "out.jsonl")[0].take(make_row(0).key)
 
 
 def test_a_failed_row_tells_the_provider_s_answer_and_what_it_means() -> None:
@@ -106,7 +109,7 @@ def test_no_column_can_replace_a_field_of_ours(field: str) -> None:
     plain = orjson.loads(encode_result(RowResult(make_row(0), answered())))
     line = orjson.loads(encode_result(RowResult(make_row(0, columns={field: "mine"}), answered())))
     assert line[f"input_{field}"] == "mine"
-    if field not in ("id", "finished_at", "charged_usd", "parsed"):
+    if field not in ("id", "finished_at", "charged_usd", "parsed", "check"):
         assert line[field] == plain[field]
 
 
@@ -134,7 +137,7 @@ def test_the_price_is_looked_up_once() -> None:
 def test_what_travels_along_never_costs_an_answer_its_line() -> None:
     row = make_row(0, columns={"number": 2**70, 7: "lucky", "more": {"x": [1]}})
     line = encode_result(RowResult(row, answered()))
-    assert read_output(io.BytesIO(line), "out")[0].take(row.key)
+    assert read_completed_keys(io.BytesIO(line), "out")[0].take(row.key)
     found = loads(line)
     assert (found["number"], found["7"], found["more"]) == (2**70, "lucky", {"x": [1]})
 

@@ -13,7 +13,7 @@ import asyncio
 import math
 from collections import deque
 
-from callgate.batch.cost.write_ahead import Outstanding
+from callgate.batch.cost.ledger import Ledger
 from callgate.call.calling import Calling
 from callgate.errors import (
     APIClientError,
@@ -39,8 +39,8 @@ class Budget:
     Args:
         limit: US dollars.
         spent: What was spent before, of the same limit.
-        outstanding: Where it is written down what may be spent, before it is; None: nowhere, and a killed
-            process takes the knowledge of it along.
+        ledger: Where what may be spent is written before it is; None: nowhere, so that a killed process loses
+            the knowledge of it.
 
     Raises:
         InputError: when the limit is not above 0.
@@ -57,14 +57,14 @@ class Budget:
         limit: float,
         *,
         spent: float = 0.0,
-        outstanding: Outstanding | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         if not 0.0 < limit < float("inf"):
             raise InputError(f"a budget is an amount of US dollars above 0, not {limit:g}")
         self.limit = limit
         self.spent = spent
         self.reserved = 0.0
-        self.outstanding = outstanding
+        self.ledger = ledger
         self.refusal: BudgetExceededError | None = None
         """Why no more rows are called, once it is exhausted."""
         self._open = 0

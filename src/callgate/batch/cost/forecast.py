@@ -23,7 +23,7 @@ from callgate.batch.cost.input_totals import AlikeRows, IsCached, WholeInput
 from callgate.batch.cost.possible_models import shared_calls
 from callgate.batch.cost.worst_case import longest_answer
 from callgate.batch.input.sources import Source
-from callgate.batch.output.completed_keys import Finished, read_output
+from callgate.batch.output.completed_keys import CompletedKeys, read_completed_keys
 from callgate.call.calling import Calling
 from callgate.model.base import Caller
 from callgate.policies.limit.quota import Quota
@@ -43,7 +43,7 @@ class Sample:
     """What earlier answers tell.
 
     Attributes:
-        finished: Which rows have been answered.
+        completed: Which rows have been answered.
         answers: How many answers told their usage, those from the cache included.
         usage: Of these answers.
         timed: How many of them were not from the cache.
@@ -51,7 +51,7 @@ class Sample:
         inputs: Input tokens by the row's key, of the first ten thousand.
     """
 
-    finished: Finished
+    completed: CompletedKeys
     answers: int = 0
     usage: Usage = field(default_factory=Usage)
     timed: int = 0
@@ -109,12 +109,12 @@ def read_sample(output: str) -> Sample:
     """
     try:
         with open(output, "rb") as stream:
-            sample = Sample(read_output(stream, output)[0])
+            sample = Sample(read_completed_keys(stream, output)[0])
             stream.seek(0)
             for line in stream:
                 _learn(sample, line)
     except FileNotFoundError:
-        return Sample(Finished())
+        return Sample(CompletedKeys())
     return sample
 
 
@@ -191,7 +191,7 @@ async def forecast(
         InputError: naming the file and the line, when a row cannot be used.
     """
     told = WholeInput()
-    await told.read(source, sample.finished, sample.inputs, is_cached)
+    await told.read(source, sample.completed, sample.inputs, is_cached)
     if not told.rows:
         nothing = 0, 0, 0, 0.0, 0.0, 0.0, 0.0, "nothing"
         return Forecast(0, told.skipped, sample.answers, *nothing, cached=told.cached)

@@ -9,7 +9,7 @@ from typing import Any
 from callgate.batch.cost.worst_case import longest_answer
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import Source
-from callgate.batch.output.completed_keys import Finished
+from callgate.batch.output.completed_keys import CompletedKeys
 from callgate.providers.canonical.size import count_characters
 
 __all__ = ["AlikeRows", "IsCached", "WholeInput"]
@@ -53,7 +53,7 @@ class WholeInput:
     Example::
 
         told = WholeInput()
-        await told.read(Source("in.jsonl"), Finished(), {})
+        await told.read(Source("in.jsonl"), CompletedKeys(), {})
         print(told.rows, told.groups)
     """
 
@@ -67,7 +67,7 @@ class WholeInput:
     async def read(
         self,
         source: Source,
-        finished: Finished,
+        finished: CompletedKeys,
         inputs: Mapping[int, int],
         is_cached: IsCached | None = None,
     ) -> None:

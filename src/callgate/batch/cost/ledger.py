@@ -1,173 +1,276 @@
 """What an output has taken of a budget, over all runs on it.
 
-Each line says what its row was charged. What stands in no line is kept in a small file beside the output: the
-charges of rows that failed and were tried again, of calls that were cut off, and, written before they go out,
-what calls on the wire may cost. A kill between two steps counts an amount twice, never not at all.
+The lines of the output and of its errors file state what their rows were charged. The ledger beside them
+keeps what no line states: the charges of rows that failed and were tried again, of calls that were cut off,
+and, written before they are sent, what the attempts on the wire may cost. Each of its lines is the whole
+account, and the last one holds. A kill between two steps counts an amount twice, never not at all.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import Any, BinaryIO
+from dataclasses import asdict, dataclass, replace
+from typing import BinaryIO
 
 import orjson
 
 from callgate.batch.input.files import READ_ERRORS
-from callgate.batch.output.atomic_file import whole_file
-from callgate.batch.output.paths import charges_path, errors_path, has_answers, open_answers
+from callgate.batch.output.line_file import LineFile, open_lines
+from callgate.batch.output.paths import errors_path, has_answers, ledger_path, open_answers, output_file
 from callgate.errors import InputError
 
-__all__ = ["Account", "charged_of", "read_spent"]
+__all__ = ["Account", "Ledger", "charged_of", "read_account", "read_spent"]
 
-_CHARGED = "charged_usd"
-_OPEN = "open_usd"
-_FAILURES, _ANSWERS = "failures_before", "answers_before"
+_STEP = 1.125  # so that a run raises the reserved amount some dozens of times, however many rows it has
+_START = b'{"charged_usd":'
 
 
+@dataclass(frozen=True, slots=True)
 class Account:
-    """What the runs on an output have to remember of each other, beside its lines. One run has it at a time.
+    """One line of a ledger.
+
+    Attributes:
+        charged_usd: US dollars that were charged and that no line of the output or its errors file states.
+        reserved_usd: US dollars that attempts may cost whose end is not written down.
+        answers: Where the answers of the current run begin, in bytes of the journal.
+        failures: Where its failures begin, in bytes of the errors file; what stands before was written by
+            earlier runs. 0: nothing stands before, or no run is on.
+
+    >>> Account(charged_usd=1.5).reserved_usd
+    0.0
+    """
+
+    charged_usd: float = 0.0
+    reserved_usd: float = 0.0
+    answers: int = 0
+    failures: int = 0
+
+
+class Ledger:
+    """The account of an output, kept by the run that has the output's lock.
 
     Args:
         output: The output's path.
 
     Attributes:
-        charged: US dollars that were charged and stand in no line any more.
-        open: US dollars that the calls of a run may cost whose end nobody has written down.
-        failures_before: Where the failures of the run that has it begin in the errors file, in bytes; what
-            stands before was written by earlier runs. 0: nothing stands before, or no run has it.
-        answers_before: Where its answers begin, in bytes of the journal.
-        assumed: What of `charged` the calls of a killed run may have cost, and nobody knows whether they did.
+        account: What the last line states.
+        assumed: US dollars that the attempts of a killed run may have cost, counted as charged from now on.
 
     Raises:
         InputError: when the file is there and cannot be used.
 
     Example::
 
-        account = Account("out.jsonl")
-        account.charged += 0.25
-        account.save()
+        ledger = Ledger("out.jsonl")
+        ledger.begin(answers=0, failures=0)
+        ledger.sent("call-1", 0.002)  # the attempt may go out now
+        ledger.written("call-1")  # a line of the output states what it was charged
+        ledger.settle()
+        ledger.close()
     """
 
-    __slots__ = ("answers_before", "assumed", "charged", "failures_before", "open", "path")
+    __slots__ = ("_calls", "_file", "_output", "_reserved", "account", "assumed")
 
     def __init__(self, output: str) -> None:
-        self.path = charges_path(output)
-        said = self._read()
-        self.charged = self._amount(said, _CHARGED)
-        self.open = self._amount(said, _OPEN)
+        self.account = read_account(output)
         self.assumed = 0.0
-        self.failures_before = int(self._amount(said, _FAILURES))
-        self.answers_before = int(self._amount(said, _ANSWERS))
+        self._output = output
+        self._file: LineFile | None = None
+        self._calls: dict[str, float] = {}
+        self._reserved = 0.0
 
-    def save(self) -> None:
-        """Write it down, to the disk; the file goes when it says nothing.
+    @property
+    def harm(self) -> InputError | None:
+        """What another program did to the file."""
+        file = self._file
+        return None if file is None or file.harm is None else InputError(file.harm, source=file.name)
+
+    # -- the account -------------------------------------------------------------------------------------
+
+    def begin(self, *, answers: int, failures: int) -> None:
+        """Begin a run: count what a killed run left reserved as charged, and note where this one begins.
+
+        Args:
+            answers: The size of the journal, in bytes.
+            failures: The size of the errors file, in bytes.
 
         Raises:
             InputError: when it cannot be written.
         """
-        try:
-            if self._says_nothing:
-                with suppress(FileNotFoundError):
-                    os.unlink(self.path)
-                return
-            with whole_file(self.path) as file:
-                file.write(self._content)
-        except OSError as error:
-            raise self._unwritten(error) from None
+        account = self.account
+        self.assumed = account.reserved_usd
+        charged = account.charged_usd + account.reserved_usd + _former_charges(self._output)
+        self._write(Account(charged, answers=answers if failures else 0, failures=failures), sync=True)
+        with suppress(FileNotFoundError):
+            os.unlink(_former_path(self._output))
 
-    def raise_open(self, amount: float) -> None:
-        """Write down that so many US dollars may be outstanding. The operating system has it then; to wait
-        for the disk as well would hold up the calls, and is for a power cut alone.
-
-        Raises:
-            InputError: when it cannot be written; what was there before stands.
-        """
-        before, self.open = self.open, amount
-        beside = self.path + ".open"
-        try:
-            with open(beside, "wb", buffering=0) as file:
-                file.write(self._content)
-            os.replace(beside, self.path)
-        except OSError as error:
-            self.open = before
-            raise self._unwritten(error) from None
-
-    def assume_open(self) -> None:
-        """Count as spent what a run left open that was killed; to be saved."""
-        self.assumed, self.open = self.open, 0.0
-        self.charged += self.assumed
-
-    def settle_open(self, charged: float) -> None:
-        """Nothing is outstanding any more: it came to this many US dollars.
+    def charge(self, amount: float) -> None:
+        """Charge US dollars that no line will state any more.
 
         Raises:
             InputError: when it cannot be written.
         """
-        before = self.charged, self.open
-        self.charged, self.open = self.charged + charged, 0.0
-        try:
-            self.save()
-        except InputError:
-            self.charged, self.open = before
-            raise
+        if amount:
+            self._write(replace(self.account, charged_usd=self.account.charged_usd + amount), sync=True)
 
-    @property
-    def _says_nothing(self) -> bool:
-        return not (self.charged or self.open or self.failures_before)
+    def end(self) -> None:
+        """End a run; the file goes when it states nothing.
 
-    @property
-    def _content(self) -> bytes:
-        said: dict[str, Any] = {_CHARGED: self.charged}
-        if self.open:
-            said[_OPEN] = self.open
-        if self.failures_before:
-            said |= {_FAILURES: self.failures_before, _ANSWERS: self.answers_before}
-        return orjson.dumps(said, option=orjson.OPT_APPEND_NEWLINE)
+        Raises:
+            InputError: when it cannot be written.
+        """
+        self._write(Account(self.account.charged_usd), sync=True)
+        if self.account == Account():
+            self.close()
+            with suppress(FileNotFoundError):
+                os.unlink(ledger_path(self._output))
 
-    def _read(self) -> dict[str, Any]:
-        try:
-            with open(self.path, "rb") as file:
-                said = orjson.loads(file.read())
-        except FileNotFoundError:
-            return {_CHARGED: 0.0}
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}", source=self.path) from None
-        except orjson.JSONDecodeError:
-            said = None
-        if not isinstance(said, dict) or _CHARGED not in said:
-            raise self._unusable()
-        return said
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
-    def _amount(self, said: dict[str, Any], name: str) -> float:
-        amount = said.get(name, 0.0)
-        if type(amount) not in (int, float) or amount < 0:
-            raise self._unusable()
-        return float(amount)
+    # -- written ahead -----------------------------------------------------------------------------------
 
-    def _unusable(self) -> InputError:
-        # To take it for nothing would spend it again.
-        return InputError(
-            f'does not say what was spent, as in {{"{_CHARGED}": 1.5}}; correct it, or remove it to count'
-            " nothing",
-            source=self.path,
+    def sent(self, call: str, worst: float) -> None:
+        """One more attempt of a call is about to go out.
+
+        The operating system has the amount when this returns. The disk need not: to wait for it would hold up
+        every call, against a power cut alone.
+
+        Args:
+            call: The call's `request_id`.
+            worst: What the attempt may cost at most, in US dollars.
+
+        Raises:
+            InputError: when it cannot be written. The attempt must not go out then.
+        """
+        self._calls[call] = self._calls.get(call, 0.0) + worst
+        self._reserved += worst
+        if self._reserved > self.account.reserved_usd:
+            self._write(replace(self.account, reserved_usd=self._reserved * _STEP))
+
+    def cut_off(self, call: str, charged: float) -> None:
+        """A call ended early, and no line will state what it was charged."""
+        self.written(call)
+        if charged:
+            self._calls[call] = charged
+            self._reserved += charged
+
+    def written(self, call: str) -> None:
+        """A line states what a call was charged."""
+        self._reserved -= self._calls.pop(call, 0.0)
+        if not self._calls:
+            self._reserved = 0.0  # sums of floats drift
+
+    def settle(self) -> None:
+        """All calls have ended: charge those without a line; nothing is reserved any more.
+
+        Raises:
+            InputError: when it cannot be written. All that is reserved counts as charged then.
+        """
+        left = sum(self._calls.values())
+        if left or self.account.reserved_usd:
+            charged = self.account.charged_usd + left
+            self._write(replace(self.account, charged_usd=charged, reserved_usd=0.0), sync=True)
+        self._calls.clear()
+        self._reserved = 0.0
+
+    def _write(self, account: Account, *, sync: bool = False) -> None:
+        if account == self.account:
+            return
+        if self._file is None:
+            self._file = open_lines(ledger_path(self._output))
+            self._file.cut_torn()
+        self._file.pending[:] = [orjson.dumps(asdict(account), option=orjson.OPT_APPEND_NEWLINE)]
+        self._file.flush()
+        if sync:
+            self._file.sync()
+        self.account = account
+
+
+def read_account(output: str) -> Account:
+    """The account of an output; one without a ledger has nothing on it.
+
+    Raises:
+        InputError: when the ledger cannot be read, or is damaged.
+    """
+    path = ledger_path(output)
+    account = Account()
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except FileNotFoundError:
+        content = b""
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", source=path) from None
+    *lines, torn = content.split(b"\n")
+    if lines:
+        account = _account_of(lines[-1], path)
+    elif not _START.startswith(torn.rstrip(b"\0")[: len(_START)]):
+        raise _unusable(path)
+    return account
+
+
+def _account_of(line: bytes, path: str) -> Account:
+    try:
+        record = orjson.loads(line)
+        account = Account(
+            float(record["charged_usd"]),
+            float(record.get("reserved_usd", 0.0)),
+            int(record.get("answers", 0)),
+            int(record.get("failures", 0)),
         )
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError):
+        raise _unusable(path) from None
+    if min(account.charged_usd, account.reserved_usd, account.answers, account.failures) < 0:
+        raise _unusable(path)
+    return account
 
-    def _unwritten(self, error: OSError) -> InputError:
-        return InputError(f"cannot be written: {error.strerror}", source=self.path)
+
+def _former_path(output: str) -> str:
+    return output_file(output) + ".charged.json"
+
+
+def _former_charges(output: str) -> float:
+    """What a version before the ledger kept beside an output; the next run takes it into the ledger."""
+    path = _former_path(output)
+    try:
+        with open(path, "rb") as file:
+            record = orjson.loads(file.read())
+        return float(record["charged_usd"]) + float(record.get("open_usd", 0.0))
+    except FileNotFoundError:
+        return 0.0
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        raise _unusable(path) from None
+
+
+def _unusable(path: str) -> InputError:
+    # To take it for nothing would spend it again.
+    return InputError(
+        'does not state what was spent, as in {"charged_usd":1.5}; correct its last line, or remove the file'
+        " to count nothing",
+        source=path,
+    )
+
+
+# -- what was spent --------------------------------------------------------------------------------------
 
 
 def read_spent(output: str) -> float:
     """The US dollars that an output's rows took of a budget, or, without one, are known to have cost.
 
-    An output that is not there took none; a line that is not ours counts nothing (`read_output` refuses it).
+    An output that is not there took none; a line that is not ours counts nothing (`read_completed_keys`
+    refuses it).
     What was in flight when a run was killed counts with the most that it can have cost.
 
     Raises:
         InputError: when it cannot be read.
     """
-    account = Account(output)
-    spent = account.charged + account.open + _of_failures(output)
+    account = read_account(output)
+    spent = account.charged_usd + account.reserved_usd + _former_charges(output) + _of_failures(output)
     if has_answers(output):
         stream, name = open_answers(output)
         with stream:
@@ -176,10 +279,10 @@ def read_spent(output: str) -> float:
 
 
 def charged_of(line: bytes) -> float:
-    """What a line says that its row was charged, or, without a budget, is known to have cost."""
+    """What a line states that its row was charged, or, without a budget, is known to have cost."""
     try:
         record = orjson.loads(line)
-        return 0.0 + (record.get(_CHARGED) or record.get("cost_usd") or 0.0)
+        return 0.0 + (record.get("charged_usd") or record.get("cost_usd") or 0.0)
     except (orjson.JSONDecodeError, AttributeError, TypeError):
         return 0.0
 

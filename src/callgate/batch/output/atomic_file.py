@@ -30,7 +30,7 @@ def whole_file(path: str) -> Iterator[BinaryIO]:
     path = os.path.realpath(path)  # a link stays a link
     beside = path + ".writing"
     try:
-        with open(beside, "wb") as file:
+        with open(beside, "wb", opener=_make) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -42,6 +42,13 @@ def whole_file(path: str) -> Iterator[BinaryIO]:
             os.unlink(beside)
         raise
     _sync_folder(os.path.dirname(path))
+
+
+def _make(path: str, flags: int) -> int:
+    """Make a file anew: what stands there is removed first, so that a planted link is never followed."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    return os.open(path, flags | os.O_EXCL, 0o666)
 
 
 def _sync_folder(folder: str) -> None:

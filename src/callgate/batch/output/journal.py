@@ -1,9 +1,11 @@
-"""Writing what came of each row so that a kill loses nothing.
+"""Writing the results of a batch so that a kill loses nothing.
 
-Lines are appended whole, straight to the operating system: once `write` has returned, a killed process takes
-nothing with it. (A buffer would save a microsecond a row, and lose a loop turn's worth of answers that are
-paid for.) `sync` asks for the disk as well, against a power cut. A line that a kill tore is cut off at the
-next start. One lock keeps a second run off.
+Three append-only files hold all of it: the journal has a line for each answer (for plain JSON lines it is the
+output itself), the errors file one for each failed row, the ledger one for each change of what the rows may
+cost. Lines are appended whole, straight to the operating system: once `write` has returned, a killed process
+takes nothing with it. (A buffer would save a microsecond a row, and lose answers that are paid for.) `sync`
+asks for the disk as well, against a power cut. A line that a kill tore is cut off at the next start. One lock
+keeps a second run off.
 """
 
 from __future__ import annotations
@@ -16,19 +18,24 @@ from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
 
-from callgate.batch.cost.write_ahead import Outstanding
+from callgate.batch.cost.ledger import Ledger
 from callgate.batch.input.files import READ_ERRORS
 from callgate.batch.output.atomic_file import whole_file
-from callgate.batch.output.completed_keys import Finished, read_output
+from callgate.batch.output.completed_keys import CompletedKeys, read_completed_keys
 from callgate.batch.output.failures import leave_failures, take_up_failures
-from callgate.batch.output.line_file import STDOUT, LineFile, open_lines, open_locked
+from callgate.batch.output.line_file import STDOUT, LineFile, open_locked, refuse_second_name
 from callgate.batch.output.paths import (
     errors_path,
     is_compressed_lines,
     is_held_compressed,
+    is_own_journal,
     journal_path,
+    keep_beside,
+    ledger_path,
     lost_journal,
     open_answers,
+    output_file,
+    rescued_path,
 )
 from callgate.batch.output.results import RowResult, encode_result
 from callgate.batch.output.sinks import sink_for, write_output
@@ -52,7 +59,7 @@ class Journal:
 
     Args:
         output: The output's path, or "-" for standard output.
-        overwrite: Start anew instead of going on.
+        overwrite: Start anew instead of going on. What was there is renamed (`kept`), never deleted.
 
     Raises:
         InputError: when it cannot be written, a package for its format is missing, another run is writing to
@@ -61,40 +68,41 @@ class Journal:
     Example::
 
         async with Journal("out.csv") as journal:
-            async for result in engine.run(row for row in rows if not journal.finished.take(row.key)):
+            rows = (row for row in rows if not journal.completed.take(row.key))
+            async for result in engine.run(rows):
                 journal.write(result)
     """
 
     def __init__(self, output: str, *, overwrite: bool = False) -> None:
-        self.output = output
+        self.output = output = output_file(output)
         self.path = journal_path(output)
         """Where the answers are appended: the output itself, or the journal beside it."""
         self.errors = errors_path(output)
-        self.finished = Finished()
-        """What earlier runs have answered."""
+        self.completed = CompletedKeys()
+        """The rows that earlier runs have answered."""
         self.cut = 0
         """How many bytes of a torn last line were cut off."""
-        self.assumed = 0.0
-        """US dollars that the calls of a killed run may have cost, counted as spent from now on."""
-        self.outstanding: Outstanding | None = None
-        """Where a budget writes down what may be spent before it is; None: nothing is kept."""
+        self.kept: str | None = None
+        """The new name of what `overwrite` found; None: it found nothing."""
+        self.ledger: Ledger | None = None
+        """Where a budget writes what may be spent before it is; None: nothing is kept."""
         self.all_tried = False
         """Whether the whole input was read: of earlier failures, no other row is kept then."""
         self._sink = sink_for(output)
         self._tried = self._held = -1  # how large the journal was when that was last tried, and last done
         self._stop = threading.Event()
-        if self._sink is not None and not overwrite:
-            self._check_table()
-        self._answers = self._failures = open_locked(self.path, output)
+        if not overwrite:
+            self._check_places()
+        self._answers = self._failures = self._open()
         try:
             if self._answers.regular:
                 self._recover(overwrite)
-                self._account = take_up_failures(output, overwrite=overwrite)
-                self.outstanding, self.assumed = Outstanding(self._account), self._account.assumed
-                self._failures = open_lines(self.errors)  # that it can be written shows now, not later
+                self.ledger = Ledger(output)
+                self._failures = take_up_failures(output, self.ledger)
         except BaseException:
             self._answers.close()
-            self._failures.close()
+            if self.ledger is not None:
+                self.ledger.close()
             raise
 
     @property
@@ -117,8 +125,8 @@ class Journal:
                 tried once more by `close`.
         """
         self.append(encode_result(result), failed=not result.ok)
-        if self.outstanding is not None and result.charged is not None:
-            self.outstanding.written(result.calling.request_id)
+        if self.ledger is not None and result.charged is not None:
+            self.ledger.written(result.calling.request_id)
 
     def append(self, line: bytes, *, failed: bool = False) -> None:
         """Write one encoded line, with its line end; otherwise as `write`."""
@@ -162,6 +170,9 @@ class Journal:
         if self._sink is None:
             return
         self._answers.flush()
+        self._answers.secure()
+        if (harm := self._harm([self._answers])) is not None:
+            raise harm
         if self._tried == self._answers.size:
             return
         self._tried = self._answers.size
@@ -183,15 +194,17 @@ class Journal:
         if self._answers.closed:
             return
         error: InputError | None = None
-        files = {self._answers.fd: self._answers, self._failures.fd: self._failures}.values()
+        files = [self._answers] if self._failures is self._answers else [self._answers, self._failures]
         # What was pending is tried once more: room may have been made since.
         steps = [step for file in files for step in (file.flush, file.sync)]
+        steps.insert(0, self._answers.secure)
         try:
             for step in (*steps, self._settle):
                 try:
                     step()
                 except InputError as caught:
                     error = caught
+            error = error or self._harm(files)
             if error is None:
                 self._publish()
         except InputError as caught:
@@ -204,16 +217,26 @@ class Journal:
             raise InputError(f"{error}{what}") from error
 
     def _settle(self) -> None:
-        """Bring the account beside the output in order, while nobody else has it."""
-        if self.outstanding is not None:
-            self.outstanding.settle()
-            leave_failures(self.output, self._account, all_tried=self.all_tried)
+        """Bring the ledger and the errors file in order, while no other run has them."""
+        if self.ledger is not None:
+            self.ledger.settle()
+            leave_failures(self.output, self.ledger, all_tried=self.all_tried)
+
+    def _harm(self, files: Iterable[LineFile]) -> InputError | None:
+        """What another program did to the files; the last of it if there is more."""
+        harm = None if self.ledger is None else self.ledger.harm
+        for file in files:
+            if file.harm is not None:
+                harm = InputError(file.harm, source=file.name)
+        return harm
 
     def _close(self, files: Iterable[LineFile]) -> None:
         if self._is_whole and is_compressed_lines(self.output):
             os.unlink(self.path)  # all that it held is in the output
         for file in files:
             file.close()
+        if self.ledger is not None:
+            self.ledger.close()
 
     async def __aenter__(self) -> Journal:
         return self
@@ -231,26 +254,36 @@ class Journal:
 
     # -- starting ----------------------------------------------------------------------------------------
 
-    def _check_table(self) -> None:
-        """Refuse a table whose journal is gone, before a new one makes it look like an empty batch."""
-        if is_compressed_lines(self.output) or os.path.exists(self.path):
+    def _check_places(self) -> None:
+        """Refuse to begin where an earlier run's answers would be overlooked, and so paid again."""
+        for path in (self.path, self.errors, ledger_path(self.output)):
+            rescued = rescued_path(path)
+            if os.path.lexists(rescued):
+                raise InputError(
+                    f"holds what an earlier run wrote after another program had taken the place of {path};"
+                    " move it back there, or remove it",
+                    source=rescued,
+                )
+        if self._sink is None or not os.path.exists(self.output):
             return
-        if os.path.exists(self.output):
+        if is_compressed_lines(self.output):
+            refuse_second_name(self.output, os.stat(self.output))
+        elif not os.path.exists(self.path):
             raise lost_journal(self.output)
+
+    def _open(self) -> LineFile:
+        return open_locked(self.path, self.output, beside=not is_own_journal(self.output))
 
     def _recover(self, overwrite: bool) -> None:
         if overwrite:
-            self._answers.cut(0)
-            if self._sink is not None:
-                with suppress(FileNotFoundError):
-                    os.unlink(os.path.realpath(self.output))  # a link stays a link
+            self._start_anew()
             return
         if is_held_compressed(self.output):
             self._restore()
         file = self._answers
         try:
             with open(self.path, "rb") as stream:
-                self.finished, good, lacks_end = read_output(stream, self.path)
+                self.completed, good, lacks_end = read_completed_keys(stream, self.path)
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}", source=self.path) from None
         self.cut = file.size - good
@@ -258,6 +291,18 @@ class Journal:
             file.cut(good)
         if lacks_end:
             self.append(b"\n")
+
+    def _start_anew(self) -> None:
+        try:
+            self.kept = keep_beside(self.output)
+        except OSError as error:
+            raise InputError(f"cannot be renamed: {error.strerror}", source=self.output) from None
+        self._reopen()
+
+    def _reopen(self) -> None:
+        """Open the journal once more: another file has its name now."""
+        self._answers.close()
+        self._answers = self._failures = self._open()
 
     def _restore(self) -> None:
         """Make the journal from the compressed output: whole or not at all, as half would lose the rest."""
@@ -267,7 +312,7 @@ class Journal:
                 shutil.copyfileobj(answers, copy, _COPY)
                 copy.flush()
                 with open(copy.name, "rb") as check:
-                    read_output(check, name)  # refuses what is none of ours
+                    read_completed_keys(check, name)  # refuses what is none of ours
         except BaseException as error:
             os.unlink(self.path)  # it is empty, and would only be in the way
             if not isinstance(error, READ_ERRORS):
@@ -276,7 +321,5 @@ class Journal:
                 f"cannot be read to its end ({error}); is it damaged? Choose another -o, or --overwrite",
                 source=self.output,
             ) from None
-        self._answers.close()
-        # The copy has taken the place of the file that is locked.
-        self._answers = self._failures = open_locked(self.path, self.output)
+        self._reopen()  # the copy has taken the place of the file that is locked
         self._tried = self._held = self._answers.size  # unless something comes, the output is as it should be

@@ -3,23 +3,57 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import BinaryIO
 
 from callgate.batch.input.files import format_of, open_bytes
 from callgate.errors import InputError
 
 __all__ = [
-    "charges_path",
     "errors_path",
     "has_answers",
     "is_compressed_lines",
     "is_held_compressed",
+    "is_own_journal",
     "journal_path",
+    "keep_beside",
+    "ledger_path",
     "lost_journal",
     "open_answers",
+    "output_file",
+    "rescued_path",
 ]
 
 _PLAIN = ("jsonl", None)
+
+
+def output_file(output: str) -> str:
+    """The path of the file that an output is: of a symbolic link, the file it points to.
+
+    All paths below start from it, so that an output has one journal, one errors file and one ledger under all
+    its names. A link to something else than a file (`/dev/stdout`) stays as it is.
+
+    >>> output_file("out.jsonl"), output_file("/dev/null")
+    ('out.jsonl', '/dev/null')
+    """
+    if not os.path.islink(output):
+        return output
+    try:
+        regular = stat.S_ISREG(os.stat(output).st_mode)
+    except FileNotFoundError:
+        regular = True  # the file is made at the link's target
+    except OSError:
+        return output  # a loop of links; opening it reports that
+    return os.path.realpath(output) if regular else output
+
+
+def is_own_journal(output: str) -> bool:
+    """Whether answers are appended to the output itself: it is plain JSON lines.
+
+    >>> is_own_journal("out.jsonl"), is_own_journal("-"), is_own_journal("out.jsonl.gz")
+    (True, True, False)
+    """
+    return format_of(output_file(output)) == _PLAIN
 
 
 def journal_path(output: str) -> str:
@@ -30,25 +64,69 @@ def journal_path(output: str) -> str:
     >>> journal_path("out.csv"), journal_path("out.jsonl.gz")
     ('out.csv.journal.jsonl', 'out.jsonl.gz.journal.jsonl')
     """
-    return output if format_of(output) == _PLAIN else output + ".journal.jsonl"
+    file = output_file(output)
+    return file if is_own_journal(output) else file + ".journal.jsonl"
 
 
 def errors_path(output: str) -> str:
-    """Where the rows go that ended in an error.
+    """Where failed rows are appended.
 
     >>> errors_path("out.jsonl")
     'out.jsonl.errors.jsonl'
     """
-    return output + ".errors.jsonl"
+    return output_file(output) + ".errors.jsonl"
 
 
-def charges_path(output: str) -> str:
-    """Where it is kept what rows that failed in earlier runs were charged to a budget.
+def ledger_path(output: str) -> str:
+    """Where the US dollars are kept that no line of the output or of the errors file accounts for.
 
-    >>> charges_path("out.jsonl")
-    'out.jsonl.charged.json'
+    >>> ledger_path("out.jsonl")
+    'out.jsonl.ledger.jsonl'
     """
-    return output + ".charged.json"
+    return output_file(output) + ".ledger.jsonl"
+
+
+def rescued_path(path: str) -> str:
+    """Where a file goes on whose place another program has taken.
+
+    >>> rescued_path("out.jsonl")
+    'out.jsonl.rescued'
+    """
+    return path + ".rescued"
+
+
+def keep_beside(output: str) -> str | None:
+    """Rename an output and all that belongs to it, so that a new one can be started in its place.
+
+    Returns:
+        The name under which it can be used from now on, with its journal and errors beside it; None: nothing
+        was there.
+
+    Raises:
+        OSError: when a file cannot be renamed.
+
+    Example::
+
+        keep_beside("out.csv")  # 'out.old-1.csv'; its journal is out.old-1.csv.journal.jsonl
+    """
+    file = output_file(output)
+    belonging = [file, errors_path(output), ledger_path(output)]
+    if not is_own_journal(output):
+        belonging.append(journal_path(output))
+    belonging += [rescued_path(path) for path in belonging]
+    there = [path for path in belonging if os.path.lexists(path) and not os.path.isdir(path)]
+    if not any(os.lstat(path).st_size for path in there):
+        for path in there:
+            os.unlink(path)
+        return None
+    folder, name = os.path.split(file)
+    stem, dot, ending = name.partition(".")
+    number = 1
+    while os.path.lexists(free := os.path.join(folder, f"{stem}.old-{number}{dot}{ending}")):
+        number += 1
+    for path in there:
+        os.rename(path, free + path.removeprefix(file))
+    return free
 
 
 def is_compressed_lines(output: str) -> bool:
@@ -57,7 +135,7 @@ def is_compressed_lines(output: str) -> bool:
     >>> is_compressed_lines("out.jsonl.gz"), is_compressed_lines("out.csv.gz")
     (True, False)
     """
-    form, compression = format_of(output)
+    form, compression = format_of(output_file(output))
     return form == "jsonl" and compression is not None
 
 
@@ -78,10 +156,10 @@ def has_answers(output: str) -> bool:
 
 
 def lost_journal(output: str) -> InputError:
-    """A table is there and its journal is not: it cannot be told what is answered."""
+    """The error for a table without its journal: which rows are answered cannot be read from a table."""
     return InputError(
-        f"is there, but not the journal it was written from ({journal_path(output)}), so nobody knows which"
-        " rows are answered; bring that back, or choose another -o, or --overwrite to replace it",
+        f"is there, but not the journal it was written from ({journal_path(output)}), so which rows are"
+        " answered is not known; bring that back, or choose another -o, or --overwrite to start anew",
         source=output,
     )
 
@@ -102,7 +180,7 @@ def open_answers(output: str) -> tuple[BinaryIO, str]:
             answers = [orjson.loads(line) for line in stream]
     """
     if is_held_compressed(output):
-        return open_bytes(output, format_of(output)[1]), output
+        return open_bytes(output, format_of(output_file(output))[1]), output
     journal = journal_path(output)
     try:
         return open(journal, "rb"), journal

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from typing import Any, Literal
+from zlib import crc32
 
 import orjson
 
@@ -15,11 +16,11 @@ from callgate.errors import APIClientError, ContentFilterError, InputError
 from callgate.exact_json import dumps
 from callgate.response import Cost, Response
 
-__all__ = ["FIELDS", "RowResult", "encode_bad_row", "encode_result", "free_name"]
+__all__ = ["FIELDS", "RowResult", "encode_bad_row", "encode_result", "free_name", "seal"]
 
 FIELDS = (
     "id", "custom_id", "response", "error", "text", "parsed", "finish_reason", "model", "usage", "cost_usd",
-    "latency_s", "attempts", "cached", "charged_usd", "finished_at", "line", "key",
+    "latency_s", "attempts", "cached", "charged_usd", "finished_at", "line", "check", "key",
 )  # fmt: skip
 """The fields of an output line. A row's own column of such a name travels as `input_NAME`."""
 
@@ -100,15 +101,15 @@ def encode_result(result: RowResult) -> bytes:
     `usage` and `cost_usd` are of all answers that were paid for the row, of a failed one too, and null when
     they are not known; `latency_s` is the last attempt's time on the wire in seconds; `attempts` counts how
     often it went there; `finished_at` is in seconds since 1970. `charged_usd` is there when a budget was set:
-    what the row took of it.
+    what the row took of it. `check` is the CRC-32 of the line up to it: one that was damaged is found by it.
 
     >>> from callgate.call.calling import Calling
     >>> from callgate.response import Response
     >>> calling = Calling({})
     >>> calling.complete(Response(text="4", raw={"answer": 4}), 1.0)
     >>> line = encode_result(RowResult(Row(0, 1, "sum", 10, {}), calling))
-    >>> orjson.loads(line)["text"], line.endswith(b',"key":"000000000000000a"}\\n')
-    ('4', True)
+    >>> orjson.loads(line)["text"], orjson.loads(line)["key"]
+    ('4', '000000000000000a')
     """
     row, calling = result.row, result.calling
     answer, ended = result.answer, calling.ended_at or 0.0
@@ -140,9 +141,18 @@ def encode_result(result: RowResult) -> bytes:
     if row.columns is not None:
         for name, value in row.columns.items():
             line[name if name not in _TAKEN else free_name(name, row.columns)] = value
-    if answer is not None:
-        line["key"] = f"{row.key:016x}"
-    return _encode(line)
+    encoded = _encode(line)
+    return encoded if answer is None else seal(encoded, row.key)
+
+
+def seal(line: bytes, key: int) -> bytes:
+    """End the line of an answered row in a checksum of all before it, and in the row's key.
+
+    >>> seal(b'{"id":"call-1"}\\n', 10)
+    b'{"id":"call-1","check":"ceb08bed","key":"000000000000000a"}\\n'
+    """
+    content = line[:-2]
+    return b'%b,"check":"%08x","key":"%016x"}\n' % (content, crc32(content), key)
 
 
 def encode_bad_row(error: InputError, key: int) -> bytes:

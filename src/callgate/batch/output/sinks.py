@@ -19,7 +19,7 @@ import orjson
 
 from callgate.batch.input.files import format_of, refuse_unknown_table
 from callgate.batch.output.atomic_file import whole_file
-from callgate.batch.output.paths import journal_path
+from callgate.batch.output.paths import is_own_journal, journal_path, output_file
 from callgate.batch.output.table import AnswerTable, Column, WritingStoppedError
 from callgate.errors import InputError
 
@@ -67,8 +67,9 @@ def sink_for(output: str) -> Sink | None:
     >>> sink_for("out.jsonl") is None, type(sink_for("out.tsv.gz")).__name__
     (True, 'CsvSink')
     """
+    output = output_file(output)
     refuse_unknown_table(output)
-    if journal_path(output) == output:
+    if is_own_journal(output):
         return None
     try:
         mode = os.stat(output).st_mode
