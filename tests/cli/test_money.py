@@ -276,9 +276,9 @@ def test_what_a_dry_run_does_not_know_it_says(folder: Any, simulate: Simulate, c
     assert (told["cost_usd"], told["output_tokens_most"]) == (None, None)
     text = callgate("run", "in.jsonl", *unpriced, "--dry-run").out
     assert "the price of this model is not known" in text
-    assert "with no bound" in text
+    assert "no upper bound" in text
     priced = callgate("run", "in.jsonl", *unpriced, "--price", "1,2", "--dry-run").out
-    assert "to no bound" in priced
+    assert "no upper bound" in priced
     assert callgate("run", "in.jsonl", *unpriced, "--quiet", "--concurrency", "2").code == 0
     told = dry(callgate, *against(sim), "--concurrency", "2")
     assert (told["rows"], told["cost_usd"], told["seconds"], told["bottleneck"]) == (0, 0.0, 0.0, "nothing")
