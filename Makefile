@@ -5,7 +5,7 @@
 #   make check      lints, type-checks and runs the fast tests: for every edit
 #   make coverage   branch coverage of policies, executor and batch; fails below 100 %
 #   make soak       property tests and simulations with many more examples
-#   make cases      runs the sample scripts in $(CASES)
+#   make cases      runs the sample scripts in $(CASES), where that folder exists
 #   make bench      measures the cost of a call and of a batch
 #
 # Each builds .venv by itself.
@@ -96,8 +96,8 @@ soak: $(VENV)/.dev
 	  tests/testing tests/composition $(PYTEST_ARGS)
 
 cases: $(VENV)/.dev
-	@failed=0; for script in $(CASES)/*.py; do \
-	  $(BIN)/python $$script || { echo "FAILED: $$script"; failed=1; }; \
+	@failed=0; for script in $(wildcard $(CASES)/*.py); do \
+	  printf '%s: ' "$$(basename $$script)"; $(BIN)/python $$script || failed=1; \
 	done; exit $$failed
 
 bench: $(VENV)/.dev

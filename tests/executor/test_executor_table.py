@@ -177,7 +177,7 @@ SCENARIOS: dict[str, Callable[[Case], Awaitable[None]]] = {
     "cancelled after its end": cancelled_after_its_end,
     "it costs more than the quota": costs_too_much,
     "the queue is full": queue_full,
-    "who submits to a full queue is cancelled": submitter_cancelled,
+    "cancelled while waiting for room in the queue": submitter_cancelled,
     "`stop()` while it is queued": lambda case: stopped(case, queued=True, graceful=True),
     "`stop()` while it is on the wire": lambda case: stopped(case, queued=False, graceful=True),
     "`stop(graceful=False)` while it is queued": lambda case: stopped(case, queued=True, graceful=False),
