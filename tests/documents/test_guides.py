@@ -1,4 +1,4 @@
-"""Every Python block of the README and of the guides in `docs/` runs, in order, and prints what the guide says.
+"""Every Python block of the README and of the guides in `docs/` runs, and prints what the guide says.
 
 A block of kind `text` right after a Python block is what that prints; `...` in it stands for anything. Only
 the hosts are rewritten: https://api.example.com is a service on loopback, and the providers' base URLs are a
