@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from callgate.errors import APIConnectionError, APITimeoutError
-from callgate.testing import run_virtual
+from callgate.testing import VirtualClock, run_virtual
 from callgate.transport.call import Call, Limits
 from callgate.transport.connection import Connection
 from callgate.transport.http import _OpenStream
@@ -247,6 +247,28 @@ def test_of_several_limits_the_first_to_pass_ends_the_call(
         assert network.open == network.pool.open == 0
 
     run_virtual(main())
+
+
+@pytest.mark.parametrize("limits", [{"timeout": 3.0}, {"read_timeout": 3.0}], ids=["whole", "silence"])
+@pytest.mark.parametrize("silence", [9.01, 20.0])
+def test_what_arrived_while_the_process_was_stopped_is_read_before_a_limit_ends_the_call(
+    limits: dict[str, float], silence: float
+) -> None:
+    clock = VirtualClock()
+
+    async def main() -> None:
+        network = Network(later(silence, HI))
+        task = asyncio.create_task(network.ask(**limits))  # type: ignore[arg-type]
+        await asyncio.sleep(1.0)
+        clock._advance_to(9.0)  # it goes on; sockets are read after the timers
+        if silence < 10.0:
+            assert await task == b"hi"
+            return
+        with pytest.raises(APITimeoutError):
+            await task
+        assert clock.time() == pytest.approx(10.0)
+
+    clock.run(main())
 
 
 def test_a_connection_that_is_lost_as_it_opens_is_surely_unsent() -> None:

@@ -18,6 +18,9 @@ __all__ = ["Call", "Limits"]
 # Bodies up to this are sent in one piece with the head: one system call, one packet on the way.
 _JOINED_BYTES: Final = 64 * 1024
 # Doing these twice is doing them once.
+# A timer that fires this many seconds late: the process was stopped, or something blocked its loop.
+_STALLED: Final = 0.1
+_LONGEST_GRACE: Final = 1.0
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 
 
@@ -37,6 +40,7 @@ class Call:
         "_body",
         "_connection",
         "_deadline",
+        "_grace",
         "_headers",
         "_limits",
         "_method",
@@ -70,6 +74,7 @@ class Call:
         self._deadline = None if timeout is None else pool.clock() + timeout
         self._connection: Connection | None = None
         self._reused = False
+        self._grace = False
         self._timer: asyncio.TimerHandle | None = None
         self.exchange = Exchange(method, target.origin, limits.max_response_bytes, streaming=streaming)
 
@@ -156,7 +161,12 @@ class Call:
         if exchange.complete or exchange.error is not None:
             return
         due, seconds = self._next_limit()
-        if self._pool.clock() < due:
+        now = self._pool.clock()
+        if not self._grace and now - due > _STALLED:
+            # The process was stopped. uvloop runs timers before it reads sockets: read those first.
+            self._grace = True
+            due = now + min(now - due, _LONGEST_GRACE)
+        if now < due:
             self._timer = self._pool.loop.call_at(due, self._on_time)
             return
         exchange.fail(too_late(exchange.origin, seconds, connected=True))

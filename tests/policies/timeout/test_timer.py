@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from callgate.policies.timeout.timer import Watch
-from callgate.testing.clock import run_virtual
+from callgate.testing.clock import VirtualClock, run_virtual
 
 
 async def bounded(watch: Watch, seconds: float, work: float) -> str:
@@ -205,3 +205,55 @@ def test_a_reminder_may_end_and_set_many_others() -> None:
         return called
 
     assert run_virtual(scenario()) == [2.0]
+
+
+@pytest.mark.parametrize(("arrives_after", "ends"), [(0.01, "in time"), (2.0, "too late")])
+def test_what_arrived_while_the_process_was_stopped_is_read_before_anything_ends(
+    arrives_after: float, ends: str
+) -> None:
+    clock = VirtualClock()
+
+    async def work(arrived: asyncio.Event) -> str:
+        watch = Watch(asyncio.get_running_loop())
+        task = asyncio.current_task()
+        assert task is not None
+        watched = watch.begin(task, 3.0)
+        for _ in range(200):  # so many that end meanwhile have the heap tidied up
+            watch.end(watch.begin(task, 2.5))
+        try:
+            await arrived.wait()
+        except asyncio.CancelledError:
+            assert watched.was_it()
+            return "too late"
+        else:
+            return "in time"
+        finally:
+            watch.end(watched)
+
+    async def scenario() -> tuple[str, float]:
+        arrived = asyncio.Event()
+        task = asyncio.create_task(work(arrived))
+        await asyncio.sleep(1.0)
+        clock._advance_to(10.0)  # the process goes on; its sockets are read after its timers
+        asyncio.get_running_loop().call_later(arrives_after, arrived.set)
+        return await task, clock.time()
+
+    end, at = clock.run(scenario())
+    assert end == ends
+    assert at == pytest.approx(10.0 + min(1.0, arrives_after))
+
+
+def test_what_ends_during_a_grace_does_not_shorten_it() -> None:
+    clock = VirtualClock()
+
+    async def scenario() -> float:
+        watch = Watch(asyncio.get_running_loop())
+        others = [asyncio.create_task(bounded(watch, 3.0, 9.5)) for _ in range(200)]
+        late = asyncio.create_task(bounded(watch, 3.0, 10.5))
+        await asyncio.sleep(1.0)
+        clock._advance_to(9.5)
+        assert await asyncio.gather(*others) == ["in time"] * 200
+        assert await late == "too late"
+        return clock.time()
+
+    assert clock.run(scenario()) == pytest.approx(10.5)

@@ -7,6 +7,7 @@ watched costs one entry in a heap, and the loop sees a single timer, that of the
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
@@ -14,6 +15,9 @@ from callgate.policies.timeout.alarm import Alarm
 
 __all__ = ["Reminder", "Watch", "Watched"]
 
+# An alarm that rings this many seconds late: the process was stopped, or something blocked its loop.
+_STALLED = 0.1
+_LONGEST_GRACE = 1.0
 # Below this many dead entries nobody tidies up; above it, when they are more than the living.
 _FEW = 64
 
@@ -87,12 +91,14 @@ class Watch:
             watch.end(watched)
     """
 
-    __slots__ = ("_alarm", "_dead", "_heap", "_loop")
+    __slots__ = ("_alarm", "_dead", "_due", "_grace", "_heap", "_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._heap: list[Reminder | Watched] = []
         self._dead = 0
+        self._due = -math.inf  # when the alarm was set to ring
+        self._grace = False
         self._alarm = Alarm(self._look)
 
     def begin(self, task: asyncio.Task[object], seconds: float) -> Watched:
@@ -133,13 +139,26 @@ class Watch:
 
     def _arm(self) -> None:
         """Set the one timer to the earliest end."""
+        if self._grace:
+            return  # it rings at the end of the grace
         if self._heap:
-            self._alarm.ring_by(self._loop, self._heap[0].when)
+            self._ring_by(max(self._heap[0].when, self._loop.time()))
         else:
             self._alarm.silence()
 
+    def _ring_by(self, when: float) -> None:
+        self._due = when
+        self._alarm.ring_by(self._loop, when)
+
     def _look(self) -> None:
         now = self._loop.time()
+        late = now - self._due
+        if late > _STALLED and not self._grace:
+            # uvloop runs timers before it reads sockets: what has arrived meanwhile is read first.
+            self._grace = True
+            self._ring_by(now + min(late, _LONGEST_GRACE))
+            return
+        self._grace = False
         try:
             # Read anew each time: what is called may end others, and have the heap tidied up.
             while (heap := self._heap) and (heap[0].ended or heap[0].when <= now):
