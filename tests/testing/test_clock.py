@@ -38,7 +38,7 @@ def test_timers_run_in_order_at_exactly_their_moments() -> None:
 
 
 @pytest.mark.parametrize("start", [0.0, 1e9, 1e12])
-def test_two_timers_closer_than_any_clock_tells_apart(start: float) -> None:
+def test_two_timers_one_ulp_apart_run_at_their_own_times(start: float) -> None:
     async def main() -> list[float]:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(1e-9)
@@ -63,7 +63,7 @@ def test_every_run_is_the_same() -> None:
     assert run_virtual(main()) == run_virtual(main())
 
 
-def test_the_time_goes_on_from_run_to_run_and_starts_where_told() -> None:
+def test_the_time_continues_from_run_to_run() -> None:
     clock = VirtualClock(100.0, epoch=datetime(2026, 1, 1, tzinfo=UTC))
     clock.run(asyncio.sleep(20))
     clock.run(asyncio.sleep(3))
@@ -82,7 +82,7 @@ def test_timeouts_work() -> None:
 
 
 class TestDeadlock:
-    def test_names_those_who_wait_and_where(self) -> None:
+    def test_the_error_names_the_waiting_tasks_and_their_places(self) -> None:
         async def waits_for_ever() -> None:
             await asyncio.get_running_loop().create_future()
 
@@ -94,7 +94,7 @@ class TestDeadlock:
         with pytest.raises(DeadlockError, match=r"at 7 s of virtual time.*the lost one.*waits_for_ever"):
             run_virtual(main())
 
-    def test_those_who_wait_can_still_clean_up_with_waits_of_their_own(self) -> None:
+    def test_waiting_tasks_can_still_await_in_their_cleanup(self) -> None:
         cleaned: list[float] = []
 
         async def main() -> None:
@@ -130,7 +130,7 @@ class TestThreads:
 
         assert run_virtual(main()) == ([n * 2 for n in range(20)], 0.0)
 
-    def test_a_thread_that_is_slow_is_waited_for(self) -> None:
+    def test_a_slow_thread_is_waited_for(self) -> None:
         go_on = threading.Event()
 
         async def main() -> float:
@@ -142,7 +142,7 @@ class TestThreads:
 
         assert run_virtual(main()) == 1.0
 
-    def test_an_error_in_a_thread_comes_through(self) -> None:
+    def test_an_error_in_a_thread_propagates(self) -> None:
         def fails() -> None:
             raise ValueError("in a thread")
 
@@ -177,7 +177,7 @@ class TestThreads:
         lambda: asyncio.create_subprocess_exec("true"),
     ],
 )
-def test_sockets_and_processes_are_refused_in_plain_words(open_something: Callable[[], Any]) -> None:
+def test_sockets_and_processes_are_refused(open_something: Callable[[], Any]) -> None:
     async def main() -> None:
         with pytest.raises(NotImplementedError, match="a virtual clock has no sockets"):
             await open_something()

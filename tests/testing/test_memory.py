@@ -54,7 +54,7 @@ def test_an_answer_comes_with_its_status_and_headers_in_lower_case() -> None:
     assert (sim.provider.stats.accepted, sim.provider.stats.running) == (1, 0)
 
 
-def test_time_passes_as_the_provider_plans() -> None:
+def test_a_call_takes_the_planned_time() -> None:
     sim = Simulation(latency=2.0, latency_sigma=0, transport={"latency": 0.5})
     sim.send()
     assert sim.clock.time() == 2.5
@@ -67,7 +67,7 @@ def test_the_query_reaches_the_provider_and_other_pages_too() -> None:
     assert "contents" in orjson.loads(answer.body)
 
 
-def test_a_stream_comes_chunk_by_chunk_at_its_pace() -> None:
+def test_a_stream_arrives_in_chunks_at_their_times() -> None:
     sim = Simulation(tokens_per_second=10, output_tokens=20, output_sigma=0)
     moments: list[float] = []
 
@@ -88,7 +88,7 @@ def test_a_stream_comes_chunk_by_chunk_at_its_pace() -> None:
 
 @pytest.mark.parametrize("fault", ["reset", "truncated", "stall"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_connection_that_breaks_is_the_error_that_http_gives(fault: str, stream: bool) -> None:
+def test_a_broken_connection_raises_the_error_of_the_http_transport(fault: str, stream: bool) -> None:
     sim = Simulation(faults={fault: 1.0})
     with pytest.raises(APIConnectionError) as caught:
         sim.send(stream=stream)
@@ -98,7 +98,7 @@ def test_a_connection_that_breaks_is_the_error_that_http_gives(fault: str, strea
     assert (sim.provider.stats.running, sim.provider.stats.abandoned) == (0, 1)
 
 
-def test_silence_ends_with_the_timeouts() -> None:
+def test_silence_ends_in_a_timeout_error() -> None:
     sim = Simulation(faults={"stall": 1.0})
     with pytest.raises(APITimeoutError):
         sim.send(timeout=3.0)
@@ -110,13 +110,13 @@ def test_silence_ends_with_the_timeouts() -> None:
     assert sim.provider.stats.running == 0
 
 
-def test_an_answer_over_the_cap_is_given_up() -> None:
+def test_an_answer_above_the_size_limit_is_an_error() -> None:
     sim = Simulation(transport={"max_response_bytes": 100})
     with pytest.raises(ResponseTooLargeError, match="100 bytes"):
         sim.send()
 
 
-def test_a_cancelled_call_frees_its_place() -> None:
+def test_a_cancelled_call_releases_its_slot() -> None:
     sim = Simulation(latency=10, concurrency=1)
 
     async def main() -> None:
@@ -130,7 +130,7 @@ def test_a_cancelled_call_frees_its_place() -> None:
     sim.clock.run(main())
 
 
-def test_closing_ends_what_is_in_flight_and_refuses_more() -> None:
+def test_closing_fails_calls_in_flight_and_refuses_new_ones() -> None:
     sim = Simulation(latency=10)
 
     async def main() -> None:
@@ -148,7 +148,7 @@ def test_closing_ends_what_is_in_flight_and_refuses_more() -> None:
     assert repr(sim.transport) == "<MemoryTransport closed>"
 
 
-def test_it_has_the_methods_of_the_real_one() -> None:
+def test_it_has_the_methods_of_the_http_transport() -> None:
     def signature(method: Callable[..., Any]) -> list[str]:
         return list(inspect.signature(method).parameters)
 
@@ -183,7 +183,7 @@ class TestTheWholeStackOnTheVirtualClock:
         sim.clock.run(main())
         assert sim.clock.time() > 120
 
-    def test_it_is_the_same_every_time(self) -> None:
+    def test_every_run_has_the_same_result(self) -> None:
         def history() -> tuple[float, int]:
             sim = Simulation(latency=1, faults={"500": 0.2, "reset": 0.1}, seed=3)
 

@@ -1,4 +1,4 @@
-"""The simulator's own books."""
+"""The simulator's counters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from callgate.testing.simulator.stats import Stats, Utilisation, content_of, fin
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.integers(0, 50)), min_size=1, max_size=60))
-def test_busiest_window_is_the_busiest_of_all(steps):
+def test_the_busiest_window_is_exact(steps):
     used, now, log = Utilisation(60.0), 0.0, []
     for gap, tokens in steps:
         now += gap
@@ -45,7 +45,7 @@ def test_memory_of_a_busy_window_is_bounded():
     assert len(used._trail) < 60_000
 
 
-def test_contents_beyond_the_bound_are_only_summed_up():
+def test_contents_beyond_the_bound_are_only_summed():
     stats = Stats(60.0, max_contents=2)
     for content in (1, 2, 3, 1):
         stats.arrived(content)
@@ -58,7 +58,7 @@ def test_content_ignores_the_order_of_keys_only():
     assert content_of({"b": [1, 2]}) != content_of({"b": [2, 1]})
 
 
-def test_keys_are_shown_by_fingerprint_only():
+def test_keys_are_shown_as_fingerprints():
     stats = Stats(60.0)
     stats.open("sk-canary").requests += 1
     assert stats.key("sk-canary").requests == 1
@@ -66,7 +66,7 @@ def test_keys_are_shown_by_fingerprint_only():
     assert fingerprint("") == "anonymous"
 
 
-def test_utilisation_of_several_keys_has_to_be_asked_by_key():
+def test_utilisation_of_several_keys_needs_a_key():
     stats = Stats(60.0)
     stats.open("a")
     stats.open("b")

@@ -1,4 +1,4 @@
-"""The simulator's windows never admit more than they say, and say truly when to come back."""
+"""The simulator's windows never exceed their limits, and their waits are exact."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def admitted(window: SlidingWindow | FixedWindow | BucketWindow, steps: list[tup
 
 
 @given(arrivals)
-def test_sliding_window_holds_in_every_span_of_one_period(steps):
+def test_a_sliding_window_holds_in_every_interval_of_one_period(steps):
     taken = admitted(SlidingWindow(10, PERIOD), steps)
     for start, _ in taken:
         assert sum(amount for time, amount in taken if start <= time < start + PERIOD - 1e-6) <= 10
 
 
 @given(arrivals)
-def test_fixed_window_holds_in_every_period_of_the_clock(steps):
+def test_a_fixed_window_holds_in_every_period_of_the_clock(steps):
     taken = admitted(FixedWindow(10, PERIOD), steps)
     for index in {math.floor(time / PERIOD) for time, _ in taken}:
         inside = [amount for time, amount in taken if math.floor(time / PERIOD) == index]
@@ -40,7 +40,7 @@ def test_fixed_window_holds_in_every_period_of_the_clock(steps):
 
 
 @given(arrivals)
-def test_bucket_holds_its_line_from_every_start(steps):
+def test_a_bucket_holds_from_every_start(steps):
     taken = admitted(BucketWindow(10, PERIOD), steps)
     for first, (start, _) in enumerate(taken):
         total = 0
@@ -51,7 +51,7 @@ def test_bucket_holds_its_line_from_every_start(steps):
 
 @pytest.mark.parametrize("kind", [SlidingWindow, FixedWindow, BucketWindow])
 @given(arrivals, st.integers(1, 10))
-def test_who_waits_as_long_as_told_is_admitted(kind, steps, amount):
+def test_a_client_that_waits_the_stated_time_is_admitted(kind, steps, amount):
     window = kind(10, PERIOD)
     taken = admitted(window, steps)
     now = (taken[-1][0] if taken else 0.0) + 0.1
@@ -62,12 +62,12 @@ def test_who_waits_as_long_as_told_is_admitted(kind, steps, amount):
 
 
 @pytest.mark.parametrize("kind", [SlidingWindow, FixedWindow, BucketWindow])
-def test_what_exceeds_the_whole_limit_never_fits(kind):
+def test_an_amount_above_the_limit_never_fits(kind):
     assert kind(10, PERIOD).wait(0.0, 11) == math.inf
 
 
 @pytest.mark.parametrize("kind", [SlidingWindow, FixedWindow, BucketWindow])
-def test_settling_gives_back_what_was_not_used(kind):
+def test_settling_refunds_unused_units(kind):
     window = kind(100, PERIOD)
     debit = window.take(1.0, 80)
     window.settle(2.0, debit, 30)
@@ -83,7 +83,7 @@ def test_settling_after_the_window_has_gone_changes_nothing(kind):
     assert window.remaining(70.0) == 90
 
 
-def test_refusal_takes_nothing_from_any_quota():
+def test_a_refusal_charges_no_quota():
     account = Account.open({"requests": 10, "tokens": 100}, kind="sliding", period=PERIOD)
     refused = account.admit(0.0, {"requests": 1, "tokens": 101})
     assert isinstance(refused, Shortage)
@@ -91,7 +91,7 @@ def test_refusal_takes_nothing_from_any_quota():
     assert account.windows["requests"].remaining(0.0) == 10
 
 
-def test_concurrency_is_freed_by_leaving():
+def test_leaving_releases_a_concurrency_slot():
     account = Account.open({}, kind="sliding", period=PERIOD, concurrency=1)
     assert isinstance(account.admit(0.0, {}), dict)
     assert isinstance(account.admit(0.0, {}), Shortage)

@@ -1,4 +1,4 @@
-"""The official SDKs take the simulator for the real thing, streams and tools included.
+"""The official SDKs against the simulator, with streams and tools.
 
 Each SDK checks shapes of its own: ids, event order, checksums of frames, usage. None of its retries are on.
 """
@@ -369,7 +369,7 @@ class TestGemini:
             client.close()
             wrong.close()
 
-    def test_over_quota_tells_the_delay_in_the_body(self):
+    def test_a_429_has_the_delay_in_its_body(self):
         with Simulator(requests_per_minute=1) as sim:
             client = genai.Client(api_key="k", http_options={"base_url": sim.url})
             client.models.generate_content(model="gemini-x", contents="Hello")
@@ -454,7 +454,7 @@ class TestBedrock:
         texts = [event["delta"]["text"] for event in events if event["type"] == "content_block_delta"]
         assert len("".join(texts).split()) == 5
 
-    def test_wrong_secret_is_found_out(self):
+    def test_a_wrong_secret_is_refused(self):
         with Simulator(aws_secrets=SECRETS) as sim:
             client = bedrock_client(sim, "another-secret")
             with pytest.raises(client.exceptions.ClientError) as refused:
@@ -539,7 +539,7 @@ class TestGoogleTokens:
         ):
             self.token(sim, other)
 
-    def test_token_ends(self, account):
+    def test_a_token_expires(self, account):
         info, _ = account
         with Simulator(google_token_seconds=0.05) as sim:
             token = self.token(sim, info)

@@ -1,4 +1,4 @@
-"""The simulator over real sockets: what a plan says is what a client sees."""
+"""The simulator over real sockets: a client receives exactly the plan."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_a_body_beyond_the_limit_gets_413(monkeypatch):
     run()
 
 
-def test_leaving_cuts_open_connections_and_keeps_the_counts():
+def test_stopping_aborts_connections_and_keeps_the_counts():
     async def main():
         async with Simulator(latency=60) as sim, connected(sim) as client:
             client.writer.write(post())
@@ -212,7 +212,7 @@ def test_leaving_cuts_open_connections_and_keeps_the_counts():
     asyncio.run(main())
 
 
-def test_plain_with_runs_in_a_thread():
+def test_with_runs_the_server_in_a_thread():
     with Simulator(requests_per_minute=1) as sim:
         request = urllib.request.Request(sim.base_url + "/chat/completions", BODY)
         with urllib.request.urlopen(request) as answer:
@@ -224,7 +224,7 @@ def test_plain_with_runs_in_a_thread():
     assert sim.stats.refused == 1
 
 
-def test_a_port_in_use_is_an_error_both_ways():
+def test_a_port_in_use_is_an_error_with_and_without_a_loop():
     with Simulator() as sim:
         with pytest.raises(OSError, match="in use"):
             Simulator(port=sim.port).__enter__()

@@ -1,4 +1,4 @@
-"""`callgate simulate` starts, counts, and ends as it was told."""
+"""`callgate simulate`: options, summary and counts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_ends_it_with_a_summary_and_the_counts(number, tmp_path):
+def test_a_signal_ends_it_with_a_summary_and_the_counts(number, tmp_path):
     stats = tmp_path / "stats.json"
     arguments = ["--port", "0", "--rpm", "600", "--stats-file", str(stats)]
     process = subprocess.Popen(
@@ -51,7 +51,7 @@ def test_signal_ends_it_with_a_summary_and_the_counts(number, tmp_path):
     assert orjson.loads(stats.read_bytes())["accepted"] == 1
 
 
-def test_it_ends_by_itself(run):
+def test_the_command_ends_after_the_given_time(run):
     result = run("--port", "0", "--for", "0.01", "--quiet")
     assert result.exit_code == 0
     assert result.stdout.startswith("http://127.0.0.1:")
@@ -69,7 +69,7 @@ def test_it_ends_by_itself(run):
         (["--google-account", "me=/no/such/file"], "No such file"),
     ],
 )
-def test_wrong_options_end_with_one_clear_error(run, arguments, said):
+def test_an_invalid_option_is_one_clear_error(run, arguments, said):
     result = run("--port", "0", "--for", "0.01", *arguments)
     assert result.exit_code == 2
     assert said in " ".join(result.stderr.replace("│", " ").split())

@@ -1,4 +1,4 @@
-"""The real Claude Code command takes the simulator for Anthropic, and runs a tool that it asks for."""
+"""The real Claude Code command against the simulator: answers, tools and errors."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def claude(sim: Simulator, home: Path, prompt: str, *arguments: str) -> list[dic
     return [json.loads(text) for text in done.stdout.splitlines()]
 
 
-def test_it_answers(tmp_path):
+def test_the_command_gets_an_answer(tmp_path):
     with Simulator(answers=["Hello from the simulator."]) as sim:
         said = claude(sim, tmp_path, "Say hello")
     # How many lines of its own ("system") it writes differs between versions.
@@ -60,7 +60,7 @@ def test_it_answers(tmp_path):
     assert said[-1]["usage"]["output_tokens"] == 4
 
 
-def test_it_runs_the_tool_and_sends_its_result(tmp_path):
+def test_the_command_runs_a_tool_and_sends_its_result(tmp_path):
     def say(ask):
         if ask.tool_results:
             return f"The tool said: {ask.tool_results[0]}"
@@ -73,7 +73,7 @@ def test_it_runs_the_tool_and_sends_its_result(tmp_path):
     assert sim.stats.answered == 2
 
 
-def test_errors_reach_it(tmp_path):
+def test_the_command_reports_errors(tmp_path):
     with Simulator(keys=["another"]) as sim:
         said = claude(sim, tmp_path, "Say hello")
     assert said[-1]["is_error"] is True

@@ -1,17 +1,15 @@
-"""What the simulated model says."""
+"""Answers of the simulated model: scripted, drawn, cut and with tools."""
 
 from __future__ import annotations
 
 import random
 
-import orjson
 import pytest
 from hypothesis import given, strategies as st
 
 from callgate.testing.simulator.answer_maker import AnswerMaker
 from callgate.testing.simulator.answers import Answer, Ask, SimulatedToolCall, ToolSpec, count_tokens
 from callgate.testing.simulator.dialects.base import pieces
-from callgate.testing.simulator.instances import instance_of
 from callgate.testing.simulator.options import Options
 from callgate.testing.simulator.prose import write
 
@@ -59,7 +57,7 @@ def test_prose_has_as_many_tokens_as_asked_for(words, seed):
 
 
 @given(st.text())
-def test_pieces_add_up_to_the_text(text):
+def test_streamed_pieces_join_to_the_text(text):
     assert "".join(pieces(text)) == text
 
 
@@ -89,13 +87,13 @@ def test_tool_choice_rules(choice, called):
     assert [call.name for call in made.tool_calls] == called
 
 
-def test_after_tool_results_a_text_tells_them():
+def test_tool_results_are_answered_with_a_text():
     made = answer(asking("get_weather?", tool_results=["12 degrees"]))
     assert not made.tool_calls
     assert "12 degrees" in made.text
 
 
-def test_script_is_taken_in_order_and_then_ends():
+def test_scripted_answers_are_used_in_order_and_then_drawn_ones():
     answers = AnswerMaker(Options(answers=["not json", 503, Answer("ok", finish="content_filter")]))
     ask = Ask("openai_chat", "m", {})
     made = [answers.make(ask, 1)[0] for _ in range(4)]
@@ -103,7 +101,7 @@ def test_script_is_taken_in_order_and_then_ends():
     assert made[3].text not in ("not json", "ok")
 
 
-def test_script_may_be_a_callable_that_sees_the_attempt():
+def test_a_callable_script_receives_the_attempt_number():
     def say(ask: Ask) -> str | int:
         return 500 if ask.attempt == 1 else f"attempt {ask.attempt}"
 
@@ -117,7 +115,7 @@ def test_scripted_arguments_may_be_invalid_json():
     assert answer(answers=[Answer(tool_calls=[call])]).tool_calls[0].text == '{"city": '
 
 
-def test_reasoning_comes_when_asked_for_or_always():
+def test_reasoning_is_sent_on_request_or_always():
     assert not answer(reasoning_tokens=5).reasoning
     assert answer(Ask("openai_chat", "m", {}, reasoning=True), reasoning_tokens=5).reasoning
     made = answer(reasoning_tokens=5, always_reason=True, output_tokens=7, output_sigma=0)
@@ -128,67 +126,3 @@ def test_reasoning_comes_when_asked_for_or_always():
 def test_choices_differ_from_each_other():
     made = AnswerMaker(Options()).make(Ask("openai_chat", "m", {}, choices=2), 1)
     assert made[0].text != made[1].text
-
-
-def instances(schema, count=30):
-    return [instance_of(schema, random.Random(seed)) for seed in range(count)]
-
-
-def test_instances_of_objects_have_what_is_required():
-    schema = {
-        "type": "object",
-        "properties": {
-            "name": {"type": "string", "minLength": 30, "maxLength": 40},
-            "age": {"type": "integer", "minimum": 18, "exclusiveMaximum": 20},
-            "mood": {"enum": ["good", "bad"]},
-            "kind": {"const": "person"},
-            "tags": {"type": "array", "items": {"enum": ["a", "b", "c"]}, "minItems": 2, "uniqueItems": True},
-            "height": {"type": ["number", "null"], "minimum": 1, "maximum": 2},
-        },
-        "required": ["name", "age", "mood", "kind", "tags", "height", "undeclared"],
-    }
-    for made in instances(schema):
-        assert 30 <= len(made["name"]) <= 40
-        assert made["age"] in (18, 19)
-        assert made["mood"] in ("good", "bad")
-        assert made["kind"] == "person"
-        assert len(made["tags"]) == len(set(made["tags"])) >= 2
-        assert 1 <= made["height"] <= 2
-        assert "undeclared" in made
-
-
-def test_instances_follow_references_and_alternatives():
-    schema = {
-        "$defs": {
-            "city": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
-            "node": {
-                "type": "object",
-                "properties": {"children": {"type": "array", "items": {"$ref": "#/$defs/node"}}},
-                "required": ["children"],
-            },
-        },
-        "type": "object",
-        "properties": {
-            "where": {"anyOf": [{"$ref": "#/$defs/city"}, {"type": "null"}]},
-            "tree": {"$ref": "#/$defs/node"},
-            "all": {
-                "allOf": [{"type": "object", "properties": {"a": {"type": "integer"}}}, {"required": ["a"]}]
-            },
-        },
-        "required": ["where", "tree", "all"],
-    }
-    for made in instances(schema):
-        assert isinstance(made["where"]["name"], str)
-        assert isinstance(made["tree"]["children"], list)
-        assert isinstance(made["all"]["a"], int)
-
-
-def test_a_schema_that_only_refers_to_itself_comes_to_an_end():
-    loop = {"$defs": {"a": {"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}, "required": ["a"]}}}
-    assert orjson.dumps(instance_of({**loop, "$ref": "#/$defs/a"}, random.Random(1)))
-
-
-def test_multiples_and_formats():
-    for made in instances({"type": "integer", "minimum": 7, "maximum": 30, "multipleOf": 5}):
-        assert made in (10, 15, 20, 25, 30)
-    assert len(instance_of({"type": "string", "format": "uuid"}, random.Random(1))) == 36
