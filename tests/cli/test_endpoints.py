@@ -151,9 +151,9 @@ def test_an_ejected_endpoint_is_named_with_the_reason_once_and_in_the_summary(
     assert "sk-" not in ended.out + ended.err
     ended = callgate("run", "in.jsonl", "-o", "again.jsonl", *target, "--json")
     first, second = orjson.loads(ended.out)["endpoints"]
-    assert first == {"name": f"{name} #1", "answered": 60, "times_left_out": 0, "left_out_for": None}
-    assert (second["answered"], second["times_left_out"]) == (0, 1)
-    assert second["left_out_for"].startswith("401: ")
+    assert first == {"name": f"{name} #1", "answered": 60, "ejections": 0, "ejected_for": None}
+    assert (second["answered"], second["ejections"]) == (0, 1)
+    assert second["ejected_for"].startswith("401: ")
     quiet = callgate("run", "in.jsonl", "-o", "third.jsonl", *target, "--quiet")
     assert (quiet.out, quiet.err) == ("", "")
 
@@ -167,7 +167,7 @@ def test_an_unreachable_endpoint_costs_a_handful_of_attempts(simulate: Simulate,
     assert answered_once(200)
     facts = orjson.loads(ended.out)
     assert facts["calls"] - 200 <= 8
-    assert facts["endpoints"][0]["times_left_out"] >= 1
+    assert facts["endpoints"][0]["ejections"] >= 1
     assert "127.0.0.1:1 is ejected for now: " in ended.err
 
 

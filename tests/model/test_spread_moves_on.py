@@ -39,7 +39,7 @@ def test_an_endpoint_that_cannot_be_reached_costs_what_was_in_flight_and_a_handf
             ended = await ask(model, 200, at_once=8)
             assert all(calling.answer is not None for calling in ended)
             assert calls_of(broken) <= 4 + 3
-            assert list(model.left_out) == [broken]
+            assert list(model.ejected) == [broken]
             # None backs off towards an endpoint that is left out: but for two that failed before it was.
             assert now() < 0.05 * 200 / 8 + 1.0
 
@@ -77,7 +77,7 @@ def test_a_call_that_meets_a_429_goes_where_it_need_not_wait() -> None:
             assert all(calling.completed_by == "good" for calling in ended)
             assert calls_of(busy) <= 10
             assert now() == pytest.approx(0.1 * 100 / 8, abs=0.3)
-            assert not model.left_out
+            assert not model.ejected
 
     run_virtual(main())
 
@@ -109,7 +109,7 @@ def test_a_minute_of_nothing_but_429s_leaves_a_model_out_and_an_answer_between_t
         told: list[str] = []
         busy = trying("busy", *steps)
         good = trying("good", After(0.5, "fine"))
-        async with Spread([busy, good], on_left_out=lambda model, error: told.append(model.name)) as model:
+        async with Spread([busy, good], on_ejected=lambda model, error: told.append(model.name)) as model:
             for _ in range(600):
                 await model.invoke(prompt="x")
         return told
@@ -126,14 +126,14 @@ def test_it_is_told_once_each_time_that_a_model_is_left_out_and_how_each_has_bee
 
     async def main() -> None:
         broken, good = trying("broken", WRONG_KEY), trying("good", After(1.0, "fine"))
-        spread = Spread([broken, good], on_left_out=lambda model, error: told.append((model, error)))
+        spread = Spread([broken, good], on_ejected=lambda model, error: told.append((model, error)))
         async with spread as model:
             await ask(model, 20, at_once=4)
             assert told == [(broken, WRONG_KEY)]
             await asyncio.sleep(301.0)
             await ask(model, 4, at_once=2)
             assert told == [(broken, WRONG_KEY)] * 2
-            assert [(each.name, each.answered, each.times_out, each.error) for each in model.standing] == [
+            assert [(each.name, each.answered, each.ejections, each.error) for each in model.health] == [
                 ("broken", 0, 2, WRONG_KEY),
                 ("good", 24, 0, None),
             ]
@@ -190,22 +190,21 @@ def test_a_call_that_is_sent_on_from_lines_is_attempted_no_more_often_than_is_sa
     run_virtual(main())
 
 
-def test_what_another_model_cannot_mend_is_tried_again_as_it_would_be_alone() -> None:
+def test_a_retry_goes_to_a_model_that_the_call_has_not_tried() -> None:
     async def main() -> None:
         shaky = trying("shaky", DOWN, DOWN, "fine")
         async with Spread([shaky, trying("good", After(60.0, "late"))]) as model:
             calling = await model.invoke(prompt="x")
-            assert (calling.completed_by, len(calling.attempts)) == ("shaky", 3)
-            assert calling.route is None
+            assert (calling.completed_by, len(calling.attempts)) == ("good", 2)
 
     run_virtual(main())
 
 
-def test_an_error_of_a_backend_that_is_none_of_ours_is_tried_again_as_before() -> None:
+def test_a_retry_after_an_error_of_a_users_own_backend_goes_to_another_model() -> None:
     async def main() -> None:
         shaky = trying("shaky", ConnectionError("reset"), "fine")
         async with Spread([shaky, trying("good", After(60.0, "late"))]) as model:
             calling = await model.invoke(prompt="x")
-            assert (calling.completed_by, len(calling.attempts)) == ("shaky", 2)
+            assert (calling.completed_by, len(calling.attempts)) == ("good", 2)
 
     run_virtual(main())

@@ -84,14 +84,14 @@ def read_targets(options: RunOptions) -> list[Target]:
 async def open_model(
     options: RunOptions,
     targets: list[Target],
-    on_left_out: Callable[[Caller, APIClientError], None] | None = None,
+    on_ejected: Callable[[Caller, APIClientError], None] | None = None,
 ) -> AsyncGenerator[Caller, None]:
     """One model for each target, each with the options' limits; several become a `Spread`.
 
     Args:
         options: The options of the run.
         targets: What is called.
-        on_left_out: As of `Spread`.
+        on_ejected: As of `Spread`.
 
     Raises:
         ConfigurationError: when a provider is unknown, a setting cannot work, or the cache cannot be opened.
@@ -104,7 +104,7 @@ async def open_model(
             iModel(**shared, **_settings_of(target), name=_unique_name(targets, index))
             for index, target in enumerate(targets)
         ]
-        async with models[0] if len(models) == 1 else Spread(models, on_left_out=on_left_out) as model:
+        async with models[0] if len(models) == 1 else Spread(models, on_ejected=on_ejected) as model:
             yield model
     finally:
         if cache is not None:

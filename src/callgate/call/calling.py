@@ -42,7 +42,6 @@ class Calling(CallView):
         "_encoded",
         "_error",
         "_headers",
-        "_is_hedge",
         "_number",
         "_response",
         "_sent_method",
@@ -59,6 +58,7 @@ class Calling(CallView):
         "endpoint_url",
         "http_method",
         "http_path",
+        "is_hedge",
         "made_at",
         "metadata",
         "num_api_tokens_needed",
@@ -95,6 +95,8 @@ class Calling(CallView):
     """The attempt that runs in this call's task, or the last one that did."""
     route: Any
     """State of the route layer for this call: endpoints tried, and until when each is closed to it."""
+    is_hedge: bool
+    """True for the copy of a call that makes a hedge's second attempt."""
     cached: bool
     """True if the response came from the cache or from an identical call; it then costs nothing."""
     shares: bool
@@ -159,7 +161,7 @@ class Calling(CallView):
         self.task = None
         self.cancels = 0
         self._encoded: tuple[Any, Any, Any] | None = None
-        self._is_hedge = False
+        self.is_hedge = False
         self._number = next(_numbers)
         self._response = None
         self._error = None
@@ -187,7 +189,7 @@ class Calling(CallView):
             self.processed_at = now
         self.status = _CALLING
         attempt = self.attempt = Attempt(
-            endpoint, now, hedge=self._is_hedge, pricer=self.pricer, payload=self.payload
+            endpoint, now, hedge=self.is_hedge, pricer=self.pricer, payload=self.payload
         )
         self.attempts.append(attempt)
         return attempt
@@ -215,7 +217,7 @@ class Calling(CallView):
         """
         fork = copy.copy(self)
         fork.task = fork._waiters = fork.attempt = None
-        fork._is_hedge = True
+        fork.is_hedge = True
         return fork
 
     async def emit(self, delta: Delta) -> None:

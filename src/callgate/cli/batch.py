@@ -35,7 +35,7 @@ from callgate.cli.summary import print_forecast
 from callgate.errors import APIClientError, InputError
 from callgate.model.base import Caller
 from callgate.model.spread import Spread
-from callgate.policies.route.health import Standing
+from callgate.policies.route.health import EndpointHealth
 from callgate.schema.answer import AnswerSchema
 
 try:
@@ -82,8 +82,8 @@ def run_batch(options: RunOptions) -> int:
         return 0
     runner = asyncio.Runner(loop_factory=None if uvloop is None else uvloop.new_event_loop)
     with _rarer_collections(), runner:
-        summary, path, standing = runner.run(_run(options, source, targets, schema))
-    print_ending(options, summary, path, standing)
+        summary, path, health = runner.run(_run(options, source, targets, schema))
+    print_ending(options, summary, path, health)
     return _EXIT_CODES[summary.ending]
 
 
@@ -156,7 +156,7 @@ def _budget(options: RunOptions, journal: Journal) -> Budget | None:
 
 async def _run(
     options: RunOptions, source: Source, targets: list[Target], schema: AnswerSchema | None
-) -> tuple[Summary, str, tuple[Standing, ...]]:
+) -> tuple[Summary, str, tuple[EndpointHealth, ...]]:
     """Run the batch.
 
     Returns:
@@ -202,7 +202,7 @@ async def _run(
             # The run itself has ended; only the output could not be written.
             path = journal_path(options.output)
             summary = replace(summary, ending="output", message=str(error), error=error)
-        return summary, path, model.standing if isinstance(model, Spread) else ()
+        return summary, path, model.health if isinstance(model, Spread) else ()
 
 
 class _EjectionReports:
@@ -213,7 +213,7 @@ class _EjectionReports:
         self._reported: set[str] = set()
 
     def report(self, model: Caller, error: APIClientError) -> None:
-        """As `Spread(on_left_out=...)` calls it."""
+        """As `Spread(on_ejected=...)` calls it."""
         if model.name not in self._reported:
             self._reported.add(model.name)
             self.note(f"callgate: {model.name} is ejected for now: {one_line(error)}")

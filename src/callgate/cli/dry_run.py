@@ -63,15 +63,13 @@ async def estimate(
         # To open a cache that does not exist would create it.
         options = replace(options, cache=None, cache_ttl=None, sample=0)
     async with open_model(options, _with_any_key(targets)) as model:
-        remembers = model.as_alternative().remembers
         metadata = {"sample": options.sample} if options.sample else None
 
         async def is_cached(row: Row) -> bool:
-            assert remembers is not None
             calling = await model.create_calling(
                 request_payload=await load_images(row.request), metadata=metadata, response_schema=schema
             )
-            return await remembers(calling)
+            return await model.is_cached(calling)
 
         return await forecast(
             model,

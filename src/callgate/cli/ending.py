@@ -20,13 +20,13 @@ from callgate.batch.output.paths import (
 from callgate.batch.run import Summary
 from callgate.cli.summary import print_summary, reason_of, summary_to_dict
 from callgate.cli.terminal import write_json, write_line
-from callgate.policies.route.health import Standing
+from callgate.policies.route.health import EndpointHealth
 
 __all__ = ["print_ending"]
 
 
 def print_ending(
-    options: RunOptions, summary: Summary, path: str, endpoints: tuple[Standing, ...] = ()
+    options: RunOptions, summary: Summary, path: str, endpoints: tuple[EndpointHealth, ...] = ()
 ) -> None:
     """Print the summary on stdout, and on stderr what the user may want to do next.
 

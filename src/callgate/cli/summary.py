@@ -14,14 +14,14 @@ from callgate.cli.format import dollars, duration, in_columns
 from callgate.cli.messages import explain, one_line
 from callgate.cli.terminal import write_json, write_line
 from callgate.errors import RetryAfterTooLongError
-from callgate.policies.route.health import Standing
+from callgate.policies.route.health import EndpointHealth
 
 __all__ = ["print_forecast", "print_summary", "reason_of", "summary_to_dict"]
 
 _SHOWN_ERRORS = 5
 
 
-def summary_to_dict(summary: Summary, output: str, endpoints: Sequence[Standing] = ()) -> dict[str, Any]:
+def summary_to_dict(summary: Summary, output: str, endpoints: Sequence[EndpointHealth] = ()) -> dict[str, Any]:
     """The summary, ready for JSON.
 
     `cost_usd` is null when no price is known, and the sum of the known ones otherwise; `unpriced` counts the
@@ -61,8 +61,8 @@ def summary_to_dict(summary: Summary, output: str, endpoints: Sequence[Standing]
             {
                 "name": each.name,
                 "answered": each.answered,
-                "times_left_out": each.times_out,
-                "left_out_for": None if each.error is None else one_line(each.error),
+                "ejections": each.ejections,
+                "ejected_for": None if each.error is None else one_line(each.error),
             }
             for each in endpoints
         ],
@@ -74,7 +74,7 @@ def reason_of(summary: Summary) -> str | None:
     return summary.message if summary.error is None else explain(summary.error)
 
 
-def print_summary(summary: Summary, output: str, endpoints: Sequence[Standing] = ()) -> None:
+def print_summary(summary: Summary, output: str, endpoints: Sequence[EndpointHealth] = ()) -> None:
     """Print the summary on stdout, or on stderr when the answers go to stdout."""
     facts = summary_to_dict(summary, output, endpoints)
     on_stderr = output == STDOUT
@@ -132,10 +132,10 @@ def _lines(facts: dict[str, Any], summary: Summary) -> list[tuple[str, str]]:
 
 def _endpoint_line(facts: dict[str, Any]) -> str:
     line = f"{facts['name']}: {facts['answered']:,} answered"
-    if facts["left_out_for"] is None:
+    if facts["ejected_for"] is None:
         return line
-    times = facts["times_left_out"]
-    return f"{line}, ejected{f' {times} times' * (times > 1)}: {facts['left_out_for']}"
+    times = facts["ejections"]
+    return f"{line}, ejected{f' {times} times' * (times > 1)}: {facts['ejected_for']}"
 
 
 def print_forecast(forecast: Forecast, *, json: bool, budget: float | None = None) -> None:

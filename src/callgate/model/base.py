@@ -7,63 +7,33 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 from uuid import UUID, uuid4
 
 from pydantic import BaseModel
 
 from callgate.call.calling import Calling, RequestStatus
 from callgate.executor.executor import Executor
-from callgate.model.call_factory import CallingMaker, set_times
+from callgate.model.call_factory import CallFactory, set_times
 from callgate.model.streams import StreamChannel, read_stream
 from callgate.model.sync import SyncTwins
+from callgate.model.target import ModelTarget
 from callgate.model.tools import ToolRun, run_tools
 from callgate.pipeline import Service
-from callgate.policies.limit.gate import Listener
-from callgate.policies.limit.snapshot import Bottleneck, LimiterSnapshot
+from callgate.policies.cache.layer import Place, is_known
+from callgate.policies.hedge.policy import HedgePolicy
+from callgate.policies.limit.view import LimiterView
 from callgate.policies.observe.hooks import HookPhase, HookRegistry
-from callgate.policies.route.fallback import Alternative
 from callgate.response import Response, StreamChunk
 from callgate.schema.answer import AnswerSchema
 
-__all__ = ["Caller", "LimiterView"]
+__all__ = ["Caller"]
 
 _PENDING = RequestStatus.PENDING
 _HOW = 'invoke(messages=[{"role": "user", "content": "Hello!"}]), or invoke(prompt=...)'
-
-
-class LimiterView(Protocol):
-    """What there is to see of a limiter, or of several that are seen as one."""
-
-    @property
-    def waiting(self) -> int:
-        """Calls that one more would have to wait for."""
-        ...
-
-    @property
-    def in_flight(self) -> int:
-        """Calls that have been admitted and have not ended."""
-        ...
-
-    @property
-    def bottleneck(self) -> Bottleneck | None:
-        """What those who wait are waiting for; None when nobody is."""
-        ...
-
-    def expected_wait(self, tokens: float = 1.0, call_seconds: float = 1.0) -> float:
-        """Seconds that one more call would wait at least, where a call takes `call_seconds`."""
-        ...
-
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Have `listener` called when a call is admitted or room may have come back; returns unsubscribe."""
-        ...
-
-    def snapshot(self) -> LimiterSnapshot:
-        """The state at this moment."""
-        ...
 
 
 class Caller(SyncTwins, ABC):
@@ -85,7 +55,7 @@ class Caller(SyncTwins, ABC):
         executor: Executor,
         *,
         owns_executor: bool,
-        maker: CallingMaker,
+        maker: CallFactory,
         hooks: HookRegistry | None,
     ) -> None:
         self.id: UUID = uuid4()
@@ -96,20 +66,40 @@ class Caller(SyncTwins, ABC):
         self._owns_executor = owns_executor
         self._maker = maker
         self._service: Service | None = None
-        self._inner: Service | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False  # takes no calls any more
         self._ended = False
         self._ending = asyncio.Lock()
 
     @abstractmethod
-    def _make_services(self, clock: Callable[[], float]) -> tuple[Service, Service]:
-        """What answers its own callings, and those of a model that it stands in for."""
+    def _make_service(self, clock: Callable[[], float]) -> Service:
+        """The pipeline that its calls pass, for the loop with this clock."""
+
+    @abstractmethod
+    def targets(self) -> list[ModelTarget]:
+        """Its endpoints, for a pipeline that is to send calls to them; fallbacks are not included."""
+
+    @abstractmethod
+    def all_targets(self) -> list[ModelTarget]:
+        """Every endpoint that may ever answer one of its calls, fallbacks included."""
+
+    @abstractmethod
+    def _places(self, calling: Calling) -> Sequence[Place]:
+        """Where the response to a call may be stored; empty: nowhere."""
+
+    async def is_cached(self, calling: Calling) -> bool:
+        """True if a calling made by this model would be answered without sending anything."""
+        return await is_known(self._places(calling))
 
     @property
     @abstractmethod
     def limiter(self) -> LimiterView:
         """Where it stands with its quota."""
+
+    @property
+    @abstractmethod
+    def hedging(self) -> HedgePolicy | None:
+        """When a slow attempt gets a second one beside it; None: never."""
 
     @property
     @abstractmethod
@@ -322,26 +312,11 @@ class Caller(SyncTwins, ABC):
             if self._loop is not None and not self._loop.is_closed() and self._owns_executor:
                 raise RuntimeError(f"the model {self.name!r} is in use on another event loop")
             self._loop = loop
-            self._service, self._inner = self._make_services(loop.time)
+            self._service = self._make_service(loop.time)
         if self._owns_executor and not self.executor.is_running:
             self.executor.open()
         assert self._service is not None
         return self._service
-
-    def as_alternative(self) -> Alternative:
-        """What another model needs to let this one answer in its place."""
-        return Alternative(self.name, self._maker.turn, self._inner_service)
-
-    def send_away(self, error: BaseException) -> None:
-        """Fail those who wait in its line with `error`. A line shared with other models is left alone."""
-        if self._owns_executor:
-            self.executor.limiter.close(error)
-
-    def _inner_service(self, calling: Calling) -> Awaitable[Response]:
-        """This model's answer to a calling that another model owns."""
-        self._ready()
-        assert self._inner is not None
-        return self._inner(calling)
 
     def _with_creation_hooks(self, service: Service) -> Service:
         async def created(calling: Calling) -> Response:

@@ -4,51 +4,52 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from callgate.backends.endpoint import Endpoint
 from callgate.backends.factory import make_endpoint, restore_endpoint
-from callgate.backends.service import ServiceBackend, as_response
+from callgate.backends.service import BackendInfo, ServiceBackend, as_response, describe
 from callgate.call.attempt import Pricer
 from callgate.call.calling import Calling
 from callgate.errors import ConfigurationError
 from callgate.executor.executor import Executor
 from callgate.model.pricing import price
-from callgate.pipeline import Layer, Layers, Service, pipeline
+from callgate.pipeline import Layers, Service, UserLayer, pipeline
 from callgate.policies.breaker.layer import breaker_layer
-from callgate.policies.cache.layer import Flight, cache_layer
+from callgate.policies.cache.layer import Flight, Place, places_layer
 from callgate.policies.cache.sqlite import SqliteCache
 from callgate.policies.cache.store import CacheStore
 from callgate.policies.hedge.layer import Hedge
 from callgate.policies.hedge.policy import HedgePolicy
 from callgate.policies.limit.adaptive import AdaptiveConcurrency
-from callgate.policies.limit.layer import Pushback, limit_layer
+from callgate.policies.limit.layer import Pushback
 from callgate.policies.observe.hooks import HookRegistry
 from callgate.policies.observe.layer import observe_layer
 from callgate.policies.retry.config import RetryBudget, RetryConfig
 from callgate.policies.retry.layer import retry_layer
-from callgate.policies.route.fallback import Alternative, fallback_layer
 from callgate.policies.structured.layer import fits, structure_layer
 from callgate.policies.timeout.attempt import timeout_layer
 from callgate.policies.timeout.deadline import deadline_layer
-from callgate.providers.token_account import TokenAccount
 from callgate.response import Cost, Response
 
 __all__ = [
     "Limits",
     "Parts",
     "RateLimiter",
+    "check_layers",
+    "each_of",
     "flights_of",
+    "make_attempt_service",
+    "make_outer_service",
     "make_pricer",
-    "make_services",
+    "make_pushback",
     "open_cache",
     "read_constructor",
     "read_hedge",
     "restore",
-    "retry_of",
     "write_down",
 ]
 
@@ -82,9 +83,9 @@ class Limits:
         """
         concurrency, adaptive = self.limit_concurrency, None
         if concurrency == "auto":
-            concurrency = getattr(backend, "concurrency", None)
-            if concurrency is None and isinstance(backend, Endpoint):
-                adaptive = AdaptiveConcurrency()
+            concurrency = describe(backend).concurrency
+            if concurrency == "auto":
+                concurrency, adaptive = None, AdaptiveConcurrency()
         if not (concurrency is None or type(concurrency) is int):
             raise ConfigurationError(
                 f'limit_concurrency is a whole number, "auto" or None, not {concurrency!r}'
@@ -109,10 +110,10 @@ class Parts:
     """What the three shapes of the constructor come to."""
 
     backend: ServiceBackend
+    info: BackendInfo
     owns_backend: bool
     executor: Executor
     owns_executor: bool
-    defaults: dict[str, Any]
 
 
 def read_constructor(
@@ -143,7 +144,7 @@ def read_constructor(
             raise ConfigurationError(
                 f"a backend of your own takes no further settings ({extra}); set them on it"
             )
-        _check_backend(backend)
+        describe(backend)  # refuses what is no backend
         made, owned = backend, False
     elif provider is not None or settings.get("base_url") is not None:
         made, owned = make_endpoint(provider, endpoint, settings), True
@@ -154,7 +155,7 @@ def read_constructor(
     owns_executor = executor is None
     if executor is None:
         executor = limits.to_executor(made)
-    return Parts(made, owned, executor, owns_executor, dict(getattr(made, "defaults", {})))
+    return Parts(made, describe(made), owned, executor, owns_executor)
 
 
 def _has_limits(limits: Limits) -> bool:
@@ -170,15 +171,6 @@ def _from_config(config: Mapping[str, Any], settings: dict[str, Any]) -> Service
     if config.get("model_name") is not None:
         known["model"] = config["model_name"]
     return make_endpoint(config.get("provider"), config.get("endpoint", "chat/completions"), known)
-
-
-def _check_backend(backend: Any) -> None:
-    call = getattr(backend, "call", None)
-    if not isinstance(getattr(backend, "name", None), str) or not callable(call):
-        raise ConfigurationError(
-            f"{type(backend).__name__} is no backend: it needs a `name` and an"
-            " `async def call(self, calling)`"
-        )
 
 
 def open_cache(cache: CacheStore | str | Path | None) -> CacheStore | None:
@@ -206,7 +198,7 @@ def read_hedge(hedge: HedgePolicy | Mapping[str, Any] | float | None) -> HedgePo
 
 def make_pricer(backend: ServiceBackend, prices: Mapping[str, float] | None) -> Pricer:
     """Return the function that prices this backend's responses in US dollars."""
-    host = getattr(backend, "host", None)
+    host = describe(backend).host
     if host is not None and host.embedded:
         return lambda response, payload: Cost(0.0, 0.0)
     provider = None if host is None else host.price_provider
@@ -224,100 +216,104 @@ def make_pricer(backend: ServiceBackend, prices: Mapping[str, float] | None) -> 
     return cost
 
 
-_DEFAULT_RETRY = RetryConfig()
 _flights: WeakKeyDictionary[CacheStore, dict[bytes, Flight]] = WeakKeyDictionary()
 
 
 def flights_of(store: CacheStore) -> dict[bytes, Flight]:
-    """The requests on their way for all who keep their answers in one store, so that no two ask the same."""
+    """The requests in flight of all pipelines with this store, so that no two send the same."""
     try:
         return _flights.setdefault(store, {})
     except TypeError:  # a store of a user's own that cannot be referred to weakly
         return {}
 
 
-def retry_of(backend: ServiceBackend) -> RetryConfig | None:
-    """When its failed calls are tried again; None: never. Who says nothing of it has the usual measure."""
-    retry: RetryConfig | None = getattr(backend, "retry_config", _DEFAULT_RETRY)
-    return retry
+def check_layers(layers: Sequence[UserLayer]) -> tuple[UserLayer, ...]:
+    """The user's layers.
+
+    Raises:
+        ConfigurationError: one is no `UserLayer`, or two have one name.
+    """
+    names = [layer.name if isinstance(layer, UserLayer) else None for layer in layers]
+    if None in names or len(set(names)) < len(names):
+        raise ConfigurationError(
+            "layers must be a sequence of UserLayer(name, layer, inside=...) with different names",
+            setting="layers",
+        )
+    return tuple(layers)
 
 
-def make_services(
-    backend: ServiceBackend,
-    executor: Executor,
+def make_pushback(retry: RetryConfig | None, rng: random.Random) -> Pushback:
+    """How long a model's limiter pauses after a 429; not longer than its calls would wait."""
+    return Pushback(rng) if retry is None else Pushback(rng, longest=retry.max_retry_after)
+
+
+def make_attempt_service(
+    backend: ServiceBackend, rate_limiter: RateLimiter | None, own: Sequence[UserLayer]
+) -> Service:
+    """What one admitted attempt passes: the breaker, the timeout and the backend."""
+    info = describe(backend)
+    layers = Layers(
+        breaker=None if info.circuit_breaker is None else breaker_layer(info.circuit_breaker),
+        timeout=timeout_layer(info.timeout),
+    )
+    inner = [each for each in own if each.inside in _PER_ATTEMPT]
+    call = backend.call if isinstance(backend, Endpoint) else _as_responses(backend)
+    service = pipeline(call, layers, inner)
+    return service if rate_limiter is None else _passing(rate_limiter, service)
+
+
+_PER_ATTEMPT = frozenset({"limit", "breaker", "timeout"})
+
+
+def make_outer_service(
+    attempt: Service,
     clock: Callable[[], float],
     *,
     rng: random.Random,
-    account: TokenAccount,
     hooks: HookRegistry | None,
-    rate_limiter: RateLimiter | None,
-    cache: CacheStore | None,
-    fallbacks: Sequence[Alternative],
-    name: str,
-    hedging: HedgePolicy | None = None,
-) -> tuple[Service, Service]:
-    """The backend in its layers, for a model's own callings and for those of a model that it stands in for.
-
-    The second leaves out the once-per-call layers that the other model has put around it already.
-    """
-    retry = retry_of(backend)
-    breaker = getattr(backend, "circuit_breaker", None)
-    pushback = Pushback(rng) if retry is None else Pushback(rng, longest=retry.max_retry_after)
-    budget = RetryBudget(clock=clock)
-    hedge = None if hedging is None else Hedge(hedging, clock, budget=budget)
-    dispatched = executor.dispatched if hedge is None else _each(executor.dispatched, hedge.sent)
-    limit = limit_layer(
-        executor.limiter, clock, account=account, pushback=pushback, dispatched=dispatched, endpoint=name
-    )
-    if rate_limiter is not None:
-        limit = _both(_passing(rate_limiter), limit)
+    places: Callable[[Calling], Sequence[Place]] | None,
+    retry: RetryConfig | Callable[[Calling], RetryConfig | None] | None,
+    hedge: Hedge | None,
+    budget: RetryBudget,
+    own: Sequence[UserLayer],
+) -> Service:
+    """The layers that a call passes once, and once per try, around the service that makes its attempts."""
     layers = Layers(
         observe=observe_layer(clock, hooks),
         deadline=deadline_layer(),
-        fallback=fallback_layer(name, fallbacks) if fallbacks else None,
-        structure=structure_layer(),
-        cache=None if cache is None else cache_layer(cache, flights=flights_of(cache), fits=fits),
+        structured=structure_layer(),
+        cache=None if places is None else places_layer(places, fits),
         retry=None if retry is None else retry_layer(retry, clock, rng=rng, budget=budget),
         hedge=hedge,
-        limit=limit,
-        breaker=None if breaker is None else breaker_layer(breaker),
-        timeout=timeout_layer(getattr(backend, "timeout", None)),
     )
-    answer = backend.call if isinstance(backend, Endpoint) else _answering(backend)
-    inner = replace(layers, observe=None, deadline=None, fallback=None)
-    return pipeline(answer, layers), pipeline(answer, inner)
+    return pipeline(attempt, layers, [each for each in own if each.inside not in _PER_ATTEMPT])
 
 
-def _answering(backend: ServiceBackend) -> Service:
-    """A backend of whatever kind, whose answer may be any value."""
+def _as_responses(backend: ServiceBackend) -> Service:
+    """A backend of any kind; whatever value it returns becomes a response."""
 
-    async def answer(calling: Calling) -> Response:
+    async def call(calling: Calling) -> Response:
         return as_response(await backend.call(calling))
 
-    return answer
+    return call
 
 
-def _passing(rate_limiter: RateLimiter) -> Layer:
-    def wrap(call: Service) -> Service:
-        async def passed(calling: Calling) -> Response:
-            await rate_limiter.acquire(1)
-            return await call(calling)
+def _passing(rate_limiter: RateLimiter, call: Service) -> Service:
+    async def passed(calling: Calling) -> Response:
+        await rate_limiter.acquire(1)
+        return await call(calling)
 
-        return passed
-
-    return wrap
+    return passed
 
 
-def _each(*told: Callable[[Calling], None]) -> Callable[[Calling], None]:
-    def tell(calling: Calling) -> None:
-        for each in told:
-            each(calling)
+def each_of(*callbacks: Callable[[Calling], None]) -> Callable[[Calling], None]:
+    """One function that calls all of these."""
 
-    return tell
+    def call_all(calling: Calling) -> None:
+        for callback in callbacks:
+            callback(calling)
 
-
-def _both(outer: Layer, inner: Layer) -> Layer:
-    return lambda service: outer(inner(service))
+    return call_all
 
 
 def write_down(thing: Any) -> dict[str, Any]:

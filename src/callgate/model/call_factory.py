@@ -15,7 +15,7 @@ from callgate.errors import ConfigurationError
 from callgate.policies.structured.layer import AnswerType, answer_format
 from callgate.schema.answer import AnswerSchema, to_answer_schema
 
-__all__ = ["CallingMaker", "set_times"]
+__all__ = ["CallFactory", "set_times"]
 
 # What `invoke` takes besides the times and the request itself.
 _FACTS = (
@@ -30,7 +30,7 @@ _FACTS = (
 )
 
 
-class CallingMaker:
+class CallFactory:
     """Makes the callings of one model.
 
     Args:
@@ -107,14 +107,15 @@ class CallingMaker:
         return calling
 
     def turn(self, calling: Calling) -> None:
-        """Turn another model's calling to this one: its own backend, defaults and prices."""
+        """Turn a calling to this model: its own backend, defaults and prices. Its own model name wins."""
+        if calling.backend is self._backend and calling.pricer is self._pricer:
+            return
         request = dict(calling.request)
         if "model" in self._defaults:
             request.pop("model", None)
         calling.payload = {**self._defaults, **request}
         calling.backend = self._backend
         calling.pricer = self._pricer
-        calling.http_method = calling.http_path = calling.sdk_method_name = None
 
 
 def _answer_type(

@@ -10,34 +10,39 @@ import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from callgate.backends.service import ServiceBackend
+from callgate.backends.service import BackendInfo, ServiceBackend
+from callgate.call.calling import Calling
 from callgate.executor.executor import Executor
 from callgate.model.base import Caller
 from callgate.model.builder import (
     Limits,
     RateLimiter,
-    flights_of,
+    check_layers,
+    each_of,
+    make_outer_service,
     make_pricer,
-    make_services,
+    make_pushback,
     open_cache,
     read_constructor,
     read_hedge,
     restore,
-    retry_of,
     write_down,
 )
-from callgate.model.call_factory import CallingMaker
-from callgate.pipeline import Service
-from callgate.policies.cache.layer import is_known
+from callgate.model.call_factory import CallFactory
+from callgate.model.target import ModelTarget, find_places, make_tier, retry_of_latest
+from callgate.pipeline import Service, UserLayer
+from callgate.policies.cache.layer import Place
 from callgate.policies.cache.store import CacheStore
+from callgate.policies.hedge.layer import Hedge
 from callgate.policies.hedge.policy import MOST_AT_ONCE, HedgePolicy
 from callgate.policies.limit.limiter import Limiter
 from callgate.policies.observe.hooks import HookRegistry
-from callgate.policies.route.fallback import Alternative
+from callgate.policies.retry.config import RetryBudget, RetryConfig
+from callgate.policies.route.layer import route_service
 from callgate.providers.token_account import TokenAccount
 
 __all__ = ["iModel"]
@@ -68,6 +73,7 @@ class iModel(Caller):
         hedge: The slowest share of the attempts, such as 0.05, each of which gets a second attempt beside it;
             the first answer wins. Or a `HedgePolicy`. Only for calls that may be made twice.
         prices: US dollars per million tokens, {"input": ..., "output": ...}, where the price is not known.
+        layers: Layers of your own, each with its place in the order; see docs/layers.md.
         name, tags: For the registry; the backend's own by default.
         settings: `api_key`, `base_url`, `timeout`, `read_timeout` (seconds of silence that end an attempt),
             `retry_config` (None: no retry), `circuit_breaker`, `headers`, `transport`, ...; everything else
@@ -101,6 +107,7 @@ class iModel(Caller):
         fallbacks: Sequence[Caller] = (),
         hedge: float | HedgePolicy | Mapping[str, Any] | None = None,
         prices: Mapping[str, float] | None = None,
+        layers: Sequence[UserLayer] = (),
         name: str | None = None,
         tags: Sequence[str] | None = None,
         **settings: Any,
@@ -110,10 +117,12 @@ class iModel(Caller):
         )
         parts = read_constructor(backend, provider, endpoint, executor, settings, self._limits)
         self.backend: ServiceBackend = parts.backend
+        self.info: BackendInfo = parts.info
+        """The facts of the backend."""
         self._owns_backend = parts.owns_backend
         self._given_executor = not parts.owns_executor
-        own_tags: Sequence[str] = getattr(self.backend, "tags", ())
         self.fallbacks = tuple(fallbacks)
+        self.layers = check_layers(layers)
         self._rate_limiter = rate_limiter
         self._hedging = read_hedge(hedge)
         self._owned_fallbacks: tuple[Caller, ...] = ()
@@ -122,37 +131,68 @@ class iModel(Caller):
         self._owns_cache = self._cache is not None and self._cache is not cache
         self._prices = dict(prices) if prices else None
         self._rng = random.Random()
-        self._account = TokenAccount(getattr(self.backend, "host", None))
+        self._account = TokenAccount(self.info.host)
+        pricer = make_pricer(self.backend, self._prices)
+        self._pushback = make_pushback(self.info.retry_config, self._rng)
         super().__init__(
-            name or self.backend.name,
-            frozenset(own_tags if tags is None else tags),
+            name or self.info.name,
+            frozenset(self.info.tags if tags is None else tags),
             parts.executor,
             owns_executor=parts.owns_executor,
-            maker=CallingMaker(self.backend, parts.defaults, make_pricer(self.backend, self._prices)),
+            maker=CallFactory(self.backend, dict(self.info.defaults), pricer),
             hooks=hook_registry,
         )
+        fallback_targets = [target for other in self.fallbacks for target in other.targets()]
+        self._find_places = find_places(self.targets(), fallback_targets)
 
-    def _make_services(self, clock: Callable[[], float]) -> tuple[Service, Service]:
-        return make_services(
-            self.backend,
-            self.executor,
+    def _make_service(self, clock: Callable[[], float]) -> Service:
+        budget = RetryBudget(clock=clock)
+        dispatched: Callable[[Calling], None] = self.executor.dispatched
+        hedge = None
+        if self._hedging is not None:
+            hedge = Hedge(self._hedging, clock, budget=budget)
+            dispatched = each_of(dispatched, hedge.sent)
+        if self.fallbacks:
+            models: list[Caller] = [self, *self.fallbacks]
+            tiers = [make_tier(each.name, each.targets(), clock, dispatched) for each in models]
+            attempt: Service = route_service(tiers)
+            retry: RetryConfig | Callable[[Calling], RetryConfig | None] | None = retry_of_latest
+        else:
+            attempt, retry = self.targets()[0].start(clock, dispatched).admit, self.info.retry_config
+        return make_outer_service(
+            attempt,
             clock,
             rng=self._rng,
             hooks=self.hooks,
-            account=self._account,
-            rate_limiter=self._rate_limiter,
-            cache=self._cache,
-            fallbacks=[other.as_alternative() for other in self.fallbacks],
-            name=self.name,
-            hedging=self._hedging,
+            places=self._find_places,
+            retry=retry,
+            hedge=hedge,
+            budget=budget,
+            own=self.layers,
         )
 
-    def as_alternative(self) -> Alternative:
-        alternative = super().as_alternative()
-        cache = self._cache
-        if cache is None:
-            return alternative
-        return replace(alternative, remembers=lambda calling: is_known(calling, cache, flights_of(cache)))
+    def targets(self) -> list[ModelTarget]:
+        return [
+            ModelTarget(
+                self,
+                self.name,
+                self.backend,
+                self.info,
+                self._maker,
+                self.executor.limiter,
+                self._account,
+                self._pushback,
+                self._rate_limiter,
+                self._cache,
+                self.layers,
+            )
+        ]
+
+    def all_targets(self) -> list[ModelTarget]:
+        return [target for model in (self, *self.fallbacks) for target in model.targets()]
+
+    def _places(self, calling: Calling) -> Sequence[Place]:
+        return () if self._find_places is None else self._find_places(calling)
 
     @property
     def limiter(self) -> Limiter:
@@ -165,9 +205,13 @@ class iModel(Caller):
         return self._prices
 
     @property
+    def hedging(self) -> HedgePolicy | None:
+        return self._hedging
+
+    @property
     def most_attempts(self) -> int:
-        retry = retry_of(self.backend)
-        tries = 1 if retry is None else 1 + retry.max_retries
+        tiers = [target.retry for model in (self, *self.fallbacks) for target in model.targets()[:1]]
+        tries = sum(1 if retry is None else 1 + retry.max_retries for retry in tiers)
         return tries if self._hedging is None else tries * MOST_AT_ONCE
 
     # -- persistence and end -----------------------------------------------------------------------------

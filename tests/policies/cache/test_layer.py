@@ -22,7 +22,7 @@ from callgate.errors import (
 )
 from callgate.pipeline import Service
 from callgate.policies.cache.key import CacheKey
-from callgate.policies.cache.layer import Flight, cache_layer, is_known, key_of
+from callgate.policies.cache.layer import Flight, Place, cache_layer, is_known, key_of
 from callgate.policies.cache.memory import MemoryCache
 from callgate.response import Cost, Delta, Response, ToolCall, ToolCallDelta, Usage
 from callgate.testing.clock import run_virtual
@@ -277,7 +277,7 @@ class TestSharing:
         other_loop = asyncio.new_event_loop()
         key = key_of(ask())
         assert key is not None
-        flights[key.digest] = Flight(other_loop)
+        flights[key.digest] = Flight(other_loop, ())
         assert run_virtual(service(ask())).text == "answer 1"
         other_loop.close()
 
@@ -289,7 +289,7 @@ class TestSharing:
             leading = asyncio.create_task(service(ask()))
             await asyncio.sleep(0)
             ((digest, _),) = flights.items()
-            flights[digest] = successor = Flight(asyncio.get_running_loop())
+            flights[digest] = successor = Flight(asyncio.get_running_loop(), ())
             await leading
             assert flights == {digest: successor}
 
@@ -309,14 +309,13 @@ class TestTheLeaderFails:
         assert len({id(each) for each in found}) == 3
         assert found[1].__cause__ is error
 
-    def test_an_error_is_that_of_those_who_ask_the_same_backend(self) -> None:
-        """Another one has a key of its own, say, and its first call leads."""
+    def test_an_error_is_shared_by_calls_of_the_same_pipeline_only(self) -> None:
+        """Another pipeline has a key of its own, say, and its first call leads."""
         provider = Provider(failing(AuthenticationError("wrong key")))
-        service = cache_layer(MemoryCache())(provider)
-        other = SimpleNamespace(**vars(BACKEND))
+        store, flights = MemoryCache(), dict[bytes, Flight]()
+        one, two = (cache_layer(store, flights=flights)(provider) for _ in range(2))
         callings = [ask() for _ in range(4)]
-        callings[1].backend = callings[3].backend = other
-        found = outcomes(*map(service, callings))
+        found = outcomes(one(callings[0]), two(callings[1]), one(callings[2]), two(callings[3]))
         assert texts(found) == [AuthenticationError, "answer 2", AuthenticationError, "answer 2"]
         assert [calling.cached for calling in callings] == [False, False, False, True]
 
@@ -397,7 +396,7 @@ class TestTheLeaderFails:
         self, end: Callable[[Flight], None]
     ) -> None:
         async def main() -> None:
-            flight = Flight(asyncio.get_running_loop())
+            flight = Flight(asyncio.get_running_loop(), ())
             follower, other = (asyncio.create_task(flight.join(BACKEND)) for _ in range(2))
             await asyncio.sleep(0)
             end(flight)
@@ -579,20 +578,24 @@ class TestIsKnown:
         service = cache_layer(store, flights=flights)(Provider())
         elsewhere = asyncio.new_event_loop()
 
+        def places(calling: Calling) -> list[Place]:
+            key = key_of(calling)
+            assert key is not None
+            return [Place(store, flights, key)]
+
         async def main() -> None:
-            assert not await is_known(ask(), store, flights)
+            assert not await is_known(places(ask()))
             on_its_way = asyncio.create_task(service(ask()))
             await asyncio.sleep(0.5)
-            assert await is_known(ask(), store, flights)
-            assert not await is_known(ask(2), store, flights)
-            assert not await is_known(ask(metadata={"cache": False}), store, flights)
+            assert await is_known(places(ask()))
+            assert not await is_known(places(ask(2)))
             await on_its_way
             assert flights == {}
-            assert await is_known(ask(), store, flights)
+            assert await is_known(places(ask()))
             key = key_of(ask(2))
             assert key is not None
-            flights[key.digest] = Flight(elsewhere)
-            assert not await is_known(ask(2), store, flights)
+            flights[key.digest] = Flight(elsewhere, ())
+            assert not await is_known(places(ask(2)))
 
         run_virtual(main())
         elsewhere.close()

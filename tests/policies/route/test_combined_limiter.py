@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from callgate.policies.limit.gate import Event
 from callgate.policies.limit.limiter import Limiter
-from callgate.policies.route.combined_limiter import JointLimiter
+from callgate.policies.route.combined_limiter import CombinedLimiter
+from callgate.policies.route.pool import Pool
 from callgate.testing.clock import run_virtual
+from tests.policies.route.fake_target import FakeTarget
 
 
 def test_a_listener_hears_of_each_limiter_until_it_unsubscribes() -> None:
     async def main() -> None:
         limiters = [Limiter(), Limiter()]
         events: list[Event] = []
-        unsubscribe = JointLimiter("both", limiters, lambda: limiters).subscribe(events.append)
+        targets = [FakeTarget("one", limiters[0]), FakeTarget("two", limiters[1])]
+        unsubscribe = CombinedLimiter(Pool("both", targets)).subscribe(events.append)
         for limiter in limiters:
             (await limiter.acquire()).release()
         assert events == ["admitted", "changed"] * 2

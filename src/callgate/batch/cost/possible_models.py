@@ -58,5 +58,6 @@ def _members(model: Caller) -> list[Caller]:
 
 def _turned(calling: Calling, member: Caller) -> Calling:
     fork = calling.fork()
-    member.as_alternative().turn(fork)
+    for target in member.targets():
+        target.turn(fork)
     return fork

@@ -1,6 +1,6 @@
-"""Answers from the cache, and one request for all who ask the same at the same time.
+"""Answers from the cache, and sends one request for identical calls in flight (single-flight).
 
-A hit pays nothing and waits for nobody. Failures are never kept.
+A hit pays nothing and does not queue. Failures are never stored.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeGuard, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -21,7 +22,7 @@ from callgate.policies.cache.key import CacheKey, make_key
 from callgate.policies.cache.store import CacheStore, SharedStore
 from callgate.response import Delta, Response, ToolCallDelta
 
-__all__ = ["Flight", "cache_layer", "is_known", "key_of"]
+__all__ = ["Flight", "Place", "cache_layer", "is_known", "key_of", "places_layer"]
 
 _T = TypeVar("_T")
 
@@ -29,12 +30,12 @@ _NO_FACTS: Mapping[str, Any] = {}
 
 
 def key_of(calling: Calling) -> CacheKey | None:
-    """What a call is remembered by: its backend's address and dialect, and its request.
+    """The cache key of a call: its backend's address and dialect, and its request; None: not cached.
 
-    A backend may say with `cache_facts` what else its answers depend on: the path, method, query and headers
-    of its own, as `make_key` takes them. One without an address is known by its kind and name.
-    `metadata={"sample": 1}` asks for another answer than sample 0, and `metadata={"cache": False}` for none
-    from the cache.
+    A backend's `cache_facts` add what else its responses depend on: a path, method, query and headers, as
+    `make_key` takes them. A backend without an address is identified by its type and name.
+    `metadata={"sample": 1}` asks for another response than sample 0; `metadata={"cache": False}` bypasses the
+    cache.
     """
     metadata = calling.metadata
     if metadata.get("cache") is False:
@@ -56,51 +57,82 @@ def key_of(calling: Calling) -> CacheKey | None:
 
 
 def _own_facts(calling: Calling, facts: Mapping[str, Any], path: str | None) -> Mapping[str, Any]:
-    """The backend's facts and the call's own, which win."""
+    """The backend's facts, overridden by the call's own."""
     headers = {**facts.get("headers", {}), **without_credentials(calling.request_headers)}
     method = calling.http_method
-    # A calling that has been sent before has the usual one, too.
     own = {"path": path, "headers": headers, "method": None if method == "POST" else method}
     return {**facts, **{name: value for name, value in own.items() if value}}
 
 
-async def is_known(calling: Calling, store: CacheStore, flights: Mapping[bytes, Flight]) -> bool:
-    """Whether the layer would answer without asking: from the store, or from a request on its way."""
-    key = key_of(calling)
-    if key is None:
-        return False
-    flight = flights.get(key.digest)
-    if flight is not None and flight.loop is asyncio.get_running_loop():
-        return True
-    kept = store.get(key)
-    return (await kept if isinstance(kept, Awaitable) else kept) is not None
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the response to one call may be stored.
+
+    Attributes:
+        store: The store.
+        flights: Requests in flight of all pipelines with this store, by the digest of their key.
+        key: The key of the call there.
+        endpoints: Names of the endpoints whose responses are stored there; None: all.
+    """
+
+    store: CacheStore
+    flights: MutableMapping[bytes, Flight]
+    key: CacheKey
+    endpoints: frozenset[str] | None = None
+
+
+async def is_known(places: Sequence[Place]) -> bool:
+    """True if one of the places has the response, or a request in flight that will bring it."""
+    for place in places:
+        flight = place.flights.get(place.key.digest)
+        if flight is not None and flight.loop is asyncio.get_running_loop():
+            return True
+        kept = place.store.get(place.key)
+        if (await kept if isinstance(kept, Awaitable) else kept) is not None:
+            return True
+    return False
 
 
 class Flight:
-    """One request on its way, and those who wait for the same answer.
+    """One request in flight, and the calls that wait for its response (single-flight).
 
-    Exactly one call leads. When it ends without an answer or an error that holds for others too, the next in
-    line leads in its place, so that nobody is cancelled, or refused, because somebody else was.
+    Exactly one call leads. If it ends without a response, or with an error that concerns it alone, the next
+    one leads, so that no call is cancelled or refused because another one was.
     """
 
-    __slots__ = ("_waiters", "loop")
+    __slots__ = ("_waiters", "loop", "places")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, places: Sequence[Place]) -> None:
         self.loop = loop
+        self.places = places
+        """Where it is registered."""
         self._waiters: deque[tuple[Any, asyncio.Future[Response | None]]] = deque()
 
-    async def join(self, backend: Any) -> Response | None:
-        """Wait in line for the answer, on behalf of a backend; None means: you lead now.
+    def register(self) -> None:
+        """Let equal calls find it."""
+        for place in self.places:
+            known = place.flights.get(place.key.digest)
+            if known is None or known.loop is not self.loop:
+                place.flights[place.key.digest] = self
+
+    def unregister(self) -> None:
+        """No call joins it any more."""
+        for place in self.places:
+            if place.flights.get(place.key.digest) is self:
+                del place.flights[place.key.digest]
+
+    async def join(self, pipeline: Any) -> Response | None:
+        """Wait for the response, on behalf of a pipeline; None: the caller leads now.
 
         Raises:
-            APIClientError: the leader's error, when it holds for this backend too.
+            APIClientError: the leader's error, if it concerns this pipeline too.
         """
         waiter: asyncio.Future[Response | None] = self.loop.create_future()
-        self._waiters.append((backend, waiter))
+        self._waiters.append((pipeline, waiter))
         try:
             return await waiter
         except asyncio.CancelledError:
-            # Cancelled in the moment in which it was made the leader: the next one has to be.
+            # Cancelled in the moment in which it became the leader: the next one has to lead.
             if (
                 waiter.done()
                 and not waiter.cancelled()
@@ -111,7 +143,7 @@ class Flight:
             raise
 
     def pass_on(self) -> bool:
-        """Make the next in line the leader; False when nobody waits."""
+        """Make the next waiting call the leader; False if none waits."""
         while self._waiters:
             _, waiter = self._waiters.popleft()
             if not waiter.done():
@@ -120,24 +152,24 @@ class Flight:
         return False
 
     def land(self, response: Response) -> None:
-        """Give everybody a copy of the answer."""
+        """Give each waiting call a copy of the response."""
         for _, waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(_copy(response))
         self._waiters.clear()
 
-    def crash(self, error: APIClientError, backend: Any) -> bool:
-        """Give everybody who asks the same backend a copy of the error; of the others the next one leads.
+    def crash(self, error: APIClientError, pipeline: Any) -> bool:
+        """Give each waiting call of the same pipeline a copy of the error; the next of the others leads.
 
-        Copies, as one error raised in many tasks would mix their tracebacks. The others have keys, limits and
-        connections of their own, which may have been the cause.
+        Copies, as one error raised in many tasks would mix their tracebacks. Other pipelines have keys,
+        limits and connections of their own, which may have been the cause.
 
         Returns:
-            Whether somebody leads now.
+            True if another call leads now.
         """
         others: deque[tuple[Any, asyncio.Future[Response | None]]] = deque()
         for asked, waiter in self._waiters:
-            if asked is not backend:
+            if asked is not pipeline:
                 others.append((asked, waiter))
             elif not waiter.done():
                 shared = copy.copy(error)
@@ -153,114 +185,155 @@ def cache_layer(
     flights: MutableMapping[bytes, Flight] | None = None,
     fits: Callable[[Calling, Response], bool] = lambda calling, response: True,
 ) -> Layer:
-    """Answer from the store, or share a request with those who ask the same, or make it and keep the answer.
-
-    A calling answered by either of the first two has `cached` set and costs nothing. When it is streamed,
-    the text comes in one piece. A refusal, a cancellation and a stream that broke off concern one call only;
-    any other `APIClientError` of the leader is everybody's who asks the same backend.
+    """Answer from a store, join an identical request in flight, or send the request and store the response.
 
     Args:
-        store: Where answers are kept; of a `SharedStore`, requests of other processes are waited for too.
-        make_key: What a call is remembered by; None: not at all.
-        flights: The requests on their way, to be shared by pipelines with one store.
-        fits: Whether an answer is what was asked for. Others are kept only on the way to one that is.
+        store: Where responses are stored; of a `SharedStore`, requests of other processes are waited for too.
+        make_key: The key of a call; None: it is not cached.
+        flights: Requests in flight, to be shared by all pipelines with this store.
+        fits: True if a response is what was asked for. Others are stored only on the way to one that is.
     """
     shared = {} if flights is None else flights
-    return lambda call: _Cached(call, store, make_key, shared, fits).call
+
+    def places(calling: Calling) -> Sequence[Place]:
+        key = make_key(calling)
+        return () if key is None else (Place(store, shared, key),)
+
+    return places_layer(places, fits)
+
+
+def places_layer(
+    places: Callable[[Calling], Sequence[Place]], fits: Callable[[Calling, Response], bool]
+) -> Layer:
+    """The cache of a model with several endpoints, whose responses may be stored in different places.
+
+    A calling answered from a store or by an identical call has `cached` set and costs nothing. If it is
+    streamed, its text comes in one piece. A refusal, a cancellation and a stream that broke off concern one
+    call only; any other `APIClientError` of the leader is raised for all that wait in the same pipeline.
+
+    Args:
+        places: Where the response to a call may be stored; empty: it is not cached.
+        fits: As of `cache_layer`.
+    """
+    return lambda call: _Cached(call, places, fits).call
 
 
 class _Cached:
     """The layer around one service."""
 
-    __slots__ = ("_call", "_claims", "_fits", "_flights", "_make_key", "_misfits", "_store")
+    __slots__ = ("_call", "_fits", "_misfits", "_places")
 
     def __init__(
         self,
         call: Service,
-        store: CacheStore,
-        make_key: Callable[[Calling], CacheKey | None],
-        flights: MutableMapping[bytes, Flight],
+        places: Callable[[Calling], Sequence[Place]],
         fits: Callable[[Calling, Response], bool],
     ) -> None:
         self._call = call
-        self._store = store
-        self._claims = store if isinstance(store, SharedStore) else None
-        self._make_key = make_key
-        self._flights = flights
+        self._places = places
         self._fits = fits
-        self._misfits: WeakKeyDictionary[Calling, list[tuple[CacheKey, Response]]] = WeakKeyDictionary()
+        self._misfits: WeakKeyDictionary[Calling, list[tuple[Place, Response]]] = WeakKeyDictionary()
 
     async def call(self, calling: Calling) -> Response:
-        """Answer it without asking, if that can be."""
-        key = self._make_key(calling)
-        if key is None:
+        """Answer without sending anything if possible."""
+        places = self._places(calling)
+        if not places:
             return await self._call(calling)
         loop = asyncio.get_running_loop()
-        flight = self._flights.get(key.digest)
-        if flight is not None and flight.loop is loop:
-            found = await _sharing(calling, flight.join(calling.backend))
-            if found is None:
-                return await self._lead(calling, key, flight, None)
-        else:
-            kept = self._store.get(key)
-            if not isinstance(kept, Response):
-                flight = self._flights[key.digest] = Flight(loop)
-                return await self._lead(calling, key, flight, kept)
-            found = kept
-        return await _answer_with(found, calling)
+        for place in places:
+            flight = place.flights.get(place.key.digest)
+            if flight is not None and flight.loop is loop:
+                found = await _sharing(calling, flight.join(self))
+                if found is None:
+                    return await self._lead(calling, flight, ())
+                return await _answer_with(found, calling)
+        pending: list[Awaitable[Response | None]] = []
+        for place in places:
+            kept = place.store.get(place.key)
+            if isinstance(kept, Response):
+                return await _answer_with(kept, calling)
+            if kept is not None:
+                pending.append(kept)
+        flight = Flight(loop, places)
+        flight.register()
+        return await self._lead(calling, flight, pending)
 
     async def _lead(
-        self, calling: Calling, key: CacheKey, flight: Flight, kept: Awaitable[Response | None] | None
+        self, calling: Calling, flight: Flight, pending: Sequence[Awaitable[Response | None]]
     ) -> Response:
         response: Response | None = None
-        claimed = handed_on = False
+        handed_on = False
+        locked: list[tuple[SharedStore, CacheKey]] = []
         try:
-            # A store that has to be awaited is asked by the leader, for all who come meanwhile.
-            response = None if kept is None else await kept
-            if response is None and self._claims is not None:
-                claim = self._claims.claim(key)
-                claimed = claim if isinstance(claim, bool) else await _sharing(calling, claim)
-                # Whoever asked before may have left the answer since we looked.
-                left = self._claims.get(key)
-                response = await left if isinstance(left, Awaitable) else left
+            # A store that has to be awaited is asked by the leader, for all that come meanwhile.
+            for kept in pending:
+                response = response or await kept
+            if response is None:
+                response = await _lock(calling, flight.places, locked)
             if response is not None:
                 return await _answer_with(response, calling)
-            calling.cached = False  # an earlier answer to the same calling may have been
+            calling.cached = False  # an earlier response to the same calling may have been cached
             response = await self._call(calling)
-            # Before the others are told, so that nobody who comes in between misses both.
+            # Before the waiting calls get it, so that a call that comes in between finds one or the other.
             if _is_answer(response):
-                await self._keep(calling, key, response)
+                await self._keep(calling, flight.places, response)
         except BaseException as error:
             if response is None and _concerns_all(error, calling):
-                handed_on = flight.crash(error, calling.backend)
+                handed_on = flight.crash(error, self)
             elif response is None:
                 handed_on = flight.pass_on()
             raise
         finally:
-            if claimed and self._claims is not None:
-                self._claims.release(key)
+            for store, key in locked:
+                store.release(key)
             if response is not None:
                 flight.land(response)
-            if not handed_on and self._flights.get(key.digest) is flight:
-                del self._flights[key.digest]
+            if not handed_on:
+                flight.unregister()
         return response
 
-    async def _keep(self, calling: Calling, key: CacheKey, response: Response) -> None:
-        """Keep it; what does not fit, only once another answer to the same calling does.
+    async def _keep(self, calling: Calling, places: Sequence[Place], response: Response) -> None:
+        """Store it; a response that does not fit only once another one to the same calling does.
 
         The whole way to that one is then not paid again, and where none fitted all is asked anew.
         """
+        by = calling.attempts[-1].endpoint if calling.attempts else None
+        for attempt in calling.attempts:
+            if attempt.response is response:
+                by = attempt.endpoint
+        place = next((each for each in places if each.endpoints is None or by in each.endpoints), None)
+        if place is None:
+            return
         if not self._fits(calling, response):
-            self._misfits.setdefault(calling, []).append((key, response))
+            self._misfits.setdefault(calling, []).append((place, response))
             return
         if self._misfits:
-            for asked, misfit in self._misfits.pop(calling, ()):
-                await self._store.put(asked, misfit)
-        await self._store.put(key, response)
+            for earlier, misfit in self._misfits.pop(calling, ()):
+                await earlier.store.put(earlier.key, misfit)
+        await place.store.put(place.key, response)
+
+
+async def _lock(
+    calling: Calling, places: Sequence[Place], locked: list[tuple[SharedStore, CacheKey]]
+) -> Response | None:
+    """Take the locks of stores that several processes share; the response, if another process has left it."""
+    # In one order everywhere, or two processes could wait for each other.
+    for place in sorted(places, key=lambda each: each.key.digest):
+        store = place.store
+        if not isinstance(store, SharedStore):
+            continue
+        claim = store.claim(place.key)
+        if claim if isinstance(claim, bool) else await _sharing(calling, claim):
+            locked.append((store, place.key))
+        left = store.get(place.key)
+        response = await left if isinstance(left, Awaitable) else left
+        if response is not None:
+            return response
+    return None
 
 
 async def _sharing(calling: Calling, answer: Awaitable[_T]) -> _T:
-    """Wait for what somebody else does; whoever looks at the calling meanwhile can tell."""
+    """Wait for a request that another call or process has sent; `calling.shares` is True meanwhile."""
     calling.shares = True
     try:
         return await answer
@@ -269,7 +342,7 @@ async def _sharing(calling: Calling, answer: Awaitable[_T]) -> _T:
 
 
 async def _answer_with(response: Response, calling: Calling) -> Response:
-    """Give a calling an answer that it did not pay; who streams is told each part of it in one piece."""
+    """Answer a calling from the cache; a stream gets each part of the response in one piece."""
     calling.cached = True
     if calling.sink is not None:
         if response.reasoning:
@@ -283,22 +356,22 @@ async def _answer_with(response: Response, calling: Calling) -> Response:
 
 
 def _is_answer(response: Response) -> bool:
-    """Whether it is no failure that came as an answer."""
+    """True unless it reports a failure."""
     return response.status_code < 400 and response.finish_reason != "error"
 
 
 def _concerns_all(error: BaseException, calling: Calling) -> TypeGuard[APIClientError]:
-    """Whether whoever asks the same would meet the same, as far as can be told.
+    """True if an identical call would probably meet the same error.
 
-    A refusal does not: it depends on a call's own deadline and estimate. Nor does a stream that broke off: it
-    may not be tried again once a piece has been delivered, while a call that nobody reads yet may.
+    A refusal depends on a call's own deadline and estimate. A stream that broke off may not be retried once a
+    piece was delivered, while a call without a reader may.
     """
     own = RefusedError | DeadlineExceededError
     return isinstance(error, APIClientError) and not isinstance(error, own) and not calling.delivered
 
 
 def _copy(response: Response) -> Response:
-    """A copy that its owner may change, as one from a store is. A tool's own objects stay one."""
+    """A copy that its owner may change, as one from a store. Objects that a tool returned are shared."""
     own = copy.copy(response)
     own.tool_calls = copy.deepcopy(response.tool_calls)
     if response.raw is not response.data:  # the provider's JSON

@@ -19,7 +19,7 @@ from callgate.policies.limit.limiter import Limiter
 from callgate.policies.limit.quota import QuotaNews
 from callgate.response import Response
 
-__all__ = ["Account", "Pushback", "limit_layer"]
+__all__ = ["Account", "Admission", "Pushback", "limit_layer"]
 
 
 class Account(Protocol):
@@ -93,24 +93,28 @@ def limit_layer(
     """Admit each attempt through the limiter.
 
     Args:
-        limiter: Where the line is.
+        limiter: The quotas, and the queue in front of them.
         clock: The loop's clock, in seconds.
-        account: What a call costs; None: only what the calling itself says.
-        pushback: How long the line pauses after a 429; one for each limiter and provider.
-        dispatched: Told of each calling that leaves the line, admitted or refused; not of one that is
-            cancelled there, which is over altogether.
+        account: What a call costs in tokens; None: only what the calling itself asks for.
+        pushback: How long the limiter pauses after a 429; one for each limiter and provider.
+        dispatched: Called with each calling that leaves the queue, admitted or refused; not with one that is
+            cancelled there.
         endpoint: The endpoint's name, kept on each attempt.
 
     Raises (in the service):
-        DeadlineExceededError: when it cannot be admitted before its deadline.
-        QuotaTooSmallError: when it costs more than the whole quota.
+        DeadlineRefusalError: the call cannot be admitted before its deadline.
+        QuotaTooSmallError: it costs more than the whole quota.
     """
 
-    return lambda call: _Admission(call, limiter, clock, account, pushback, dispatched, endpoint).admit
+    return lambda call: (
+        Admission(
+            call, limiter, clock, account=account, pushback=pushback, dispatched=dispatched, endpoint=endpoint
+        ).admit
+    )
 
 
-class _Admission:
-    """The layer around one service."""
+class Admission:
+    """The limit layer around one service; a pool of endpoints uses its two halves apart."""
 
     __slots__ = ("_account", "_call", "_clock", "_dispatched", "_endpoint", "_limiter", "_pushback")
 
@@ -119,6 +123,7 @@ class _Admission:
         call: Service,
         limiter: Limiter,
         clock: Callable[[], float],
+        *,
         account: Account | None,
         pushback: Pushback,
         dispatched: Callable[[Calling], None] | None,
@@ -133,11 +138,20 @@ class _Admission:
         self._endpoint = endpoint
 
     async def admit(self, calling: Calling) -> Response:
-        """Wait for a lease, call, and settle it with what came of it."""
+        """Wait for a lease, and send the call with it."""
+        tokens = self.tokens(calling)
+        lease = self._limiter.try_acquire(tokens) or await self._wait_in_queue(calling, tokens)
+        return await self.send(calling, lease)
+
+    def tokens(self, calling: Calling) -> float:
+        """Tokens to reserve for the call."""
         tokens = calling.num_api_tokens_needed
         if not tokens and self._account is not None:
-            tokens = self._account.estimate(calling)
-        lease = self._limiter.try_acquire(tokens) or await self._wait_in_line(calling, tokens)
+            return self._account.estimate(calling)
+        return tokens
+
+    async def send(self, calling: Calling, lease: Lease) -> Response:
+        """Make one attempt, settle the lease with what it cost, and release it."""
         try:
             attempt = calling.begin_attempt(self._endpoint, lease.granted_at)
             if self._dispatched is not None:
@@ -155,7 +169,7 @@ class _Admission:
         finally:
             lease.release()
 
-    async def _wait_in_line(self, calling: Calling, tokens: float) -> Lease:
+    async def _wait_in_queue(self, calling: Calling, tokens: float) -> Lease:
         calling.mark_queued(self._clock())
         try:
             return await self._limiter.acquire(

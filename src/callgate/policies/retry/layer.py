@@ -1,12 +1,14 @@
-"""Tries again what may succeed later.
+"""Repeats attempts that failed for a transient reason.
 
-Every attempt passes the limiter and pays it; backing off holds no permit. A 429 uses up no attempt: the limit
-layer pauses the whole line for it, so the call only has to join again, and only the time spent so is bounded.
+Every attempt passes the limiter and pays it; a call holds no permit while it backs off. A 429 uses up no try:
+the call waits as long as its Retry-After asks and joins the queue again, and only the time spent so is
+bounded.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 
@@ -20,27 +22,32 @@ __all__ = ["retry_layer"]
 
 
 def retry_layer(
-    config: RetryConfig,
+    config: RetryConfig | Callable[[Calling], RetryConfig | None] | None,
     clock: Callable[[], float],
     *,
     rng: random.Random,
     budget: RetryBudget | None = None,
 ) -> Layer:
-    """Repeat an attempt that failed for a passing reason.
+    """Repeat an attempt that failed for a transient reason, at most `max_retries` times for each call.
 
-    A call is not tried again once a piece of its stream has been delivered, when another model takes it
-    (`calling.route`), when the wait would pass its deadline, or when the retry budget is spent; it then
-    ends with its own last error.
+    Several endpoints change where an attempt goes, not how many there are (`Calling.route`): an endpoint that
+    refuses the call itself (its key, its open breaker) is left for another one at once, and after the final
+    failure the call goes on to the next fallback, where its tries are counted anew.
+
+    A call is not repeated once a piece of its stream was delivered, if the wait would pass its deadline, or
+    while the retry budget is spent; it then ends with its last error.
 
     Args:
-        config: What to retry, how often, how long to wait.
+        config: What to retry, how often, how long to wait; or a function that returns this for the endpoint
+            of the latest attempt. None: no retries.
         clock: The loop's clock, in seconds.
-        rng: Where the jitter comes from.
+        rng: Source of the jitter.
         budget: Shared by all calls of a model, so that retries never become a storm; None: unbounded.
 
     Raises (in the service):
-        RetryAfterTooLongError: when the provider asks to wait longer than `config.max_retry_after`.
+        RetryAfterTooLongError: the provider asks to wait longer than `config.max_retry_after`.
     """
+    config_of = config if callable(config) else lambda calling: config
 
     def wrap(call: Service) -> Service:
         async def persistent(calling: Calling) -> Response:
@@ -50,15 +57,10 @@ def retry_layer(
                 return await call(calling)
             except Exception as error:
                 last = error
-            failed = _Failed(calling, config, rng, budget)
+            tries = _Tries(rng, budget)
             while True:
-                now = clock()
-                if calling.delivered or not config.should_retry(last) or _is_for_another(calling, last):
-                    raise last
-                delay = failed.delay(last, now)
-                if calling.deadline is not None and now + delay >= calling.deadline:
-                    raise last
-                # Also with no delay at all: the loop gets a turn between two attempts.
+                delay = tries.delay(calling, last, config_of(calling), clock())
+                # Also without a delay: the loop gets a turn between two attempts.
                 await asyncio.sleep(delay)
                 try:
                     return await call(calling)
@@ -70,57 +72,85 @@ def retry_layer(
     return wrap
 
 
-def _is_for_another(calling: Calling, error: BaseException) -> bool:
-    """Whether another model, of several that may answer it, takes the call from here."""
-    return calling.route is not None and calling.route(error)
+class _Tries:
+    """What a call that has failed may still do: created with its first failure."""
 
+    __slots__ = ("_budget", "_failed", "_pushed_back_since", "_rng", "_tries")
 
-class _Failed:
-    """What a call that has failed before may still do: made with its first failure."""
-
-    __slots__ = ("_budget", "_calling", "_config", "_pushed_back_since", "_rng", "_tries")
-
-    def __init__(
-        self, calling: Calling, config: RetryConfig, rng: random.Random, budget: RetryBudget | None
-    ) -> None:
-        self._calling = calling
-        self._config = config
+    def __init__(self, rng: random.Random, budget: RetryBudget | None) -> None:
         self._rng = rng
         self._budget = budget
         self._tries = 0
         self._pushed_back_since: float | None = None
+        self._failed: list[Exception] = []  # final errors of the endpoints that were left
 
-    def delay(self, error: Exception, now: float) -> float:
+    def delay(self, calling: Calling, error: Exception, config: RetryConfig | None, now: float) -> float:
         """Seconds until the next attempt.
 
         Raises:
-            Exception: `error`, when there is to be none.
-            RetryAfterTooLongError: when it would be later than anybody waits.
+            Exception: `error`, if there is to be none.
+            RetryAfterTooLongError: the provider asks for a longer wait than allowed.
         """
+        route, final = calling.route, error
+        if not calling.delivered:
+            if config is not None and config.should_retry(error):
+                delay = self._backoff(calling, error, config, now)
+                if delay == math.inf:
+                    final = _too_long(calling, error, config)
+                    if route is not None and route.has_untried():
+                        return self._leave(final, route.pause(now))
+                elif delay is not None and (calling.deadline is None or now + delay < calling.deadline):
+                    return delay
+            elif route is not None and route.may_move(error):
+                return self._leave(final, route.pause(now))
+            if route is not None and route.descend(calling, final):
+                self._tries, self._pushed_back_since = 0, None
+                return self._leave(final, 0.0)
+        for earlier in self._failed:
+            final.add_note(f"before it: {type(earlier).__name__}: {earlier}")
+        raise final
+
+    def _leave(self, error: Exception, pause: float) -> float:
+        self._failed.append(error)
+        return pause
+
+    def _backoff(self, calling: Calling, error: Exception, config: RetryConfig, now: float) -> float | None:
+        """Seconds to wait before a repetition; None if no try is left, infinity if the wait is too long."""
+        route = calling.route
+        # It may be an error of a user's own backend.
+        asked = getattr(error, "retry_after", None)
+        too_long = isinstance(asked, int | float) and asked > config.max_retry_after
         if isinstance(error, RateLimitError):
             if self._pushed_back_since is None:
                 self._pushed_back_since = now
-            self._check_patience(error)
-            if now - self._pushed_back_since > self._config.max_quota_wait:
-                raise error
-            return 0.0
+            if now - self._pushed_back_since > config.max_quota_wait:
+                return None
+            if too_long:
+                return math.inf
+            wait: float = error.retry_after or 0.0
+            return wait if route is None else route.wait(wait, now)
         self._tries += 1
-        if self._tries > self._config.max_retries or not (self._budget is None or self._budget.withdraw()):
-            raise error
-        self._check_patience(error)
-        return self._config.delay(self._tries, error, self._rng)
+        if self._tries > config.max_retries or not (self._budget is None or self._budget.withdraw()):
+            return None
+        if too_long:
+            return math.inf
+        if route is not None and route.needs_no_backoff():
+            return float(route.pause(now))
+        return config.delay(self._tries, error, self._rng)
 
-    def _check_patience(self, error: Exception) -> None:
-        # It may be an error of a backend of the user's own.
-        asked = getattr(error, "retry_after", None)
-        if isinstance(asked, int | float) and asked > self._config.max_retry_after:
-            raise RetryAfterTooLongError(
-                f"call {self._calling.request_id} was told to come back in {asked:.0f} s, more than"
-                f" the {self._config.max_retry_after:g} s callgate waits",
-                setting="max_retry_after",
-                remedy="raise",
-                status_code=getattr(error, "status_code", None),
-                response_content=getattr(error, "response_content", None),
-                headers=getattr(error, "headers", None),
-                retry_after=asked,
-            ) from error
+
+def _too_long(calling: Calling, error: Exception, config: RetryConfig) -> RetryAfterTooLongError:
+    """The error of a call whose provider asks for a longer wait than allowed."""
+    asked: float = getattr(error, "retry_after", 0.0)
+    too_long = RetryAfterTooLongError(
+        f"call {calling.request_id} has to wait {asked:.0f} s (Retry-After), more than the allowed"
+        f" {config.max_retry_after:g} s",
+        setting="max_retry_after",
+        remedy="raise",
+        status_code=getattr(error, "status_code", None),
+        response_content=getattr(error, "response_content", None),
+        headers=getattr(error, "headers", None),
+        retry_after=asked,
+    )
+    too_long.__cause__ = error
+    return too_long

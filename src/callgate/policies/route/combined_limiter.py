@@ -1,61 +1,56 @@
-"""The limiters of several models, seen as one."""
+"""The limiters of a pool's endpoints, seen as one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from callgate.model.base import LimiterView
-from callgate.policies.limit.gate import Listener
+from callgate.policies.limit.gate import Gate, Listener
 from callgate.policies.limit.quota import Quota
 from callgate.policies.limit.snapshot import Bottleneck, LimiterSnapshot, RateSnapshot
+from callgate.policies.route.pool import Pool
 
-__all__ = ["JointLimiter"]
+__all__ = ["CombinedLimiter"]
 
 
-class JointLimiter:
-    """The limiters of the models in use, seen as one. It is a `LimiterView`.
-
-    Args:
-        name: For displays.
-        every: All of them, also of models that get no calls at present.
-        in_use: Gives those of the models that get calls at present; at least one.
+class CombinedLimiter:
+    """The gates of a pool and its queue, seen as one. It is a `LimiterView`.
 
     Example::
 
-        view = JointLimiter("a + b", limiters, lambda: limiters)
+        view = CombinedLimiter(pool)
         print(view.in_flight, view.snapshot().requests)
     """
 
-    def __init__(
-        self, name: str, every: Sequence[LimiterView], in_use: Callable[[], Sequence[LimiterView]]
-    ) -> None:
-        self._name = name
-        self._every = every
-        self._in_use = in_use
+    __slots__ = ("_pool",)
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
     @property
     def waiting(self) -> int:
-        """Calls in the shortest line: while it is 0, one more could be on its way."""
-        return min(limiter.waiting for limiter in self._in_use())
+        """Calls in the queue; 0 while an endpoint has room, which may be a slow one that is passed over."""
+        waiting, now = self._pool.queue.waiting, self._pool.clock()
+        return 0 if waiting and any(gate.wait(1.0, now) <= 0.0 for gate in self._gates()) else waiting
 
     @property
     def in_flight(self) -> int:
-        """Calls that have been admitted by any of them."""
-        return sum(limiter.in_flight for limiter in self._every)
+        """Calls that were admitted at any endpoint and have not ended."""
+        return sum(member.gate.in_flight for member in self._pool.members)
 
     @property
     def bottleneck(self) -> Bottleneck | None:
-        """What the first of them waits for; None while one has nobody waiting."""
-        found = [limiter.bottleneck for limiter in self._in_use()]
-        return None if None in found else found[0]
+        """What the head of the queue waits for at the first endpoint; None while the queue is empty."""
+        head = self._pool.queue.head
+        return None if head is None else self._gates()[0].limited_by(head.tokens, self._pool.clock())
 
     def expected_wait(self, tokens: float = 1.0, call_seconds: float = 1.0) -> float:
-        """Seconds that one more call would wait at least, where it waits least."""
-        return min(limiter.expected_wait(tokens, call_seconds) for limiter in self._in_use())
+        """Seconds that one more call would wait at least, at the endpoint where it waits least."""
+        ahead = self.waiting
+        return min(gate.expected_wait(tokens, call_seconds, calls=ahead) for gate in self._gates())
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Have `listener` called with the events of each limiter; the returned function unsubscribes it."""
-        subscriptions = [limiter.subscribe(listener) for limiter in self._every]
+        """Have `listener` called with the events of each gate; the returned function unsubscribes it."""
+        subscriptions = [member.gate.subscribe(listener) for member in self._pool.members]
 
         def unsubscribe() -> None:
             for each in subscriptions:
@@ -64,23 +59,26 @@ class JointLimiter:
         return unsubscribe
 
     def snapshot(self) -> LimiterSnapshot:
-        """All together: sums, and rates by the minute."""
-        parts = [limiter.snapshot() for limiter in self._in_use()]
-        places = [part.concurrency for part in parts]
+        """All endpoints in use together: sums, and rates by the minute."""
+        parts = [gate.snapshot() for gate in self._gates()]
+        slots = [part.concurrency for part in parts]
         return LimiterSnapshot(
-            name=self._name,
-            waiting=sum(part.waiting for part in parts),
+            name=self._pool.name,
+            waiting=self._pool.queue.waiting,
             in_flight=self.in_flight,
-            concurrency=None if None in places else sum(place or 0 for place in places),
+            concurrency=None if None in slots else sum(slot or 0 for slot in slots),
             paused_for=min(part.paused_for for part in parts),
             bottleneck=self.bottleneck,
-            requests=_together([part.requests for part in parts]),
-            tokens=_together([part.tokens for part in parts]),
+            requests=_sum_by_minute([part.requests for part in parts]),
+            tokens=_sum_by_minute([part.tokens for part in parts]),
         )
 
+    def _gates(self) -> list[Gate]:
+        return [member.gate for member in self._pool.in_use()]
 
-def _together(rates: list[RateSnapshot | None]) -> RateSnapshot | None:
-    """Several rates as one by the minute; None when one of them is without bound."""
+
+def _sum_by_minute(rates: Sequence[RateSnapshot | None]) -> RateSnapshot | None:
+    """Several rates as one by the minute; None if one of them is unlimited."""
     known = [rate for rate in rates if rate is not None]
     if len(known) < len(rates):
         return None

@@ -1,197 +1,185 @@
-"""One model of a `Spread`, how it has been doing, and when it is left out."""
+"""How one endpoint of a pool has been doing, and when it is ejected. No I/O; time is passed in."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
-from callgate.call.calling import Calling
 from callgate.errors import (
     APIClientError,
     APIConnectionError,
+    AuthenticationError,
     CircuitBreakerOpenError,
     QuotaExhaustedError,
     QuotaTooSmallError,
     RateLimitError,
-    RefusedError,
+    ResourceNotFoundError,
     RetryAfterTooLongError,
 )
-from callgate.model.base import Caller
 
-__all__ = ["LeftOutError", "Member", "Standing"]
+__all__ = ["EndpointHealth", "Health", "is_of_endpoint"]
 
-# Failures in a row that leave it out: each after the model's own retries; but where nobody can be reached any
-# attempt is one, as nothing about the call is the cause.
-_MOST_STRIKES = 3
-# Seconds of nothing but 429s that leave it out.
-_PUSHED_BACK = 60.0
-# Seconds until it is tried again: after failures that pass, and after a key was refused.
-_REST = 30.0
-_LONG_REST = 300.0
-# Seconds in which a model that could not be reached gets no further calls; usually the retries tell sooner.
-_DOUBT = 5.0
-# Seconds that are not worth a change: models that answer within this count as equally quick, so that their
-# quotas are used alike, and nobody leaves a line that is as short.
-_QUICK = 0.25
-# What each answer leaves of the weight of those before it, for the time that a call takes.
-_FADE = 0.8
+# The request is not the cause of these: another endpoint may well answer it.
+_OF_THE_ENDPOINT = (
+    AuthenticationError, CircuitBreakerOpenError, QuotaTooSmallError, RateLimitError,
+    ResourceNotFoundError, RetryAfterTooLongError,
+)  # fmt: skip
+# Failures in a row that eject an endpoint, if so many of its latest attempts failed, too: where 5 % fail at
+# random, three in a row come once in 8,000 attempts. One that cannot be reached is not at fault by chance.
+MOST_FAILURES: Final = 3
+FAILING_SHARE: Final = 0.4
+# Weight of the earlier attempts in that share when a new one ends.
+FADE: Final = 0.9
+# Seconds of nothing but 429s that eject it.
+ONLY_429S: Final = 60.0
+# A Retry-After above this, in seconds, ejects it for as long: no call waits for it.
+LONG_WAIT: Final = 120.0
+# Seconds until it is tried again: after transient failures, and after its key was refused.
+EJECTED: Final = 30.0
+EJECTED_KEY: Final = 300.0
+# Seconds in which an endpoint that could not be reached gets no further calls; its retries usually end
+# sooner.
+UNREACHABLE: Final = 5.0
+# Latency differences below this, in seconds, do not matter: their quotas are used alike.
+EQUAL_LATENCY: Final = 0.25
+# Weight of the former average when a new latency comes in.
+DECAY: Final = 0.8
 
 
-class LeftOutError(RefusedError):
-    """The call was sent on from the line of a model that has been left out, or has no place so soon."""
+def is_of_endpoint(error: BaseException) -> bool:
+    """True if another endpoint may answer the request that ended in this error.
+
+    >>> is_of_endpoint(AuthenticationError("no such key", status_code=401))
+    True
+    """
+    return isinstance(error, APIClientError) and (
+        isinstance(error, _OF_THE_ENDPOINT) or error.counts_as_failure
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How one model of a spread has been doing.
+class EndpointHealth:
+    """How one endpoint of a `Spread` has been doing.
 
     Attributes:
-        name: The model's name.
+        name: The endpoint's name.
         answered: Calls that it has answered.
-        times_out: How often it was left out.
-        error: What it was left out for last, or None.
+        ejections: How often it was ejected.
+        error: The error of its last ejection, or None.
 
-    >>> Standing("one", answered=12, times_out=0, error=None).answered
+    >>> EndpointHealth("one", answered=12, ejections=0, error=None).answered
     12
     """
 
     name: str
     answered: int
-    times_out: int
+    ejections: int
     error: APIClientError | None
 
 
-class Member:
-    """Counts what comes of a model's calls, and says whether it gets any.
+class Health:
+    """Counts the results of an endpoint's attempts and ejects it when it fails.
 
-    Args:
-        model: The model.
-        tell: Called with the model and the error each time it is left out.
+    Ejected for 30 s: after three failed attempts in a row, unless most of its latest attempts were answered,
+    or a minute of nothing but 429s; as long as its open breaker or a long Retry-After asks; and for 5
+    minutes after a refused key (401) or an exhausted account.
 
-    Example::
-
-        member = Member(model)
-        member.failed(AuthenticationError("no such key", status_code=401), now=0.0)
-        assert member.out_until == 300.0
+    >>> health = Health()
+    >>> health.failed(AuthenticationError("no such key", status_code=401), now=0.0)
+    True
+    >>> health.ejected_until, health.key_refused
+    (300.0, True)
     """
 
     __slots__ = (
-        "_noted", "_pushed_since", "_strikes", "_tell", "_usual_seconds", "_waited_since", "answered",
-        "in_doubt_until", "limiter", "model", "name", "out_for", "out_until", "refused", "remembers",
-        "service", "times_out", "turn",
+        "_attempts", "_failed", "_failures", "_latency", "_only_429s_since", "_waiting_since", "answered",
+        "ejected_until", "ejections", "error", "key_refused", "unreachable_until",
     )  # fmt: skip
 
-    def __init__(self, model: Caller, tell: Callable[[Caller, APIClientError], None] | None = None) -> None:
-        alternative = model.as_alternative()
-        self.model = model
-        self.name = model.name
-        self.turn = alternative.turn
-        self.service = alternative.service
-        self.remembers = alternative.remembers
-        self.limiter = model.limiter
+    def __init__(self) -> None:
         self.answered = 0
-        self.times_out = 0
-        self.out_for: APIClientError | None = None
-        """What it was left out for last."""
-        self._tell = tell
-        self.forget()
+        self.ejections = 0
+        self.error: APIClientError | None = None
+        """The error of the last ejection."""
+        self.reset()
 
-    def forget(self) -> None:
-        """It may begin anew."""
-        self.out_until = -math.inf
-        self.refused = False
-        """Whether it is out for what does not pass by itself: its key."""
-        self.in_doubt_until = -math.inf
-        """Until then who can go elsewhere does: it could not be reached, and is being tried again."""
-        self._strikes = 0
-        self._pushed_since: float | None = None  # since when there has been nothing but 429s
-        self._waited_since: float | None = None  # when its first call was sent, until one is answered
-        self._usual_seconds: float | None = None
-        self._noted: APIClientError | None = None  # the error of an attempt that has been counted
+    def reset(self) -> None:
+        """Forget all times, for another event loop."""
+        self.ejected_until = -math.inf
+        self.key_refused = False
+        """True while it is ejected for what does not pass by itself."""
+        self.unreachable_until = -math.inf
+        """Until then other endpoints are preferred: it could not be reached."""
+        self._failures = 0  # in a row
+        self._attempts = 0.0  # ended ones and failed ones, the later the more
+        self._failed = 0.0
+        self._only_429s_since: float | None = None
+        self._waiting_since: float | None = None  # when its first attempt was sent, until one is answered
+        self._latency: float | None = None
 
-    @property
-    def standing(self) -> Standing:
-        """How it has been doing."""
-        return Standing(self.name, self.answered, self.times_out, self.out_for)
+    def snapshot(self, name: str) -> EndpointHealth:
+        """The counts so far."""
+        return EndpointHealth(name, self.answered, self.ejections, self.error)
 
-    def call_seconds(self, now: float) -> float:
-        """How long a call takes here; before the first answer, as long as that has been waited for, and 0.0
-        where none has been asked for."""
-        if self._usual_seconds is None and self._waited_since is None:
-            return 0.0
-        return max(self._seconds(now), _QUICK)
+    def latency(self, now: float) -> float:
+        """Usual seconds of an attempt; before the first answer, the seconds waited so far; 0.0 if unused."""
+        if self._latency is not None:
+            return max(self._latency, EQUAL_LATENCY)
+        return 0.0 if self._waiting_since is None else max(now - self._waiting_since, EQUAL_LATENCY)
 
-    def lags_behind(self, free: Member, tokens: float, now: float) -> bool:
-        """Whether who waits in its line does better at a model that has a place."""
-        limiter = self.limiter
-        if not limiter.waiting:
-            return False
-        if self.call_seconds(now) > free.call_seconds(now):
-            return True
-        return limiter.expected_wait(tokens, self._seconds(now)) >= _QUICK
+    def began(self, now: float) -> None:
+        """Record that an attempt was admitted."""
+        if self._waiting_since is None:
+            self._waiting_since = now
 
-    def _seconds(self, now: float) -> float:
-        if self._usual_seconds is not None:
-            return self._usual_seconds
-        return 0.0 if self._waited_since is None else now - self._waited_since
-
-    def begins(self, now: float) -> None:
-        """It is given a call."""
-        if self._waited_since is None:
-            self._waited_since = now
-
-    def succeeded(self, calling: Calling, now: float) -> None:
-        """It has answered."""
-        self._strikes = 0
-        self.in_doubt_until = -math.inf
-        self._pushed_since = None
+    def succeeded(self, seconds: float) -> None:
+        """Record an answer and how long it took."""
+        self._failures = 0
+        self._attempts = self._attempts * FADE + 1.0
+        self._failed *= FADE
+        self.unreachable_until = -math.inf
+        self._only_429s_since = None
         self.answered += 1
-        if calling.sent_at is not None and not calling.cached:
-            seconds, usual = now - calling.sent_at, self._usual_seconds
-            self._usual_seconds = seconds if usual is None else _FADE * usual + (1.0 - _FADE) * seconds
+        usual = self._latency
+        self._latency = seconds if usual is None else DECAY * usual + (1.0 - DECAY) * seconds
 
-    def attempt_failed(self, error: APIClientError, now: float) -> None:
-        """Note an attempt that might be tried again here."""
-        if isinstance(error, RateLimitError):
-            if self._pushed_since is None:
-                self._pushed_since = now
-            elif now - self._pushed_since >= _PUSHED_BACK:
-                self._leave_out(error, now, _REST)
-        elif isinstance(error, APIConnectionError) and error.surely_unsent:
-            self._noted = error
-            self.in_doubt_until = now + _DOUBT
-            self._strike(error, now)
+    def failed(self, error: APIClientError, now: float) -> bool:
+        """Record a failed attempt; True if it ejected the endpoint, which was not ejected before."""
+        if isinstance(error, QuotaTooSmallError):
+            return False
+        self._waiting_since = None
+        asked = error.retry_after or 0.0
+        if isinstance(error, CircuitBreakerOpenError) or asked > LONG_WAIT:
+            return self._eject(error, now, asked or EJECTED)
+        if isinstance(error, RateLimitError) and not isinstance(error, QuotaExhaustedError):
+            return self._pushed_back(error, now)
+        if isinstance(error, QuotaExhaustedError) or error.status_code == 401:
+            is_news = self._eject(error, now, EJECTED_KEY)
+            self.key_refused = True
+            return is_news
+        unreachable = isinstance(error, APIConnectionError) and error.surely_unsent
+        if unreachable:
+            self.unreachable_until = now + UNREACHABLE
+        self._failures += 1  # also for a 403, which may concern one request only
+        self._attempts = self._attempts * FADE + 1.0
+        self._failed = self._failed * FADE + 1.0
+        if self._failures < MOST_FAILURES:
+            return False
+        # When it is tried again after an ejection, one more failure is enough.
+        failing = unreachable or self._failed >= FAILING_SHARE * self._attempts
+        return failing and self._eject(error, now, EJECTED)
 
-    def failed(self, error: APIClientError, now: float) -> None:
-        """Note what a call ended in, and leave it out when that says enough."""
-        if isinstance(error, LeftOutError | QuotaTooSmallError):
-            return
-        self._waited_since = None
-        if error is self._noted:
-            self._noted = None
-        elif isinstance(error, CircuitBreakerOpenError | RetryAfterTooLongError):
-            self._leave_out(error, now, error.retry_after or _REST)
-        elif isinstance(error, QuotaExhaustedError) or error.status_code == 401:
-            self._leave_out(error, now, _LONG_REST)
-            self.refused = True
-        elif not isinstance(error, RateLimitError):
-            self._strike(error, now)  # also for a 403, which may be about one request alone
+    def _pushed_back(self, error: APIClientError, now: float) -> bool:
+        if self._only_429s_since is None:
+            self._only_429s_since = now
+        return now - self._only_429s_since >= ONLY_429S and self._eject(error, now, EJECTED)
 
-    def _strike(self, error: APIClientError, now: float) -> None:
-        self._strikes += 1
-        # When it is tried again, one more failure is enough.
-        if self._strikes >= _MOST_STRIKES:
-            self._leave_out(error, now, _REST)
-
-    def _leave_out(self, error: APIClientError, now: float, seconds: float) -> None:
-        is_news = self.out_until <= now
-        self.out_for = error
-        self.out_until = now + seconds
-        self.refused = False
-        self.in_doubt_until = -math.inf  # when it may be called again, somebody has to try
-        self.model.send_away(LeftOutError(f"{self.name} is left out for now: {error}"))
-        if is_news:
-            self.times_out += 1
-            if self._tell is not None:
-                self._tell(self.model, error)
+    def _eject(self, error: APIClientError, now: float, seconds: float) -> bool:
+        is_news = self.ejected_until <= now
+        self.error = error
+        self.ejected_until = now + seconds
+        self.key_refused = False
+        self.unreachable_until = -math.inf  # when it is due again, a call has to try it
+        self.ejections += is_news
+        return is_news

@@ -81,14 +81,15 @@ def _require_all(schema: Any) -> None:
 
 
 def structure_layer(max_asks: int = MOST_ASKS) -> Layer:
-    """Validate the answer of a calling that has an `answer_type`; a calling without one is left alone.
+    """Validate the response of a calling that has an `answer_type`; a calling without one is left alone.
 
-    An answer that does not fit is shown to the model with the error and asked for again, up to `max_asks`
-    times in all. What the discarded answers used stands on `calling.attempts`. An answer that calls tools is
-    passed on as it is; one that was cut off or withheld would be so again, and is not asked for anew.
+    A response that does not fit is shown to the model with the error and requested again, up to `max_asks`
+    times in all; then a fallback of the model is asked, if there is one. The discarded responses stand on
+    `calling.attempts`. A response that calls tools is passed on as it is; one that was cut off or withheld
+    would be so again, and is not requested again.
 
     Raises (in the service):
-        InvalidAnswerError: when no answer fitted, or when a stream's did not.
+        InvalidAnswerError: no response fitted, or that of a stream did not.
     """
 
     def wrap(call: Service) -> Service:
@@ -98,7 +99,7 @@ def structure_layer(max_asks: int = MOST_ASKS) -> Layer:
             return call(calling) if answer_type is None else fitting(calling, answer_type)
 
         async def fitting(calling: Calling, answer_type: AnswerType) -> Response:
-            asked = calling.payload
+            name, asked = _conversation(calling.payload)
             ask = 0
             while True:
                 ask += 1
@@ -110,9 +111,18 @@ def structure_layer(max_asks: int = MOST_ASKS) -> Layer:
                         response.parsed = _validated(response.text, answer_type)
                 except MisfitError as error:
                     hopeless = calling.delivered or response.finish_reason in ("length", "content_filter")
-                    if ask >= max_asks or hopeless:
-                        raise _misfit(calling, answer_type, response, error, ask) from error
-                    calling.payload = _asked_again(asked, response, error)
+                    if ask < max_asks and not hopeless:
+                        _ask(calling, name, _asked_again(name, asked, response, error))
+                        continue
+                    misfit = _misfit(calling, answer_type, response, error, ask)
+                    if (
+                        calling.delivered
+                        or calling.route is None
+                        or not calling.route.descend(calling, misfit)
+                    ):
+                        raise misfit from error
+                    ask = 0
+                    _ask(calling, name, asked)
                 else:
                     return response
 
@@ -185,21 +195,33 @@ def find_json(text: str) -> Iterator[str]:
             at = end
 
 
-def _asked_again(asked: Mapping[str, Any], response: Response, error: MisfitError) -> dict[str, Any]:
-    """The request once more, with the answer that did not fit and what is wrong with it."""
+def _conversation(payload: Mapping[str, Any]) -> tuple[str, Any]:
+    """The field of a request that holds its conversation, and what it holds."""
+    for name in ("messages", "input", "prompt"):
+        if payload.get(name) is not None:
+            return name, payload[name]
+    return "messages", None
+
+
+def _ask(calling: Calling, name: str, conversation: Any) -> None:
+    """Request the same with another conversation."""
+    if conversation is not None:
+        calling.payload = {**calling.payload, name: conversation}
+        calling.request = {**calling.request, name: conversation}
+
+
+def _asked_again(name: str, asked: Any, response: Response, error: MisfitError) -> Any:
+    """The conversation, the response that did not fit, and what is wrong with it."""
     problems = "\n".join(f"- {problem}" for problem in error.problems)
     complaint = f"That answer does not fit the schema:\n{problems}\nAnswer again with the JSON alone."
     answer = response.text or "(nothing)"
-    if asked.get("messages") is None and isinstance(asked.get("prompt"), str):
-        return {**asked, "prompt": f"{asked['prompt']}\n\n{answer}\n\n{complaint}\n\n"}
-    said = [{"role": "assistant", "content": answer}, {"role": "user", "content": complaint}]
-    for name in ("messages", "input"):
-        before = asked.get(name)
-        if isinstance(before, str):
-            before = [{"role": "user", "content": before}]
-        if before is not None:
-            return {**asked, name: [*before, *said]}
-    return dict(asked)
+    if asked is None:
+        return None
+    if name == "prompt":
+        return f"{asked}\n\n{answer}\n\n{complaint}\n\n"
+    if isinstance(asked, str):
+        asked = [{"role": "user", "content": asked}]
+    return [*asked, {"role": "assistant", "content": answer}, {"role": "user", "content": complaint}]
 
 
 def _misfit(
