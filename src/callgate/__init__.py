@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from callgate.batch.cost.budget import Budget as Budget
     from callgate.batch.engine import Engine as Engine
     from callgate.batch.guard import FailureGuard as FailureGuard
+    from callgate.call.attempt import Attempt as Attempt
     from callgate.call.calling import Calling as Calling, NetworkRequestEvent as NetworkRequestEvent
     from callgate.call.status import RequestStatus as RequestStatus
     from callgate.errors import (
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
         TokenBucketRateLimiter as TokenBucketRateLimiter,
     )
     from callgate.network.save_to_file import save_to_file as save_to_file
+    from callgate.pipeline import Layer as Layer, Service as Service, UserLayer as UserLayer
     from callgate.policies.breaker.breaker import CircuitBreaker as CircuitBreaker
     from callgate.policies.cache.memory import MemoryCache as MemoryCache
     from callgate.policies.cache.sqlite import SqliteCache as SqliteCache
@@ -94,6 +96,7 @@ if TYPE_CHECKING:
     )
     from callgate.response import (
         Cost as Cost,
+        Delta as Delta,
         Response as Response,
         StreamChunk as StreamChunk,
         ToolCall as ToolCall,
@@ -122,9 +125,11 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "policies.cache.memory": ("MemoryCache",),
     "policies.cache.sqlite": ("SqliteCache",),
     "policies.cache.store": ("CacheStore",),
+    "call.attempt": ("Attempt",),
     "call.calling": ("Calling", "NetworkRequestEvent"),
     "model.streams": ("StreamChannel",),
     "policies.retry.config": ("RetryConfig",),
+    "pipeline": ("Layer", "Service", "UserLayer"),
     "policies.breaker.breaker": ("CircuitBreaker",),
     "policies.hedge.policy": ("HedgePolicy",),
     "policies.limit.limiter": ("Limiter",),
@@ -179,7 +184,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "network.decorators": ("circuit_breaker", "with_retry"),
     "providers.sdks": ("AnthropicAdapter", "OpenAIAdapter", "create_sdk_adapter"),
     "model.registry": ("ServiceRegistry",),
-    "response": ("Cost", "Response", "StreamChunk", "ToolCall", "Usage"),
+    "response": ("Cost", "Delta", "Response", "StreamChunk", "ToolCall", "Usage"),
     "model.spread": ("Spread",),
     "transport.auth": ("HeaderFactory",),
 }

@@ -51,7 +51,7 @@ def test_refused_rows_are_told_apart_and_do_not_end_the_run(tmp_path: Path) -> N
     texts = ["a good question"] * 5 + ["a forbidden one"] * 30 + ["too long " * 900] * 30 + ["a good one"] * 5
     path, output = tmp_path / "in.jsonl", str(tmp_path / "out.jsonl")
     rows = [{"custom_id": f"r{i}", "prompt": f"{text} {i}"} for i, text in enumerate(texts)]
-    rows.append({"custom_id": "bad", "prompt": "fails", "temperature": "hot"})
+    rows.append({"custom_id": "bad", "prompt": "fails"})
     path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
 
     def answer(ask: Ask) -> int | None:

@@ -104,7 +104,7 @@ class Display:
         if not isinstance(model, Spread):
             return []
         endpoints = []
-        for each, standing in zip(model.models, model.standing, strict=True):
+        for each, standing in zip(model.models, model.health, strict=True):
             requests = each.limiter.snapshot().requests
             quota = "" if requests is None else rate_of(0.0, requests)
             endpoints.append(Endpoint(each.name, standing.answered, quota, standing.error is not None))

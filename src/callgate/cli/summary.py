@@ -21,7 +21,9 @@ __all__ = ["print_forecast", "print_summary", "reason_of", "summary_to_dict"]
 _SHOWN_ERRORS = 5
 
 
-def summary_to_dict(summary: Summary, output: str, endpoints: Sequence[EndpointHealth] = ()) -> dict[str, Any]:
+def summary_to_dict(
+    summary: Summary, output: str, endpoints: Sequence[EndpointHealth] = ()
+) -> dict[str, Any]:
     """The summary, ready for JSON.
 
     `cost_usd` is null when no price is known, and the sum of the known ones otherwise; `unpriced` counts the

@@ -33,7 +33,7 @@ from callgate.model.builder import (
     write_down,
 )
 from callgate.model.call_factory import CallFactory
-from callgate.model.target import ModelTarget, find_places, make_tier, retry_of_latest
+from callgate.model.target import ModelTarget, find_places, make_tier, most_tries, retry_of_latest
 from callgate.pipeline import Service, UserLayer
 from callgate.policies.cache.layer import Place
 from callgate.policies.cache.store import CacheStore
@@ -210,8 +210,8 @@ class iModel(Caller):
 
     @property
     def most_attempts(self) -> int:
-        tiers = [target.retry for model in (self, *self.fallbacks) for target in model.targets()[:1]]
-        tries = sum(1 if retry is None else 1 + retry.max_retries for retry in tiers)
+        models: list[Caller] = [self, *self.fallbacks]
+        tries = sum(most_tries(model.targets()) for model in models)
         return tries if self._hedging is None else tries * MOST_AT_ONCE
 
     # -- persistence and end -----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from callgate.executor.executor import Executor
 from callgate.model.base import Caller
 from callgate.model.builder import check_layers, each_of, make_outer_service
 from callgate.model.call_factory import CallFactory
-from callgate.model.target import ModelTarget, find_places, retry_of_latest
+from callgate.model.target import ModelTarget, find_places, most_tries, retry_of_latest
 from callgate.pipeline import Service, UserLayer
 from callgate.policies.cache.layer import Place
 from callgate.policies.hedge.layer import Hedge
@@ -160,8 +160,7 @@ class Spread(Caller):
 
     @property
     def most_attempts(self) -> int:
-        policies = [target.retry for target in self._targets]
-        tries = max(len(policies) if retry is None else 1 + retry.max_retries for retry in policies)
+        tries = most_tries(self._targets)
         return tries if self._hedging is None else tries * MOST_AT_ONCE
 
     async def _close_parts(self) -> None:

@@ -22,7 +22,7 @@ from callgate.policies.route.state import Tier
 from callgate.providers.token_account import TokenAccount
 from callgate.response import Response
 
-__all__ = ["ModelTarget", "find_places", "make_tier", "retry_of_latest"]
+__all__ = ["ModelTarget", "find_places", "make_tier", "most_tries", "retry_of_latest"]
 
 
 class ModelTarget:
@@ -126,6 +126,14 @@ def make_tier(
     pool = Pool(name, targets)
     pool.restart(clock)
     return pool
+
+
+def most_tries(targets: Sequence[ModelTarget]) -> int:
+    """How many attempts a call makes at most in a tier of these endpoints, besides those answered with a
+    429."""
+    policies = [target.retry for target in targets]
+    # Without retries each endpoint that refuses the call is left for the next one.
+    return max(len(targets) if retry is None else 1 + retry.max_retries for retry in policies)
 
 
 def find_places(

@@ -40,7 +40,7 @@ def possible_calls(model: Caller, calling: Calling) -> list[Calling]:
 def most_attempts(model: Caller, calling: Calling) -> int:
     """How often a call is sent at most: by everybody who may answer it, with retries, second attempts, and
     anew for each answer that does not fit its schema. What a 429 answers is not counted: nobody bills it."""
-    sent = model.most_attempts + sum(other.most_attempts for other in fallbacks_of(model))
+    sent = model.most_attempts
     return sent if calling.answer_type is None else sent * MOST_ASKS
 
 

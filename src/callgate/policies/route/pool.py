@@ -48,10 +48,12 @@ class Target(Protocol):
 class Member:
     """One endpoint of a pool and its health."""
 
-    __slots__ = ("gate", "health", "target")
+    __slots__ = ("admitted", "gate", "health", "target")
 
     def __init__(self, target: Target) -> None:
         self.target = target
+        self.admitted = 0
+        """Attempts so far; between two endpoints that are equally good the less used one is taken."""
         self.gate = target.gate
         self.health = Health()
 
@@ -120,6 +122,7 @@ class Pool:
         route.target = member.target
         route.tried.add(member)
         now = self.clock()
+        member.admitted += 1
         member.health.began(now)
         try:
             response = await member.target.send(calling, lease)
@@ -200,13 +203,13 @@ class Pool:
     ) -> Member | None:
         """The free endpoint to take; None if there is none, or a busy one will have answered sooner."""
         free: Member | None = None
-        least, soonest = (math.inf, math.inf), math.inf
+        least, soonest = (math.inf, 0, 0), math.inf
         for member in usable:
             if member in without:
                 continue
             latency, gate = member.health.latency(now), member.gate
             if gate.wait(tokens, now) <= 0.0:
-                load = ((gate.in_flight + 1) * latency, float(gate.in_flight))
+                load = ((gate.in_flight + 1) * latency, gate.in_flight, member.admitted)
                 if free is None or load < least:
                     free, least = member, load
             else:
