@@ -44,14 +44,14 @@ def test_a_value_comes_out_as_it_went_in(value: Any) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", '{"a": NaN}', f'{{"a": {WEI}, "b": NaN}}', f"[{WEI}", "1" * 5000, f"[{WEI}]]"]
 )
-def test_what_is_no_strict_json_is_refused(text: str) -> None:
+def test_invalid_json_is_refused(text: str) -> None:
     with pytest.raises(json.JSONDecodeError):
         loads(text)
     with pytest.raises(json.JSONDecodeError):
         loads(text.encode())
 
 
-def test_bytes_that_are_no_text_are_refused() -> None:
+def test_bytes_that_are_not_utf8_are_refused() -> None:
     with pytest.raises(json.JSONDecodeError):
         loads(b'["\xff", %d]' % WEI)
 

@@ -19,14 +19,14 @@ class OuterError(Exception):
 @pytest.mark.parametrize(
     "kind", [KeyError, ServerError, json.JSONDecodeError, OuterError, OuterError.InnerError]
 )
-def test_there_and_back(kind: type[BaseException]) -> None:
+def test_exception_names_round_trip(kind: type[BaseException]) -> None:
     assert from_names(to_names([kind])) == (kind,)
 
 
 @pytest.mark.parametrize(
     "name", ["NoSuchError", "print", "int", "json:dumps", "json.decoder:Nothing.at_all", ":", ""]
 )
-def test_what_is_no_exception_is_refused(name: str) -> None:
+def test_a_name_that_is_not_an_exception_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="names no exception class"):
         from_names([name])
 

@@ -13,7 +13,7 @@ from tests.policies.scripted_service import After, now
 DOWN = ServerError("down", status_code=500)
 
 
-def test_a_queued_crowd_does_not_pass_a_breaker_that_opened_meanwhile() -> None:
+def test_queued_calls_do_not_pass_a_breaker_that_opened_meanwhile() -> None:
     model, backend = make_model(
         After(1, DOWN),
         retry=None,
@@ -112,7 +112,7 @@ def test_a_probe_that_is_cancelled_lets_the_next_call_probe() -> None:
     run_virtual(main())
 
 
-def test_an_attempt_that_timed_out_is_a_failure_but_waiting_in_line_is_not() -> None:
+def test_a_timed_out_attempt_is_a_failure_but_waiting_in_the_queue_is_not() -> None:
     slow = breaker(failure_threshold=2)
     model, _ = make_model(
         After(20, "fine"),

@@ -18,7 +18,7 @@ DOWN = ServerError("down", status_code=500)
 AZURE = "https://example.openai.azure.com/openai/deployments/mine"
 
 
-def test_a_hit_pays_nothing_and_is_answered_while_the_line_is_full() -> None:
+def test_a_cache_hit_costs_nothing_and_is_answered_while_the_queue_is_full() -> None:
     model, backend = make_model(
         "kept",
         After(100, "slow"),
@@ -82,7 +82,7 @@ def test_a_hit_is_given_although_the_breaker_is_open() -> None:
     run_virtual(main())
 
 
-def test_who_waits_for_a_shared_answer_keeps_his_own_deadline() -> None:
+def test_a_call_that_waits_for_a_shared_answer_keeps_its_own_deadline() -> None:
     model, backend = make_model(After(100, "late"), model={"cache": MemoryCache()})
 
     async def main() -> None:

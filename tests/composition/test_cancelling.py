@@ -141,7 +141,7 @@ def test_while_backing_off() -> None:
     assert len(backend.at) == 1
 
 
-def test_while_the_line_is_paused_by_a_429() -> None:
+def test_while_the_queue_is_paused_by_a_429() -> None:
     model, backend = make_model(RateLimitError("429", status_code=429, retry_after=60.0), "fine")
 
     async def main() -> None:
@@ -200,7 +200,7 @@ def test_while_a_hook_runs_before_the_call() -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_while_a_hook_is_told_that_it_was_made(streamed: bool) -> None:
+def test_while_a_creation_hook_runs(streamed: bool) -> None:
     made: list[Calling] = []
 
     async def slow_hook(event: Calling, **_: Any) -> None:
@@ -230,7 +230,7 @@ def test_while_a_hook_is_told_that_it_was_made(streamed: bool) -> None:
     assert backend.at == []
 
 
-def test_one_of_many_who_share_a_request_takes_the_answer_from_nobody() -> None:
+def test_cancelling_one_of_several_sharers_keeps_the_answer_for_the_rest() -> None:
     model, backend = make_model(After(10, "shared"), model={"cache": MemoryCache()})
 
     async def main() -> None:
@@ -248,7 +248,7 @@ def test_one_of_many_who_share_a_request_takes_the_answer_from_nobody() -> None:
     assert len(backend.at) == 2  # the one that was cancelled, and its successor's
 
 
-def test_whoever_cancels_the_task_that_invokes_gets_his_cancellation() -> None:
+def test_cancelling_the_invoking_task_raises_cancelled_error() -> None:
     model, _ = make_model(After(HOUR, "late"))
 
     async def main() -> None:
@@ -294,7 +294,9 @@ def test_a_call_that_is_cancelled_twice_still_ends_as_one_call() -> None:
 
 
 @pytest.mark.parametrize("error", [None, KeyError("lost the way")])
-def test_a_backend_that_answers_a_cancellation_leaves_none_behind(error: Exception | None) -> None:
+def test_a_backend_that_answers_despite_cancellation_leaves_no_cancellation_behind(
+    error: Exception | None,
+) -> None:
     class Stubborn:
         name = "stubborn"
 

@@ -40,7 +40,7 @@ def owning(*steps: Any) -> tuple[iModel, Any, CountingStore]:
     return model, backend, store
 
 
-def test_a_close_that_was_interrupted_can_be_taken_up_again() -> None:
+def test_an_interrupted_close_can_be_repeated() -> None:
     model, _, store = owning(After(10, "fine"))
 
     async def main() -> None:
@@ -58,7 +58,7 @@ def test_a_close_that_was_interrupted_can_be_taken_up_again() -> None:
     run_virtual(main())
 
 
-def test_whoever_closes_while_it_is_being_closed_waits_for_the_same_end() -> None:
+def test_concurrent_closes_wait_for_the_same_end() -> None:
     model, _, store = owning(After(10, "fine"))
 
     async def main() -> None:

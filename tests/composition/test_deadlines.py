@@ -122,7 +122,7 @@ def test_a_deadline_in_the_moment_of_the_answer_leaves_exactly_one_end(together:
     run_virtual(main())
 
 
-def test_in_line_behind_a_full_queue_it_holds_as_well() -> None:
+def test_it_holds_behind_a_full_queue() -> None:
     model, _ = make_model(After(100, "late"), model={"limit_concurrency": 1, "queue_capacity": 2})
 
     async def main() -> None:
@@ -138,7 +138,7 @@ def test_in_line_behind_a_full_queue_it_holds_as_well() -> None:
 
 @pytest.mark.parametrize("name", ["timeout", "poll_timeout"])
 @pytest.mark.parametrize("seconds", [math.nan, -1.0, "5", True])
-def test_a_time_that_is_none_is_refused_before_it_can_hold_up_the_others(name: str, seconds: Any) -> None:
+def test_an_invalid_time_is_refused_before_it_delays_others(name: str, seconds: Any) -> None:
     model, backend = make_model(After(100, "late"))
 
     async def main() -> None:

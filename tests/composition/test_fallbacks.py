@@ -52,7 +52,7 @@ def test_the_first_that_can_answers_and_the_rest_are_not_asked() -> None:
     run_virtual(main())
 
 
-def test_who_answers_without_any_fallback_is_told_as_well() -> None:
+def test_the_answering_model_is_recorded_without_fallbacks_too() -> None:
     async def main() -> None:
         calling = await chain(named("first", "fine"), named("second", "x")).invoke(prompt="x")
         assert calling.completed_by == "first"
@@ -60,7 +60,7 @@ def test_who_answers_without_any_fallback_is_told_as_well() -> None:
     run_virtual(main())
 
 
-def test_when_all_fail_the_last_error_is_the_calls_and_knows_of_the_others() -> None:
+def test_when_all_fail_the_last_error_is_raised_with_the_others_as_notes() -> None:
     async def main() -> None:
         last = InvalidRequestError("the second will not")
         calling = await chain(
@@ -73,7 +73,7 @@ def test_when_all_fail_the_last_error_is_the_calls_and_knows_of_the_others() -> 
     run_virtual(main())
 
 
-def test_an_open_breaker_passes_the_call_on_at_once() -> None:
+def test_an_open_breaker_falls_back_at_once() -> None:
     async def main() -> None:
         first = named("first", DOWN, retry=None, circuit_breaker=breaker(failure_threshold=1))
         model = chain(first, named("second", "from second"))

@@ -49,7 +49,7 @@ def between(
     asyncio.run(main())
 
 
-def test_the_calling_tells_who_answered_and_what_it_cost() -> None:
+def test_the_calling_has_the_answering_model_and_the_cost() -> None:
     async def scenario(one: Simulator, two: Simulator) -> None:
         async with gpt(two) as other, claude(one, fallbacks=[other], retry_config=None) as model:
             calling = await model.invoke(temperature=0.5, **HELLO)
@@ -92,7 +92,7 @@ def test_what_fails_for_good_is_not_tried_again_but_asked_of_another() -> None:
     between(scenario, 401, "from the second")
 
 
-def test_an_open_breaker_sends_the_call_on_at_once() -> None:
+def test_an_open_breaker_falls_back_at_once() -> None:
     async def scenario(one: Simulator, two: Simulator) -> None:
         breaker = CircuitBreaker(failure_threshold=1, recovery_time=600)
         async with gpt(two) as other:
@@ -136,7 +136,7 @@ def test_a_stream_falls_back_until_its_first_piece_has_left() -> None:
     asyncio.run(main())
 
 
-def test_when_nobody_can_the_last_error_ends_the_call_and_tells_of_the_others() -> None:
+def test_when_all_providers_fail_the_last_error_has_the_others_as_notes() -> None:
     async def scenario(one: Simulator, two: Simulator) -> None:
         async with gpt(two, retry_config=None) as other:
             async with claude(one, fallbacks=[other], retry_config=None) as model:
@@ -148,7 +148,7 @@ def test_when_nobody_can_the_last_error_ends_the_call_and_tells_of_the_others() 
     between(scenario, 500, 401)
 
 
-def test_hooks_see_one_call_whoever_answers_it() -> None:
+def test_hooks_see_one_call_whichever_model_answers() -> None:
     async def scenario(one: Simulator, two: Simulator) -> None:
         seen: list[tuple[str, str | None]] = []
 

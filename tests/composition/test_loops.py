@@ -46,7 +46,7 @@ def test_a_new_loop_with_an_earlier_clock_begins_anew() -> None:
     run_virtual(second())
 
 
-def test_calls_that_died_with_their_loop_hold_no_place_in_the_next() -> None:
+def test_calls_of_a_closed_loop_hold_no_slot_in_the_next() -> None:
     model, _ = make_model(After(3600, "late"), model={"limit_concurrency": 1, "queue_capacity": 1})
 
     callings: list[Calling] = []

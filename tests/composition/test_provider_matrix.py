@@ -484,5 +484,5 @@ def test_matrix(title: str, setup: ProviderSetup) -> None:
     ROWS[title](setup)
 
 
-def test_nothing_stands_apart_that_is_no_row() -> None:
+def test_every_exception_names_a_row_of_the_matrix() -> None:
     assert all(setup.not_tested.keys() <= ROWS.keys() for setup in PROVIDER_SETUPS)

@@ -46,7 +46,7 @@ class FilteringProvider(SimulatedProvider):
         return Plan(400, [kind], [Chunk(said)], content_length=len(said))
 
 
-def test_refused_rows_are_told_apart_and_do_not_end_the_run(tmp_path: Path) -> None:
+def test_refused_rows_are_counted_apart_and_do_not_end_the_run(tmp_path: Path) -> None:
     # Thirty in a row of each: more than failures of one kind may be.
     texts = ["a good question"] * 5 + ["a forbidden one"] * 30 + ["too long " * 900] * 30 + ["a good one"] * 5
     path, output = tmp_path / "in.jsonl", str(tmp_path / "out.jsonl")

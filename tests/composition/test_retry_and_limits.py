@@ -72,7 +72,7 @@ def test_backing_off_holds_no_permit() -> None:
     assert backend.at == [0.0, 0.5, 1.0]
 
 
-def test_a_retry_joins_the_line_before_fresh_calls_and_waits_its_turn() -> None:
+def test_a_retry_queues_ahead_of_new_calls() -> None:
     model, backend = make_model(DOWN, After(10, "x"), model={"limit_concurrency": 1})
 
     async def main() -> None:
@@ -95,7 +95,7 @@ async def wait_end(calling: Any) -> None:
     await calling
 
 
-def test_a_429_pauses_the_whole_line_and_uses_up_no_attempts() -> None:
+def test_a_429_pauses_the_queue_and_uses_no_attempts() -> None:
     steps = [slow_down(20.0), slow_down(20.0), slow_down(20.0), "fine"]
     model, backend = make_model(*steps, retry=RetryConfig(max_retries=0, jitter=False))
 
@@ -111,7 +111,7 @@ def test_a_429_pauses_the_whole_line_and_uses_up_no_attempts() -> None:
     assert all(at >= 20.0 for at in backend.at[1:])
 
 
-def test_a_crowd_that_meets_429s_comes_back_when_told_and_all_are_answered() -> None:
+def test_many_calls_that_get_429s_wait_and_are_all_answered() -> None:
     pushed_back = [After(1, slow_down(10.0))] * 5
     model, backend = make_model(*pushed_back, "fine", model={"limit_concurrency": 5})
 
@@ -126,7 +126,7 @@ def test_a_crowd_that_meets_429s_comes_back_when_told_and_all_are_answered() -> 
     assert all(11.0 <= at <= 12.0 for at in backend.at[5:])
 
 
-def test_who_is_told_to_come_back_too_late_ends_at_once_and_holds_up_nobody() -> None:
+def test_a_retry_after_beyond_the_deadline_ends_the_call_at_once() -> None:
     model, backend = make_model(slow_down(36000.0), "fine")
 
     async def main() -> None:
@@ -142,7 +142,7 @@ def test_who_is_told_to_come_back_too_late_ends_at_once_and_holds_up_nobody() ->
     assert len(backend.at) == 2
 
 
-def test_a_429_keeps_its_charge_so_that_the_line_is_not_admitted_for_it_again() -> None:
+def test_a_429_keeps_its_quota_charge() -> None:
     model, _ = make_model(slow_down(5.0), "fine", model={"limit_tokens": 1000})
 
     async def main() -> None:

@@ -43,7 +43,7 @@ def test_a_stream_pays_the_limiter_and_settles_like_any_call() -> None:
     run_virtual(main())
 
 
-def test_a_stream_waits_its_turn_in_the_line() -> None:
+def test_a_stream_waits_in_the_queue() -> None:
     model, backend = make_model(After(10, Streamed(("a",), "a")), model={"limit_concurrency": 1})
 
     async def main() -> None:
@@ -54,7 +54,7 @@ def test_a_stream_waits_its_turn_in_the_line() -> None:
     assert backend.most_running == 1
 
 
-def test_it_is_retried_until_its_first_piece_has_left() -> None:
+def test_a_stream_is_retried_until_its_first_delivered_piece() -> None:
     model, backend = make_model(DOWN, DOWN, Streamed(("Once",), "Once"))
 
     async def main() -> None:
@@ -64,7 +64,7 @@ def test_it_is_retried_until_its_first_piece_has_left() -> None:
     assert backend.at == [0.0, 1.0, 3.0]
 
 
-def test_once_a_piece_has_left_it_is_not_retried_and_the_piece_is_delivered() -> None:
+def test_a_stream_is_not_retried_after_its_first_delivered_piece() -> None:
     model, backend = make_model(Streamed(("Once", " upon"), DOWN))
 
     async def main() -> None:

@@ -126,7 +126,7 @@ def test_a_json_schema_stands_in_for_a_model_class() -> None:
     assert backend.payloads[0]["response_format"]["json_schema"]["strict"] is True
 
 
-def test_a_bad_schema_is_told_before_anything_is_sent() -> None:
+def test_a_bad_schema_is_refused_before_anything_is_sent() -> None:
     model, backend = make_model(said("no"))
 
     async def main() -> None:

@@ -97,7 +97,7 @@ KEYED = [host for host in ELSEWHERE if host.auth != "google"]
 
 
 @pytest.mark.parametrize("host", KEYED, ids=lambda host: host.provider)
-def test_a_wrong_key_is_told_as_such_by_every_provider(
+def test_every_provider_reports_a_wrong_key_as_an_authentication_error(
     host: Host, environment: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = {} if host.auth == "sigv4" else {"api_key": "OTHER_KEY"}

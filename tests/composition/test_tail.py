@@ -71,7 +71,7 @@ def test_the_tail_shrinks_for_less_than_the_share_of_calls_more() -> None:
     assert hedged[p50] == pytest.approx(plain[p50], rel=0.05)
 
 
-def test_a_share_that_cannot_be_is_refused_when_the_model_is_made() -> None:
+def test_an_invalid_hedge_share_is_refused_by_the_constructor() -> None:
     with pytest.raises(ConfigurationError, match="hedge is the share"):
         iModel(provider="openai", api_key="sk-test", hedge=5)
     with pytest.raises(ConfigurationError, match="HedgePolicy"):
@@ -119,7 +119,7 @@ def test_silence_in_the_middle_of_an_answer_ends_the_attempt_and_is_retried() ->
     assert len(calling.attempts) == stats.requests == 3
 
 
-def test_a_stream_that_falls_silent_is_told_as_a_timeout_too() -> None:
+def test_a_stream_that_falls_silent_raises_a_timeout() -> None:
     async def main() -> int:
         async with (
             Simulator(faults={"stall": 1.0}, stall_seconds=600.0) as sim,
@@ -137,7 +137,7 @@ def test_a_stream_that_falls_silent_is_told_as_a_timeout_too() -> None:
     assert asyncio.run(main())
 
 
-def test_who_brings_a_transport_sets_its_timeouts_there() -> None:
+def test_a_given_transport_excludes_timeout_settings() -> None:
     provider = SimulatedProvider(Options(), clock=VirtualClock().time)
     with pytest.raises(ConfigurationError, match="set read_timeout on that"):
         iModel(provider="openai", api_key="k", transport=MemoryTransport(provider), read_timeout=5.0)

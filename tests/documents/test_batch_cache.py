@@ -206,7 +206,7 @@ def test_identical_calls_in_flight_share_one() -> None:
         assert sim.stats.requests == 2
 
 
-def test_who_waits_for_an_identical_call_is_served_though_the_first_asker_leaves() -> None:
+def test_a_waiter_is_answered_although_the_first_identical_call_is_cancelled() -> None:
     async def ask(sim: Simulator) -> None:
         async with iModel(
             provider="openai", model="m", api_key=KEY, base_url=sim.base_url, cache=MemoryCache()

@@ -61,7 +61,7 @@ def entries(path: Path, capsys: pytest.CaptureFixture[str]) -> Counter[str]:
     return found
 
 
-def test_stats_say_how_many_of_which_models_and_how_large(
+def test_stats_count_entries_by_model_and_their_size(
     kept: Path, sim: Simulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert entries(kept, capsys) == {"gpt-4o-mini": 3, "gpt-4o": 2}
@@ -86,7 +86,7 @@ def test_export_writes_what_was_asked_and_every_answer_oldest_first(
     assert KEY not in (tmp_path / "all.jsonl").read_text()
 
 
-def test_clear_forgets_all_or_those_of_one_model_or_the_old_ones(
+def test_clear_removes_all_or_one_models_or_old_entries(
     kept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["cache", "clear", str(kept), "--older-than", "1w", "--yes"]) == 0
@@ -118,9 +118,7 @@ def test_clear_by_age_counts_from_when_an_answer_was_written(tmp_path: Path, sim
     assert asyncio.run(main()) == [False, True]
 
 
-def test_clear_without_a_yes_asks_first_and_keeps_all_when_told_no(
-    kept: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_clear_without_yes_asks_and_keeps_all_on_no(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "callgate", "cache", "clear", str(kept)],
         input="n\n",
@@ -134,7 +132,7 @@ def test_clear_without_a_yes_asks_first_and_keeps_all_when_told_no(
 
 
 @pytest.mark.parametrize("command", ["stats", "clear", "export"])
-def test_a_cache_that_is_not_there_is_said_and_not_made(
+def test_a_missing_cache_is_reported_and_not_created(
     tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["cache", command, str(tmp_path / "nowhere")]) == 2
@@ -145,7 +143,7 @@ def test_a_cache_that_is_not_there_is_said_and_not_made(
 # callgate cache explain
 
 
-def test_explain_says_hit_or_what_differs_from_the_nearest_entry_and_calls_nothing(
+def test_explain_reports_a_hit_or_the_difference_to_the_nearest_entry(
     sim: Simulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = write_rows(tmp_path / "rows.jsonl", 4)
@@ -179,7 +177,7 @@ def test_explain_says_hit_or_what_differs_from_the_nearest_entry_and_calls_nothi
     assert sim.stats.requests == asked
 
 
-def test_explain_in_words_names_what_differs_and_both_values(
+def test_explain_prints_the_difference_and_both_values(
     sim: Simulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = write_rows(tmp_path / "rows.jsonl", 1)

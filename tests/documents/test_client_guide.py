@@ -143,7 +143,7 @@ def service_that_has_gone() -> str:
         return service.url
 
 
-def test_block_4_tells_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_block_4_reports_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """The block sets no timeout, so the client's usual ten seconds are made short for it."""
     defaults = AsyncAPIClient.__init__.__defaults__
     assert defaults is not None
@@ -253,7 +253,7 @@ def test_block_9_asks_openai_through_its_sdk(simulator: Simulator) -> None:
     assert simulator.stats.requests == 1
 
 
-def test_block_9_tells_an_error_of_the_sdk(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_block_9_reports_an_error_of_the_sdk(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "wrong")
     _, printed = run(BLOCKS[9])
     assert printed.startswith(
@@ -262,7 +262,7 @@ def test_block_9_tells_an_error_of_the_sdk(simulator: Simulator, monkeypatch: py
 
 
 @pytest.mark.parametrize("number", [9, 10])
-def test_block_9_and_10_say_when_there_is_no_key(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_block_9_and_10_report_a_missing_key(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     assert run(BLOCKS[number])[1].endswith("environment variable not set\n")
@@ -324,7 +324,7 @@ def test_block_13_keeps_to_a_rate_for_every_endpoint(admitted: dict[str, list[fl
     assert printed.splitlines()[-1] == "Orders response 4: {'method': 'GET', 'path': '/orders'}"
 
 
-def test_block_14_adapts_to_what_the_headers_say(admitted: dict[str, list[float]]) -> None:
+def test_block_14_adapts_to_the_headers(admitted: dict[str, list[float]]) -> None:
     said = {"X-RateLimit-Limit-Requests": "225"}  # in a minute
     with serve_in_thread(lambda _: (200, said, {"ok": True})) as service:
         _, printed = run(BLOCKS[14], {EXAMPLE: service.url})
@@ -403,7 +403,7 @@ def test_block_19_completes_through_executor_and_model() -> None:
     assert printed.startswith("Completion: {'choices': [{'text': 'On Write a short poem about programming'")
 
 
-def test_block_19_tells_the_error_of_a_call_that_failed() -> None:
+def test_block_19_prints_the_error_of_a_failed_call() -> None:
     with serve_in_thread(failing(401)) as service:
         _, printed = run(BLOCKS[19], {"https://api.openai.com": service.url})
     assert printed.startswith("Error: 401: ")

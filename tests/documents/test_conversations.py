@@ -59,7 +59,7 @@ def test_a_conversation_begins_with_its_system_prompt() -> None:
     ]
 
 
-def test_the_snippet_that_lost_a_comma_means_the_same() -> None:
+def test_the_snippet_with_a_missing_comma_has_the_same_meaning() -> None:
     lost = Conversation.with_initial_message("You are short" "user", "How big?")  # fmt: skip
     assert lost == Conversation.with_initial_message("You are short", "user", "How big?")
 
@@ -203,7 +203,7 @@ def test_the_engine_takes_a_model_or_a_providers_name_as_well(
     assert [said(each) for each in asyncio.run(with_model())] == ["c"]
 
 
-def test_no_more_rows_are_in_flight_than_max_inflight_requests_says() -> None:
+def test_max_inflight_requests_bounds_the_rows_in_flight() -> None:
     with Simulator(latency=0.01) as sim:
         complete(Engine(at(sim), None, max_inflight_requests=7), [f"q{number}" for number in range(80)])
         assert sim.stats.as_dict()["most_running"] == 7

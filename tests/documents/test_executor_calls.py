@@ -206,7 +206,7 @@ def test_a_function_that_raises_before_it_gives_a_coroutine_fails_its_own_call_o
     run_virtual(main())
 
 
-def test_a_task_that_raises_cancelled_error_by_itself_ends_and_harms_nobody() -> None:
+def test_a_task_that_raises_cancelled_error_fails_alone() -> None:
     async def main() -> None:
         async with Executor(concurrency_limit=1) as executor:
             event = await (await executor.submit_task(raising(asyncio.CancelledError())))
@@ -240,7 +240,7 @@ def test_the_polling_loop_of_the_documents_ends() -> None:
     run_virtual(main())
 
 
-def test_awaiting_an_event_gives_the_event_to_everybody_however_often() -> None:
+def test_an_event_can_be_awaited_many_times() -> None:
     async def main() -> None:
         async with Executor() as executor:
             event = await executor.submit_task(answering(seconds=1))
@@ -263,7 +263,7 @@ def test_awaiting_a_failed_event_gives_it_too_and_raises_nothing() -> None:
     run_virtual(main())
 
 
-def test_timestamps_are_utc_in_order_and_tell_the_durations() -> None:
+def test_timestamps_are_utc_in_order_and_match_the_durations() -> None:
     async def main() -> None:
         async with Executor(concurrency_limit=1) as executor:
             await executor.submit_task(answering(seconds=2))
@@ -320,7 +320,7 @@ def test_a_call_under_way_is_calling() -> None:
     run_virtual(main())
 
 
-def test_execution_tells_status_duration_response_and_error() -> None:
+def test_execution_has_status_duration_response_and_error() -> None:
     async def main() -> None:
         async with Executor() as executor:
             good = await (await executor.submit_task(answering((200, {}, "body"), seconds=4)))

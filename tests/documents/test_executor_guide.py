@@ -262,14 +262,14 @@ def test_block_9_allows_bursts_of_up_to_a_hundred_requests() -> None:
         ((503, {}, {"be": "back"}), "Server error: 503 - {'be': 'back'}\n"),
     ],
 )
-def test_block_10_tells_the_codes_of_answers_apart(answer: Answer, expected: str) -> None:
+def test_block_10_distinguishes_status_codes(answer: Answer, expected: str) -> None:
     with serve_in_thread(lambda _request: answer) as service:
         fetch_data = fetching(service.url + "/data")
         _, printed = run(BLOCKS[10], {EXAMPLE: service.url}, **IMPORTED, fetch_data=fetch_data)
     assert printed == expected
 
 
-def test_block_10_tells_a_refused_connection() -> None:
+def test_block_10_reports_a_refused_connection() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         fetch_data = fetching(f"http://127.0.0.1:{taken.getsockname()[1]}")
@@ -277,7 +277,7 @@ def test_block_10_tells_a_refused_connection() -> None:
     assert printed == "Connection error. Check network connectivity.\n"
 
 
-def test_block_10_tells_a_timeout() -> None:
+def test_block_10_reports_a_timeout() -> None:
     async def fetch_data() -> None:
         async with asyncio.timeout(0):
             await asyncio.sleep(1)

@@ -56,7 +56,7 @@ def test_tasks_start_in_the_order_they_were_submitted() -> None:
 
 
 @pytest.mark.parametrize("task", [answering(), answering((429, {}, "")), raising(ValueError("x"))])
-def test_whatever_a_task_ends_in_its_permit_is_free_again_and_the_queue_goes_on(task: Task) -> None:
+def test_a_permit_is_released_however_its_task_ends(task: Task) -> None:
     async def main() -> None:
         async with Executor(concurrency_limit=1, requests_rate=1000) as executor:
             first = [await executor.submit_task(task) for _ in range(5)]
@@ -174,7 +174,7 @@ def test_waiting_for_a_rate_holds_no_concurrency_slot() -> None:
     run_virtual(main())
 
 
-def test_nobody_smaller_overtakes_a_call_that_waits_for_tokens() -> None:
+def test_no_smaller_call_overtakes_one_that_waits_for_tokens() -> None:
     order: list[str] = []
 
     def task(name: str) -> Task:
@@ -241,7 +241,7 @@ def test_a_full_queue_makes_submitting_wait_and_drops_nothing() -> None:
     run_virtual(main())
 
 
-def test_who_gives_up_submitting_to_a_full_queue_leaves_no_trace() -> None:
+def test_a_cancelled_submit_to_a_full_queue_leaves_nothing() -> None:
     started: list[float] = []
 
     async def main() -> None:
@@ -274,7 +274,7 @@ def test_a_cancelled_call_in_a_full_queue_makes_room_at_once() -> None:
 
 
 @pytest.mark.parametrize("graceful", [True, False])
-def test_who_waits_at_a_full_queue_when_the_executor_stops_is_answered(graceful: bool) -> None:
+def test_a_submit_waiting_at_a_full_queue_ends_when_the_executor_stops(graceful: bool) -> None:
     async def main() -> None:
         executor = Executor(queue_capacity=1, concurrency_limit=1, requests_rate=1000)
         await executor.start()

@@ -126,7 +126,7 @@ def test_a_queued_call_that_is_cancelled_is_never_made_and_costs_nothing() -> No
     assert started == [0, 0.5]
 
 
-def test_a_call_that_waits_for_the_rate_and_is_cancelled_holds_up_nobody() -> None:
+def test_a_cancelled_call_waiting_for_the_rate_delays_no_other() -> None:
     started: list[float] = []
 
     async def main() -> None:
@@ -189,7 +189,7 @@ def test_cancelling_twice_is_cancelling_once() -> None:
     run_virtual(main())
 
 
-def test_a_cancelled_waiter_does_not_cancel_the_call_that_others_wait_for() -> None:
+def test_a_cancelled_waiter_does_not_cancel_the_shared_call() -> None:
     async def main() -> None:
         async with Executor() as executor:
             event = await executor.submit_task(answering(seconds=10))

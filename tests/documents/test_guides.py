@@ -87,7 +87,7 @@ def test_there_is_a_guide_to_run() -> None:
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
-def test_a_guide_does_what_it_says(guide: Path, world: str) -> None:
+def test_a_guide_runs_and_prints_its_output(guide: Path, world: str) -> None:
     namespace: dict[str, Any] = {"__name__": "guide"}
     with asyncio.Runner() as runner:
         for snippet in snippets(guide):

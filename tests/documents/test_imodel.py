@@ -77,7 +77,7 @@ def test_the_request_goes_to_the_path_with_key_headers_and_defaults() -> None:
     assert request.json == {"model": "gpt-3.5-turbo-instruct", "prompt": "Hi", "max_tokens": 5}
 
 
-def test_what_the_request_says_wins_over_the_defaults() -> None:
+def test_the_request_overrides_the_defaults() -> None:
     async def scenario(model: iModel, _service: HttpService) -> None:
         await model.invoke(request_payload={"prompt": "Hi", "model": "another"}, http_path="completions")
 
@@ -85,7 +85,7 @@ def test_what_the_request_says_wins_over_the_defaults() -> None:
     assert request.json["model"] == "another"
 
 
-def test_payload_and_keywords_are_two_ways_to_say_the_same() -> None:
+def test_payload_and_keywords_are_equivalent() -> None:
     async def scenario(model: iModel, _service: HttpService) -> None:
         await model.invoke(request_payload={"prompt": "Hi", "stop": ["."]}, http_path="completions")
         await model.invoke(prompt="Hi", stop=["."], http_path="completions")
@@ -105,7 +105,7 @@ def test_the_callers_payload_is_left_alone() -> None:
     assert json.dumps(payload) == before
 
 
-def test_the_http_method_can_be_said_for_one_call() -> None:
+def test_the_http_method_can_be_set_for_one_call() -> None:
     async def scenario(model: iModel, _service: HttpService) -> None:
         event = await model.invoke(http_path="models", http_method="GET")
         assert event.status is RequestStatus.COMPLETED
@@ -201,7 +201,7 @@ def test_a_submitted_call_can_be_cancelled_and_its_slot_is_free_again() -> None:
     with_model(hanging_once, scenario, executor={"concurrency_limit": 1})
 
 
-def test_who_is_cancelled_while_invoking_cancels_the_call() -> None:
+def test_cancelling_the_invoking_task_cancels_the_call() -> None:
     first = True
 
     async def hanging_once(request: Request) -> Answer:
@@ -276,7 +276,7 @@ def test_acompletion_has_the_defaults_of_the_documents() -> None:
     asyncio.run(main())
 
 
-def test_a_model_from_a_config_invokes_its_endpoint_without_being_told_the_path() -> None:
+def test_a_model_from_a_config_needs_no_path() -> None:
     async def main() -> None:
         async with HttpService(completing) as service, Executor() as executor:
             async with iModel(executor, config_dict(service.url)) as model:

@@ -59,7 +59,7 @@ def test_a_refused_call_is_failed_and_keeps_status_headers_and_body(
     with_model(failing(status, {"X-Info": "kept"}), scenario, retry_config=None)
 
 
-def test_nothing_listening_is_a_failed_call_with_a_connection_error() -> None:
+def test_a_refused_connection_is_a_failed_call_with_a_connection_error() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         free = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -89,7 +89,7 @@ def test_a_server_that_is_too_slow_is_a_failed_call_with_a_timeout() -> None:
     with_model(never, scenario, retry_config=None)
 
 
-def test_the_timeout_of_the_configuration_holds_unless_told_otherwise() -> None:
+def test_the_timeout_of_the_configuration_is_the_default() -> None:
     async def never(_request: Request) -> Answer:
         await asyncio.sleep(3600)
         raise AssertionError
@@ -146,7 +146,7 @@ def test_a_cost_over_the_whole_quota_is_a_failed_call_and_nothing_is_sent() -> N
     assert service.requests == []
 
 
-def test_an_answer_that_is_no_json_is_never_a_call_without_an_end() -> None:
+def test_an_answer_that_is_not_json_ends_the_call() -> None:
     async def scenario(model: iModel, _service: HttpService) -> None:
         event = await model.invoke(prompt="Hi", http_path="completions")
         assert event.status in ENDED

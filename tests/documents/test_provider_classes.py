@@ -45,7 +45,7 @@ def test_the_key_may_be_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -
         assert all(each["response"] for each in complete(provider))
 
 
-def test_what_every_request_shall_say_is_given_to_the_provider() -> None:
+def test_parameters_of_every_request_are_set_on_the_provider() -> None:
     def answers(ask: Any) -> str:
         return json.dumps({name: ask.body.get(name) for name in ("model", "top_p", "temperature")})
 
@@ -188,7 +188,7 @@ def test_a_token_that_has_run_out_is_replaced(
 
 
 @pytest.mark.parametrize("broken", ["{", "[]", "{}", {}, {"client_email": EMAIL}])
-def test_what_is_no_account_is_refused_at_once_and_not_repeated(broken: str | Mapping[str, Any]) -> None:
+def test_an_invalid_service_account_is_refused_at_once_and_not_shown(broken: str | Mapping[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         providers.GcpBetaCompletionsProvider(broken)
 
@@ -213,7 +213,7 @@ def test_a_provider_of_ones_own_gets_the_request_in_the_one_format_and_its_answe
     ]
 
 
-def test_what_a_provider_of_ones_own_raises_is_in_its_entry_alone() -> None:
+def test_an_error_of_a_users_provider_is_in_its_entry_only() -> None:
     class Moody(providers.AbstractProvider):  # type: ignore[misc]
         async def call(self, calling: Calling) -> str:
             if "5" in calling.payload["messages"][-1]["content"]:

@@ -93,7 +93,9 @@ def test_a_report_counts_errors_by_kind_with_an_example(
     assert any("no such thing" in json.dumps(each) for each in errors)
 
 
-def test_the_table_shows_what_the_json_says(finished: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_and_the_json_have_the_same_figures(
+    finished: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     told = report(capsys)
     assert main(["report", "out.jsonl"]) == 0
     table = capsys.readouterr().out
@@ -132,7 +134,7 @@ def test_the_page_stands_alone_and_has_the_plots(
     assert "no such thing" in page.words
 
 
-def test_what_a_provider_says_cannot_become_part_of_the_page() -> None:
+def test_provider_text_is_escaped_in_the_page() -> None:
     Path("rows.jsonl").write_text('{"prompt": "<script>alert(0)</script>"}\n' * 2)
     answers = ["<script>alert(1)</script>", Answer(status=400, message="<script>alert(2)</script>")]
     with Simulator(answers=answers) as evil:

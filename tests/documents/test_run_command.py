@@ -110,7 +110,7 @@ def test_the_same_failure_of_all_ends_the_run_with_one_message(command: RunComma
     assert group["count"] == summary["failed"] <= 10
 
 
-def test_a_model_that_is_not_there_is_found_out_just_as_quickly(command: RunCommand) -> None:
+def test_an_unknown_model_ends_the_run_as_quickly(command: RunCommand) -> None:
     command.rows(300)
     with Simulator(models=["another"]) as sim:
         assert command.run(sim, "-q") == 1
@@ -119,7 +119,7 @@ def test_a_model_that_is_not_there_is_found_out_just_as_quickly(command: RunComm
     assert "gpt-4o-mini" in command.stderr
 
 
-def test_errors_are_grouped_by_what_they_say_and_not_by_the_numbers_in_it(command: RunCommand) -> None:
+def test_errors_are_grouped_by_message_ignoring_numbers(command: RunCommand) -> None:
     def answers(ask: Ask) -> Answer | None:
         number = int(ask.text.split()[-1])
         if number % 5 == 1:
@@ -154,7 +154,7 @@ def test_max_failures_stops_when_more_than_so_many_have_failed(command: RunComma
         assert command.summary(sim, "--max-failures", "50", code=1)["failed"] == 50
 
 
-def test_what_the_provider_refuses_is_told_from_what_failed(command: RunCommand) -> None:
+def test_refused_rows_are_distinguished_from_failed_ones(command: RunCommand) -> None:
     command.rows([{"prompt": f"Question {n} " + "word " * (900 if n % 10 == 4 else 1)} for n in range(40)])
 
     def answers(ask: Ask) -> Answer | None:
@@ -200,7 +200,7 @@ def test_hedging_asks_the_slowest_twice_takes_the_first_and_counts_both(command:
 # Several keys and endpoints
 
 
-def test_a_broken_endpoint_is_left_out_and_no_row_is_lost(command: RunCommand, sim: Simulator) -> None:
+def test_a_broken_endpoint_is_ejected_and_no_row_is_lost(command: RunCommand, sim: Simulator) -> None:
     command.rows(80)
     command.setenv("GROQ_API_KEY", KEY)
     with Simulator(faults={"500": 1.0}) as broken:
@@ -223,7 +223,7 @@ def test_the_work_is_spread_over_several_endpoints(command: RunCommand, sim: Sim
     assert count_ids(command.answered) == each_once(100)
 
 
-def test_several_keys_share_the_work_and_a_refused_one_is_left_out(command: RunCommand) -> None:
+def test_several_keys_share_the_work_and_a_refused_one_is_ejected(command: RunCommand) -> None:
     command.rows(60)
     command.setenv("KEY_A", "sk-good-a-000000")
     command.setenv("KEY_B", "sk-good-b-000000")

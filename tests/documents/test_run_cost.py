@@ -77,7 +77,9 @@ def test_a_budget_needs_a_price(command: RunCommand, sim: Simulator) -> None:
     assert sum(each["cost_usd"] for each in command.answered) == pytest.approx(sim.stats.bill)
 
 
-def test_what_has_no_price_costs_none_and_that_is_said(command: RunCommand, sim: Simulator) -> None:
+def test_a_model_without_a_price_has_no_cost_and_the_summary_reports_it(
+    command: RunCommand, sim: Simulator
+) -> None:
     command.rows(10)
     summary = command.summary(sim, model="openai/nobody-sells-this-one")
     assert summary["unpriced"] == 10
@@ -98,7 +100,7 @@ def test_what_identical_rows_share_is_paid_once(command: RunCommand, sim: Simula
     ("limit", "seconds", "bottleneck"),
     [(("--rpm", "60"), 600, "request"), (("--rpm", "6000", "--tpm", "6120"), 600, "token")],
 )
-def test_a_dry_run_foretells_and_calls_nothing(
+def test_a_dry_run_forecasts_and_calls_nothing(
     command: RunCommand, sim: Simulator, limit: tuple[str, str], seconds: float, bottleneck: str
 ) -> None:
     command.rows(600)
@@ -111,7 +113,7 @@ def test_a_dry_run_foretells_and_calls_nothing(
     assert summary["seconds"] == pytest.approx(seconds, rel=0.15)
 
 
-def test_a_dry_run_that_has_seen_some_answers_comes_true(command: RunCommand, sim: Simulator) -> None:
+def test_a_dry_run_after_some_answers_predicts_the_run(command: RunCommand, sim: Simulator) -> None:
     command.rows([{"prompt": f"Question {number}: what follows from it? " * 12} for number in range(400)])
     assert command.run(sim, "--limit", "100") == 0
     summary = command.summary(sim, "--dry-run")
@@ -156,7 +158,7 @@ def test_pictures_are_sent_by_path_and_by_url(command: RunCommand) -> None:
     assert Counter(seen(asked)) == {inline: 2, web: 2}
 
 
-def test_a_picture_that_is_not_there_is_said_with_its_row(command: RunCommand, sim: Simulator) -> None:
+def test_a_missing_image_is_reported_with_its_row(command: RunCommand, sim: Simulator) -> None:
     command.rows([{"prompt": "a"}, {"prompt": "What is it?", "image": "nowhere.png"}])
     assert command.run(sim) in (1, 2)
     assert "nowhere.png" in command.stderr + json.dumps(command.failed)
@@ -202,7 +204,7 @@ def test_an_answer_that_never_fits_fails_its_row_after_three(command: RunCommand
 
 
 @pytest.mark.parametrize("text", ["{", '{"type": "no such type"}', '{"type": "array"}'])
-def test_what_is_no_schema_of_an_object_is_wrong_usage(
+def test_a_schema_that_is_not_an_object_schema_is_a_usage_error(
     command: RunCommand, sim: Simulator, text: str
 ) -> None:
     (command.path / "bad.json").write_text(text)

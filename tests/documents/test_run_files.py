@@ -115,7 +115,7 @@ def test_a_row_is_a_batch_line_messages_a_prompt_or_columns_for_a_template(sim: 
     assert texts(read()) == {"1": "as a batch line", "2": "as messages", "3": "as a prompt"}
 
 
-def test_what_is_said_for_every_request_is_in_every_request(
+def test_options_for_every_request_are_in_every_request(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Ask] = []
@@ -152,7 +152,7 @@ def test_rows_come_from_stdin_and_answers_go_to_stdout(sim: Simulator) -> None:
         ('{"prompt": "a"}\n{"question": "b"}\n', 2),
     ],
 )
-def test_a_row_that_cannot_be_used_is_told_with_its_line(
+def test_an_unusable_row_is_reported_with_its_line(
     sim: Simulator, capsys: pytest.CaptureFixture[str], text: str, line: int
 ) -> None:
     Path("rows.jsonl").write_text(text)
@@ -176,7 +176,7 @@ def test_a_row_that_cannot_be_used_is_told_with_its_line(
         ["rows.jsonl", "-m", MINI, "--schema", "nowhere.json"],
     ],
 )
-def test_wrong_usage_is_exit_code_2_a_word_on_stderr_and_no_call(
+def test_a_usage_error_exits_with_2_and_calls_nothing(
     sim: Simulator, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     Path("rows.jsonl").write_text('{"prompt": "a"}\n')

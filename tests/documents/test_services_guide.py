@@ -180,7 +180,7 @@ def test_block_9_a_model_is_written_to_a_file_and_restored(
     assert names["restored"].id != names["model"].id
 
 
-def test_block_10_hooks_see_what_is_asked_and_what_is_answered(provide: Provide) -> None:
+def test_block_10_hooks_see_request_and_answer(provide: Provide) -> None:
     provide()
     whole = complete(
         block(10, "Pattern 4: Hook-Based Observability"),
@@ -220,7 +220,7 @@ def test_block_11_a_tool_cannot_be_written_down_an_endpoint_can(monkeypatch: pyt
     assert json.loads(json.dumps(names["config"])) == names["config"]
 
 
-def test_block_12_a_renamed_variable_is_told_of_and_a_raw_key_is_cleared(
+def test_block_12_warns_of_a_renamed_variable_and_clears_a_raw_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OLD_ENV_VAR", "the-key")

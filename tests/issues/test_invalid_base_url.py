@@ -13,13 +13,15 @@ from callgate.cli import main
 @pytest.mark.parametrize(
     "settings", [{"base_url": "ftp://example.com"}, {"timeout": -1}, {"default_headers": {"a b": "c"}}]
 )
-def test_by_the_model(settings: dict[str, object]) -> None:
+def test_the_model_refuses_an_invalid_base_url(settings: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError) as caught:
         iModel(provider="vllm", model="m", **settings)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
 
 
-def test_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_reports_an_invalid_base_url_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"prompt": "Hello"}\n')
     output = str(tmp_path / "out.jsonl")

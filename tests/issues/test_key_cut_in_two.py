@@ -12,7 +12,7 @@ KEY = "sk-canary-9f3b7c51"
 
 
 @pytest.mark.parametrize("kept", range(8, len(KEY) + 1))
-def test_by_the_cut_that_the_dialects_make(kept: int) -> None:
+def test_a_key_cut_by_a_shortened_message_is_masked(kept: int) -> None:
     # The dialects keep 1,000 characters: so many of them are the key's.
     error = build_error(
         ServerError, None, "x" * (1_000 - kept) + KEY + " is refused", content=None, headers={}
