@@ -1,4 +1,4 @@
-"""The examples in docstrings are true, in every module."""
+"""The examples in docstrings pass, in every module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exception classes written as names: what can be read back, and what cannot run code."""
+"""Exception classes as names: they round-trip, and reading a name imports nothing."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_importing_callgate_imports_nothing_heavy() -> None:
 
 
 def test_the_public_surface_is_frozen() -> None:
-    # A name that goes away breaks somebody's program; a new one is a promise. Change this on purpose only.
+    # A removed name breaks programs, and a new one is a promise.
     assert callgate.__all__ == sorted(PUBLIC)
 
 

@@ -1,4 +1,4 @@
-"""A key appears nowhere: not in a repr, an error, a log, a traceback, a cache, a journal, a written model."""
+"""A key appears in no repr, error, log, traceback, cache, journal or serialised model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The breaker stands inside the limiter: it decides at dispatch, and what it refuses costs nothing."""
+"""The breaker is inside the limiter: it decides at dispatch, and a refused call costs nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache stands outside retry and the limiter: a hit pays nothing and waits for nobody."""
+"""The cache is outside retry and the limiter: a hit costs nothing and does not wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wherever a call is cancelled, it ends once, and nothing of it is left: no permit, no task, no timer."""
+"""A call cancelled in any state ends once and leaves no permit, task or timer."""
 
 from __future__ import annotations
 

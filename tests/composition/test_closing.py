@@ -1,4 +1,4 @@
-"""A model ends as a whole: what is in flight first, then what it owns; also when the close is interrupted."""
+"""Closing a model ends calls in flight, then what it owns, also after an interrupted close."""
 
 from __future__ import annotations
 

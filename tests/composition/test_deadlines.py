@@ -1,4 +1,4 @@
-"""The deadline stands outside everything but the hooks: it bounds the line, backing off and fallbacks."""
+"""The deadline is outside all layers but the hooks: it bounds queueing, backoff and fallbacks."""
 
 from __future__ import annotations
 

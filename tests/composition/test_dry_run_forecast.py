@@ -1,4 +1,4 @@
-"""What `--dry-run` foretells against what the run then does: tokens, cost and time within 15 % each.
+"""The forecast of `--dry-run` against the run: tokens, cost and time within 15 % each.
 
 On the virtual clock, with all that `callgate run` does but the terminal and the sockets; the simulator's own
 count and bill are the judge. (`bench/batch.py forecast` does the same by the command and the wall clock.)

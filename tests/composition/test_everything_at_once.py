@@ -1,4 +1,4 @@
-"""Calls of every kind, begun, left, cancelled and closed at random moments: each ends, nothing is left."""
+"""Calls of every kind, abandoned, cancelled and closed at random moments: each ends and leaves nothing."""
 
 from __future__ import annotations
 

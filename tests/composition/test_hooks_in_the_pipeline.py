@@ -1,4 +1,4 @@
-"""Hooks stand outermost: they see every call begin and end once, whatever happened in between."""
+"""Hooks are outermost: they see every call begin and end once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A calling is one call: however often it is handed in, it is sent once."""
+"""A calling is one call: invoked several times, it is sent once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/providers.md says what the hosts table and the matrix say."""
+"""docs/providers.md is generated from the hosts table and the matrix."""
 
 from callgate.providers.hosts import HOSTS
 from tests.composition.providers_page import PAGE, render

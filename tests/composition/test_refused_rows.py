@@ -1,4 +1,4 @@
-"""Rows that the provider refuses for what they are (content filter, too long) are no failures of the run.
+"""Rows refused for their content (filter, too long) do not count as failures of the run.
 
 They are counted and marked apart, end the run by no measure of "all fail in the same way", and are not sent
 twice.

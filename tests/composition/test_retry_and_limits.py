@@ -1,4 +1,4 @@
-"""Retry stands outside the limiter: every attempt pays, and backing off holds nothing."""
+"""Retry is outside the limiter: every attempt is charged, and backoff holds no permit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stream passes the same layers as any call: it pays, is retried until its first piece, can be left."""
+"""A stream passes the same layers as any call: it is charged, and retried until its first piece."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Structure stands outside cache and retry: each new ask is a call of its own, and all of it is counted."""
+"""Structured output is outside cache and retry: each new ask is a call of its own and is counted."""
 
 from __future__ import annotations
 

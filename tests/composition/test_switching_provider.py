@@ -1,4 +1,4 @@
-"""Switching the provider means changing one string: every name of the hosts table, by its variables alone."""
+"""Switching the provider changes one string: every host of the table works from its environment variables."""
 
 from __future__ import annotations
 

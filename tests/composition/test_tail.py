@@ -1,4 +1,4 @@
-"""Second attempts for the slowest calls, and silence that ends, against the simulated provider."""
+"""Hedged calls and read timeouts against the simulated provider."""
 
 from __future__ import annotations
 

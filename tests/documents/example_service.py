@@ -1,4 +1,4 @@
-"""The service that the guides in `docs/` speak to as https://api.example.com."""
+"""The service behind https://api.example.com in the guides of `docs/`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real HTTP service on 127.0.0.1 for blocks that bring their own `asyncio.run`: it lives in a thread::
+"""A real HTTP service on 127.0.0.1, in a thread, for blocks that call `asyncio.run` themselves::
 
 with serve_in_thread(lambda request: (200, {}, {"path": request.path})) as service:
     ...  # service.url, service.requests

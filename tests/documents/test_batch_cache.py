@@ -1,4 +1,4 @@
-"""The cache of answers across runs and processes, as issue 5 and reference/api.md describe it."""
+"""The cache of answers across runs and processes."""
 
 from __future__ import annotations
 

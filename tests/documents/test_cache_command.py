@@ -1,4 +1,4 @@
-"""`callgate cache stats | clear | export | explain`, as issue 5 and the help texts describe them."""
+"""`callgate cache stats | clear | export | explain`, as their help texts describe them."""
 
 from __future__ import annotations
 

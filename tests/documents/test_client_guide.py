@@ -134,7 +134,7 @@ def test_block_4_maps_what_is_no_http_answer(broken: bool) -> None:
     if broken:
         with serve_in_thread(cut) as service:
             assert run(BLOCKS[4], {EXAMPLE: service.url})[1] == "Connection error\n"
-    else:  # and nobody listens any more
+    else:  # and the port is closed
         assert run(BLOCKS[4], {EXAMPLE: service_that_has_gone()})[1] == "Connection error\n"
 
 
@@ -152,7 +152,7 @@ def test_block_4_reports_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def silent(_: Request) -> Answer:
         await asyncio.sleep(30)
-        raise AssertionError("nobody waits so long")
+        raise AssertionError("no test waits this long")
 
     with serve_in_thread(silent) as service:
         assert run(BLOCKS[4], {EXAMPLE: service.url})[1] == "Request timed out\n"

@@ -1,4 +1,4 @@
-"""Conversations, completions and their cost, as document 003 and reference/api.md describe them.
+"""Conversations, completions and their cost, as document 003 describes them.
 
 Written from the documents alone. The shipped simulator answers, and its own count is the judge.
 """

@@ -1,4 +1,4 @@
-"""What the documents and api.md promise of endpoint configurations, written from them alone."""
+"""Endpoint configurations as the documents define them."""
 
 from __future__ import annotations
 

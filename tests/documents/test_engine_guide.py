@@ -1,4 +1,4 @@
-"""The batch document: every Python block runs against the simulator, and both outputs have the shape shown.
+"""Every Python block of the batch document (003) runs against the simulator, and both outputs are as shown.
 
 Hosts are all that is rewritten. The blocks import nothing, so the three names they use are given to them.
 """

@@ -1,4 +1,4 @@
-"""`Engine.run`, as issue 5 and its help text describe it: rows are read when needed, each ends once."""
+"""`Engine.run`: rows are read when needed, and each ends once."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_rows_without_end_are_read_only_as_they_are_needed(kind: str) -> None:
         results = Engine(Numbers(), None, max_inflight_requests=8).run(rows)
         async for _ in results:
             taken += 1
-            assert read <= taken + 2 * 8  # a reader who takes his time is not overtaken
+            assert read <= taken + 2 * 8  # a slow reader bounds the rows read ahead
             await asyncio.sleep(0)
             if taken == 300:
                 break

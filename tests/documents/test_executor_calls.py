@@ -1,4 +1,4 @@
-"""What the documents and api.md promise of the executor's calls, written from them alone, not from the code.
+"""The executor's calls as the documents define them, without reference to the code.
 
 Time is virtual: an hour of waiting takes no time, and every moment is exact.
 """

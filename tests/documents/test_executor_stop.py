@@ -1,4 +1,4 @@
-"""What the documents and api.md promise of stopping and cancelling, written from them, not from the code.
+"""Stopping and cancelling as the documents define them, without reference to the code.
 
 Time is virtual: an hour of waiting takes no time, and every moment is exact.
 """

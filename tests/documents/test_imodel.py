@@ -1,4 +1,4 @@
-"""What the documents and api.md promise of iModel, written from them alone, not from the code.
+"""iModel as the documents define it, without reference to the code.
 
 Every call goes over a real connection to a service on loopback.
 """

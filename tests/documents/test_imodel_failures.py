@@ -1,4 +1,4 @@
-"""What the documents and api.md promise of calls that fail, written from them alone, not from the code.
+"""Failed calls as the documents define them, without reference to the code.
 
 Every call goes over a real connection to a service on loopback.
 """

@@ -1,4 +1,4 @@
-"""`callgate report`: the figures, the table and the page, as issue 5 and the help text describe them."""
+"""`callgate report`: the figures, the table and the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`callgate run`: how rows end, the tail, and several endpoints, as issue 5 describes them."""
+"""`callgate run`: how rows end, slow rows, and several endpoints."""
 
 from __future__ import annotations
 

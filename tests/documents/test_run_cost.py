@@ -1,4 +1,4 @@
-"""`callgate run`: what is paid, foretold, sent and required, as issue 5 describes it."""
+"""`callgate run`: budgets, forecasts, images and schemas."""
 
 from __future__ import annotations
 

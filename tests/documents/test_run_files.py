@@ -1,4 +1,4 @@
-"""What `callgate run` reads and writes, as issue 5 and the help texts say."""
+"""Files that `callgate run` reads and writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `callgate run` writes, by the name of OUTPUT: lines and tables, packed or not, as issue 5 asks."""
+"""Output formats of `callgate run`: lines and tables, compressed or not."""
 
 from __future__ import annotations
 

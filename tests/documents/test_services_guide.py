@@ -1,4 +1,4 @@
-"""The services document: every Python block runs against the simulator and does what its prose says.
+"""Every Python block of the services document (002) runs against the simulator and does what its prose says.
 
 No block names a host: the simulator's address stands in the variables that the official SDKs read. A block
 that cannot run as it stands is completed where the test says so, with the reason.
