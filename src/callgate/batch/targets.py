@@ -16,7 +16,7 @@ from callgate.model.model import iModel
 from callgate.model.spread import Spread
 from callgate.policies.cache.sqlite import SqliteCache
 from callgate.policies.retry.config import RetryConfig
-from callgate.providers.guess import provider_of
+from callgate.providers.guess import split_model
 
 __all__ = ["Target", "open_model", "read_targets"]
 
@@ -73,7 +73,7 @@ def read_targets(options: RunOptions) -> list[Target]:
             )
     targets = []
     for index in range(max(count, 1)):
-        provider, model = _split_model(_at(options.model, index) or "")
+        provider, model = split_model(_at(options.model, index) or "")
         variable = _at(options.api_key_env, index)
         key = None if variable is None else _key(variable)
         targets.append(Target(provider, model, key, _at(options.base_url, index)))
@@ -140,21 +140,6 @@ def _at(given: tuple[str, ...], index: int) -> str | None:
     if not given:
         return None
     return given[0] if len(given) == 1 else given[index]
-
-
-def _split_model(text: str) -> tuple[str, str | None]:
-    """The provider is the part before the first slash; a model's name may hold more of them."""
-    provider, _, model = text.partition("/")
-    if not provider:
-        raise ConfigurationError(
-            f"model {text!r} names no provider; write PROVIDER/MODEL, such as openai/gpt-4o-mini",
-            setting="model",
-        )
-    if not model and (owner := provider_of(provider)) is not None:
-        raise ConfigurationError(
-            f"{text!r} is a model without its provider; did you mean {owner}/{text}?", setting="model"
-        )
-    return provider, model or None
 
 
 def _key(variable: str) -> str:

@@ -173,6 +173,43 @@ class Caller(SyncTwins, ABC):
         await self._run(calling)
         return calling
 
+    async def ask(
+        self,
+        prompt: str | Sequence[Mapping[str, Any]],
+        *,
+        system: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        tools: Sequence[Any] | None = None,
+        response_model: type[BaseModel] | None = None,
+        **request: Any,
+    ) -> Response:
+        """Make one call and return its response; unlike `invoke` it raises the error of a failed call.
+
+        Args:
+            prompt: The user's text, or a conversation as a list of messages.
+            system: The system prompt, before the conversation.
+            temperature, max_tokens, tools: Parts of the request; None: the model's own.
+            response_model: A pydantic model that the response must match; see `response.parsed`.
+            request: Any further keyword of `invoke`.
+
+        Raises:
+            APIClientError: (or whatever error ended it) the call failed.
+            ConfigurationError: (a ValueError) an argument cannot work.
+
+        Example::
+
+            response = await iModel("openai/gpt-4o-mini").ask("How big is the moon?")
+            print(response.text)
+        """
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        if system is not None:
+            messages.insert(0, {"role": "system", "content": system})
+        given = {"temperature": temperature, "max_tokens": max_tokens, "tools": tools}
+        request.update({name: value for name, value in given.items() if value is not None})
+        calling = await self.invoke(messages=messages, response_model=response_model, **request)
+        return calling.response
+
     def submit(self, **request: Any) -> Calling:
         """Put a call in line and return at once; await the calling for its end.
 

@@ -33,6 +33,7 @@ from callgate.policies.retry.layer import retry_layer
 from callgate.policies.structured.layer import fits, structure_layer
 from callgate.policies.timeout.attempt import timeout_layer
 from callgate.policies.timeout.deadline import deadline_layer
+from callgate.providers.guess import split_model
 from callgate.response import Cost, Response
 
 __all__ = [
@@ -124,7 +125,7 @@ def read_constructor(
     settings: dict[str, Any],
     limits: Limits,
 ) -> Parts:
-    """Tell the three shapes apart: (endpoint, executor), (executor, config), and by keywords.
+    """Tell the shapes apart: a model's name, (endpoint, executor), (executor, config), and keywords.
 
     Raises:
         ConfigurationError: when they are mixed, or a setting cannot work.
@@ -135,6 +136,10 @@ def read_constructor(
         backend, provider, executor = None, provider, backend
     if isinstance(provider, Executor):
         provider, executor = None, provider
+    if isinstance(backend, str):
+        provider, settings, backend = *_named(backend, settings), None
+    elif backend is provider is None and "model" in settings and settings.get("base_url") is None:
+        provider, settings = _named(settings["model"], settings)
     if isinstance(provider, Mapping):
         made: ServiceBackend = _from_config(provider, settings)
         owned = True
@@ -142,20 +147,29 @@ def read_constructor(
         if provider is not None or settings:
             extra = "provider" if provider is not None else ", ".join(sorted(settings))
             raise ConfigurationError(
-                f"a backend of your own takes no further settings ({extra}); set them on it"
+                f"a backend of your own takes no further settings ({extra}); set them on the backend"
             )
         describe(backend)  # refuses what is no backend
         made, owned = backend, False
     elif provider is not None or settings.get("base_url") is not None:
         made, owned = make_endpoint(provider, endpoint, settings), True
     else:
-        raise ConfigurationError('give provider="openai" (or another name), backend=, or base_url=')
+        raise ConfigurationError(
+            'name a model with its provider, iModel("openai/gpt-4o-mini"), or give backend= or base_url=',
+            setting="provider",
+        )
     if executor is not None and _has_limits(limits):
         raise ConfigurationError("give an executor or limit_requests/limit_tokens, not both")
     owns_executor = executor is None
     if executor is None:
         executor = limits.to_executor(made)
     return Parts(made, describe(made), owned, executor, owns_executor)
+
+
+def _named(model: str, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The provider of "PROVIDER/MODEL", and the settings with its model."""
+    provider, name = split_model(model)
+    return provider, settings if name is None else {**settings, "model": name}
 
 
 def _has_limits(limits: Limits) -> bool:

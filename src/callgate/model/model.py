@@ -51,14 +51,15 @@ __all__ = ["iModel"]
 class iModel(Caller):
     """A service behind limits, retry, breaker, cache and hooks.
 
-    One constructor, three shapes::
+    One constructor, four shapes::
 
-        iModel(provider="openai", model="gpt-4o-mini", limit_requests=500)   # by name
+        iModel("openai/gpt-4o-mini", limit_requests=500)                     # PROVIDER/MODEL
+        iModel(provider="openai", model="gpt-4o-mini", limit_requests=500)   # the same by keywords
         iModel(endpoint, executor)                                           # an endpoint of one's own
         iModel(executor, {"base_url": ..., "endpoint": ..., "api_key": ..., "model_name": ...})
 
     Args:
-        backend: An `Endpoint`, a `Tool`, or any `ServiceBackend`.
+        backend: "PROVIDER/MODEL", an `Endpoint`, a `Tool`, or any `ServiceBackend`.
         provider: A provider's name, when no backend is given; docs/providers.md lists them.
         endpoint: The path at the provider, where it is not the dialect's own; or the endpoint itself.
         executor: Shared with other models; None: one of its own, made from the limits below.
@@ -91,7 +92,7 @@ class iModel(Caller):
 
     def __init__(
         self,
-        backend: ServiceBackend | Executor | None = None,
+        backend: ServiceBackend | Executor | str | None = None,
         provider: str | Executor | Mapping[str, Any] | None = None,
         endpoint: str | ServiceBackend = "chat/completions",
         rate_limiter: RateLimiter | None = None,

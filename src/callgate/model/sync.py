@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from callgate.call.calling import Calling
-from callgate.response import StreamChunk
+from callgate.response import Response, StreamChunk
 
 __all__ = ["Portal", "SyncTwins"]
 
@@ -98,6 +98,8 @@ class _Asynchronous(Protocol):
 
     def invoke(self, **request: Any) -> Coroutine[Any, Any, Calling]: ...
 
+    def ask(self, prompt: Any, **request: Any) -> Coroutine[Any, Any, Response]: ...
+
     def invoke_stream(self, **request: Any) -> AsyncIterator[StreamChunk]: ...
 
     def close(self) -> Coroutine[Any, Any, None]: ...
@@ -118,6 +120,18 @@ class SyncTwins:
     def invoke_sync(self: _Asynchronous, **request: Any) -> Calling:
         """`invoke`, waited for."""
         return _portal_of(self).run(self.invoke(**request))
+
+    def ask_sync(self: _Asynchronous, prompt: str | Sequence[Mapping[str, Any]], **request: Any) -> Response:
+        """`ask` for scripts and notebooks: make one call, wait for it, and return its response.
+
+        Args:
+            prompt: The user's text, or a conversation as a list of messages.
+            request: Any keyword of `ask`.
+
+        Raises:
+            APIClientError: (or whatever error ended it) the call failed.
+        """
+        return _portal_of(self).run(self.ask(prompt, **request))
 
     def stream_sync(self: _Asynchronous, **request: Any) -> Iterator[StreamChunk]:
         """`invoke_stream`, chunk by chunk; leaving the loop early cancels the call."""

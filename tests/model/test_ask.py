@@ -1,0 +1,84 @@
+"""`iModel("PROVIDER/MODEL")` and `ask`: one call that returns its response or raises its error."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from callgate import AuthenticationError, ConfigurationError, iModel
+from callgate.testing import Simulator
+from callgate.testing.clock import run_virtual
+from tests.composition.scripted_model import make_model
+
+
+class Moon(BaseModel):
+    radius_km: int
+
+
+def payload_of(*args: Any, **keywords: Any) -> dict[str, Any]:
+    model, backend = make_model("fine")
+    response = run_virtual(model.ask(*args, **keywords))
+    assert response.text == "fine"
+    payload: dict[str, Any] = backend.callings[0].payload
+    return payload
+
+
+def test_a_text_becomes_a_conversation() -> None:
+    assert payload_of("How big is the moon?", system="Be brief.", max_tokens=5) == {
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "How big is the moon?"},
+        ],
+        "max_tokens": 5,
+    }
+
+
+def test_a_conversation_is_sent_as_it_is_and_not_changed() -> None:
+    messages = [{"role": "user", "content": "Hi"}]
+    assert payload_of(messages, temperature=0.0, seed=7) == {
+        "messages": messages,
+        "temperature": 0.0,
+        "seed": 7,
+    }
+    payload_of(messages, system="Be brief.")
+    assert messages == [{"role": "user", "content": "Hi"}]
+
+
+def test_a_response_model_is_parsed() -> None:
+    model, _ = make_model('{"radius_km": 1737}')
+    assert run_virtual(model.ask("How big?", response_model=Moon)).parsed == Moon(radius_km=1737)
+
+
+def test_a_failed_call_raises_its_typed_error() -> None:
+    model, _ = make_model(AuthenticationError("no such key", status_code=401))
+    with pytest.raises(AuthenticationError, match="no such key"):
+        run_virtual(model.ask("Hi"))
+
+
+def test_the_sync_twin_of_ask() -> None:
+    with Simulator(answers=["1737 km"]) as sim:
+        model = iModel("openai/gpt-4o-mini", api_key="k", base_url=sim.base_url)
+        assert model.ask_sync("How big is the moon?").text == "1737 km"
+        model.close_sync()
+
+
+@pytest.mark.parametrize("given", [("openai/gpt-4o-mini",), ()])
+def test_a_name_with_its_provider_is_enough(given: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+    model = iModel(*given) if given else iModel(model="openai/gpt-4o-mini")
+    assert model.backend.defaults["model"] == "gpt-4o-mini"
+    assert model.info.host is not None
+    assert model.info.host.provider == "openai"
+    asyncio.run(model.close())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("gpt-4o-mini", "did you mean openai/gpt-4o-mini"), ("/x", "names no provider"), ("opnai/x", "openai")],
+)
+def test_a_name_without_a_known_provider_is_refused_with_a_hint(name: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        iModel(name)
