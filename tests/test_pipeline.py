@@ -12,8 +12,7 @@ from callgate.testing.clock import run_virtual
 PROMISED = [
     "observe",
     "deadline",
-    "fallback",
-    "structure",
+    "structured",
     "cache",
     "retry",
     "hedge",
