@@ -1,8 +1,7 @@
 """Amazon's binary event stream, frame by frame: `application/vnd.amazon.eventstream`.
 
 A frame is: total length (u32), length of the headers (u32), CRC32 of these eight bytes, the headers, the
-payload, CRC32 of everything before it. All numbers are big-endian. What a frame means is the dialect's
-matter.
+payload, CRC32 of everything before it. All numbers are big-endian. A dialect defines what a frame means.
 """
 
 from __future__ import annotations
@@ -34,6 +33,9 @@ _FIXED: dict[int, struct.Struct] = {
 }
 _BYTES, _TEXT, _UUID = 6, 7, 9
 
+# The first byte of a frame is 0 or 1, the high byte of its length; these begin a text instead.
+_TEXT_STARTS = frozenset(b" \t\r\n" + bytes(range(0x21, 0x7F)))
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -42,7 +44,7 @@ class Frame:
     Attributes:
         headers: By name (":event-type"); text as str, numbers as int, booleans, bytes and UUIDs (16 bytes)
             as bytes; a timestamp is an int of milliseconds since 1970.
-        payload: What the event carries, as a rule JSON.
+        payload: The content of the event, as a rule JSON.
 
     >>> frame = EventStreamParser().feed(encode_frame({":event-type": "chunk"}, b"{}"))[0]
     >>> frame.text(":event-type"), frame.payload
@@ -53,7 +55,7 @@ class Frame:
     payload: bytes
 
     def text(self, name: str) -> str:
-        """The header of this name when it is text, else empty text."""
+        """The header of this name if it is text, else empty text."""
         value = self.headers.get(name)
         return value if type(value) is str else ""
 
@@ -64,6 +66,10 @@ class EventStreamParser:
     Args:
         max_frame_bytes: A longer frame is refused as soon as its length is known, before it is kept.
 
+    Attributes:
+        failure: The damage that ends the stream; `feed` raises it unless frames came before it.
+        stray: Text in the place of a frame, and all bytes after it: what a gateway sends instead.
+
     Example::
 
         parser = EventStreamParser()
@@ -72,11 +78,13 @@ class EventStreamParser:
                 print(frame.text(":event-type"), frame.payload)
     """
 
-    __slots__ = ("_buffer", "_max_frame")
+    __slots__ = ("_buffer", "_max_frame", "failure", "stray")
 
     def __init__(self, *, max_frame_bytes: int = _MAX_FRAME) -> None:
         self._buffer = bytearray()
         self._max_frame = max_frame_bytes
+        self.failure: ResponseError | None = None
+        self.stray = b""
 
     @property
     def pending(self) -> int:
@@ -84,30 +92,48 @@ class EventStreamParser:
         return len(self._buffer)
 
     def feed(self, data: bytes) -> list[Frame]:
-        """The frames that `data` completes.
+        """Return the frames that `data` completes.
 
         Raises:
-            ResponseTooLargeError: when a frame says that it is longer than the cap.
-            ResponseError: when a checksum is wrong or a frame contradicts itself. The parser cannot go on
-                after that: where the next frame begins is not known.
+            ResponseTooLargeError: A frame is longer than the cap.
+            ResponseError: A checksum is wrong or a frame contradicts itself. The parser cannot go on after
+                that: where the next frame begins is not known.
         """
+        if self.failure is not None:
+            raise self.failure
         buffer = self._buffer
         buffer += data
         frames: list[Frame] = []
         start = 0
-        while len(buffer) - start >= _PRELUDE.size:
-            total, headers_length = self._prelude(start)
-            if len(buffer) - start < total:
-                break
-            frames.append(_frame(bytes(buffer[start : start + total]), headers_length))
-            start += total
+        try:
+            while start < len(buffer):
+                if self.stray or buffer[start] in _TEXT_STARTS:
+                    self._keep_stray(start)
+                    return frames
+                if len(buffer) - start < _PRELUDE.size:
+                    break
+                total, headers_length = self._prelude(start)
+                if len(buffer) - start < total:
+                    break
+                frames.append(_frame(bytes(buffer[start : start + total]), headers_length))
+                start += total
+        except ResponseError as error:
+            if not frames:
+                raise
+            self.failure = error
         if start:
             del buffer[:start]
         return frames
 
+    def _keep_stray(self, start: int) -> None:
+        self.stray += self._buffer[start:]
+        self._buffer.clear()
+        if len(self.stray) > self._max_frame:
+            raise ResponseTooLargeError(f"text in the place of a frame is over {self._max_frame} bytes")
+
     def _prelude(self, start: int) -> tuple[int, int]:
-        total, headers_length, told = _PRELUDE.unpack_from(self._buffer, start)
-        if zlib.crc32(self._buffer[start : start + 8]) != told:
+        total, headers_length, checksum = _PRELUDE.unpack_from(self._buffer, start)
+        if zlib.crc32(self._buffer[start : start + 8]) != checksum:
             raise ResponseError("the event stream is damaged: the checksum of a frame's lengths is wrong")
         if total > self._max_frame:
             raise ResponseTooLargeError(
@@ -119,7 +145,7 @@ class EventStreamParser:
 
 
 def encode_frame(headers: dict[str, str], payload: bytes) -> bytes:
-    """One frame with text headers, as a service would send it: for tests and the simulator.
+    """One frame with text headers, for tests and the simulator.
 
     >>> len(encode_frame({}, b""))
     16

@@ -43,7 +43,7 @@ def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: i
         content = []
     raw_reason = as_text_or_none(data.get("stop_reason"))
     usage = data.get("usage")
-    response = _read_content(content).response(
+    response = _read_content(content, data.get("id")).response(
         data,
         headers,
         status_code,
@@ -59,8 +59,8 @@ def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: i
     return response
 
 
-def _read_content(content: list[Any]) -> AnswerContent:
-    read = AnswerContent()
+def _read_content(content: list[Any], response_id: Any) -> AnswerContent:
+    read = AnswerContent(response_id=response_id)
     for block in content:
         if type(block) is not dict:
             continue

@@ -1,4 +1,4 @@
-"""Bedrock's own dialect: `Converse` and `ConverseStream`, for every model that Amazon carries."""
+"""Bedrock's own dialect: `Converse` and `ConverseStream`, for every model at Bedrock."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from callgate.errors import APIClientError
-from callgate.providers.bedrock.errors import error_of_body
+from callgate.providers.bedrock.errors import error_of_body, error_of_text, is_error
+from callgate.providers.bedrock.frames import holds_frames
 from callgate.providers.bedrock.request import write_body
 from callgate.providers.bedrock.response import read_answer
 from callgate.providers.bedrock.stream import ConverseStream
@@ -20,8 +21,7 @@ __all__ = ["BedrockConverse", "model_path"]
 
 
 def model_path(model: str, operation: str) -> str:
-    """The path of an operation on a model. Ids hold colons, ARNs also slashes: all are percent-encoded, as
-    the signature wants them.
+    """The path of an operation on a model. Its id is percent-encoded, as the signature needs it.
 
     >>> model_path("anthropic.claude-3-haiku-20240307-v1:0", "converse")
     '/model/anthropic.claude-3-haiku-20240307-v1%3A0/converse'
@@ -30,14 +30,18 @@ def model_path(model: str, operation: str) -> str:
 
 
 class BedrockConverse:
-    """The dialect that Bedrock translates into each model's own.
+    """The dialect that Bedrock translates into that of each model.
 
     - Pictures are sent inline or by `s3://`; Bedrock fetches nothing from the web.
     - `response_format` with a schema becomes `outputConfig.textFormat` for the models that Bedrock can hold
       to one, else a forced tool. Either way the JSON is `text`.
-    - Fields that are neither ours nor Bedrock's (`top_k`) go to `additionalModelRequestFields`.
-    - `seed`, the penalties and `parallel_tool_calls` have no counterpart and are left out.
-    - Converse names neither the model nor the answer: `model` is None, `id` is the request's.
+    - Without tools that may be called, tool calls of the conversation are written as text: Converse refuses
+      them otherwise, and has no `tool_choice="none"`.
+    - `cache_control` becomes a cache point, `service_tier` becomes `serviceTier`.
+    - Fields that are neither canonical nor Bedrock's (`top_k`) go to `additionalModelRequestFields`.
+    - `seed` and the penalties do not exist and are left out.
+    - An ARN that does not name its model needs `base_model` for an effort or an answer format.
+    - Converse names neither the model nor the answer: `model` is None, `id` is that of the HTTP request.
 
     >>> wire = BedrockConverse().encode({"model": "amazon.nova-lite-v1:0", "prompt": "Hi"})
     >>> wire.path, wire.body
@@ -52,7 +56,7 @@ class BedrockConverse:
         """The request as JSON.
 
         Raises:
-            InvalidRequestError: when it cannot be said: no model, no messages, a picture by a web address.
+            InvalidRequestError: It cannot be encoded: no model, no messages, a field that does not exist.
         """
         model = read_model(request)
         body = write_json(write_body(request, model))
@@ -61,12 +65,21 @@ class BedrockConverse:
         return WireRequest("/" + path.lstrip("/"), body, stream=stream)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
-        """The answer in our words.
+        """The answer as a Response.
 
         Raises:
-            ResponseError: when it cannot be read.
+            APIClientError: The body is an error after all.
+            ResponseError: It cannot be read.
         """
-        return read_answer(read_object(body), headers, status_code)
+        if holds_frames(body):
+            stream = ConverseStream(headers)
+            for _ in stream.feed(body):
+                pass
+            return stream.finish()
+        data = read_object(body)
+        if is_error(data, headers):
+            raise error_of_text(body, headers)
+        return read_answer(data, headers, status_code)
 
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
         """A decoder for one streamed answer."""

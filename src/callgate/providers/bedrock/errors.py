@@ -23,7 +23,7 @@ from callgate.providers.canonical.errors import build_error, read_error_body
 from callgate.providers.canonical.json import as_dict, as_text
 from callgate.transport.eventstream import Frame
 
-__all__ = ["error_of_body", "error_of_frame"]
+__all__ = ["error_of_body", "error_of_frame", "error_of_text", "is_error"]
 
 _BY_NAME: Mapping[str, type[APIClientError]] = {
     **dict.fromkeys(
@@ -70,11 +70,7 @@ def error_of_body(status_code: int, body: bytes, headers: Mapping[str, str]) -> 
     'RateLimitError'
     """
     content = read_error_body(body)
-    whole = as_dict(content)
-    told = headers.get("x-amzn-errortype") or as_text(whole.get("__type")) or as_text(whole.get("code"))
-    # "ThrottlingException:http://internal.amazon.com/...", or "com.amazon.coral#ThrottlingException"
-    name = told.partition(":")[0].rpartition("#")[2]
-    return _error(name, status_code, content, headers, trust_headers=True)
+    return _error(_name_in(content, headers), status_code, content, headers, trust_headers=True)
 
 
 def error_of_frame(frame: Frame, headers: Mapping[str, str]) -> APIClientError:
@@ -90,8 +86,27 @@ def error_of_frame(frame: Frame, headers: Mapping[str, str]) -> APIClientError:
     if message and not as_dict(content):
         content = {"message": message}
     status = as_dict(content).get("originalStatusCode")
-    told = status if type(status) is int and 400 <= status < 600 else None
-    return _error(name, told, content, headers, trust_headers=False)
+    original = status if type(status) is int and 400 <= status < 600 else None
+    return _error(name, original, content, headers, trust_headers=False)
+
+
+def error_of_text(body: bytes, headers: Mapping[str, str]) -> APIClientError:
+    """The typed error for JSON that stands in the place of a frame, or in a body with status 200."""
+    content = read_error_body(body)
+    return _error(_name_in(content, headers), None, content, headers, trust_headers=False)
+
+
+def is_error(data: dict[str, Any], headers: Mapping[str, str]) -> bool:
+    """True for a body that is an error although its status is 200."""
+    named = "x-amzn-errortype" in headers or "__type" in data
+    return named and data.keys().isdisjoint(("output", "content"))
+
+
+def _name_in(content: Any, headers: Mapping[str, str]) -> str:
+    """AWS's name for the error, out of "com.amazon.coral#ThrottlingException:http://..."."""
+    body = as_dict(content)
+    name = headers.get("x-amzn-errortype") or as_text(body.get("__type")) or as_text(body.get("code"))
+    return name.partition(":")[0].rpartition("#")[2]
 
 
 def _error(

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from callgate.errors import APIClientError, ResponseError
+from callgate.providers.anthropic.errors import error_of_content
 from callgate.providers.anthropic.hosting import refuse_anthropic_only
 from callgate.providers.anthropic.request import write_body
 from callgate.providers.anthropic.response import read_answer
-from callgate.providers.anthropic.stream import MessageBuilder
+from callgate.providers.anthropic.stream import MessageBuilder, MessageStream
 from callgate.providers.bedrock.dialect import model_path
-from callgate.providers.bedrock.errors import error_of_body, error_of_frame
+from callgate.providers.bedrock.errors import error_of_body, error_of_text, is_error
+from callgate.providers.bedrock.frames import FrameDecoder, holds_frames
 from callgate.providers.bedrock.models import is_named, model_behind, refuse_unnamed
 from callgate.providers.bedrock.request import SERVICE_TIERS
-from callgate.providers.bedrock.stream import is_failure
+from callgate.providers.canonical.errors import read_error_body
 from callgate.providers.canonical.fields import merge_extra_body, read_betas, read_service_tier
 from callgate.providers.canonical.json import as_dict, as_text, read_object, write_json
 from callgate.providers.canonical.messages import read_model
+from callgate.providers.canonical.sse_decoder import decode_body
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.response import Delta, Response
-from callgate.transport.eventstream import EventStreamParser
+from callgate.transport.eventstream import Frame
 
 __all__ = ["BedrockInvoke"]
 
@@ -71,13 +74,13 @@ class BedrockInvoke:
         return WireRequest("/" + path.lstrip("/"), wire, _headers(request, of_amazon), stream=stream)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
-        """The answer in our words.
+        """The answer as a Response.
 
         Raises:
-            APIClientError: when the body is an error after all.
-            ResponseError: when it cannot be read.
+            APIClientError: The body is an error after all.
+            ResponseError: It cannot be read.
         """
-        return read_answer(read_object(body), headers, status_code)
+        return _read_body(body, headers, status_code)
 
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
         """A decoder for one streamed answer."""
@@ -102,39 +105,46 @@ def _headers(request: Mapping[str, Any], of_amazon: Mapping[str, Any]) -> dict[s
     return {name: value for name, value in headers.items() if value}
 
 
-class _InvokeStream:
+def _read_body(body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
+    def read(data: dict[str, Any]) -> Response:
+        if is_error(data, headers) or ("content" not in data and type(data.get("message")) is str):
+            raise error_of_text(body, headers)
+        return read_answer(data, headers, status_code)
+
+    if holds_frames(body):
+        stream = _InvokeStream(headers)
+        for _ in stream.feed(body):
+            pass
+        return stream.finish()
+    return decode_body(body, lambda: MessageStream(headers), read)
+
+
+class _InvokeStream(FrameDecoder):
     """Takes Anthropic's events out of Amazon's frames."""
 
-    __slots__ = ("_builder", "_headers", "_parser")
+    __slots__ = ("_builder",)
 
     def __init__(self, headers: Mapping[str, str]) -> None:
-        self._headers = headers
-        self._parser = EventStreamParser()
+        super().__init__(headers)
         self._builder = MessageBuilder(headers)
 
-    def feed(self, data: bytes) -> Iterator[Delta]:
-        """Yield the deltas that `data` completes; those before an error come before it is raised.
+    def _read_text(self, body: bytes) -> Response:
+        return _read_body(body, self._headers)
 
-        Raises:
-            APIClientError: The stream holds an error.
-            ResponseError: A frame is damaged or cannot be read.
-        """
-        for frame in self._parser.feed(data):
-            if is_failure(frame):
-                raise error_of_frame(frame, self._headers)
-            if frame.text(":event-type") == "chunk":
-                yield from self._builder.take(self._event(frame.payload))
-
-    def finish(self) -> Response:
-        """The whole answer; its `raw` is the message that the events add up to.
-
-        Raises:
-            ResponseError: when the stream broke off before its end.
-        """
+    def _answer(self) -> Response:
         return self._builder.finish()
 
-    def _event(self, payload: bytes) -> dict[str, Any]:
+    def _error(self, body: bytes) -> APIClientError:
+        content = read_error_body(body)
+        if as_dict(content).get("type") == "error":
+            return error_of_content(content, None, self._headers)
+        return super()._error(body)
+
+    def _take(self, frame: Frame) -> list[Delta]:
+        if frame.text(":event-type") != "chunk":
+            return []
         try:
-            return read_object(base64.b64decode(as_text(read_object(payload).get("bytes")), validate=True))
+            event = base64.b64decode(as_text(read_object(frame.payload).get("bytes")), validate=True)
         except ValueError:
             raise ResponseError("a chunk of the stream is no base64", headers=self._headers) from None
+        return self._builder.take(read_object(event))

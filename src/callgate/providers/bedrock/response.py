@@ -11,7 +11,7 @@ from callgate.providers.canonical.errors import no_answer
 from callgate.providers.canonical.json import as_dict, as_list, as_text, as_text_or_none, token_count
 from callgate.response import FinishReason, Response, Usage
 
-__all__ = ["FINISH_REASONS", "is_server_tool", "read_answer", "read_usage"]
+__all__ = ["FINISH_REASONS", "is_server_tool", "read_answer", "read_usage", "request_id"]
 
 FINISH_REASONS: Mapping[str, FinishReason] = {
     "end_turn": "stop",
@@ -25,17 +25,14 @@ FINISH_REASONS: Mapping[str, FinishReason] = {
     "malformed_model_output": "error",
     "malformed_tool_use": "error",
 }
-"""Bedrock's words for why an answer ended -> ours; a word that is not here reads as None."""
-
-_REQUEST_ID = "x-amzn-requestid"
+"""Bedrock's stop reason -> the canonical one; any other reads as None."""
 
 
 def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: int = 200) -> Response:
-    """The Response that a `ConverseResponse` tells. Its `id` is the request's: Converse gives no other, and
-    it names no model.
+    """Read a `ConverseResponse`. Its `id` is that of the HTTP request, and it names no model.
 
     Raises:
-        ResponseError: when there is no answer in it.
+        ResponseError: There is no answer in it.
     """
     message = as_dict(data.get("output")).get("message")
     if type(message) is not dict and not data.get("stopReason"):
@@ -44,7 +41,8 @@ def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: i
     content = as_list(as_dict(message).get("content"))
     raw_reason = as_text_or_none(data.get("stopReason"))
     usage = data.get("usage")
-    return _read_content(content).response(
+    identity = request_id(headers)
+    return _read_content(content, identity).response(
         data,
         headers,
         status_code,
@@ -52,12 +50,17 @@ def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: i
         raw_finish_reason=raw_reason,
         replayed_by=(REPLAY_NAME, content),
         usage=read_usage(usage) if type(usage) is dict else None,
-        id=as_text_or_none(headers.get(_REQUEST_ID)),
+        id=identity,
     )
 
 
-def _read_content(content: list[Any]) -> AnswerContent:
-    read = AnswerContent()
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """The id of the HTTP request, which stands for an id of the answer."""
+    return as_text_or_none(headers.get("x-amzn-requestid"))
+
+
+def _read_content(content: list[Any], response_id: str | None) -> AnswerContent:
+    read = AnswerContent(response_id=response_id)
     for block in content:
         if type(block) is not dict:
             continue

@@ -2,68 +2,125 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from callgate.errors import ResponseError
-from callgate.providers.bedrock.errors import error_of_body, error_of_frame
-from callgate.providers.bedrock.response import is_server_tool, read_answer
-from callgate.providers.canonical.json import as_dict, as_list, as_text, read_arguments, read_object
-from callgate.providers.canonical.tools import ANSWER_TOOL
-from callgate.response import Delta, Response, ToolCallDelta
-from callgate.transport.eventstream import EventStreamParser, Frame
+from callgate.providers.bedrock.frames import FrameDecoder
+from callgate.providers.bedrock.response import is_server_tool, read_answer, request_id
+from callgate.providers.canonical.errors import cut_off
+from callgate.providers.canonical.json import as_dict, as_text, read_object, update_counts
+from callgate.providers.canonical.streamed_blocks import StreamedBlock, StreamedBlocks
+from callgate.response import Delta, Response
+from callgate.transport.eventstream import Frame
 
-__all__ = ["ConverseStream", "is_failure"]
+__all__ = ["ConverseStream"]
 
-_MAX_BLOCKS = 100_000
-
-
-def is_failure(frame: Frame) -> bool:
-    """Whether a frame tells of an exception and not of an event."""
-    return frame.text(":message-type") in ("exception", "error")
+_NO_DELTAS: list[Delta] = []
+_REASONING_FIELDS = ("text", "signature", "redactedContent")
 
 
-class _Block:
-    """One block of the content as far as it has come: its pieces by what they are of."""
+class ConverseStream(FrameDecoder):
+    """Reads one stream of frames; `raw` of the answer is the `ConverseResponse` that they add up to.
 
-    __slots__ = ("citations", "pieces", "results", "start", "tool_index")
+    The answer is whole with `messageStop`; `metadata` with the usage follows it.
+    """
 
-    def __init__(self) -> None:
-        self.start: dict[str, Any] = {}
-        self.tool_index = -1
-        self.pieces: dict[str, list[str]] = {}
-        self.citations: list[Any] = []
-        self.results: list[Any] = []
-        """What a tool of the provider's own answered."""
+    __slots__ = ("_blocks", "_whole")
 
-    @property
-    def is_answer(self) -> bool:
-        """Whether it is the tool whose input is the answer."""
-        return as_dict(self.start.get("toolUse")).get("name") == ANSWER_TOOL
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__(headers)
+        self._blocks = StreamedBlocks()
+        self._whole: dict[str, Any] = {}
 
-    def text(self, name: str) -> str:
-        """All pieces of one kind."""
-        return "".join(self.pieces.get(name, ()))
+    def _read_text(self, body: bytes) -> Response:
+        content = read_object(body)
+        if "output" not in content:
+            raise self._error(body)
+        return read_answer(content, self._headers)
 
-    def whole(self) -> dict[str, Any]:
-        """The block as it stands in an answer of one piece."""
-        if "toolUse" in self.start or "input" in self.pieces:
-            arguments, unread = read_arguments(self.text("input"))
-            use = {**as_dict(self.start.get("toolUse")), "input": arguments if unread is None else unread}
-            return {**self.start, "toolUse": use}
-        if "toolResult" in self.start:
-            return {"toolResult": {**as_dict(self.start["toolResult"]), "content": _joined(self.results)}}
-        if "redactedContent" in self.pieces:
-            return {"reasoningContent": {"redactedContent": self.text("redactedContent")}}
-        if "reasoning" in self.pieces or "signature" in self.pieces:
-            told: dict[str, Any] = {"text": self.text("reasoning")}
-            if "signature" in self.pieces:
-                told["signature"] = self.text("signature")
-            return {"reasoningContent": {"reasoningText": told}}
-        if self.citations:
-            cited = [{"text": self.text("text")}]
-            return {"citationsContent": {"content": cited, "citations": self.citations}}
-        return {**self.start, "text": self.text("text")} if "text" in self.pieces else dict(self.start)
+    def _answer(self) -> Response:
+        self._blocks.release(request_id(self._headers))
+        content = [_whole(block) for block in self._blocks]
+        whole = {"output": {"message": {"role": "assistant", "content": content}}, **self._whole}
+        if not self._whole.get("stopReason"):
+            raise cut_off(whole if self._blocks or self._whole else None, self._headers)
+        response = read_answer(whole, self._headers)
+        text = self._blocks.answer_text("text")
+        if text is not None:
+            response.text = response.data = text  # as it was streamed, not the same JSON written anew
+        return response
+
+    def _take(self, frame: Frame) -> list[Delta]:
+        kind = frame.text(":event-type")
+        event = read_object(frame.payload or b"{}")
+        index = event.get("contentBlockIndex")
+        if kind == "contentBlockDelta":
+            return self._take_delta(index, as_dict(event.get("delta")))
+        if kind == "contentBlockStart":
+            return self._begin(index, as_dict(event.get("start")))
+        if kind == "contentBlockStop":
+            return self._blocks.end(index, request_id(self._headers))
+        if kind in ("messageStop", "metadata"):
+            usage = as_dict(self._whole.get("usage"))
+            update_counts(usage, event.get("usage"))
+            self._whole |= {name: value for name, value in event.items() if value is not None and name != "p"}
+            if usage:
+                self._whole["usage"] = usage
+            return self._blocks.release(request_id(self._headers))
+        return _NO_DELTAS
+
+    def _begin(self, index: Any, start: dict[str, Any]) -> list[Delta]:
+        use = start.get("toolUse")
+        block = self._blocks.begin(index, start, "input" if "toolUse" in start else "")
+        if type(use) is not dict:
+            return _NO_DELTAS
+        block.hold_arguments(use.get("input"))
+        if is_server_tool(use):
+            return _NO_DELTAS
+        return self._blocks.begin_call(block, as_text(use.get("toolUseId")), as_text(use.get("name")))
+
+    def _take_delta(self, index: Any, delta: dict[str, Any]) -> list[Delta]:
+        deltas: list[Delta] = []
+        text = delta.get("text")
+        if type(text) is str:
+            self._blocks.at(index, "text").add("text", text)
+            deltas += [Delta(text)] if text else []
+        use = delta.get("toolUse")
+        if type(use) is dict:
+            deltas += self._blocks.at(index, "input").take_arguments(use.get("input"))
+        if delta.get("citation"):
+            self._blocks.at(index, "text").items.setdefault("citations", []).append(delta["citation"])
+        if type(delta.get("toolResult")) is list:
+            self._blocks.at(index, "result").items.setdefault("results", []).extend(delta["toolResult"])
+        reasoning = as_dict(delta.get("reasoningContent"))
+        for field in _REASONING_FIELDS:
+            piece = as_text(reasoning.get(field))
+            if piece:
+                self._blocks.at(index, "reasoning").add(f"reasoning {field}", piece)
+                deltas += [Delta(reasoning=piece)] if field == "text" else []
+        return deltas
+
+
+def _whole(block: StreamedBlock) -> dict[str, Any]:
+    """The block as it stands in an answer of one piece."""
+    start, fields = block.start, block.pieces
+    if block.arguments is not None:
+        use = {**as_dict(start.get("toolUse")), "input": block.read_arguments()}
+        return {**start, "toolUse": use}
+    if "toolResult" in start:
+        results = _joined(block.items.get("results", []))
+        return {"toolResult": {**as_dict(start["toolResult"]), "content": results}}
+    if "reasoning redactedContent" in fields:
+        return {"reasoningContent": {"redactedContent": block.text("reasoning redactedContent")}}
+    if "reasoning text" in fields or "reasoning signature" in fields:
+        thought: dict[str, Any] = {"text": block.text("reasoning text")}
+        if "reasoning signature" in fields:
+            thought["signature"] = block.text("reasoning signature")
+        return {"reasoningContent": {"reasoningText": thought}}
+    if "citations" in block.items:
+        cited = [{"text": block.text("text")}]
+        return {"citationsContent": {"content": cited, "citations": block.items["citations"]}}
+    return {**start, "text": block.text("text")} if "text" in fields else dict(start)
 
 
 def _joined(results: list[Any]) -> list[Any]:
@@ -79,117 +136,3 @@ def _joined(results: list[Any]) -> list[Any]:
             texts = []
         joined.append(item)
     return [*joined, {"text": "".join(texts)}] if texts else joined
-
-
-class ConverseStream:
-    """Reads one stream of binary frames. The answer is whole with `messageStop`; `metadata` with the usage
-    follows it."""
-
-    __slots__ = ("_blocks", "_headers", "_parser", "_tools", "_whole", "_whole_json")
-
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self._headers = headers
-        self._parser = EventStreamParser()
-        self._blocks: dict[int, _Block] = {}
-        self._whole: dict[str, Any] = {}
-        self._tools = 0
-        is_json = headers.get("content-type", "").startswith("application/json")
-        self._whole_json: list[bytes] | None = [] if is_json else None
-
-    def feed(self, data: bytes) -> Iterator[Delta]:
-        """Yield the deltas that `data` completes; those before an error come before it is raised.
-
-        Raises:
-            APIClientError: The stream holds an error.
-            ResponseError: A frame is damaged or cannot be read.
-        """
-        if self._whole_json is not None:
-            self._whole_json.append(data)
-            return
-        for frame in self._parser.feed(data):
-            if is_failure(frame):
-                raise error_of_frame(frame, self._headers)
-            deltas: list[Delta] = []
-            self._take(frame.text(":event-type"), read_object(frame.payload or b"{}"), deltas)
-            yield from deltas
-
-    def finish(self) -> Response:
-        """The whole answer; its `raw` is the `ConverseResponse` that the events add up to.
-
-        Raises:
-            ResponseError: when the stream broke off before its end.
-        """
-        if self._whole_json is not None:
-            body = b"".join(self._whole_json)
-            content = read_object(body)
-            if "output" not in content:
-                raise error_of_body(500, body, self._headers)
-            return read_answer(content, self._headers)
-        if not self._whole.get("stopReason"):
-            began = bool(self._blocks or self._whole)
-            raise ResponseError(
-                "the stream broke off before its end" if began else "the stream held no answer",
-                response_content=self._assembled() if began else None,
-                headers=self._headers,
-            )
-        response = read_answer(self._assembled(), self._headers)
-        if any(block.is_answer for block in self._blocks.values()):
-            # Exactly what was streamed, not the same JSON written anew.
-            response.text = response.data = "".join(
-                block.text("input") if block.is_answer else block.text("text")
-                for _, block in sorted(self._blocks.items())
-            )
-        return response
-
-    def _take(self, kind: str, event: dict[str, Any], deltas: list[Delta]) -> None:
-        if kind == "contentBlockDelta":
-            self._take_delta(self._block(event), as_dict(event.get("delta")), deltas)
-        elif kind == "contentBlockStart":
-            block = self._block(event)
-            block.start = as_dict(event.get("start"))
-            use = block.start.get("toolUse")
-            if type(use) is dict and not is_server_tool(use) and not block.is_answer:
-                block.tool_index = self._tools
-                self._tools += 1
-                identity, name = as_text(use.get("toolUseId")), as_text(use.get("name"))
-                deltas.append(Delta(tool_call=ToolCallDelta(block.tool_index, identity, name)))
-        elif kind in ("messageStop", "metadata"):
-            self._whole |= {name: value for name, value in event.items() if value is not None and name != "p"}
-
-    def _block(self, event: dict[str, Any]) -> _Block:
-        index = event.get("contentBlockIndex")
-        if type(index) is not int or not 0 <= index < _MAX_BLOCKS:
-            index = 0
-        block = self._blocks.get(index)
-        if block is None:
-            block = self._blocks[index] = _Block()
-        return block
-
-    def _take_delta(self, block: _Block, delta: dict[str, Any], deltas: list[Delta]) -> None:
-        text = as_text(delta.get("text"))
-        if "text" in delta:
-            block.pieces.setdefault("text", []).append(text)
-            if text:
-                deltas.append(Delta(text))
-        use = delta.get("toolUse")
-        if type(use) is dict:
-            piece = as_text(use.get("input"))
-            block.pieces.setdefault("input", []).append(piece)
-            if piece and block.is_answer:
-                deltas.append(Delta(piece))
-            elif piece and block.tool_index >= 0:
-                deltas.append(Delta(tool_call=ToolCallDelta(block.tool_index, "", "", piece)))
-        if delta.get("citation"):
-            block.citations.append(delta["citation"])
-        block.results += as_list(delta.get("toolResult"))
-        reasoning = as_dict(delta.get("reasoningContent"))
-        for name in ("text", "signature", "redactedContent"):
-            piece = as_text(reasoning.get(name))
-            if piece:
-                block.pieces.setdefault("reasoning" if name == "text" else name, []).append(piece)
-                if name == "text":
-                    deltas.append(Delta(reasoning=piece))
-
-    def _assembled(self) -> dict[str, Any]:
-        content = [block.whole() for _, block in sorted(self._blocks.items())]
-        return {"output": {"message": {"role": "assistant", "content": content}}, **self._whole}

@@ -1,4 +1,4 @@
-"""What an answer in blocks says, gathered: Anthropic, Bedrock and Gemini differ only in how a block looks."""
+"""The content of an answer in blocks; Anthropic, Bedrock and Gemini differ only in the form of a block."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from callgate.providers.canonical.json import read_arguments, write_json
 from callgate.providers.canonical.messages import REPLAY
-from callgate.providers.canonical.tools import ANSWER_TOOL
+from callgate.providers.canonical.tools import ANSWER_TOOL, make_call_id
 from callgate.response import FinishReason, Response, ToolCall, Usage
 
 __all__ = ["AnswerContent", "arguments_text"]
@@ -21,14 +21,15 @@ def arguments_text(call: ToolCall) -> str:
 
 @dataclass(slots=True)
 class AnswerContent:
-    """The blocks of one answer, as far as they were taken in.
+    """The content of one answer, block by block.
 
     Attributes:
         texts, thoughts: Their pieces, in order.
-        calls: The tool calls for the caller.
-        is_answered_by_tool: Whether the tool was called whose input is the answer (`ANSWER_TOOL`).
-        is_translatable: Whether the one request format can say all of it, so that the blocks need not be
-            kept as they came (see `callgate.providers.canonical.messages.REPLAY`).
+        calls: The calls of the caller's tools.
+        is_answered_by_tool: True when the tool was called whose input is the answer (`ANSWER_TOOL`).
+        is_translatable: True when the canonical format can hold all of it; else the blocks are kept as they
+            came (see `callgate.providers.canonical.messages.REPLAY`).
+        response_id: Of the answer, for the ids of calls that came without one.
 
     >>> content = AnswerContent(["It is ", "blue."])
     >>> content.take_use("call_1", "paint", '{"colour": "blue"}')
@@ -42,10 +43,14 @@ class AnswerContent:
     calls: list[ToolCall] = field(default_factory=list)
     is_answered_by_tool: bool = False
     is_translatable: bool = True
+    response_id: Any = None
 
     def take_use(self, identity: str, name: str, given: Any) -> None:
         """Take in one use of a tool; `given` is its input, as an object or as the model's own text."""
         arguments, unread = read_arguments(given)
+        if not identity or any(identity == call.id for call in self.calls):
+            content = arguments if unread is None else unread
+            identity = make_call_id(self.response_id, len(self.calls), name, content)
         self.take_call(ToolCall(identity, name, arguments, unread))
 
     def take_call(self, call: ToolCall) -> None:
@@ -69,14 +74,14 @@ class AnswerContent:
         model: str | None = None,
         id: str | None = None,
     ) -> Response:
-        """The Response that the content makes.
+        """The Response with this content.
 
         Args:
             raw, headers, status_code: Of the answer.
-            finish_reason: Our word for what the provider told; what the content says goes before it.
+            finish_reason: The canonical reason; tool calls in the content override it.
             raw_finish_reason: The provider's own word.
             replayed_by: The dialect's name, and the blocks as they came.
-            usage, model, id: As far as the provider tells.
+            usage, model, id: Where the provider states them.
         """
         if finish_reason == "stop" and self.calls:
             finish_reason = "tool_call"  # Gemini ends with STOP whatever it was

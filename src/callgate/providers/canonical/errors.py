@@ -23,7 +23,7 @@ from callgate.providers.quota_headers import (
     read_should_retry,
 )
 
-__all__ = ["build_error", "no_answer", "read_error_body"]
+__all__ = ["build_error", "cut_off", "no_answer", "read_error_body"]
 
 _MAX_MESSAGE = 1000
 _THROTTLED = frozenset({429, 503, 529})
@@ -153,6 +153,17 @@ def _error_objects(content: Any) -> Iterator[dict[str, Any]]:
             value = holder.get(name)
             yield as_dict(value)
             yield from (item for item in as_list(value) if type(item) is dict)
+
+
+def cut_off(content: Any, headers: Mapping[str, str]) -> ResponseError:
+    """The error for a stream that stopped before its end.
+
+    Args:
+        content: What it held, as far as it came; None or empty for nothing.
+        headers: Of the answer.
+    """
+    what = "the stream broke off before its end" if content else "the stream held no answer"
+    return ResponseError(what, response_content=content or None, headers=headers)
 
 
 def no_answer(what: str, data: Any, headers: Mapping[str, str], status_code: int) -> ResponseError:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from callgate.errors import APIClientError, ResponseError
+from callgate.errors import APIClientError
 from callgate.providers.canonical.content import arguments_text
+from callgate.providers.canonical.errors import cut_off
 from callgate.providers.canonical.json import as_dict, as_list, read_object, update_counts
 from callgate.providers.canonical.sse_decoder import EventStreamDecoder
 from callgate.providers.canonical.tools import ANSWER_TOOL
@@ -47,17 +48,15 @@ class GeminiStream(EventStreamDecoder):
     def _answer(self) -> Response:
         finished = self._candidate is not None and self._candidate.get("finishReason")
         if not finished and not is_blocked(self._whole):
-            raise ResponseError(
-                "the stream broke off before its end" if self._whole else "the stream held no answer",
-                response_content=self._assembled() if self._whole else None,
-                headers=self._headers,
-            )
+            raise cut_off(self._assembled() if self._whole else None, self._headers)
         response = read_answer(self._assembled(), self._headers)
         for call, identity in zip(response.tool_calls, self._ids, strict=False):
             call.id = identity
         return response
 
     def _take(self, event: ServerSentEvent, deltas: list[Delta]) -> None:
+        if event.data[:6] == "[DONE]":  # some gateways end as OpenAI's streams do
+            return
         chunk = read_object(event.data)
         if chunk.get("error"):
             raise error_of_content(chunk, None, self._headers)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from callgate.providers.canonical.json import as_dict, as_list, as_text, read_arguments, write_json
+from callgate.providers.canonical.json import as_dict, as_list, as_text, write_json
+from callgate.providers.canonical.streamed_arguments import StreamedArguments
 from callgate.providers.canonical.tools import make_call_id
 from callgate.response import Delta, ToolCallDelta
 
 __all__ = ["StreamedCall", "StreamedCalls"]
 
 _MAX_INDEX = 1024
-_STAND_IN = "{}"
 
 
 class StreamedCalls:
@@ -88,14 +88,12 @@ class StreamedCalls:
 class StreamedCall:
     """One tool call as far as it has come."""
 
-    __slots__ = ("_arguments", "_kind", "_more", "_number", "_size", "_stands_in", "id", "name")
+    __slots__ = ("_arguments", "_kind", "_more", "_number", "id", "name")
 
     def __init__(self, number: int) -> None:
         self._number = number
         self._kind = "function"
-        self._arguments: list[str] = []
-        self._size = 0  # of the arguments, in characters
-        self._stands_in = False  # "{}" came, which may be a placeholder or the arguments
+        self._arguments = StreamedArguments()
         self._more: dict[str, Any] = {}
         self.id = ""
         self.name = ""
@@ -120,10 +118,11 @@ class StreamedCall:
             return False  # without an index, another name is another call and no piece of one
         if identity and self.id and name:
             # A new id with every piece is seen, and with the name too; then the arguments go on.
-            return bool(self._arguments) and not self._is_complete() and not text.lstrip().startswith("{")
-        if self._is_complete():
+            begun = bool(self._arguments) and not self._arguments.is_complete
+            return begun and not text.lstrip().startswith("{")
+        if self._arguments.is_complete:
             return not text.strip() and name in ("", self.name)
-        return not (self._stands_in and name and name != self.name)
+        return not (self._arguments.holds and name and name != self.name)
 
     def take(self, piece: dict[str, Any]) -> list[Delta]:
         """Take in one piece, and return the delta it brings; a repeated name or id is not new."""
@@ -139,17 +138,14 @@ class StreamedCall:
         new_id = "" if self.id else as_text(piece.get("id"))
         self.id = self.id or new_id
         new_name = self._take_name(as_text(function.get("name")))
-        text = self._take_arguments(_text_of(function))
+        text = self._arguments.take(_text_of(function), may_stand_in=self._kind == "function")
         if not (new_id or new_name or text):
             return []
         return [Delta(tool_call=ToolCallDelta(self._number, new_id, new_name, text))]
 
     def release(self, response_id: Any) -> list[Delta]:
         """Return what was held back: arguments of `{}` that no others have replaced, and an id of our own."""
-        text = _STAND_IN if self._stands_in else ""
-        if text:
-            self._stands_in = False
-            self._arguments.append(text)
+        text = self._arguments.release()
         new_id = "" if self.id else self._made_id(response_id)
         self.id = self.id or new_id
         return [Delta(tool_call=ToolCallDelta(self._number, new_id, "", text))] if text or new_id else []
@@ -157,7 +153,7 @@ class StreamedCall:
     def whole(self, response_id: Any) -> dict[str, Any]:
         """Return the call as it stands in an answer of one piece."""
         identity = self.id or self._made_id(response_id)
-        arguments = "".join(self._arguments) or (_STAND_IN if self._stands_in else "")
+        arguments = self._arguments.text
         if self._kind == "custom":
             inner = {"custom": {"name": self.name, "input": arguments}}
         else:
@@ -170,36 +166,15 @@ class StreamedCall:
             return ""
         if name.startswith(self.name):
             new = name[len(self.name) :]
-        elif "".join(self._arguments).strip():
+        elif self._arguments and self._arguments.text.strip():
             return ""  # the name was complete before its arguments began
         else:
             new = name
         self.name += new
         return new
 
-    def _take_arguments(self, text: str) -> str:
-        """What may be passed on of a piece of the arguments."""
-        if not text:
-            return ""
-        if text.strip() == _STAND_IN and not self._arguments and self._kind == "function":
-            self._stands_in = True
-            return ""
-        if self._stands_in and not text.strip():
-            return ""
-        if len(text) == self._size and self._is_complete() and text == "".join(self._arguments):
-            return ""  # all of them again, at the end
-        self._stands_in = False
-        self._arguments.append(text)
-        self._size += len(text)
-        return text
-
-    def _is_complete(self) -> bool:
-        text = "".join(self._arguments)
-        return text.rstrip()[-1:] == "}" and read_arguments(text)[1] is None
-
     def _made_id(self, response_id: Any) -> str:
-        arguments = "".join(self._arguments) or (_STAND_IN if self._stands_in else "")
-        return make_call_id(response_id, self._number, self.name, arguments)
+        return make_call_id(response_id, self._number, self.name, self._arguments.text)
 
 
 def _text_of(function: dict[str, Any]) -> str:
