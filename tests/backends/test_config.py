@@ -39,7 +39,7 @@ def test_a_key_is_held_and_never_shown(make: Any) -> None:
     for key in (CANARY, SecretStr(CANARY)):
         client = "client_constructor_kwargs" if make is service else "client_kwargs"
         headers = {"Authorization": CANARY, "X-Team": "red"}
-        config = make(api_key=key, default_headers=headers, **{client: {"secret": CANARY}})
+        config = make(api_key=key, default_headers=headers, **{client: {"secret_key": CANARY}})
         assert config.read_api_key({}) == CANARY
         shown = [repr(config), str(config), config.model_dump_json(), str(config.model_dump())]
         assert not any(CANARY in text for text in shown)

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from callgate import ConfigurationError, iModel
+from callgate import ConfigurationError, EndpointConfig, iModel
 from callgate.backends.endpoint import Endpoint
 from callgate.backends.factory import make_endpoint
-from callgate.backends.option_check import MODEL_SETTINGS
+from callgate.backends.option_check import MODEL_SETTINGS, refuse_misspelt_request
 from callgate.policies.retry.config import RetryConfig
+from callgate.transport.http import HttpTransport
 
 CANARY = "sk-canary-77aa"
 
@@ -36,11 +37,11 @@ def made(**settings: Any) -> Endpoint:
         ("rpm", "limit_requests"),
         ("api_base", "base_url"),
         ("baseurl", "base_url"),
-        ("extra_headers", "headers"),
+        ("num_retries", "max_retries"),
     ],
 )
 def test_a_near_miss_says_what_may_be_meant(name: str, meant: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"no setting {name}; did you mean {meant}="):
+    with pytest.raises(ConfigurationError, match=f"unknown setting {name}; did you mean {meant}="):
         made(**{name: 5})
 
 
@@ -88,3 +89,71 @@ def test_so_it_is_for_a_model_and_max_retries_is_one_of_its_settings() -> None:
 def test_the_settings_of_a_model_are_all_there() -> None:
     keywords = set(inspect.signature(iModel.__init__).parameters) - {"self", "settings"}
     assert keywords == set(MODEL_SETTINGS) - {"headers"}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("mesages", "messages"),
+        ("temprature", "temperature"),
+        ("max_token", "max_tokens"),
+        ("responce_format", "response_format"),
+    ],
+)
+def test_a_misspelt_field_of_a_request_is_refused_and_extra_body_sends_it(name: str, meant: str) -> None:
+    expected = rf"unknown field {name} of the request; did you mean {meant}\? extra_body="
+    with pytest.raises(ConfigurationError, match=expected) as caught:
+        refuse_misspelt_request([name])
+    assert caught.value.setting == name
+    with pytest.raises(ConfigurationError, match=expected):
+        made(**{name: 1})
+    refuse_misspelt_request(["extra_body"])
+
+
+@pytest.mark.parametrize("name", ["num_retries", "max_retries", "api_key", "base_url"])
+def test_a_setting_of_the_model_is_no_field_of_a_request(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="is a setting of the model, not of one request"):
+        refuse_misspelt_request([name])
+
+
+def test_a_custom_endpoint_takes_any_field() -> None:
+    config = EndpointConfig(name="x", provider="x", base_url="https://h.example", endpoint="x", temprature=1)
+    assert Endpoint(config).defaults == {"temprature": 1}
+
+
+def test_extra_headers_are_headers() -> None:
+    assert made(extra_headers={"x-team": "moon"}, headers={"x-a": "b"}).config.default_headers == {
+        "x-team": "moon",
+        "x-a": "b",
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"regoin": "eu"}, "unknown setting regoin; did you mean region"),
+        ({"http2": True}, "unknown setting http2; known are access_key"),
+    ],
+)
+def test_an_unknown_client_setting_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        made(client_kwargs=settings)
+    assert caught.value.setting == "client_kwargs"
+
+
+def test_settings_of_the_transport_reach_it() -> None:
+    for given in ({"proxy": "ftp://x"}, {"client_kwargs": {"proxy": "ftp://x"}}):
+        with pytest.raises(ConfigurationError, match="proxy: the URL must be SCHEME"):
+            made(**given)
+    with pytest.raises(ConfigurationError, match="has a transport of its own; set verify on that"):
+        made(verify=False, transport=HttpTransport())
+
+
+@pytest.mark.parametrize("setting", ["retry_config", "circuit_breaker"])
+def test_a_policy_is_also_a_mapping_of_its_settings(setting: str) -> None:
+    name = {"retry_config": "max_retries", "circuit_breaker": "failure_threshold"}[setting]
+    assert getattr(getattr(made(**{setting: {name: 9}}), setting), name) == 9
+    for wrong in (5, {"no_such": 1}):
+        with pytest.raises(ConfigurationError, match=setting) as caught:
+            made(**{setting: wrong})
+        assert caught.value.setting == setting

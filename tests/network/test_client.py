@@ -28,11 +28,11 @@ from callgate.errors import (
     RetryAfterTooLongError,
     ServerError,
 )
-from callgate.network.answers import BinaryAnswer, JsonListAnswer, JsonObjectAnswer, TextAnswer
 from callgate.network.client import AsyncAPIClient
 from callgate.policies.breaker.breaker import CircuitBreaker
 from callgate.policies.retry.config import RetryConfig
 from callgate.testing.clock import run_virtual
+from callgate.transport.answers import BinaryAnswer, JsonListAnswer, JsonObjectAnswer, TextAnswer
 from callgate.transport.auth import StaticAuth
 from tests.network.scripted_transport import ScriptedTransport, reply
 from tests.transport.raw_server import KEEP_OPEN, RESET, answer, raw_server

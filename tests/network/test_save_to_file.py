@@ -13,8 +13,8 @@ import pytest
 
 from callgate.errors import InputError
 from callgate.network import save_to_file as files
-from callgate.network.answers import read_answer
 from callgate.network.save_to_file import save_to_file
+from callgate.transport.answers import read_answer
 from callgate.transport.http import HttpAnswer
 
 

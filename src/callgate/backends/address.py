@@ -1,4 +1,4 @@
-"""Where an endpoint is and who asks there: what was given, else the usual variables, else the hosts table."""
+"""The address and the credential of an endpoint: given, from the environment, or from the hosts table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from callgate.backends.config import EndpointConfig, ServiceEndpointConfig
 from callgate.errors import ConfigurationError
 from callgate.providers.hosts import HOSTS, Host, find_host, read_query, resolve_base_url
 from callgate.transport.auth import Auth, GoogleAuth, SigV4Auth, StaticAuth
-from callgate.transport.keys import read_key
+from callgate.transport.keys import read_set
 from callgate.transport.origin import check_base_url, is_loopback
 
 __all__ = ["Address", "find_address", "host_named"]
@@ -24,8 +24,14 @@ _LOCATION_VARIABLES = ("GOOGLE_CLOUD_LOCATION", "CLOUD_ML_REGION")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A base URL, how to prove who asks there, the variable the key came from (None: a raw key), and the
-    query that every call carries, without its question mark."""
+    """Where an endpoint is and how its requests are authenticated.
+
+    Attributes:
+        base_url: Without a slash at its end.
+        auth: Makes the headers that hold the credential.
+        key_variable: The environment variable of the key; None: a raw key, or none.
+        query: The query of every request, without its question mark.
+    """
 
     base_url: str
     auth: Auth
@@ -34,10 +40,10 @@ class Address:
 
 
 def host_named(provider: str, base_url: str | None) -> Host | None:
-    """The hosts table's entry; None for an unknown name when there is a base URL to go to instead.
+    """The hosts table's entry of a provider; None for an unknown name with a base URL.
 
     Raises:
-        ConfigurationError: when the name is unknown and there is no base URL.
+        ConfigurationError: the name is unknown and there is no base URL.
     """
     try:
         return find_host(provider)
@@ -48,17 +54,17 @@ def host_named(provider: str, base_url: str | None) -> Host | None:
 
 
 def find_address(config: AnyConfig, host: Host | None, environ: Mapping[str, str]) -> Address:
-    """Where the endpoint is and who asks.
+    """The address of an endpoint.
 
     Args:
-        config: The endpoint's configuration. `client_kwargs` may hold what a cloud needs besides: `region`,
+        config: The endpoint's configuration. Its `client_kwargs` may hold the settings of a cloud: `region`,
             `access_key`, `secret_key`, `session_token`, `profile`, `service_account`, `api_version`.
-        host: The provider, when it is a known one.
+        host: The provider, if it is a known one.
         environ: The environment.
 
     Raises:
-        ConfigurationError: when there is no base URL, no key where one is needed, or a variable that was
-            named is not set.
+        ConfigurationError: there is no base URL, no key where one is needed, or the named variable of the
+            key is not set.
     """
     extra = config.client_kwargs if isinstance(config, EndpointConfig) else config.client_constructor_kwargs
     base_url = config.base_url
@@ -73,8 +79,8 @@ def find_address(config: AnyConfig, host: Host | None, environ: Mapping[str, str
     region = _region(host, extra, environ)
     if "{region}" in base_url:
         base_url = _with_region(base_url, region, config.name)
-    base_url, told = read_query(base_url, host)
-    query = _query(host, {**told, **extra})
+    base_url, in_url = read_query(base_url, host)
+    query = _query(host, {**in_url, **extra})
     base_url = check_base_url(base_url, config.may_go_in_the_clear)
     kind = _auth_kind(config, host)
     if kind in ("google", "sigv4"):
@@ -111,15 +117,14 @@ def _auth_kind(config: AnyConfig, host: Host | None) -> str:
 def _find_key(
     config: AnyConfig, host: Host | None, environ: Mapping[str, str]
 ) -> tuple[str | None, str | None]:
-    """The key and the variable it was read from, or would be."""
+    """The key and its environment variable, also that of a key that is missing."""
     if config.api_key_env is not None or config.api_key is not None:
-        key = read_key(config.api_key_env or config.api_key, environ, what=f"the endpoint {config.name!r}")
-        return (key or "").strip(" ") or None, config.api_key_env
+        return config.read_api_key(environ), config.api_key_env
     if host is None:
         return None, None
     for variable in (host.api_key_env, *host.other_api_key_envs):
-        if variable and environ.get(variable):
-            return environ[variable].strip(" "), variable
+        if variable and (key := read_set(variable, environ)):
+            return key, variable
     return None, host.api_key_env
 
 

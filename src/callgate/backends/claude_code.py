@@ -1,49 +1,46 @@
-"""`ClaudeCodeEndpoint`: Claude Code, the command, as a backend like any other."""
+"""`ClaudeCodeEndpoint`: Claude Code, a command, as an endpoint."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from callgate.backends.service import BackendInfo
-from callgate.call.calling import Calling
-from callgate.errors import APIClientError, ConfigurationError, ResponseError
+from callgate.backends.command import CommandBackend
+from callgate.backends.config import EndpointConfig, ServiceEndpointConfig, make_config
+from callgate.backends.endpoint import USUAL_RETRY, Endpoint, policies_from_dict
+from callgate.errors import ConfigurationError
 from callgate.policies.breaker.breaker import CircuitBreaker
 from callgate.policies.retry.config import RetryConfig
 from callgate.providers.claude_code.dialect import ClaudeCode
 from callgate.providers.claude_code.request import FIXED_VARIABLES, INHERITED_VARIABLES
 from callgate.providers.hosts import find_host
-from callgate.response import Response
-from callgate.transport.keys import Secret, key_variable, read_key
-from callgate.transport.redact import redact_error, secrets_in
-from callgate.transport.subprocess import CommandRequest, CommandRunner, Runner
+from callgate.transport.http import Transport
+from callgate.transport.keys import ENVIRONMENT, Secret, hide, hide_secrets
+from callgate.transport.subprocess import CommandRunner, Runner
 
 __all__ = ["ClaudeCodeEndpoint"]
 
-_USUAL_RETRY = RetryConfig()
 
-
-class ClaudeCodeEndpoint:
-    """Runs the command once a call: no shell, the prompt on stdin, and a small environment of its own.
+class ClaudeCodeEndpoint(Endpoint):
+    """Runs the command once for each call: no shell, the prompt on stdin, a small environment of its own.
 
     Args:
         command: The program; looked up on the PATH.
         args: Further arguments for every call, such as `["--permission-mode=plan"]`.
-        cwd: The directory that it works in, and where it finds its sessions; None: ours.
-        env: Further variables for it; they go before what it is given anyway.
-        api_key: A key, or the name of the variable that holds it; None: whatever it finds by itself (its
+        cwd: The directory it works in, where it also finds its sessions; None: that of this process.
+        env: Further variables for it; they win over the inherited ones.
+        api_key: A key, or the name of the variable that holds it; None: the command finds its own (its
             login, or ANTHROPIC_API_KEY).
-        base_url: Where it sends its requests; None: its own way.
-        timeout: Seconds that one run may take.
-        runner: What runs commands; None: this machine.
+        base_url: The API's address; None: the command's own.
+        timeout: Seconds that one run may take; None: no limit.
+        runner: Runs commands; None: on this machine.
         circuit_breaker: Used by the model around it.
         retry_config: Used by the model around it; None turns retry off.
         settings: Sent with every request: `model`, `max_turns`.
 
     Raises:
-        ConfigurationError: when the variable of the key is not set.
+        ConfigurationError: the environment variable of the key is not set.
 
     Example::
 
@@ -53,9 +50,6 @@ class ClaudeCodeEndpoint:
             session = first.response.metadata["session_id"]
             again = await model.invoke(prompt="And its licence?", session_id=session)
     """
-
-    concurrency = 4
-    """Runs at once, unless the user says otherwise: each is a process of a few hundred megabytes."""
 
     def __init__(
         self,
@@ -68,139 +62,80 @@ class ClaudeCodeEndpoint:
         base_url: str | None = None,
         timeout: float | None = 600.0,
         runner: Runner | None = None,
-        circuit_breaker: CircuitBreaker | None = None,
-        retry_config: RetryConfig | None = _USUAL_RETRY,
+        circuit_breaker: CircuitBreaker | Mapping[str, Any] | None = None,
+        retry_config: RetryConfig | Mapping[str, Any] | None = USUAL_RETRY,
         **settings: Any,
     ) -> None:
-        self.host = find_host("claude_code")
-        self.name = self.host.name
-        self.tags = frozenset({"llm", self.host.provider})
-        self.dialect = ClaudeCode(command, tuple(args))
-        self.timeout = timeout
-        self.circuit_breaker = circuit_breaker
-        self.retry_config = retry_config
-        self.defaults: dict[str, Any] = settings
-        self.cache_origin = f"command:{command}"
-        self.base_url = base_url
-        self.key_variable = key_variable(api_key)
+        api_key, env = hide(api_key), hide_secrets(env or {})
+        host = find_host("claude_code")
+        self._command, self._args = command, list(args)
         self._cwd = None if cwd is None else os.fspath(cwd)
-        self._settings = {"command": command, "args": list(args), "cwd": self._cwd}
-        self._own_env = dict(env or {})
-        self._env = self._environment(api_key, os.environ)
-        self._has_raw_key = api_key is not None and self.key_variable is None
+        self._own_env = env
         self._runner: Runner = CommandRunner() if runner is None else runner
-        self._closed = False
+        config = make_config(
+            EndpointConfig,
+            name=host.name,
+            provider=host.provider,
+            endpoint="",
+            base_url=base_url,
+            api_key=api_key,
+            timeout=timeout,
+            kwargs=settings,
+        )
+        super().__init__(config, circuit_breaker=circuit_breaker, retry_config=retry_config, host=host)
 
-    @property
-    def info(self) -> BackendInfo:
-        """Its facts, read when a model is put together around it."""
-        return BackendInfo(
-            name=self.name,
-            tags=self.tags,
-            host=self.host,
-            dialect=self.dialect,
-            defaults=self.defaults,
-            timeout=self.timeout,
-            retry_config=self.retry_config,
-            circuit_breaker=self.circuit_breaker,
-            concurrency=self.concurrency,
-            key_variable=self.key_variable,
-            cache_origin=self.cache_origin,
+    def _make_backend(
+        self, config: EndpointConfig | ServiceEndpointConfig, transport: Transport | None
+    ) -> CommandBackend:
+        env = {name: ENVIRONMENT[name] for name in INHERITED_VARIABLES if name in ENVIRONMENT}
+        env |= FIXED_VARIABLES
+        key = config.read_api_key()
+        if key is not None:
+            env["ANTHROPIC_API_KEY"] = key
+        if config.base_url is not None:
+            env["ANTHROPIC_BASE_URL"] = config.base_url
+        env |= self._own_env
+        dialect = ClaudeCode(self._command, tuple(self._args))
+        return CommandBackend(
+            self.name, dialect, origin=f"command:{self._command}", env=env, cwd=self._cwd, runner=self._runner
         )
 
-    async def call(self, calling: Calling) -> Response:
-        """Run the command once, and end it with the call.
-
-        Raises:
-            APIClientError: what went wrong, typed.
-            ConfigurationError: when the command is not installed; it says how to install it.
-            RuntimeError: when the endpoint is closed.
-        """
-        if self._closed:
-            raise RuntimeError(f"the endpoint {self.name!r} is closed")
-        command = calling.encoded(self)
-        if command is None:
-            command = self._command(calling)
-            calling.keep_encoded(self, command)
-        calling.note_request(self.cache_origin)
-        try:
-            return await self._run(command, calling)
-        except APIClientError as error:
-            # The provider may quote the key, and the command passes on what it says.
-            redact_error(error, secrets_in(self._env))
-            raise
-
-    async def _run(self, command: CommandRequest, calling: Calling) -> Response:
-        decoder = self.dialect.stream_decoder({})
-        async with self._runner.run(command) as output:
-            async for piece in output:
-                for delta in decoder.feed(piece):
-                    await calling.emit(delta)
-            try:
-                return decoder.finish()
-            except ResponseError:
-                if not output.returncode:
-                    raise
-                raise self.dialect.error(output.returncode, output.stderr.encode(), {}) from None
-
-    async def close(self) -> None:
-        """Take no more calls. Closing twice changes nothing."""
-        self._closed = True
-
     def to_dict(self) -> dict[str, Any]:
-        """What it is, ready for JSON: the name of the key's variable, never a key.
+        """The settings, ready for JSON: the name of the key's variable, never a key.
 
         Raises:
-            ConfigurationError: when it was given a raw key or variables of its own: what they hold may be
-                secret, and without them it would not be the same.
+            ConfigurationError: it was given a raw key or variables of its own: their values may be secret,
+                and without them it would not be the same.
         """
-        if self._has_raw_key or self._own_env:
+        if self.config.api_key is not None or self._own_env:
             raise ConfigurationError(
                 f"the endpoint {self.name!r} was given a raw key or env=, which are never written down; pass"
-                " api_key= as the name of an environment variable"
+                " api_key= as the name of an environment variable",
+                setting="api_key",
             )
         return {
             "kind": "command",
-            "host": self.host.provider,
-            **self._settings,
-            "api_key": self.key_variable,
-            "base_url": self.base_url,
-            "timeout": self.timeout,
+            "host": self.provider,
+            "command": self._command,
+            "args": self._args,
+            "cwd": self._cwd,
+            "api_key": self.config.api_key_env,
+            "base_url": self.config.base_url,
+            "timeout": self.config.timeout,
             "settings": self.defaults,
-            "retry_config": None if self.retry_config is None else self.retry_config.to_dict(),
-            "circuit_breaker": None if self.circuit_breaker is None else self.circuit_breaker.to_dict(),
+            **self._policies_to_dict(),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ClaudeCodeEndpoint:
-        """An endpoint as its `to_dict` wrote it, with a closed breaker.
+        """An endpoint from what `to_dict` returned, with a closed breaker.
 
         Raises:
-            ConfigurationError: (a ValueError) when the variable of its key is not set, naming it.
+            ConfigurationError: (a ValueError) the environment variable of its key is not set.
         """
-        retry, breaker = data.get("retry_config"), data.get("circuit_breaker")
         names = ("command", "args", "cwd", "api_key", "base_url", "timeout")
         return cls(
             **{name: data[name] for name in names if name in data},
-            retry_config=None if retry is None else RetryConfig.from_dict(retry),
-            circuit_breaker=None if breaker is None else CircuitBreaker.from_dict(breaker),
+            **policies_from_dict(data),
             **data.get("settings", {}),
         )
-
-    def _command(self, calling: Calling) -> CommandRequest:
-        command = self.dialect.encode(calling.payload, stream=calling.sink is not None)
-        return replace(command, env={**self._env, **command.env}, cwd=self._cwd)
-
-    def _environment(self, api_key: Secret | str | None, environ: Mapping[str, str]) -> dict[str, str]:
-        env = {name: environ[name] for name in INHERITED_VARIABLES if name in environ}
-        env |= FIXED_VARIABLES
-        key = read_key(api_key, environ, what=f"the endpoint {self.name!r}")
-        if key is not None:
-            env["ANTHROPIC_API_KEY"] = key
-        if self.base_url is not None:
-            env["ANTHROPIC_BASE_URL"] = self.base_url
-        return env | self._own_env
-
-    def __repr__(self) -> str:
-        state = " closed" if self._closed else ""
-        return f"<ClaudeCodeEndpoint {self._settings['command']!r}{state}>"

@@ -1,13 +1,15 @@
-"""How an endpoint is configured: the models of the documents, checked when they are made.
+"""The configuration of an endpoint: pydantic models, checked when they are made.
 
-No configuration gives a key away: it is held as a `SecretStr`, errors do not show what was passed, and what
-is serialised names the environment variable of the key, if it came from one, and nothing else of it.
+No configuration shows a key: it is held as a `SecretStr`, errors do not quote the input, and the serialised
+form holds the name of the key's environment variable, if there is one, and nothing else of it.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import quote
@@ -24,13 +26,29 @@ from pydantic import (
     model_validator,
 )
 
+from callgate.backends.option_check import refuse_unknown
 from callgate.errors import ConfigurationError
 from callgate.headers import mask_headers
+from callgate.policies.retry.config import RetryConfig
+from callgate.providers.host import Host
 from callgate.providers.hosts import HOSTS, read_query
-from callgate.transport.keys import key_variable, read_key
+from callgate.transport.http import HTTP_SETTINGS
+from callgate.transport.keys import (
+    ENVIRONMENT,
+    Hidden,
+    check_key_variable,
+    hide,
+    hide_secrets,
+    hide_user,
+    is_surely_a_name,
+    key_variable,
+    read_key,
+)
 from callgate.transport.origin import check_base_url, check_headers
 
 __all__ = [
+    "CLIENT_SETTINGS",
+    "CLOUD_SETTINGS",
     "ApiKey",
     "EndpointConfig",
     "HttpTransportConfig",
@@ -39,25 +57,31 @@ __all__ = [
     "make_config",
 ]
 
-AuthType = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "none"]
+AuthType = Literal["bearer", "basic", "x-api-key", "x-goog-api-key", "api-key", "none"]
+
+CLIENT_SETTINGS = tuple(name for name in HTTP_SETTINGS if name != "read_timeout")
+"""The settings of the HTTP transport that are not fields of their own."""
+CLOUD_SETTINGS = ("region", "location", "project", "access_key", "secret_key", "session_token", "profile",
+                  "service_account", "api_version")  # fmt: skip
+"""The settings of endpoints in a cloud."""
 
 # Singular at the end: `api_key` and `auth_token` are secrets, `max_tokens` is none. A service account is
-# either an object or the JSON text of one, and holds a key.
+# either an object or the JSON text of one, and holds a key; a client certificate may come with a password.
 _SECRET_NAME = re.compile(
     r"(^|[_-])(key|secret|token|password|credentials?|auth|authorization|service_account)$", re.IGNORECASE
 )
 
 
 def _as_secret(value: Any) -> Any:
-    return SecretStr(value) if isinstance(value, str) else value
+    return SecretStr(Hidden(value.strip())) if isinstance(value, str) else value
 
 
 ApiKey = Annotated[SecretStr | str | None, AfterValidator(_as_secret)]
-"""A key, or the name of the environment variable that holds it. A text is taken, and held as a secret."""
+"""A key, or the name of the environment variable that holds it. A string is held as a secret."""
 
 
 class _Config(BaseModel):
-    """What both configurations share: the key, the headers, and that neither is ever shown."""
+    """What both configurations share: the key and the headers, neither of which is shown."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
@@ -66,16 +90,28 @@ class _Config(BaseModel):
     default_headers: dict[str, str] = Field(default_factory=dict)
     allow_http: bool = Field(default=False, description="Permit plain HTTP to another machine.")
 
+    def __init__(self, **fields: Any) -> None:
+        # Hidden before pydantic's own frames hold them: a traceback may show local variables.
+        fields = hide_secrets(fields)
+        super().__init__(**fields)
+
     @model_validator(mode="before")
     @classmethod
-    def _tell_names_from_keys(cls, data: Any) -> Any:
+    def _distinguish_names_from_keys(cls, data: Any) -> Any:
         if isinstance(data, Mapping) and (name := key_variable(data.get("api_key"))) is not None:
             return {**data, "api_key": None, "api_key_env": name}
         return data
 
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_variable(cls, name: str | None) -> str | None:
+        name = hide(name)
+        return None if name is None else check_key_variable(name)
+
     @field_validator("default_headers")
     @classmethod
     def _sendable(cls, headers: dict[str, str]) -> dict[str, str]:
+        headers = hide_secrets(headers)
         check_headers(headers)
         return headers
 
@@ -89,19 +125,23 @@ class _Config(BaseModel):
         return {name: value for name, value in headers.items() if masked[name] == value}
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        # Also a key that was put there after the validation.
+        # Also a key that was set after the validation.
         shown: dict[str | None, Callable[[Any], Any]] = {
             "api_key": _as_secret,
+            "api_key_env": lambda name: name if is_surely_a_name(name) else hide(name),
+            "base_url": hide_user,
             "default_headers": mask_headers,
+            "kwargs": hide_secrets,
+            "default_request_kwargs": hide_secrets,
         }
         for name, value in super().__repr_args__():
             yield name, shown[name](value) if name in shown else value
 
     @property
     def may_go_in_the_clear(self) -> bool:
-        """Whether plain HTTP to another machine is meant, or would show no credential of this configuration.
+        """Whether plain HTTP to another machine is permitted: by `allow_http`, or as there is no credential.
 
-        A key that a provider's own variable holds is not known here.
+        A key in the provider's own environment variable is not known here.
         """
         holds_key = self.api_key is not None or self.api_key_env is not None
         if getattr(self, "auth_type", None) == "none":
@@ -110,33 +150,44 @@ class _Config(BaseModel):
             holds_key or mask_headers(self.default_headers) != self.default_headers
         )
 
-    def read_api_key(self, environ: Mapping[str, str] | None = None) -> str | None:
-        """The key itself, from the environment when a variable was named; None when none was given.
+    def read_api_key(self, environ: Mapping[str, str] = ENVIRONMENT) -> str | None:
+        """The key itself, from its environment variable if one was named; None when none was given.
 
         Raises:
             ConfigurationError: the named variable is not set.
         """
-        name = getattr(self, "name", "this endpoint")
-        return read_key(self.api_key_env or self.api_key, environ, what=f"endpoint {name!r}")
+        what = f"the endpoint {getattr(self, 'name', '')!r}"
+        return read_key(self.api_key, environ, what=what, variable=self.api_key_env) or None
 
 
 def _without_secrets(settings: Mapping[str, Any], *, deep: bool = False) -> dict[str, Any]:
-    """The settings without those whose names tell of a secret.
+    """The settings without secrets, as far as their names show these.
 
     Args:
         settings: By name.
-        deep: Look into mappings too. Not into what is asked of a model: a schema may well have a property
-            of such a name.
+        deep: Look into mappings too. Not into request defaults: a schema may have a property of such a name.
     """
-    return {
-        name: _without_secrets(value, deep=True) if deep and isinstance(value, Mapping) else value
-        for name, value in settings.items()
-        if not _SECRET_NAME.search(str(name))
-    }
+    kept: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name == "proxy" and isinstance(value, str):
+            kept[name] = re.sub(r"//[^/]*@", "//", value)
+        elif deep and isinstance(value, Mapping):
+            kept[name] = _without_secrets(value, deep=True)
+        elif name == "client_cert" and isinstance(value, tuple | list):
+            kept[name] = list(map(os.fspath, value[:2]))  # a third part is the password
+        elif not _SECRET_NAME.search(str(name)):
+            kept[name] = os.fspath(value) if isinstance(value, Path) else value
+    return kept
+
+
+def _check_settings(setting: str, given: Mapping[str, Any], host: Host | None = None) -> None:
+    """Refuse settings that neither the transport nor a cloud takes."""
+    of_host = () if host is None else tuple(ours for ours, _ in host.query)
+    refuse_unknown(setting, given, (*CLIENT_SETTINGS, *CLOUD_SETTINGS, *of_host))
 
 
 class HttpTransportConfig(BaseModel):
-    """How an endpoint speaks HTTP.
+    """The HTTP side of an endpoint.
 
     >>> HttpTransportConfig().method
     'POST'
@@ -155,7 +206,7 @@ class HttpTransportConfig(BaseModel):
 
 
 class SdkTransportConfig(BaseModel):
-    """Which official SDK an endpoint speaks through.
+    """The official SDK that an endpoint calls.
 
     >>> SdkTransportConfig(sdk_provider_name="openai").default_sdk_method_name is None
     True
@@ -171,15 +222,16 @@ class ServiceEndpointConfig(_Config):
     """One service, reached over HTTP or through an official SDK.
 
     Args:
-        name: How it is called in messages.
+        name: The name in messages.
         transport_type: "http" (needs `base_url`) or "sdk" (needs `sdk_config`).
         api_key: A key, or the name of the environment variable that holds it.
         base_url: Where it is; https, or http on this machine (elsewhere without a key, or with `allow_http`).
         timeout: Seconds one attempt may take.
         read_timeout: Seconds without a single byte after which an attempt is given up; None: no limit.
         default_headers: Sent with every request.
-        client_constructor_kwargs: For the HTTP transport or the SDK's client.
-        http_config, sdk_config: What only one of the two transports needs.
+        client_constructor_kwargs: Settings of the `HttpTransport` (`verify`, `client_cert`, `proxy`, ...), or
+            of the SDK's client.
+        http_config, sdk_config: Settings of only one of the two transports.
         default_request_kwargs: Part of every request unless the request says otherwise.
 
     Raises:
@@ -210,9 +262,11 @@ class ServiceEndpointConfig(_Config):
         if self.transport_type == "sdk" and self.sdk_config is None:
             raise ValueError("an endpoint with transport_type 'sdk' needs an sdk_config")
         if self.transport_type == "sdk" and self.read_timeout is not None:
-            raise ValueError("an SDK reads by itself; give it its timeouts in client_constructor_kwargs")
-        if self.transport_type == "http" and self.http_config is None:
-            self.http_config = HttpTransportConfig()
+            raise ValueError("an SDK has its own timeouts; set them in client_constructor_kwargs")
+        if self.transport_type == "http":
+            _check_settings("client_constructor_kwargs", self.client_constructor_kwargs)
+            if self.http_config is None:
+                self.http_config = HttpTransportConfig()
         return self
 
     @field_serializer("client_constructor_kwargs")
@@ -230,23 +284,25 @@ class EndpointConfig(_Config):
     Fields that are not known are defaults of every request (`model="gpt-4o-mini"`), as are those in `kwargs`.
 
     Args:
-        name, provider: How it is called; `provider` also finds a dialect, when it is a known one.
-        base_url: Where the provider is; None: the provider's usual place. It is https, or http on this
-            machine (elsewhere without a key, or with `allow_http`), and holds no query, but for what the
-            hosts table says a provider takes there (Azure's `?api-version=`).
+        name: The name in messages.
+        provider: A name of the hosts table, which has its dialect and address, or any other name.
+        base_url: The provider's address; None: the one of the hosts table. https, or http on this machine
+            (elsewhere without a key, or with `allow_http`). The only query it may hold is one that the hosts
+            table lists for the provider (Azure's `?api-version=`).
         endpoint: The path below it; may hold fields in braces, which `params` fills.
         endpoint_params: The names of these fields; read from `endpoint` unless given.
         method: The HTTP method.
         content_type, auth_type, default_headers: The headers of every request.
         api_key: A key, or the name of the environment variable that holds it.
-        timeout: Seconds one attempt may take.
+        timeout: Seconds one attempt may take; None: no limit.
         read_timeout: Seconds without a single byte after which an attempt is given up; None: no limit. The
-            wait for the first byte counts too, and an answer that is not streamed is silent while the model
-            writes it.
-        max_retries: How often a call that failed in passing is tried again.
-        request_options: A pydantic model that every request must satisfy.
-        client_kwargs: What a cloud needs besides (`region`, `api_version`).
-        oai_compatible: Speak the OpenAI chat format whoever the provider is.
+            wait for the first byte counts too, and no byte of an answer that is not streamed comes while the
+            model writes it.
+        max_retries: How often a call is repeated after a transient error.
+        request_options: A pydantic model that validates every request; its defaults are sent.
+        client_kwargs: Settings of the `HttpTransport` (`verify`, `client_cert`, `proxy`, ...) and of a cloud
+            (`region`, `api_version`, ...).
+        oai_compatible: Use the OpenAI chat format for a provider that is not in the hosts table.
 
     >>> config = EndpointConfig(name="users", provider="example", base_url="https://api.example.com",
     ...                         endpoint="teams/{team}/users", params={"team": "red"}, limit=10)
@@ -265,7 +321,7 @@ class EndpointConfig(_Config):
     params: dict[str, str] = Field(default_factory=dict)
     content_type: str = "application/json"
     auth_type: AuthType = "bearer"
-    timeout: float = Field(default=300, gt=0)
+    timeout: float | None = Field(default=300, gt=0)
     read_timeout: float | None = Field(default=None, gt=0)
     max_retries: int = Field(default=3, ge=0)
     request_options: type[BaseModel] | None = Field(default=None, exclude=True)
@@ -274,7 +330,7 @@ class EndpointConfig(_Config):
     oai_compatible: bool = False
 
     if TYPE_CHECKING:
-        # Every further keyword is a field or a default of the requests, so a checker can refuse none.
+        # Every further keyword is a field or a request default, so a type checker can refuse none.
         def __init__(
             self,
             *,
@@ -298,11 +354,13 @@ class EndpointConfig(_Config):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        host = HOSTS.get(self.provider)
+        _check_settings("client_kwargs", self.client_kwargs, host)
         if self.base_url is not None:
-            base_url, told = read_query(self.base_url, HOSTS.get(self.provider))
+            base_url, in_url = read_query(hide_user(self.base_url), host)
             self.base_url = check_base_url(base_url, self.may_go_in_the_clear)
-            if told:
-                self.client_kwargs = {**told, **self.client_kwargs}
+            if in_url:
+                self.client_kwargs = {**in_url, **self.client_kwargs}
         self.method = self.method.upper()
         wanted = [field for _, field, _, _ in Formatter().parse(self.endpoint) if field]
         if self.endpoint_params is None:
@@ -319,6 +377,11 @@ class EndpointConfig(_Config):
     @field_serializer("kwargs")
     def _plain_requests(self, settings: dict[str, Any]) -> dict[str, Any]:
         return _without_secrets(settings)
+
+    @property
+    def retry_config(self) -> RetryConfig:
+        """The retry that `max_retries` stands for."""
+        return RetryConfig(max_retries=self.max_retries)
 
     @property
     def path(self) -> str:
@@ -345,18 +408,18 @@ def make_config(kind: type[AnyConfig], /, **fields: Any) -> AnyConfig:
     """A configuration of this kind.
 
     Raises:
-        ConfigurationError: for fields that do not fit; it says what is wrong with them in one line, and not
-            what was given, which may be a key.
+        ConfigurationError: for fields that do not fit; the message does not quote values, which may be keys.
     """
+    fields = hide_secrets(fields)
     try:
         return kind(**fields)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
-        cause = problems[0].get("ctx", {}).get("error")
-        if len(problems) == 1 and isinstance(cause, ConfigurationError) and not problems[0]["loc"]:
-            raise cause from None  # with its setting
-        wrong = [
-            ": ".join([*map(str, each["loc"]), each["msg"].removeprefix("Value error, ")])
-            for each in problems
-        ]
-        raise ConfigurationError("; ".join(wrong)) from None
+    cause = problems[0].get("ctx", {}).get("error")
+    if len(problems) == 1 and isinstance(cause, ConfigurationError):
+        raise cause from None  # with its setting
+    wrong = [
+        ": ".join([*map(str, each["loc"]), each["msg"].removeprefix("Value error, ")]) for each in problems
+    ]
+    setting = problems[0]["loc"][0] if len(problems) == 1 and problems[0]["loc"] else None
+    raise ConfigurationError("; ".join(wrong), setting=None if setting is None else str(setting))

@@ -1,14 +1,16 @@
-"""An endpoint on a model inside this process."""
+"""`EmbeddedEndpoint`: a model inside this process as an endpoint."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from callgate.backends.address import Address
 from callgate.backends.config import EndpointConfig, ServiceEndpointConfig
 from callgate.backends.embedded import EmbeddedServer
 from callgate.backends.endpoint import Endpoint
+from callgate.backends.service import BackendInfo
 from callgate.transport.auth import StaticAuth
 
 __all__ = ["EmbeddedEndpoint"]
@@ -22,7 +24,7 @@ class EmbeddedEndpoint(Endpoint):
         options: As for `Endpoint`.
 
     Raises:
-        ConfigurationError: when a package or the file is missing; it says how to install them.
+        ConfigurationError: a package or the file is missing; the message says how to install it.
 
     Example::
 
@@ -32,11 +34,15 @@ class EmbeddedEndpoint(Endpoint):
 
     def __init__(self, config: EndpointConfig, **options: Any) -> None:
         model = {**config.kwargs, **options}.get("model", "smollm2")
-        # It blocks while it loads, in a thread too (llama.cpp holds the global lock), so it may as well here.
+        # Loading blocks, in a thread too, as llama.cpp holds the global lock.
         self._server = EmbeddedServer(model).start()
+        self._origin = f"embedded/{model}"
         super().__init__(config, **options)
-        # Its port differs with every start; what it answers does not.
-        self.cache_origin = f"embedded/{model}"
+
+    @property
+    def info(self) -> BackendInfo:
+        """Its facts. Its port differs with every start, its answers do not."""
+        return replace(super().info, cache_origin=self._origin)
 
     def _find_address(self, config: EndpointConfig | ServiceEndpointConfig) -> Address:
         return Address(self._server.base_url, StaticAuth("none"), None)

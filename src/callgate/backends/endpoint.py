@@ -1,50 +1,84 @@
-"""`Endpoint`: one address of one service, spoken to in its dialect, over HTTP.
+"""`Endpoint`: one address of one service, over HTTP or through an official SDK.
 
-It only encodes, sends and decodes. When and how often a call happens is a matter of the layers around it.
+It only encodes, sends and decodes. When and how often a call is made is up to the policies around it.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Mapping
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from callgate.backends.address import Address, find_address
-from callgate.backends.config import EndpointConfig, ServiceEndpointConfig, make_config
+from callgate.backends.config import (
+    CLIENT_SETTINGS,
+    EndpointConfig,
+    ServiceEndpointConfig,
+    make_config,
+)
 from callgate.backends.http import HttpBackend
+from callgate.backends.option_check import refuse_misspelt
+from callgate.backends.request_check import validate_request
 from callgate.backends.sdk import SdkBackend
 from callgate.backends.service import BackendInfo
 from callgate.call.calling import Calling
 from callgate.errors import ConfigurationError
 from callgate.headers import without_credentials
-from callgate.network.client import AsyncAPIClient
 from callgate.policies.breaker.breaker import CircuitBreaker
 from callgate.policies.retry.config import RetryConfig
 from callgate.providers.catalog import dialect_of, find_dialect
-from callgate.providers.dialect import Dialect
+from callgate.providers.dialect import AnyDialect, Dialect
 from callgate.providers.hosts import HOSTS, Host
 from callgate.providers.plain_json import PlainJson
+from callgate.reprs import live_repr
 from callgate.response import Response
 from callgate.transport.http import HttpTransport, Transport
+from callgate.transport.keys import ENVIRONMENT, hide_secrets
 
-__all__ = ["Endpoint"]
+__all__ = ["USUAL_RETRY", "Endpoint", "policies_from_dict"]
 
-_USUAL_RETRY = RetryConfig()
+Policy = TypeVar("Policy")
+
+USUAL_RETRY = RetryConfig()
+"""The retry of an endpoint that is given none."""
+
+
+class _Backend(Protocol):
+    """What sends the calls of an endpoint: `HttpBackend`, `SdkBackend` or `CommandBackend`."""
+
+    @property
+    def dialect(self) -> AnyDialect: ...
+    @property
+    def base_url(self) -> str | None: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def concurrency(self) -> Any: ...
+    @property
+    def cache_origin(self) -> str: ...
+    @property
+    def cache_facts(self) -> Mapping[str, Any]: ...
+    @property
+    def completion(self) -> Mapping[str, str]: ...
+    @property
+    def client(self) -> Any: ...
+
+    async def call(self, calling: Calling) -> Response: ...
+    async def close(self) -> None: ...
 
 
 class Endpoint:
-    """A service at an address. Takes either configuration of the documents.
+    """A service at an address.
 
     Args:
         config: `EndpointConfig`, `ServiceEndpointConfig`, or a mapping with the fields of the former.
-        circuit_breaker: Used by the model around it.
-        retry_config: Used by the model around it; None turns retry off.
-        transport: What carries the bytes; None: one of its own, closed with it.
+        circuit_breaker: Used by the model around it; also as a mapping of its settings.
+        retry_config: Used by the model around it; also as a mapping of its settings; None turns retry off.
+        transport: Sends the bytes; None: one of its own, closed with it.
         host: An entry of the hosts table, instead of the one that `config.provider` names.
         settings: Further request defaults (`model`, `temperature`), sent with every call.
 
     Raises:
-        ConfigurationError: (a ValueError) when the address, the key or the names cannot work.
+        ConfigurationError: (a ValueError) the address, the key or a setting cannot work.
 
     Example::
 
@@ -57,26 +91,27 @@ class Endpoint:
         self,
         config: EndpointConfig | ServiceEndpointConfig | Mapping[str, Any],
         *,
-        circuit_breaker: CircuitBreaker | None = None,
-        retry_config: RetryConfig | None = _USUAL_RETRY,
+        circuit_breaker: CircuitBreaker | Mapping[str, Any] | None = None,
+        retry_config: RetryConfig | Mapping[str, Any] | None = USUAL_RETRY,
         transport: Transport | None = None,
         host: Host | None = None,
         **settings: Any,
     ) -> None:
+        settings = hide_secrets(settings)
         if isinstance(config, Mapping):
+            config = hide_secrets(config)
             config = make_config(EndpointConfig, **config)
-        # A copy: what is added to the defaults below is not the caller's.
+        # A copy: the defaults that are added below are not the caller's.
         config = config.model_copy(deep=False)
         self.config = config
         self.name = config.name
-        self.timeout: float | None = config.timeout
-        self.circuit_breaker = circuit_breaker
-        if retry_config is _USUAL_RETRY and "max_retries" in config.model_fields_set:
-            retry_config = RetryConfig(max_retries=getattr(config, "max_retries", 0))
-        self.retry_config = retry_config
-        self._closed = False
-        self._client: AsyncAPIClient | None = None
+        self.circuit_breaker = _read_policy("circuit_breaker", CircuitBreaker, circuit_breaker)
+        if retry_config is USUAL_RETRY and isinstance(config, EndpointConfig):
+            retry_config = config.retry_config
+        self.retry_config = _read_policy("retry_config", RetryConfig, retry_config)
+        self.key_variable: str | None = config.api_key_env
         self.host = host
+        self._closed = False
         self.defaults: dict[str, Any]
         if isinstance(config, ServiceEndpointConfig):
             self.defaults = config.default_request_kwargs = {**config.default_request_kwargs, **settings}
@@ -84,105 +119,127 @@ class Endpoint:
             if host is None:
                 self.host = HOSTS.get(config.provider)
             self.defaults = config.kwargs = {**config.kwargs, **settings}
-        self.key_variable: str | None = config.api_key_env
-        self._sender = self._make_sender(config, transport)
-        self.dialect: Dialect = self._sender.dialect
-        self.base_url: str = self._sender.base_url
-        self.cache_facts = self._find_cache_facts(config)
-        self.cache_origin = self.base_url
+        self._backend: _Backend = self._make_backend(config, transport)
+        if not isinstance(self._backend.dialect, PlainJson):
+            refuse_misspelt(self.defaults, type(config).model_fields)
+        self.send = self._backend.call
+        """Sends a calling once, without any policy: the innermost service of a model."""
 
-    def _make_sender(
+    def _make_backend(
         self, config: EndpointConfig | ServiceEndpointConfig, transport: Transport | None
-    ) -> HttpBackend | SdkBackend:
+    ) -> _Backend:
+        path: str | None
         if isinstance(config, ServiceEndpointConfig):
             if config.transport_type == "sdk":
                 return SdkBackend(config, config.read_api_key())
             method = config.http_config.method if config.http_config is not None else "POST"
             dialect: Dialect = PlainJson(method) if self.host is None else dialect_of(self.host)
-            path, content_type = None, "application/json"
+            path, content_type, options = None, "application/json", None
+            client_kwargs = config.client_constructor_kwargs
         else:
             dialect, path = _dialect_for(config, self.host), _path_for(config, self.host)
-            content_type = config.content_type
+            content_type, options = config.content_type, config.request_options
+            client_kwargs = config.client_kwargs
         address = self._find_address(config)
         self.key_variable = address.key_variable
-        headers = {"content-type": content_type, **config.default_headers}
-        if transport is None:
-            transport, owned = HttpTransport(read_timeout=config.read_timeout), True
-        elif config.read_timeout is None:
-            owned = False
-        else:
-            raise ConfigurationError(
-                f"the endpoint {self.name!r} has a transport of its own; set read_timeout on that"
-            )
-        return HttpBackend(self.name, dialect, address, path, headers, transport, owns_transport=owned)
-
-    def _find_cache_facts(self, config: EndpointConfig | ServiceEndpointConfig) -> dict[str, Any]:
-        """What answers depend on beside address, dialect and request; see `layers.cache.key_of`."""
-        facts: dict[str, Any] = dict(self._sender.cache_facts)
-        headers = without_credentials(config.default_headers)
-        if headers:
-            facts["headers"] = headers
-        if isinstance(self.dialect, PlainJson) and self.dialect.method != "POST":
-            facts["method"] = self.dialect.method
-        return facts
+        host, own_transport = self.host, transport is None
+        return HttpBackend(
+            self.name,
+            dialect,
+            address,
+            path,
+            {"content-type": content_type, **config.default_headers},
+            _make_transport(self.name, config.read_timeout, client_kwargs, transport),
+            owns_transport=own_transport,
+            needs_model=host is not None and host.api_key_required and address.base_url == host.base_url,
+            options=options,
+        )
 
     def _find_address(self, config: EndpointConfig | ServiceEndpointConfig) -> Address:
-        return find_address(config, self.host, os.environ)
+        return find_address(config, self.host, ENVIRONMENT)
+
+    @property
+    def provider(self) -> str | None:
+        """The provider's name in the hosts table, or None."""
+        return None if self.host is None else self.host.provider
 
     @property
     def tags(self) -> frozenset[str]:
-        """What every model is, "llm", and the provider's name."""
+        """The default tags of a model: "llm", and the provider's name."""
         return frozenset({"llm", *([self.host.provider] if self.host is not None else [])})
 
     @property
     def info(self) -> BackendInfo:
         """Its facts, read when a model is put together around it."""
+        backend = self._backend
+        facts = dict(backend.cache_facts)
+        headers = without_credentials(self.config.default_headers)
+        if headers:
+            facts["headers"] = headers
         return BackendInfo(
             name=self.name,
             tags=self.tags,
             host=self.host,
-            dialect=self.dialect,
-            base_url=self.base_url,
+            dialect=backend.dialect,
+            base_url=backend.base_url,
             defaults=self.defaults,
-            timeout=self.timeout,
+            timeout=self.config.timeout,
             retry_config=self.retry_config,
             circuit_breaker=self.circuit_breaker,
-            concurrency="auto",
+            concurrency=backend.concurrency,
             key_variable=self.key_variable,
-            cache_origin=self.cache_origin,
-            cache_facts=self.cache_facts,
+            completion=backend.completion,
+            cache_origin=backend.cache_origin,
+            cache_facts=facts,
         )
+
+    @property
+    def dialect(self) -> AnyDialect:
+        return self._backend.dialect
+
+    @property
+    def base_url(self) -> str | None:
+        return self._backend.base_url
+
+    @property
+    def timeout(self) -> float | None:
+        return self.config.timeout
+
+    @property
+    def cache_origin(self) -> str:
+        return self.info.cache_origin
+
+    @property
+    def cache_facts(self) -> Mapping[str, Any]:
+        return self.info.cache_facts
 
     # -- making a call -----------------------------------------------------------------------------------
 
     def call(self, request: Calling | Mapping[str, Any], **options: Any) -> Awaitable[Response]:
-        """Send one call, once, without any layer.
+        """Send one call, once, without any policy.
 
         Args:
             request: A calling (from a model), or the request itself.
             options: With a plain request: any keyword of `Calling`, such as `http_path`.
 
         Raises:
-            APIClientError: what went wrong, typed.
-            RuntimeError: when the endpoint is closed.
+            APIClientError: the call failed.
+            RuntimeError: the endpoint is closed.
         """
         if not isinstance(request, Calling):
             request = Calling({**self.defaults, **request}, backend=self, **options)
-        # Handed on without a coroutine of its own: this is the path of every call.
-        return self._sender.call(request)
+        return self.send(request)
 
     async def stream(self, request: Mapping[str, Any], **options: Any) -> Response:
-        """Send one call as a stream; the deltas go to `sink=` (an async function), the answer comes back.
+        """Send one call as a stream: the deltas go to `sink=` (an async function), the answer is returned.
 
         Raises:
-            APIClientError: what went wrong, typed; what came before it has been passed on.
+            APIClientError: the call failed; earlier deltas have been passed on.
         """
         sink = options.pop("sink", None)
         calling = Calling({**self.defaults, **request}, backend=self, **options)
         calling.sink = sink if sink is not None else _drop
         return await self.call(calling)
-
-    # -- what the documents know it by -------------------------------------------------------------------
 
     def create_payload(
         self,
@@ -190,7 +247,7 @@ class Endpoint:
         extra_headers: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """The payload and the headers as they would be sent, for those who send them themselves.
+        """The payload and the headers of a request, to be sent by another client.
 
         Args:
             request: A mapping, or a pydantic model (its unset fields are left out).
@@ -198,61 +255,50 @@ class Endpoint:
             kwargs: Added to the payload.
 
         Raises:
-            pydantic.ValidationError: when the endpoint has `request_options` and the payload does not fit.
+            InvalidRequestError: the endpoint has `request_options` and the payload does not fit.
         """
         given = request if isinstance(request, Mapping) else request.model_dump(exclude_none=True)
         payload = {**self.defaults, **given, **kwargs}
-        options = getattr(self.config, "request_options", None)
+        options = self.config.request_options if isinstance(self.config, EndpointConfig) else None
         if options is not None:
-            payload = options.model_validate(payload).model_dump(exclude_none=True)
-        return payload, {**self._sender.headers, **(extra_headers or {})}
+            payload = validate_request(options, payload)
+        return payload, {**self._backend.headers, **hide_secrets(extra_headers or {})}
 
     def get_client(self) -> Any:
-        """One client for this address, made when first asked for: `AsyncAPIClient`, or the SDK adapter.
+        """The one client of this endpoint: an `HttpClient` below its base URL, or the SDK adapter.
 
         Raises:
-            RuntimeError: when the endpoint is closed.
+            RuntimeError: the endpoint is closed.
         """
         if self._closed:
             raise RuntimeError(f"the endpoint {self.name!r} is closed")
-        if isinstance(self._sender, SdkBackend):
-            return self._sender.adapter
-        if self._client is None:
-            headers = dict(self._sender.headers)
-            self._client = AsyncAPIClient(
-                base_url=self.base_url,
-                timeout=self.timeout or 10.0,
-                headers=headers,
-                # Where it is plain, that is meant, or no key goes along.
-                allow_http=self.base_url.startswith("http:"),
-            )
-        return self._client
+        return self._backend.client
 
-    @property
-    def provider(self) -> str | None:
-        """The provider's name in the hosts table, or None."""
-        return None if self.host is None else self.host.provider
+    # -- written form and end ----------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
-        """What it is, ready for JSON: the name of the key's variable, never a key.
+        """The settings, ready for JSON: the name of the key's variable, never a key.
 
         Raises:
-            ValueError: when a setting has no JSON form.
+            ValueError: a setting has no JSON form.
         """
         return {
             "kind": "service" if isinstance(self.config, ServiceEndpointConfig) else "endpoint",
             "config": self.config.model_dump(mode="json", exclude_unset=True),
             "host": self.provider,
+            **self._policies_to_dict(),
+        }
+
+    def _policies_to_dict(self) -> dict[str, Any]:
+        return {
             "retry_config": None if self.retry_config is None else self.retry_config.to_dict(),
             "circuit_breaker": None if self.circuit_breaker is None else self.circuit_breaker.to_dict(),
         }
 
     async def close(self) -> None:
-        """Close what it owns. Closing twice changes nothing."""
+        """Close the connections that it owns. Closing twice changes nothing."""
         self._closed = True
-        if self._client is not None:
-            await self._client.close()
-        await self._sender.close()
+        await self._backend.close()
 
     async def __aenter__(self) -> Endpoint:
         return self
@@ -260,9 +306,44 @@ class Endpoint:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    @live_repr
     def __repr__(self) -> str:
+        backend = self._backend
         state = " closed" if self._closed else ""
-        return f"<Endpoint {self.name!r} {self.dialect.name} {self.base_url}{state}>"
+        return f"<{type(self).__name__} {self.name!r} {backend.dialect.name} {backend.cache_origin}{state}>"
+
+
+def _make_transport(
+    name: str, read_timeout: float | None, client_kwargs: Mapping[str, Any], given: Transport | None
+) -> Transport:
+    settings = {name: client_kwargs[name] for name in CLIENT_SETTINGS if name in client_kwargs}
+    if read_timeout is not None:
+        settings["read_timeout"] = read_timeout
+    if given is None:
+        return HttpTransport(**settings)
+    if settings:
+        first = next(iter(settings))
+        raise ConfigurationError(
+            f"the endpoint {name!r} has a transport of its own; set {', '.join(settings)} on that",
+            setting=first,
+        )
+    return given
+
+
+def _read_policy(setting: str, kind: type[Policy], given: Any) -> Policy | None:
+    """A policy from what a constructor takes: the policy, a mapping of its settings, or None."""
+    if given is None or isinstance(given, kind):
+        return given
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(
+            f"{setting} must be a {kind.__name__}, a mapping of its settings or None,"
+            f" got {type(given).__name__}",
+            setting=setting,
+        )
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise ConfigurationError(f"{setting}: {error}", setting=setting) from None
 
 
 def _dialect_for(config: EndpointConfig, host: Host | None) -> Dialect:
@@ -274,12 +355,21 @@ def _dialect_for(config: EndpointConfig, host: Host | None) -> Dialect:
 
 
 def _path_for(config: EndpointConfig, host: Host | None) -> str | None:
-    """The path that the caller asked for; None leaves it to the dialect."""
+    """The path that was asked for; None leaves it to the dialect."""
     path = config.path
     if host is not None and (host.dialect != "openai_chat" or path in ("", "chat/completions")):
         return None
     return "/" + path if path else None
 
 
+def policies_from_dict(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords of an endpoint for the policies in what `Endpoint.to_dict` returned."""
+    retry, breaker = data.get("retry_config"), data.get("circuit_breaker")
+    return {
+        "retry_config": None if retry is None else RetryConfig.from_dict(retry),
+        "circuit_breaker": None if breaker is None else CircuitBreaker.from_dict(breaker),
+    }
+
+
 async def _drop(_: Any) -> None:
-    """The sink of a stream that nobody reads."""
+    """The sink of a stream without a reader."""

@@ -1,20 +1,24 @@
-"""Endpoints by the provider's name, made and ready."""
+"""Endpoints by the provider's name."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from callgate.backends.address import host_named
 from callgate.backends.claude_code import ClaudeCodeEndpoint
-from callgate.backends.config import EndpointConfig, ServiceEndpointConfig, make_config
+from callgate.backends.config import (
+    CLIENT_SETTINGS,
+    CLOUD_SETTINGS,
+    EndpointConfig,
+    ServiceEndpointConfig,
+    make_config,
+)
 from callgate.backends.embedded_endpoint import EmbeddedEndpoint
-from callgate.backends.endpoint import Endpoint
+from callgate.backends.endpoint import Endpoint, policies_from_dict
 from callgate.backends.option_check import refuse_misspelt
-from callgate.policies.breaker.breaker import CircuitBreaker
-from callgate.policies.retry.config import RetryConfig
 from callgate.providers.hosts import HOSTS, Host
+from callgate.transport.keys import ENVIRONMENT, hide_secrets
 
 __all__ = [
     "AnthropicMessagesEndpoint",
@@ -24,19 +28,17 @@ __all__ = [
     "restore_endpoint",
 ]
 
-# Settings of the endpoint itself; everything else is a default of every request.
-_OF_THE_CONFIG = ("api_key", "api_key_env", "base_url", "timeout", "read_timeout", "default_headers",
-                  "method", "allow_http", "content_type", "auth_type", "params", "max_retries",
-                  "oai_compatible")  # fmt: skip
-_OF_THE_ENDPOINT = ("circuit_breaker", "retry_config", "transport")
-_OF_THE_CLOUD = ("region", "location", "project", "access_key", "secret_key", "session_token", "profile",
-                 "service_account", "api_version")  # fmt: skip
+# Fields of the configuration and of the endpoint; every other setting is a default of every request.
+_OF_CONFIG = ("api_key", "api_key_env", "base_url", "timeout", "read_timeout", "default_headers", "method",
+              "allow_http", "content_type", "auth_type", "params", "max_retries", "request_options",
+              "oai_compatible", "client_kwargs")  # fmt: skip
+_OF_ENDPOINT = ("circuit_breaker", "retry_config", "transport")
+_OF_CLIENT = (*CLIENT_SETTINGS, *CLOUD_SETTINGS)
 
 
-def make_endpoint(
-    provider: str | None, endpoint: str, settings: Mapping[str, Any]
-) -> Endpoint | ClaudeCodeEndpoint:
+def make_endpoint(provider: str | None, endpoint: str, settings: Mapping[str, Any]) -> Endpoint:
     """The endpoint of a provider; arguments as for `read_settings`."""
+    settings = hide_secrets(settings)
     if provider is not None:
         host = host_named(provider, settings.get("base_url"))
         if host is not None and host.command:
@@ -45,23 +47,19 @@ def make_endpoint(
     return _class_for(made["host"])(**made)
 
 
-def restore_endpoint(data: Mapping[str, Any]) -> Endpoint | ClaudeCodeEndpoint:
-    """An endpoint as its `to_dict` wrote it, with a closed breaker and a client of its own.
+def restore_endpoint(data: Mapping[str, Any]) -> Endpoint:
+    """An endpoint from what its `to_dict` returned, with a closed breaker and a client of its own.
 
     Raises:
-        ConfigurationError: (a ValueError) when the variable of its key is not set, naming it.
+        ConfigurationError: (a ValueError) the environment variable of its key, which it names, is not set.
     """
     if data.get("kind") == "command":
         return ClaudeCodeEndpoint.from_dict(data)
-    config = ServiceEndpointConfig if data.get("kind") == "service" else EndpointConfig
+    kind: type[EndpointConfig | ServiceEndpointConfig] = EndpointConfig
+    if data.get("kind") == "service":
+        kind = ServiceEndpointConfig
     host = HOSTS.get(data.get("host") or "")
-    retry, breaker = data.get("retry_config"), data.get("circuit_breaker")
-    return _class_for(host)(
-        config(**data["config"]),
-        host=host,
-        retry_config=None if retry is None else RetryConfig.from_dict(retry),
-        circuit_breaker=None if breaker is None else CircuitBreaker.from_dict(breaker),
-    )
+    return _class_for(host)(make_config(kind, **data["config"]), host=host, **policies_from_dict(data))
 
 
 def _class_for(host: Host | None) -> type[Endpoint]:
@@ -77,26 +75,26 @@ def read_settings(provider: str | None, endpoint: str, settings: Mapping[str, An
         settings: As for `iModel`.
 
     Raises:
-        ConfigurationError: when the provider is unknown, or a setting cannot work.
+        ConfigurationError: the provider is unknown, or a setting cannot work.
     """
-    settings = dict(settings)
+    settings = hide_secrets(settings)
     host = None if provider is None else host_named(provider, settings.get("base_url"))
-    headers = settings.pop("headers", None)
+    headers = {**(settings.pop("headers", None) or {}), **(settings.pop("extra_headers", None) or {})}
     if headers:
         settings["default_headers"] = {**settings.get("default_headers", {}), **headers}
-    of_config = _take(settings, _OF_THE_CONFIG)
-    of_endpoint = _take(settings, _OF_THE_ENDPOINT)
-    of_cloud = _take(settings, _OF_THE_CLOUD)
-    refuse_misspelt(settings, (*_OF_THE_CONFIG, *_OF_THE_ENDPOINT, *_OF_THE_CLOUD))
+    of_config = _take(settings, _OF_CONFIG)
+    of_endpoint = _take(settings, _OF_ENDPOINT)
+    client_kwargs = {**(of_config.pop("client_kwargs", None) or {}), **_take(settings, _OF_CLIENT)}
+    refuse_misspelt(settings, (*_OF_CONFIG, *_OF_ENDPOINT, *_OF_CLIENT))
     if host is not None and host.auth == "google":
-        settings.update(_place_in_google_cloud(of_cloud, os.environ))
+        settings.update(_place_in_google_cloud(client_kwargs, ENVIRONMENT))
     name = host.name if host is not None else (provider or "openai_compatible")
     config = make_config(
         EndpointConfig,
         name=settings.pop("name", name),
         provider=host.provider if host is not None else (provider or "openai_compatible"),
         endpoint=endpoint,
-        client_kwargs=of_cloud,
+        client_kwargs=client_kwargs,
         kwargs=settings,
         **of_config,
     )
@@ -104,7 +102,7 @@ def read_settings(provider: str | None, endpoint: str, settings: Mapping[str, An
 
 
 def _place_in_google_cloud(given: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """The project and the location, which stand in the path of every request there."""
+    """The project and the location, which are part of every path at Google Cloud."""
     account = given.get("service_account")
     of_account = account.get("project_id") if isinstance(account, Mapping) else None
     project = given.get("project") or environ.get("GOOGLE_CLOUD_PROJECT") or of_account
@@ -117,11 +115,12 @@ def _take(settings: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 
 class _Named(Endpoint):
-    """An endpoint of one provider: only what differs from the usual has to be said."""
+    """An endpoint of one provider, with its settings as keywords."""
 
     provider_name = ""
 
     def __init__(self, endpoint: str = "chat/completions", **settings: Any) -> None:
+        settings = hide_secrets(settings)
         provider = settings.pop("provider", self.provider_name)
         super().__init__(**read_settings(provider, endpoint, settings))
 
@@ -142,7 +141,7 @@ class AnthropicMessagesEndpoint(_Named):
 
 
 class OAIChatEndpoint(_Named):
-    """OpenAI's Chat Completions, or with `provider=` or `base_url=` whatever speaks like it.
+    """OpenAI's Chat Completions, or with `provider=` or `base_url=` a service with the same format.
 
     Example::
 

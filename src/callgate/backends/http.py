@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
 
 from callgate.backends.address import Address
 from callgate.backends.decoding import emit, finish, with_dated_wait
+from callgate.backends.request_check import check_request, validate_request
 from callgate.call.calling import Calling
-from callgate.errors import APIClientError, InvalidRequestError, ResponseError
+from callgate.errors import APIClientError, ResponseError
 from callgate.headers import merge_headers
 from callgate.providers.dialect import Dialect, WireRequest
+from callgate.providers.plain_json import PlainJson
 from callgate.response import Response
 from callgate.transport.auth import StaticAuth
-from callgate.transport.http import Transport
+from callgate.transport.client import HttpClient
+from callgate.transport.encoding import Prepared
+from callgate.transport.http import HttpAnswer, Transport
+from callgate.transport.keys import hide_secrets
 from callgate.transport.origin import check_headers
 from callgate.transport.redact import redact, redact_error, secrets_in
 
@@ -23,17 +31,21 @@ class HttpBackend:
     """Encodes in a dialect, sends over a transport, decodes.
 
     Args:
-        name: The endpoint's, for messages.
-        dialect: How it is said.
-        address: Where, and who asks.
+        name: The endpoint's name, for messages.
+        dialect: Encodes requests and decodes answers.
+        address: The base URL and the authentication.
         path: Instead of the dialect's own.
         headers: Sent with every call.
-        transport: What carries the bytes.
-        owns_transport: Whether closing this closes that.
+        transport: Sends the bytes.
+        owns_transport: Whether closing this closes the transport.
+        needs_model: Whether a request without a model is refused.
+        options: A pydantic model that validates every request; None: none.
 
     Raises:
-        ConfigurationError: when a header cannot be sent.
+        ConfigurationError: a header cannot be sent.
     """
+
+    concurrency = "auto"
 
     def __init__(
         self,
@@ -45,46 +57,70 @@ class HttpBackend:
         transport: Transport,
         *,
         owns_transport: bool,
+        needs_model: bool = False,
+        options: type[BaseModel] | None = None,
     ) -> None:
         self.dialect = dialect
-        self.base_url = address.base_url
+        self.base_url = self.cache_origin = address.base_url
         self._name = name
         self._path = path
         self._query = address.query
         self._auth = address.auth
         fixed = address.auth.ready() if isinstance(address.auth, StaticAuth) else None
         self._signs = fixed is None
-        self.headers = {**(fixed or {}), **headers}
+        self.headers: dict[str, str] = {**(fixed or {}), **hide_secrets(headers)}
         check_headers(self.headers)
         self._owns_transport = owns_transport
         self._transport = transport
+        self._needs_model = needs_model
+        self._options = options
+        self._client: HttpClient | None = None
         self._closed = False
 
     @property
-    def cache_facts(self) -> dict[str, str]:
-        """Where below the address it sends to, if not where the dialect says."""
-        facts = {"path": self._path, "query": self._query}
+    def cache_facts(self) -> dict[str, Any]:
+        """The path and the query below the address, where they are not the dialect's own; the method."""
+        facts: dict[str, Any] = {"path": self._path, "query": self._query}
+        if isinstance(self.dialect, PlainJson) and self.dialect.method != "POST":
+            facts["method"] = self.dialect.method
         return {name: value for name, value in facts.items() if value}
+
+    @property
+    def completion(self) -> dict[str, str]:
+        """The option of a call that asks for a legacy text completion; empty where the path is fixed."""
+        has_one = self.dialect.name in ("openai_chat", "plain_json")
+        return {"http_path": "completions"} if has_one and self._path in (None, "/chat/completions") else {}
+
+    @property
+    def client(self) -> HttpClient:
+        """A client for any request below the base URL, over the same connections."""
+        if self._client is None:
+            self._client = HttpClient(
+                self.base_url,
+                self._transport,
+                self._client_error,
+                headers=self.headers,
+                auth=None if not self._signs else self._auth,
+                # A plain address is meant, or no key is sent to it.
+                allow_http=self.base_url.startswith("http:"),
+            )
+        return self._client
 
     async def call(self, calling: Calling) -> Response:
         """Send one call, once.
 
         Raises:
-            APIClientError: what went wrong, typed.
-            RuntimeError: when it is closed.
+            APIClientError: the call failed, or the request cannot be encoded.
+            RuntimeError: the backend is closed.
         """
         wire: WireRequest | None = calling.encoded(self)
         if wire is None:
-            path = calling.http_path
-            path = self._path if path is None else "/" + path.lstrip("/")
-            if "extra_headers" in calling.payload:
-                raise InvalidRequestError("extra_headers must be an object of texts", surely_unsent=True)
-            wire = self.dialect.encode(calling.payload, stream=calling.sink is not None, path=path)
+            wire = self._encode(calling)
             calling.keep_encoded(self, wire)
         url = self.base_url + wire.path
         if self._query:
             url += ("&" if "?" in wire.path else "?") + self._query
-        method = calling.http_method or wire.method
+        method = wire.method if calling.http_method is None else calling.http_method.upper()
         calling.note_request(url, method)
         headers: Mapping[str, str] = self.headers
         if wire.headers or self._signs or calling.request_headers:
@@ -103,6 +139,21 @@ class HttpBackend:
             redact_error(error, secrets_in(headers))
             raise
 
+    def _encode(self, calling: Calling) -> WireRequest:
+        """The request as bytes. A method without a body, such as GET, puts it into the query."""
+        dialect, payload, method = self.dialect, calling.payload, calling.http_method
+        path = self._path if calling.http_path is None else "/" + calling.http_path.lstrip("/")
+        if self._options is not None:
+            payload = validate_request(self._options, payload)
+        if isinstance(dialect, PlainJson):
+            if method is not None and method.upper() != dialect.method:
+                dialect = PlainJson(method)
+        elif method is not None and method.upper() not in ("POST", "PUT", "PATCH"):
+            dialect = PlainJson(method)
+        elif calling.http_path is None:
+            check_request(payload, needs_model=self._needs_model)
+        return dialect.encode(payload, stream=calling.sink is not None, path=path)
+
     async def _call_streamed(
         self, calling: Calling, method: str, url: str, headers: Mapping[str, str], body: bytes
     ) -> Response:
@@ -117,22 +168,27 @@ class HttpBackend:
     async def _headers_for(
         self, calling: Calling, wire: WireRequest, method: str, url: str
     ) -> Mapping[str, str]:
-        headers = merge_headers(self.headers, wire.headers, calling.request_headers, joined=wire.joined)
+        own = hide_secrets(calling.request_headers or {})
+        headers = merge_headers(self.headers, wire.headers, own, joined=wire.joined)
         if self._signs:
             proof = self._auth.ready()
             headers.update(proof if proof is not None else await self._auth.headers(method, url, wire.body))
         return headers
+
+    def _client_error(self, answer: HttpAnswer, request: Prepared) -> APIClientError:
+        return self._error(answer.status, answer.body, answer.headers, request.url, {})
 
     def _error(
         self, status: int, body: bytes, headers: Mapping[str, str], url: str, sent: Mapping[str, str]
     ) -> APIClientError:
         if 300 <= status < 400:
             return ResponseError(
-                f"{url.split('?', 1)[0]} redirects elsewhere; callgate does not follow with a key. Set the"
-                " base URL to where the service really is",
+                f"{url.split('?', 1)[0]} redirects elsewhere, which is not followed with a key",
                 status_code=status,
                 headers=headers,
                 retryable=False,
+                setting="base_url",
+                remedy="set the service's real address with",
             )
         # Before the dialect cuts a long body short, and a key in two.
         return with_dated_wait(self.dialect.error(status, redact(body, secrets_in(sent)), headers), headers)
@@ -140,5 +196,7 @@ class HttpBackend:
     async def close(self) -> None:
         """Close the transport, if it is its own. Closing twice changes nothing."""
         self._closed = True
+        if self._client is not None:
+            await self._client.close()
         if self._owns_transport:
             await self._transport.close()

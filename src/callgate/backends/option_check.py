@@ -1,71 +1,144 @@
-"""Settings that somebody meant for us and that would go to the provider, as whatever we do not know does."""
+"""Rejects likely typos of options before they reach the provider, which is sent every option unknown here."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from functools import lru_cache
+from typing import Final
 
 from callgate.errors import ConfigurationError
 
-__all__ = ["MODEL_SETTINGS", "refuse_misspelt"]
+__all__ = ["MODEL_SETTINGS", "refuse_misspelt", "refuse_misspelt_request", "refuse_unknown"]
 
 MODEL_SETTINGS = (
     "backend", "provider", "endpoint", "rate_limiter", "executor", "hook_registry", "queue_capacity",
     "capacity_refresh_time", "limit_requests", "limit_tokens", "limit_concurrency", "cache", "fallbacks",
-    "hedge", "prices", "name", "tags", "headers",
+    "hedge", "layers", "prices", "name", "tags", "headers",
 )  # fmt: skip
-"""The keywords of a model that are no setting of its endpoint."""
+"""The keywords of a model that are not settings of its endpoint."""
 
-# What others call them.
-_OTHER_NAMES = {
+# The names that other libraries use.
+_OTHER_NAMES: Final = {
     "retries": "max_retries",
     "max_retry": "max_retries",
+    "num_retries": "max_retries",
     "rpm": "limit_requests",
     "requests_per_minute": "limit_requests",
     "tpm": "limit_tokens",
     "tokens_per_minute": "limit_tokens",
     "max_concurrency": "limit_concurrency",
+    "max_parallel_requests": "limit_concurrency",
     "api_base": "base_url",
     "request_timeout": "timeout",
-    "extra_headers": "headers",
+    "default_headers": "headers",
 }
+_REQUEST_FIELDS: Final = (
+    "messages", "prompt", "system", "model", "temperature", "max_tokens", "max_completion_tokens",
+    "response_format", "tools", "tool_choice", "parallel_tool_calls", "reasoning_effort",
+    "frequency_penalty", "presence_penalty", "logit_bias", "stream_options", "service_tier",
+    "reasoning_format", "extra_body", "extra_headers",
+)  # fmt: skip
+"""The fields of a request that a misspelt one may be meant for."""
+_NOT_IN_A_REQUEST: Final = frozenset(
+    {"num_retries", "max_retries", "api_key", "api_base", "base_url", "request_timeout", "default_headers"}
+)
 _KEY = re.compile(
     r"^(key|keys|token|auth)$|api_?key|access_?key|secret|password|bearer|auth_?token|authorization|credential",
     re.IGNORECASE,
 )
 # A shorter name is too near to too many others: `top_k`, `n`, `user`, `store`.
-_SHORTEST = 6
-_NEAR = 0.85
+_SHORTEST: Final = 6
+_NEAR: Final = 0.85
 
 
 def refuse_misspelt(names: Iterable[str], settings: Iterable[str]) -> None:
-    """Refuse names that are nearly those of settings, and any that would put a key into the request.
+    """Refuse names that are nearly those of settings, and names that would put a key into every request.
 
-    Parameters of a provider that we do not know pass: no name of theirs is that near to one of ours.
+    Parameters of a provider that are not known here pass: none of their names is that near to one of ours.
 
     Args:
-        names: What would be sent with every request.
-        settings: The names that an endpoint takes itself.
+        names: The names of what would be sent with every request.
+        settings: The names of the settings of an endpoint.
 
     Raises:
-        ConfigurationError: (a ValueError) naming what may be meant.
+        ConfigurationError: (a ValueError) with the name that may be meant.
 
     >>> refuse_misspelt(["top_k", "reasoning_effort"], [])
     >>> refuse_misspelt(["limit_request"], [])
     Traceback (most recent call last):
         ...
-    callgate.errors.ConfigurationError: there is no setting limit_request; did you mean limit_requests=?
+    callgate.errors.ConfigurationError: unknown setting limit_request; did you mean limit_requests=?
     """
-    known = [name for name in (*MODEL_SETTINGS, *settings) if len(name) >= _SHORTEST]
+    known = (*MODEL_SETTINGS, *settings)
     for name in names:
         if _KEY.search(name):
             raise ConfigurationError(
                 f"{name}= would be sent with every request, and looks like a key; did you mean api_key=?"
-                " (Of several keys, each is a model of its own in a Spread.)"
+                " (For several keys, make a model of each and a Spread of the models.)",
+                setting=name,
             )
-        meant = _OTHER_NAMES.get(name)
-        if meant is None and len(name) >= _SHORTEST:
-            meant = next(iter(difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)), None)
-        if meant is not None:
-            raise ConfigurationError(f"there is no setting {name}; did you mean {meant}=?")
+        meant = _OTHER_NAMES.get(name) or _nearest(name, known)
+        if meant is None:
+            _refuse_request_field(name)
+        else:
+            raise ConfigurationError(f"unknown setting {name}; did you mean {meant}=?", setting=name)
+
+
+def refuse_misspelt_request(names: Collection[str]) -> None:
+    """Refuse fields of one request that are nearly those of the request format, or settings of the model.
+
+    Raises:
+        ConfigurationError: (a ValueError) with the name that may be meant; `extra_body` sends any field.
+
+    >>> refuse_misspelt_request({"messages", "top_k", "num_ctx"})
+    >>> refuse_misspelt_request({"mesages"})
+    Traceback (most recent call last):
+        ...
+    callgate.errors.ConfigurationError: unknown field mesages of the request; did you mean messages? ...
+    """
+    for name in names:
+        _refuse_request_field(name)
+
+
+@lru_cache(maxsize=512)
+def _refuse_request_field(name: str) -> None:
+    if name in _NOT_IN_A_REQUEST:
+        meant = _OTHER_NAMES.get(name, name)
+        raise ConfigurationError(
+            f"{name} is a setting of the model, not of one request: set {meant}= on the model", setting=name
+        )
+    meant_field = _nearest(name, _REQUEST_FIELDS)
+    if meant_field is not None:
+        raise ConfigurationError(
+            f"unknown field {name} of the request; did you mean {meant_field}?"
+            f" extra_body={{{name!r}: ...}} sends it as it is",
+            setting=name,
+        )
+
+
+def refuse_unknown(setting: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Refuse names that are not among the known ones of a setting that is a mapping.
+
+    Raises:
+        ConfigurationError: (a ValueError) with the nearest known name, else with all of them.
+
+    >>> refuse_unknown("client_kwargs", ["regoin"], ["region", "verify"])
+    Traceback (most recent call last):
+        ...
+    callgate.errors.ConfigurationError: client_kwargs: unknown setting regoin; did you mean region?
+    """
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+            raise ConfigurationError(f"{setting}: unknown setting {name}; {hint}", setting=setting)
+
+
+def _nearest(name: str, known: Collection[str]) -> str | None:
+    """The known name that is so near that a typo is likely; None: the name is known, or near to none."""
+    if name in known or len(name) < _SHORTEST:
+        return None
+    candidates = [each for each in known if len(each) >= _SHORTEST]
+    return next(iter(difflib.get_close_matches(name, candidates, n=1, cutoff=_NEAR)), None)

@@ -1,4 +1,4 @@
-"""The backend of an endpoint that calls a method of an official SDK."""
+"""The backend of an endpoint that calls methods of an official SDK."""
 
 from __future__ import annotations
 
@@ -12,42 +12,46 @@ from callgate.providers.catalog import find_dialect
 from callgate.providers.dialect import Dialect
 from callgate.providers.sdks import create_sdk_adapter, dialect_of_method
 from callgate.response import Response
+from callgate.transport.keys import hide_secrets
 from callgate.transport.redact import redact_error
 from callgate.transport.sdk import SDKAdapter
 
 __all__ = ["SdkBackend"]
 
-_OF_THE_ENDPOINT: Final = frozenset({"api_key", "base_url", "allow_http"})
+_OF_ENDPOINT: Final = frozenset({"api_key", "base_url", "allow_http"})
 
 
 class SdkBackend:
-    """Calls a method of an official SDK, and reads its answer in the provider's dialect.
+    """Calls a method of an official SDK, and decodes its answer in the provider's dialect.
 
     Args:
         config: With `sdk_config`; `client_constructor_kwargs` go to the SDK's client.
-        key: The key, or None: the SDK's own way.
+        key: The key, or None: the SDK finds it by itself.
 
     Raises:
-        ConfigurationError: when there is no such SDK, or its client's settings hold what the endpoint itself
-            is given: there it is checked before a key goes there.
+        ConfigurationError: there is no such SDK, or the settings of its client hold a setting of the
+            endpoint, which has to be checked before a key is used with it.
     """
+
+    concurrency = "auto"
 
     def __init__(self, config: ServiceEndpointConfig, key: str | None) -> None:
         assert config.sdk_config is not None  # the configuration's own check
         self._provider = config.sdk_config.sdk_provider_name
         self._method = config.sdk_config.default_sdk_method_name
         settings = dict(config.client_constructor_kwargs)
-        if misplaced := sorted(_OF_THE_ENDPOINT & settings.keys()):
+        if misplaced := sorted(_OF_ENDPOINT & settings.keys()):
             raise ConfigurationError(
-                f"client_constructor_kwargs of {config.name!r} holds {', '.join(misplaced)}; "
-                "these are settings of the endpoint itself"
+                f"client_constructor_kwargs of {config.name!r} holds {', '.join(misplaced)};"
+                " set that on the endpoint itself",
+                setting="client_constructor_kwargs",
             )
         if config.default_headers:
             settings["default_headers"] = dict(config.default_headers)
         settings.setdefault("timeout", config.timeout)
-        self.base_url = config.base_url or ""
-        self.headers: dict[str, str] = dict(config.default_headers)
-        self.adapter: SDKAdapter = create_sdk_adapter(
+        self.base_url = self.cache_origin = config.base_url or ""
+        self.headers: dict[str, str] = hide_secrets(config.default_headers)
+        self.client: SDKAdapter = create_sdk_adapter(
             self._provider, key, base_url=config.base_url, allow_http=config.allow_http, **settings
         )
         self._key = key
@@ -58,48 +62,72 @@ class SdkBackend:
         """The SDK's method that is called unless a calling names one."""
         return {"path": self._method} if self._method else {}
 
+    @property
+    def completion(self) -> dict[str, str]:
+        """The option of a call that asks for a legacy text completion."""
+        return {"sdk_method_name": "completions.create"} if self._provider.lower() == "openai" else {}
+
     async def call(self, calling: Calling) -> Response:
         """Call the SDK, once.
 
         Raises:
-            APIClientError: what went wrong, typed as over HTTP.
-            SDKError: what the SDK raised without a request having failed.
-            ConfigurationError: when there is no such method.
+            APIClientError: the call failed, typed as over HTTP.
+            SDKError: the SDK raised without a failed request.
+            ConfigurationError: no method is named, or there is no such method.
         """
         method = calling.sdk_method_name or self._method
         if method is None:
             raise ConfigurationError(
-                "which method of the SDK? Give sdk_method_name=, or default_sdk_method_name in the config"
+                "no method of the SDK is named; set default_sdk_method_name in the config",
+                setting="sdk_method_name",
+                remedy="or give",
             )
+        calling.note_request(f"sdk:{self._provider}/{method}", "POST")
         dialect = find_dialect(dialect_of_method(self._provider, method))
         payload = calling.payload
         if calling.request_headers:
-            payload = {**payload, "extra_headers": dict(calling.request_headers)}
+            payload = {**payload, "extra_headers": hide_secrets(calling.request_headers)}
         try:
             if calling.sink is None:
-                answer = await self.adapter.send(method, **payload)
+                answer = await self.client.send(method, **payload)
+                calling.note_request(answer.url, answer.method)
                 return dialect.decode(answer.body, answer.headers, answer.status)
-            async with self.adapter.stream(method, **payload) as stream:
+            async with self.client.stream(method, **calling.payload) as stream:
+                calling.note_request(stream.url, stream.method)
                 decoder = dialect.stream_decoder(stream.headers)
                 async for piece in stream:
                     await emit(calling, decoder, piece)
                 return finish(decoder, stream.status, stream.headers)
         except SDKError as error:
-            # With no key of ours the SDK has found its own.
-            key = self._key or getattr(self.adapter.client, "api_key", None)
-            secrets = [key] if isinstance(key, str) and key else []
-            redact_error(error, secrets)
-            typed = _typed(error, dialect)
-            redact_error(typed, secrets)
-            raise typed from error
+            if sent := _request_of(error):
+                calling.note_request(*sent)
+            raise self._typed(error, dialect) from error
+
+    def _typed(self, error: SDKError, dialect: Dialect) -> Exception:
+        """The error of the SDK as the dialect types the same answer over HTTP, without the key."""
+        redact_error(error, self._secrets())
+        typed = _typed(error, dialect)
+        redact_error(typed, self._secrets())
+        return typed
+
+    def _secrets(self) -> list[str]:
+        # Without a key of the endpoint the SDK has found its own.
+        key = self._key or getattr(self.client.client, "api_key", None)
+        return [key] if isinstance(key, str) and key else []
 
     async def close(self) -> None:
         """Close the SDK's client."""
-        await self.adapter.close()
+        await self.client.close()
+
+
+def _request_of(error: SDKError) -> tuple[str, str] | None:
+    """URL and method of the failed request; None if there was none."""
+    # Not by getattr: httpx raises for a request that is not set.
+    request: Any = getattr(error.original, "__dict__", {}).get("request")
+    return None if request is None else (str(request.url), request.method)
 
 
 def _typed(error: SDKError, dialect: Dialect) -> Exception:
-    """What the SDK raised, as the dialect would have typed the same answer over HTTP."""
     answer: Any = getattr(error.original, "response", None)
     status = getattr(answer, "status_code", None)
     if isinstance(status, int):

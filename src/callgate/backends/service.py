@@ -33,6 +33,8 @@ class BackendInfo:
         circuit_breaker: The breaker around each attempt; None: none.
         concurrency: Calls at once when the user sets no limit: a number, "auto" to find it by trial, or None
             for no limit.
+        completion: The option of a call (`http_path` or `sdk_method_name`) that asks for a legacy text
+            completion; empty where there is none.
         key_variable: The environment variable of the key; None: a raw key, or none.
         cache_origin: The address or the type that the cache tells backends apart by.
         cache_facts: What answers depend on besides origin, dialect and request: keywords of
@@ -52,6 +54,7 @@ class BackendInfo:
     retry_config: RetryConfig | None = field(default_factory=RetryConfig)
     circuit_breaker: CircuitBreaker | None = None
     concurrency: int | Literal["auto"] | None = None
+    completion: Mapping[str, str] = field(default_factory=dict)
     key_variable: str | None = None
     cache_origin: str = ""
     cache_facts: Mapping[str, Any] = field(default_factory=dict)

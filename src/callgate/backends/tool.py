@@ -19,6 +19,7 @@ from callgate.backends.signature import (
 )
 from callgate.call.calling import Calling
 from callgate.errors import CallgateError, ConfigurationError, ToolError
+from callgate.reprs import live_repr
 from callgate.response import Response
 
 __all__ = ["Tool"]
@@ -141,6 +142,7 @@ class Tool:
         """
         raise NotImplementedError(f"the tool {self.name!r} is a Python function and cannot be written down")
 
+    @live_repr
     def __repr__(self) -> str:
         return f"<Tool {self.name!r}>"
 

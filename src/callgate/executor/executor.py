@@ -24,6 +24,7 @@ from callgate.policies.limit.layer import Pushback, limit_layer
 from callgate.policies.limit.limiter import Limiter
 from callgate.policies.limit.quota import Quota
 from callgate.policies.observe.layer import observe_layer
+from callgate.reprs import live_repr
 from callgate.response import Response
 
 __all__ = ["Executor"]
@@ -380,6 +381,7 @@ class Executor:
         if drained and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
+    @live_repr
     def __repr__(self) -> str:
         return f"<Executor {self._state.value} queued={len(self._queued)} {self.limiter!r}>"
 

@@ -271,7 +271,7 @@ def make_attempt_service(
         timeout=timeout_layer(info.timeout),
     )
     inner = [each for each in own if each.inside in _PER_ATTEMPT]
-    call = backend.call if isinstance(backend, Endpoint) else _as_responses(backend)
+    call = backend.send if isinstance(backend, Endpoint) else _as_responses(backend)
     service = pipeline(call, layers, inner)
     return service if rate_limiter is None else _passing(rate_limiter, service)
 

@@ -44,6 +44,8 @@ from callgate.policies.observe.hooks import HookRegistry
 from callgate.policies.retry.config import RetryBudget, RetryConfig
 from callgate.policies.route.layer import route_service
 from callgate.providers.token_account import TokenAccount
+from callgate.reprs import live_repr
+from callgate.transport.keys import hide_secrets
 
 __all__ = ["iModel"]
 
@@ -113,6 +115,9 @@ class iModel(Caller):
         tags: Sequence[str] | None = None,
         **settings: Any,
     ) -> None:
+        settings = hide_secrets(settings)
+        if isinstance(provider, Mapping):
+            provider = hide_secrets(provider)
         self._limits = Limits(
             queue_capacity, capacity_refresh_time, limit_requests, limit_tokens, limit_concurrency
         )
@@ -265,5 +270,6 @@ class iModel(Caller):
             if self._owns_backend and close is not None:
                 parts.push_async_callback(close)
 
+    @live_repr
     def __repr__(self) -> str:
         return f"<iModel {self.name!r} {self.backend!r} {self.executor!r}>"

@@ -25,6 +25,7 @@ from callgate.policies.route.combined_limiter import CombinedLimiter
 from callgate.policies.route.health import EndpointHealth
 from callgate.policies.route.layer import route_service
 from callgate.policies.route.pool import Pool, Target
+from callgate.reprs import live_repr
 from callgate.response import Response
 
 __all__ = ["Spread"]
@@ -168,6 +169,7 @@ class Spread(Caller):
             for model in reversed(self.models):
                 parts.push_async_callback(model.close)
 
+    @live_repr
     def __repr__(self) -> str:
         ejected = ", ".join(model.name for model in self.ejected) or "none"
         return f"<Spread {self.name!r} of {len(self.models)}, ejected: {ejected}>"

@@ -20,6 +20,7 @@ from callgate.network.reservations import Turns
 from callgate.policies.limit.quota import Quota, Resource
 from callgate.policies.limit.window import Charge
 from callgate.providers.quota_headers import read_quota
+from callgate.reprs import live_repr
 
 __all__ = [
     "AdaptiveRateLimiter",
@@ -101,6 +102,7 @@ class TokenBucketRateLimiter:
     def _configure(self, quota: Quota) -> None:
         self._turns.configure(quota)
 
+    @live_repr
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.rate:g} in {self.period:g} s, {self._turns.waiting} waiting>"
 
@@ -205,6 +207,7 @@ class TokenBucket:
             tokens += self._taken.pop()[1]
         self._taken.append((charge, tokens))
 
+    @live_repr
     def __repr__(self) -> str:
         config = self.config
         return f"<TokenBucket {config.capacity:g}, {config.refill_rate:g}/s, {self._turns.waiting} waiting>"

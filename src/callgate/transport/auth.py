@@ -1,14 +1,15 @@
-"""Who is asking: the headers that prove it.
+"""Authentication: the headers of a request that hold its credential.
 
-A key that never changes costs nothing per call (`ready` gives the same mapping every time). A signature
-covers one request. A token is fetched once for all who wait for it, in a thread, ahead of its end, so that no
-burst of calls ever waits for it together.
+A static key costs nothing per call: `ready` returns the same mapping every time. A signature covers one
+request. A token is fetched once for all calls that wait for it, in a thread and before the old one ends, so
+that no burst of calls waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +18,14 @@ from datetime import UTC
 from typing import Any, Protocol
 
 from callgate.errors import APIConnectionError, AuthenticationError, ConfigurationError
-from callgate.transport.keys import Secret, read_key
+from callgate.reprs import live_repr
+from callgate.transport.keys import Hidden, Secret, hide, hide_secrets, read_key
 from callgate.transport.origin import check_headers
 from callgate.transport.redact import SIGNING_UNLOGGED
 
 __all__ = ["Auth", "GoogleAuth", "HeaderFactory", "SigV4Auth", "StaticAuth"]
 
+_SCHEMES = ("bearer", "basic", "x-api-key", "api-key", "x-goog-api-key", "none")
 _NO_HEADERS: Mapping[str, str] = {}
 _AHEAD = 300.0
 """Seconds before a token's end at which a new one is fetched, in the background while the old one serves."""
@@ -33,7 +36,7 @@ _RETRY_AFTER = 30.0
 
 
 class Auth(Protocol):
-    """Gives the headers that prove who is asking.
+    """Returns the headers that authenticate a request.
 
     Example::
 
@@ -50,8 +53,8 @@ class Auth(Protocol):
         """The headers for this request.
 
         Raises:
-            AuthenticationError: when there are no credentials, or they are refused.
-            APIConnectionError: when a token could not be fetched just now.
+            AuthenticationError: there are no credentials, or they are refused.
+            APIConnectionError: a token could not be fetched just now.
         """
         ...
 
@@ -62,13 +65,13 @@ class StaticAuth:
     Args:
         scheme: "bearer", "basic" (key is "user:password"), the name of a header ("x-api-key", "api-key",
             "x-goog-api-key"), or "none".
-        key: The key; None is permitted for "none" only.
+        key: The key, blanks around it ignored; None is permitted for "none" only.
 
     Raises:
-        ConfigurationError: no key, or one that holds a line break or NUL.
+        ConfigurationError: an unknown scheme, no key, or one that holds a line break or NUL.
 
-    >>> StaticAuth("bearer", "sk-12ab").ready()
-    {'authorization': 'Bearer sk-12ab'}
+    >>> StaticAuth("bearer", "sk-12ab").ready()["authorization"] == "Bearer sk-12ab"
+    True
     >>> StaticAuth("x-api-key", "sk-12ab")
     StaticAuth('x-api-key')
     """
@@ -76,7 +79,12 @@ class StaticAuth:
     __slots__ = ("_headers", "scheme")
 
     def __init__(self, scheme: str, key: str | None = None) -> None:
-        self.scheme = scheme = scheme.lower()
+        self.scheme = scheme = str(scheme).lower()
+        key = Hidden(key.strip()) if key is not None else None
+        if scheme not in _SCHEMES:
+            raise ConfigurationError(
+                f"unknown auth_type {scheme!r}; use one of {', '.join(_SCHEMES)}", setting="auth_type"
+            )
         if scheme == "none":
             self._headers = _NO_HEADERS
             return
@@ -85,9 +93,9 @@ class StaticAuth:
                 f"auth {scheme!r} needs a key", setting="api_key", remedy="set auth_type='none', or give"
             )
         if scheme == "bearer":
-            self._headers = {"authorization": f"Bearer {key}"}
+            self._headers = {"authorization": Hidden(f"Bearer {key}")}
         elif scheme == "basic":
-            self._headers = {"authorization": f"Basic {base64.b64encode(key.encode()).decode()}"}
+            self._headers = {"authorization": Hidden(f"Basic {base64.b64encode(key.encode()).decode()}")}
         else:
             self._headers = {scheme: key}
         check_headers(self._headers)
@@ -100,15 +108,16 @@ class StaticAuth:
         """The headers."""
         return self._headers
 
+    @live_repr
     def __repr__(self) -> str:
         return f"StaticAuth({self.scheme!r})"
 
 
 class HeaderFactory:
-    """The headers of a request, as the documents make them.
+    """Makes the headers of a request for any HTTP client.
 
     >>> HeaderFactory.get_header("x-api-key", api_key="sk-12ab", default_headers={"User-Agent": "me"})
-    {'Content-Type': 'application/json', 'x-api-key': 'sk-12ab', 'User-Agent': 'me'}
+    {'Content-Type': 'application/json', 'x-api-key': '***', 'User-Agent': 'me'}
     """
 
     @staticmethod
@@ -118,41 +127,46 @@ class HeaderFactory:
         api_key: Secret | str | None = None,
         default_headers: Mapping[str, str] | None = None,
     ) -> dict[str, str]:
-        """Content type, credential and what else is wanted, in this order; later ones win.
+        """Content type, credential and further headers, in this order; later ones win.
 
         Args:
-            auth_type: "bearer", "x-api-key", "none", or what else `StaticAuth` takes.
-            content_type: None: none.
+            auth_type: One of the schemes of `StaticAuth`: "bearer", "x-api-key", "none", ...
+            content_type: None for no such header.
             api_key: A key, or the name of the environment variable that holds it.
             default_headers: Further headers.
 
         Raises:
             ConfigurationError: (a ValueError) a key is needed and missing, or a header cannot be sent.
         """
+        api_key, default_headers = hide(api_key), hide_secrets(default_headers or {})
         headers = {} if content_type is None else {"Content-Type": content_type}
         for name, value in StaticAuth(auth_type, read_key(api_key)).ready().items():
             headers["Authorization" if name == "authorization" else name] = value
-        headers.update(default_headers or {})
+        headers.update(default_headers)
         check_headers(headers)
         return headers
 
 
 class _SharedWork:
-    """Runs one blocking function in a thread for however many wait for it, in whichever event loop."""
+    """Runs one blocking function in a thread, once for all callers that wait, in whichever event loop."""
 
-    __slots__ = ("_current", "_lock", "_work")
+    __slots__ = ("_current", "_lock", "_pid", "_work")
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._work = work
         self._lock = threading.Lock()
         self._current: Future[None] | None = None
+        self._pid = os.getpid()
 
     def start(self) -> Future[None]:
-        """Begin, unless it is under way; the future of what is under way."""
+        """The future of the run in progress; starts one if there is none."""
+        if self._pid != os.getpid():
+            # A forked child has no thread that would end the run, nor one that would release the lock.
+            self._pid, self._lock, self._current = os.getpid(), threading.Lock(), None
         with self._lock:
             if self._current is None or self._current.done():
                 self._current = Future()
-                # Running from the start, so that a waiter who is cancelled does not cancel it for the others.
+                # Running from the start, so that a cancelled waiter does not cancel it for the others.
                 self._current.set_running_or_notify_cancel()
                 threading.Thread(target=self._run, args=(self._current,), daemon=True).start()
             return self._current
@@ -177,9 +191,9 @@ class SigV4Auth:
 
     Args:
         region: "us-east-1".
-        service: The name that is signed for.
+        service: The AWS name of the service.
         access_key, secret_key, session_token: The keys; both of the first two, or none of them.
-        profile: Which profile of the AWS configuration to use when no keys are given.
+        profile: The profile of the AWS configuration to use when no keys are given.
 
     Raises:
         ConfigurationError: only half a pair of keys, or botocore is not installed.
@@ -202,17 +216,21 @@ class SigV4Auth:
         session_token: Secret | str | None = None,
         profile: str | None = None,
     ) -> None:
+        access_key, secret_key, session_token = map(_plain, (access_key, secret_key, session_token))
         self.region = region
         self.service = service
         self._profile = profile
         self._botocore = _import_botocore()
         self._renewal = _SharedWork(self._renew)
         self._credentials: Any = None
-        pair = (_plain(access_key), _plain(secret_key))
+        pair = (access_key, secret_key)
         if any(pair):
             if not all(pair):
-                raise ConfigurationError("AWS needs both access_key and secret_key, or neither of them")
-            self._credentials = self._botocore.credentials.Credentials(*pair, _plain(session_token))
+                missing = "secret_key" if pair[0] else "access_key"
+                raise ConfigurationError(
+                    "AWS needs both access_key and secret_key, or neither of them", setting=missing
+                )
+            self._credentials = self._botocore.credentials.Credentials(*pair, session_token)
 
     def ready(self) -> None:
         """None: every signature covers its own request."""
@@ -222,17 +240,18 @@ class SigV4Auth:
         """The signature of this request, with its date and session token.
 
         Raises:
-            AuthenticationError: no AWS credentials are to be found.
+            AuthenticationError: no AWS credentials were found.
         """
         credentials = self._credentials
         if credentials is None or getattr(credentials, "refresh_needed", bool)():
             await self._renewal.wait()
             credentials = self._credentials
         request = self._botocore.awsrequest.AWSRequest(method, url, data=body or b"")
-        frozen = credentials.get_frozen_credentials()
         with SIGNING_UNLOGGED:
-            self._botocore.auth.SigV4Auth(frozen, self.service, self.region).add_auth(request)
-        return dict(request.headers.items())
+            self._botocore.auth.SigV4Auth(
+                credentials.get_frozen_credentials(), self.service, self.region
+            ).add_auth(request)
+        return hide_secrets(request.headers)
 
     def _renew(self) -> None:
         """In a thread: look for credentials, and let botocore renew those that end. Both may do I/O."""
@@ -243,12 +262,14 @@ class SigV4Auth:
                 raise AuthenticationError(f"the AWS configuration cannot be used: {error}") from None
             if found is None:
                 raise AuthenticationError(
-                    "no AWS credentials found; give access_key= and secret_key=, "
-                    "or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                    "no AWS credentials found",
+                    setting="access_key",
+                    remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give secret_key= and",
                 )
             self._credentials = found
         self._credentials.get_frozen_credentials()
 
+    @live_repr
     def __repr__(self) -> str:
         return f"SigV4Auth({self.region!r}, {self.service!r})"
 
@@ -258,8 +279,8 @@ class GoogleAuth:
 
     Args:
         credentials: A service account's JSON as a mapping, a google-auth credentials object, or None for
-            what `gcloud` and the environment give.
-        scopes: What the token is for.
+            the default credentials of `gcloud` and the environment.
+        scopes: The scopes of the token.
         wall_clock: Seconds since 1970, for reading the token's end.
         clock: Seconds that never jump, for everything after that.
 
@@ -292,6 +313,8 @@ class GoogleAuth:
         wall_clock: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if isinstance(credentials, Mapping):
+            credentials = hide_secrets({"service_account": credentials})["service_account"]
         self._google = _import_google()
         self._scopes = list(scopes)
         self._wall = wall_clock
@@ -304,7 +327,7 @@ class GoogleAuth:
             self._credentials = self._from_service_account(credentials)
 
     def ready(self) -> Mapping[str, str] | None:
-        """The token while it lasts; shortly before its end a new one is fetched behind the scenes."""
+        """The token while it is valid; shortly before its end a new one is fetched in the background."""
         now = self._clock()
         if now >= self._ends:
             return None
@@ -313,7 +336,7 @@ class GoogleAuth:
         return self._headers
 
     async def headers(self, method: str, url: str, body: bytes | None) -> Mapping[str, str]:
-        """The token, waiting for it when there is none; one request serves all who wait.
+        """The token; when there is none, all calls wait for one request.
 
         Raises:
             AuthenticationError: Google refuses the credentials, or there are none.
@@ -332,7 +355,7 @@ class GoogleAuth:
         except (ValueError, KeyError, TypeError):
             missing = [f for f in ("client_email", "private_key", "token_uri") if not info.get(f)]
         what = f"lacks {', '.join(missing)}" if missing else "holds a private_key that cannot be read"
-        raise ConfigurationError(f"the Google service account {what}")
+        raise ConfigurationError(f"the Google service account {what}", setting="service_account")
 
     def _renew(self) -> None:
         """In a thread: google-auth's own I/O is blocking."""
@@ -347,21 +370,24 @@ class GoogleAuth:
             raise APIConnectionError(f"cannot fetch a Google token: {error}", surely_unsent=True) from None
         except exceptions.GoogleAuthError as error:
             what = error.args[0] if error.args else type(error).__name__
-            raise AuthenticationError(f"Google gives no token: {what}") from None
+            raise AuthenticationError(f"Google refuses to issue a token: {what}") from None
         expiry = self._credentials.expiry
         # google-auth's expiry is a naive datetime in UTC.
         lasts = 3600.0 if expiry is None else expiry.replace(tzinfo=UTC).timestamp() - self._wall()
         now = self._clock()
-        self._headers = {"authorization": f"Bearer {self._credentials.token}"}
+        self._headers = {"authorization": Hidden(f"Bearer {self._credentials.token}")}
         self._renew_at = now + max(lasts - _AHEAD, lasts / 2)
         self._ends = now + lasts
 
+    @live_repr
     def __repr__(self) -> str:
         return f"GoogleAuth(token={'ready' if self._clock() < self._ends else 'none yet'})"
 
 
 def _plain(value: Secret | str | None) -> str | None:
-    return value.get_secret_value() if value is not None and not isinstance(value, str) else value
+    if value is None:
+        return None
+    return Hidden((value if isinstance(value, str) else value.get_secret_value()).strip())
 
 
 def _import_botocore() -> Any:

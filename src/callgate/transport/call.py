@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from callgate.errors import ConfigurationError
 from callgate.transport.connection import Connection, Exchange
 from callgate.transport.failures import shut, too_late
 from callgate.transport.pool import Pool
@@ -26,11 +27,25 @@ _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRAC
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What every call of a transport keeps to; seconds and bytes, None: no limit."""
+    """The limits of every call of a transport, in seconds and bytes; None: no limit.
+
+    Raises:
+        ConfigurationError: a limit that is not a positive number.
+    """
 
     connect_timeout: float
     read_timeout: float | None
     max_response_bytes: int
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            limit = getattr(self, name)
+            is_number = isinstance(limit, int | float) and not isinstance(limit, bool)
+            if not (is_number and limit > 0) and not (name == "read_timeout" and limit is None):
+                unit = "bytes" if name == "max_response_bytes" else "seconds"
+                raise ConfigurationError(
+                    f"{name} must be a positive number of {unit}, got {limit!r}", setting=name
+                )
 
 
 class Call:

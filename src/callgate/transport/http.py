@@ -17,13 +17,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from callgate.reprs import live_repr
 from callgate.transport.call import Call, Limits
+from callgate.transport.keys import hide_secrets, hide_user
 from callgate.transport.pool import Pool
 from callgate.transport.proxy import Proxies, Proxy, read_proxy
 from callgate.transport.request_head import Target
 from callgate.transport.tls import tls_maker
 
-__all__ = ["HttpAnswer", "HttpStream", "HttpTransport", "Transport"]
+__all__ = ["HTTP_SETTINGS", "HttpAnswer", "HttpStream", "HttpTransport", "Transport"]
+
+HTTP_SETTINGS = ("connect_timeout", "read_timeout", "max_response_bytes", "verify", "client_cert", "proxy",
+                 "trust_env")  # fmt: skip
+"""The settings of an `HttpTransport`."""
 
 
 @dataclass(slots=True)
@@ -163,6 +169,7 @@ class HttpTransport:
         proxy: str | None = None,
         trust_env: bool = True,
     ) -> None:
+        client_cert, proxy = hide_secrets({"certificate": client_cert})["certificate"], hide_user(proxy)
         self._closed = False
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -256,6 +263,7 @@ class HttpTransport:
         if self._pool is pool:
             self._loop = self._pool = None
 
+    @live_repr
     def __repr__(self) -> str:
         connections = sum(pool.open for pool in self._pools.values())
         state = "closed" if self._closed else f"{connections} connections"

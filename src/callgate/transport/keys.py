@@ -1,17 +1,37 @@
-"""Where a key comes from: given as it is, or read from the environment variable that was named."""
+"""Keys: where they come from, and how they stay out of what a person may look at."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Protocol, SupportsIndex
 
 from callgate.errors import ConfigurationError
 
-__all__ = ["Secret", "key_variable", "read_key"]
+__all__ = [
+    "ENVIRONMENT",
+    "Hidden",
+    "HiddenBytes",
+    "Secret",
+    "check_key_variable",
+    "hide",
+    "hide_secrets",
+    "hide_user",
+    "is_surely_a_name",
+    "key_variable",
+    "read_key",
+    "read_set",
+]
 
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
+# No key looks like this, so that a message may show it: capitals with underscores, or words such as "my_key".
+_SURELY_A_NAME = re.compile(
+    r"[A-Z][A-Z0-9]{0,15}(_[A-Z0-9]{1,16})+|(?=.*(key|token))[A-Za-z_]{1,40}", re.ASCII
+)
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET_NAME = re.compile(r"auth|cert|cookie|credential|key|pass|secret|token|account", re.IGNORECASE)
+_MASK: Final = "'***'"
 
 
 class Secret(Protocol):
@@ -22,45 +42,181 @@ class Secret(Protocol):
         ...
 
 
-def key_variable(api_key: Secret | str | None) -> str | None:
+class Hidden(str):
+    """A string that works like any other, but whose `repr` does not show it.
+
+    Tracebacks with local variables (rich, Sentry, cgitb) and debuggers show the `repr` of every variable.
+
+    >>> Hidden("sk-12ab"), Hidden("sk-12ab") == "sk-12ab"
+    ('***', True)
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return _MASK
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Hidden:
+        # Such tools show the beginning of a long text.
+        return Hidden(super().__getitem__(index))
+
+
+class HiddenBytes(bytes):
+    """Bytes whose `repr` does not show them: the head of a request."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"b{_MASK}"
+
+
+class _Environment(Mapping[str, str]):
+    """The process's environment, whose `repr` shows no variable: any may hold a key."""
+
+    def __getitem__(self, name: str) -> str:
+        value: str = _hidden(os.environ[name], bool(_SECRET_NAME.search(name)))
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(os.environ)
+
+    def __len__(self) -> int:
+        return len(os.environ)
+
+    def __repr__(self) -> str:
+        return "<environment>"
+
+
+ENVIRONMENT: Final[Mapping[str, str]] = _Environment()
+
+
+def hide(value: Any) -> Any:
+    """A string as `Hidden`; any other value as it is.
+
+    >>> hide("sk-12ab"), hide(None)
+    ('***', None)
+    """
+    return Hidden(value) if isinstance(value, str) else value
+
+
+def hide_user(url: Any) -> Any:
+    """A URL with a user in it as `Hidden`; any other value as it is."""
+    return Hidden(url) if isinstance(url, str) and "@" in url and "://" in url else url
+
+
+def hide_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of settings or headers in which every string that may be a secret is `Hidden`.
+
+    Such a string stands under a name like "api_key" or "Authorization", in a mapping or pair under one, or is
+    a URL with a user in it.
+
+    >>> hide_secrets({"api_key": "sk-12ab", "model": "m", "headers": {"X-Api-Key": "k"}})
+    {'api_key': '***', 'model': 'm', 'headers': {'X-Api-Key': '***'}}
+    """
+    return {name: _hidden(value, bool(_SECRET_NAME.search(str(name)))) for name, value in settings.items()}
+
+
+def _hidden(value: Any, is_secret: bool) -> Any:
+    if isinstance(value, str):
+        return Hidden(value) if is_secret else hide_user(value)
+    if isinstance(value, Mapping):
+        return (
+            {name: _hidden(inner, True) for name, inner in value.items()}
+            if is_secret
+            else hide_secrets(value)
+        )
+    if is_secret and type(value) in (tuple, list):
+        return type(value)(_hidden(inner, True) for inner in value)
+    return value
+
+
+def key_variable(api_key: Secret | str | None, environ: Mapping[str, str] = ENVIRONMENT) -> str | None:
     """The environment variable that `api_key` names, or None when it is a key itself.
 
-    A plain string of capitals, digits and underscores is a name; a `SecretStr` is always a key.
+    A plain string of capitals, digits and underscores is a name; one without an underscore only if that
+    variable is set: "EMPTY" is what local servers take for a key. A `SecretStr` is always a key.
 
-    >>> key_variable("OPENAI_API_KEY"), key_variable("sk-12ab")
-    ('OPENAI_API_KEY', None)
+    >>> key_variable("OPENAI_API_KEY"), key_variable("sk-12ab"), key_variable("EMPTY", {})
+    ('OPENAI_API_KEY', None, None)
     """
-    if isinstance(api_key, str) and _VARIABLE.fullmatch(api_key):
-        return api_key
+    if not isinstance(api_key, str):
+        return None
+    name = api_key.strip()
+    if _VARIABLE.fullmatch(name) and ("_" in name or name in environ):
+        return str(name)
     return None
 
 
+def is_surely_a_name(name: str | None) -> bool:
+    """Whether a text is the name of a variable and no key, so that it may be shown.
+
+    >>> is_surely_a_name("OPENAI_API_KEY"), is_surely_a_name("AKIAIOSFODNN7EXAMPLE")
+    (True, False)
+    """
+    return name is None or bool(_SURELY_A_NAME.fullmatch(name))
+
+
+def check_key_variable(name: str) -> str:
+    """The name of an environment variable that holds a key.
+
+    Raises:
+        ConfigurationError: it cannot be one, so it may be a key that was put in the wrong place: the message
+            does not show it.
+
+    >>> check_key_variable("OPENAI_API_KEY")
+    'OPENAI_API_KEY'
+    """
+    name = Hidden(name.strip())
+    if not _IDENTIFIER.fullmatch(name):
+        raise ConfigurationError(
+            "api_key_env must be the name of an environment variable, and is none; it may be the key itself",
+            setting="api_key_env",
+        )
+    return str(name)
+
+
 def read_key(
-    api_key: Secret | str | None, environ: Mapping[str, str] | None = None, *, what: str = "this endpoint"
+    api_key: Secret | str | None,
+    environ: Mapping[str, str] = ENVIRONMENT,
+    *,
+    what: str = "this endpoint",
+    variable: str | None = None,
 ) -> str | None:
-    """The key itself: read from the environment when `api_key` names a variable. None stays None.
+    """The key itself, without blanks around it; None when there is none.
 
     Args:
-        api_key: A key, or the name of an environment variable.
-        environ: Where to look; the process's environment unless given.
-        what: Whose key it is, for the message.
+        api_key: A key, or the name of an environment variable as `key_variable` recognises it.
+        environ: Where variables are looked up.
+        what: The owner of the key, for the message.
+        variable: The environment variable that holds the key, whatever its name; it wins over `api_key`.
 
     Raises:
         ConfigurationError: the variable is not set, or empty.
 
     >>> read_key("MY_KEY", {"MY_KEY": "sk-12ab"})
-    'sk-12ab'
+    '***'
     """
-    if api_key is None:
-        return None
-    if not isinstance(api_key, str):
-        return api_key.get_secret_value()
-    name = key_variable(api_key)
+    name = key_variable(api_key, environ) if variable is None else check_key_variable(variable)
     if name is None:
-        return api_key
-    key = (os.environ if environ is None else environ).get(name)
-    if not key:
+        if api_key is None:
+            return None
+        given = api_key if isinstance(api_key, str) else api_key.get_secret_value()
+        return Hidden(given.strip())
+    key = read_set(name, environ)
+    if key is None:
+        shown = name if is_surely_a_name(name) else "that is named (not shown: it may be a key)"
         raise ConfigurationError(
-            f"{what} takes its key from the environment variable {name}, which is not set"
+            f"{what} reads its key from the environment variable {shown}, which is not set",
+            setting="api_key_env",
         )
     return key
+
+
+def read_set(variable: str, environ: Mapping[str, str] = ENVIRONMENT) -> str | None:
+    """The key that an environment variable holds, without blanks around it; None if it holds none.
+
+    >>> read_set("MY_KEY", {"MY_KEY": "sk-12ab "}), read_set("MY_KEY", {"MY_KEY": " "})
+    ('***', None)
+    """
+    key = environ.get(variable, "").strip()
+    return Hidden(key) if key else None

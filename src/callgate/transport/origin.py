@@ -1,4 +1,4 @@
-"""Where requests may go and what headers they may carry: checked when set, not only when sent."""
+"""Checks of addresses and headers, made when these are set, not only when they are sent."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from urllib.parse import SplitResult, urlsplit
 
 from callgate.errors import ConfigurationError
+from callgate.transport.keys import Hidden, hide_user
 
 __all__ = [
     "as_address",
@@ -27,44 +28,35 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def check_base_url(url: str, allow_http: bool = False) -> str:
-    """The URL without a slash at its end, when keys may be sent below it.
+    """The URL without a slash at its end, if keys may be sent below it.
 
     Args:
-        url: Where requests go; a path may follow the host.
-        allow_http: Permit plain HTTP to hosts other than this machine's own: it is meant, or no key is sent.
+        url: The base of the requests' URLs; a path may follow the host.
+        allow_http: Permit plain HTTP to other machines: it is intended, or no key is sent.
 
     Raises:
-        ConfigurationError: it is no HTTP URL, holds a user or a password, or would send keys in the clear.
+        ConfigurationError: no HTTP URL, one with a user or a password, or one that sends keys in the clear.
 
     >>> check_base_url("https://api.openai.com/v1/")
     'https://api.openai.com/v1'
     >>> check_base_url("http://127.0.0.1:8000")
     'http://127.0.0.1:8000'
     """
+    url = hide_user(url)
     if not isinstance(url, str) or not _NO_CONTROLS.fullmatch(url):
         raise ConfigurationError(
             "the base URL must be a string without blanks or control characters", setting="base_url"
         )
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, port_of(parts)
-    except ValueError:  # whose text may hold a piece of a password
-        raise ConfigurationError("invalid host or port in the base URL", setting="base_url") from None
-    if parts.scheme not in ("http", "https") or not host:
+    scheme, host, problem = _split(url)
+    if scheme not in ("http", "https") or not host:
         raise ConfigurationError(
-            "the base URL must start with https://HOST (or http:// on this machine)", setting="base_url"
-        )
-    name_to_look_up(host)
-    if parts.username is not None or parts.password is not None:
-        raise ConfigurationError(
-            f"the base URL for {host} holds a user name or password; send these in a header",
+            problem or "the base URL must start with https://HOST (or http:// on this machine)",
             setting="base_url",
         )
-    if parts.query or parts.fragment:
-        raise ConfigurationError(
-            f"the base URL for {host} must not hold a query or a fragment", setting="base_url"
-        )
-    if parts.scheme == "http" and not allow_http and not is_loopback(host):
+    name_to_look_up(host)
+    if problem:
+        raise ConfigurationError(f"the base URL for {host} {problem}", setting="base_url")
+    if scheme == "http" and not allow_http and not is_loopback(host):
         raise ConfigurationError(
             f"http://{host} would send keys in the clear",
             setting="allow_http",
@@ -73,12 +65,26 @@ def check_base_url(url: str, allow_http: bool = False) -> str:
     return url.rstrip("/")
 
 
+def _split(url: str) -> tuple[str, str | None, str]:
+    """Scheme, host and what is wrong, if anything. Alone, so that no frame of an error holds a password."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, port_of(parts)
+    except ValueError:
+        return "", None, "invalid host or port in the base URL"
+    if parts.username is not None or parts.password is not None:
+        return parts.scheme, host, "must not hold a user name or password; send these in a header"
+    if parts.query or parts.fragment:
+        return parts.scheme, host, "must not hold a query or a fragment"
+    return parts.scheme, host, ""
+
+
 def name_to_look_up(host: str) -> str:
     """The host of a URL in ASCII; an IPv6 address has no brackets.
 
     Raises:
-        ConfigurationError: nothing can have this name: a part of it is empty or longer than 63 characters,
-            or it holds what no name may.
+        ConfigurationError: no valid name: a part of it is empty or longer than 63 characters, or it holds a
+            character that names do not have.
 
     >>> name_to_look_up("bücher.example")
     'xn--bcher-kva.example'
@@ -88,19 +94,19 @@ def name_to_look_up(host: str) -> str:
     except UnicodeError:
         name = ""
     if not _HOST.fullmatch(name):
-        raise ConfigurationError(f"the host of a URL, {host[:80]!r}, is no name that can be looked up")
+        raise ConfigurationError(f"invalid host in URL: {host[:80]!r}", setting="base_url")
     return name
 
 
 def port_of(parts: SplitResult) -> int:
-    """The port of a URL, or the one that belongs to its scheme.
+    """The port of a URL, or the default of its scheme.
 
     Raises:
-        ValueError: it is none.
+        ValueError: an invalid port.
     """
     port = parts.port
     if port == 0:
-        raise ValueError("nothing can be reached at port 0")
+        raise ValueError("port 0 cannot be reached")
     return port or _DEFAULT_PORTS.get(parts.scheme, 80)
 
 
@@ -134,8 +140,8 @@ def check_headers(headers: Mapping[str, str]) -> None:
     """Refuse headers that cannot be sent or would smuggle in another one.
 
     Raises:
-        ConfigurationError: a name that is no token; a value that is no string or holds CR, LF or NUL. The
-            message names the header and never shows the value.
+        ConfigurationError: a name that is not a token; a value that is not a string or holds CR, LF or NUL.
+            The message names the header and does not show the value.
 
     >>> check_headers({"x-tag": "blue\\r\\nx-admin: 1"})
     Traceback (most recent call last):
@@ -144,17 +150,21 @@ def check_headers(headers: Mapping[str, str]) -> None:
     """
     for name, value in headers.items():
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            raise ConfigurationError(f"{name!r} is no header name")
+            raise ConfigurationError(f"invalid header name {name!r}", setting="headers")
         if not isinstance(value, str):
             raise ConfigurationError(
-                f"the value of header {name!r} is a {type(value).__name__}, not a string"
+                f"the value of header {name!r} must be a string, got {type(value).__name__}",
+                setting="headers",
             )
         if _FORBIDDEN_IN_VALUE.search(value):
-            raise ConfigurationError(f"the value of header {name!r} holds a line break or NUL")
+            value = Hidden(value)  # out of the frame that a traceback shows
+            raise ConfigurationError(
+                f"the value of header {name!r} holds a line break or NUL", setting="headers"
+            )
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port: what may be shown of a URL, and within which credentials stay.
+    """Scheme, host and port of a URL: all of it that may be shown, and the bounds of a credential.
 
     >>> origin_of("https://user:secret@api.example.com/v1?key=secret")
     'https://api.example.com:443'

@@ -6,13 +6,15 @@ import base64
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Final
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies_environment
 
 from callgate.errors import ConfigurationError
+from callgate.reprs import live_repr
+from callgate.transport.keys import Hidden, hide_user
 from callgate.transport.origin import as_address, is_loopback, name_to_look_up, port_of
 from callgate.transport.request_head import Target
 
@@ -51,7 +53,7 @@ class Proxy:
         if not self.username:
             return ""
         pair = f"{self.username}:{self.password}"
-        return f"Basic {base64.b64encode(pair.encode()).decode()}"
+        return Hidden(f"Basic {base64.b64encode(pair.encode()).decode()}")
 
 
 def read_proxy(url: str, source: str = "proxy") -> Proxy:
@@ -68,23 +70,27 @@ def read_proxy(url: str, source: str = "proxy") -> Proxy:
     >>> read_proxy("socks5://me:secret@proxy.example")
     Proxy(scheme='socks5', host='proxy.example', port=1080)
     """
-    try:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        host, port = parts.hostname, port_of(parts) if parts.port is not None else _SCHEMES.get(parts.scheme)
-    except ValueError:  # whose text may hold a piece of the password
-        raise ConfigurationError(f"{source}: invalid host or port in the URL", setting="proxy") from None
-    if parts.scheme not in _SCHEMES or not host or port is None:
+    proxy = _split(hide_user(url))
+    if proxy is None or not proxy.host:
+        url = "***"  # out of the frame that a traceback shows
         raise ConfigurationError(
             f"{source}: the URL must be SCHEME://HOST:PORT with one of the schemes {', '.join(_SCHEMES)}",
             setting="proxy",
         )
-    return Proxy(
-        parts.scheme,
-        name_to_look_up(host),
-        port,
-        unquote(parts.username or ""),
-        unquote(parts.password or ""),
-    )
+    return replace(proxy, host=name_to_look_up(proxy.host))
+
+
+def _split(url: str) -> Proxy | None:
+    """Alone, so that no frame of an error holds a password."""
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = port_of(parts) if parts.port is not None else _SCHEMES[parts.scheme]
+        if parts.scheme not in _SCHEMES:
+            return None
+        user, password = Hidden(unquote(parts.username or "")), Hidden(unquote(parts.password or ""))
+        return Proxy(parts.scheme, parts.hostname or "", port, user, password)
+    except (ValueError, KeyError):
+        return None
 
 
 class Proxies:
@@ -111,7 +117,10 @@ class Proxies:
     __slots__ = ("_exceptions", "_urls")
 
     def __init__(self, variables: Mapping[str, str] | None = None) -> None:
-        self._urls = dict(getproxies_environment() if variables is None else variables)
+        self._urls = {
+            name: hide_user(url)
+            for name, url in (getproxies_environment() if variables is None else variables).items()
+        }
         entries = re.split(r"[\s,]+", self._urls.pop("no", ""))
         self._exceptions = [_read_exception(entry.lower()) for entry in entries if entry]
 
@@ -135,6 +144,7 @@ class Proxies:
             return None
         return read_proxy(url, f"environment variable {name}_proxy")
 
+    @live_repr
     def __repr__(self) -> str:
         return f"<Proxies for {', '.join(sorted(self._urls)) or 'nothing'}>"
 

@@ -1,6 +1,6 @@
-"""Calls through a provider's official SDK: its async client, without retries of its own, on our transport.
+"""Calls through a provider's official SDK: its async client, its own retries off, on callgate's transport.
 
-Which SDKs there are is told in `providers/sdks.py`; this module knows none of them by name.
+`providers/sdks.py` lists the SDKs; none of their names stands here.
 """
 
 from __future__ import annotations
@@ -24,24 +24,35 @@ from callgate.errors import (
     ResponseError,
     SDKError,
 )
+from callgate.reprs import live_repr
 from callgate.transport.http import HttpAnswer, HttpStream, HttpTransport, Transport
-from callgate.transport.keys import Secret, read_key
+from callgate.transport.keys import Secret, hide, hide_secrets, read_key
 from callgate.transport.origin import check_base_url
 from callgate.transport.redact import LogMask
 
-__all__ = ["SDKAdapter", "SDKStream"]
+__all__ = ["SDKAdapter", "SDKAnswer", "SDKStream"]
 
-# The connection's own matters: the transport sets what it needs, and unpacks only what it can.
+# These concern one connection: the transport sets the ones that it needs.
 _HOP_BY_HOP = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
+
+
+@dataclass(slots=True)
+class SDKAnswer(HttpAnswer):
+    """One complete answer, with the URL and the method of its request."""
+
+    url: str
+    method: str
 
 
 @dataclass(frozen=True, slots=True)
 class SDKStream:
-    """An answer that is still coming through an SDK; iterate it for the pieces."""
+    """An answer whose body is still arriving; iterate it for the pieces."""
 
     status: int
     headers: dict[str, str]
     pieces: AsyncIterator[bytes]
+    url: str
+    method: str
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """The body in pieces of any size."""
@@ -51,16 +62,15 @@ class SDKStream:
 class SDKAdapter:
     """One official SDK behind one method: `await adapter.call("chat.completions.create", **request)`.
 
-    The SDK's client is made when first needed. It is given no retries (callgate's own pass the limiter and
-    pay it; hidden ones would not) and, where it takes an HTTP client, callgate's transport. What it logs of
-    requests and answers at DEBUG has the key masked.
+    The SDK's client is made when first needed. Its retries are off, as they would not pass the limiter, and
+    where it takes an HTTP client it is given callgate's transport. The key is masked in what the SDK logs.
 
     Args:
-        api_key: A key, or the name of the environment variable that holds it; None: the SDK's own way.
+        api_key: A key, or the name of the environment variable that holds it; None: the SDK finds it.
         base_url: Instead of the SDK's own; https, or http on this machine (elsewhere with `allow_http`).
         allow_http: Permit plain HTTP to another machine.
-        transport: Sends the requests; None: one of its own. It is closed only in the latter case.
-        client_kwargs: For the SDK's client, as its documentation names them.
+        transport: Sends the requests; None: one of its own, closed with the adapter.
+        client_kwargs: For the SDK's client, by the names of its documentation.
 
     Raises:
         ConfigurationError: a base URL that cannot be used, or a variable that is not set.
@@ -82,19 +92,20 @@ class SDKAdapter:
         transport: Transport | None = None,
         **client_kwargs: Any,
     ) -> None:
+        api_key, client_kwargs = hide(api_key), hide_secrets(client_kwargs)
+        self._closed = False
+        self._client: Any = None
+        self._owned: HttpTransport | None = None
+        self._transport = transport
+        self._unmask: Callable[[], Any] = lambda: None
         self._key = read_key(api_key, what=type(self).__name__)
         self._settings = {"max_retries": 0, **client_kwargs}
         if base_url is not None:
             self._settings["base_url"] = check_base_url(base_url, allow_http)
-        self._transport = transport
-        self._owned: HttpTransport | None = None
-        self._client: Any = None
-        self._unmask: Callable[[], Any] = lambda: None
-        self._closed = False
 
     @property
     def client(self) -> Any:
-        """The SDK's own async client, made when first asked for.
+        """The SDK's own async client, made when first needed.
 
         Raises:
             ConfigurationError: the SDK is not installed, or refuses its settings.
@@ -107,14 +118,14 @@ class SDKAdapter:
         return self._client
 
     async def call(self, method_name: str, /, **request: Any) -> Any:
-        """Call a method of the SDK's client and give what it gives: an object of the SDK's.
+        """Call a method of the SDK's client and return its result, an object of the SDK.
 
         Args:
-            method_name: The way to it from the client: "chat.completions.create".
-            request: What the method takes.
+            method_name: The path to it from the client: "chat.completions.create".
+            request: Its keywords.
 
         Raises:
-            SDKError: whatever the SDK raised, `original` holding it.
+            SDKError: the SDK raised; `original` is its exception.
             ConfigurationError: there is no such method.
         """
         method = self._find(method_name)
@@ -123,38 +134,33 @@ class SDKAdapter:
         except Exception as error:
             raise self._wrap(method_name, error) from error
 
-    async def send(self, method_name: str, /, **request: Any) -> HttpAnswer:
-        """As `call`, but the provider's answer as it came, for a dialect to decode.
-
-        Raises:
-            SDKError: whatever the SDK raised, `original` holding it.
-            ConfigurationError: there is no such method.
-        """
+    async def send(self, method_name: str, /, **request: Any) -> SDKAnswer:
+        """As `call`, but return the provider's answer as bytes, for a dialect to decode."""
         path, _, last = method_name.rpartition(".")
         method = self._find(f"{path}.with_raw_response.{last}" if path else f"with_raw_response.{last}")
         try:
             answer = (await method(**request)).http_response
-            return HttpAnswer(answer.status_code, dict(answer.headers.items()), await answer.aread())
+            body, asked = await answer.aread(), answer.request
+            headers = dict(answer.headers.items())
+            return SDKAnswer(answer.status_code, headers, body, str(asked.url), asked.method)
         except Exception as error:
             raise self._wrap(method_name, error) from error
 
     @asynccontextmanager
     async def stream(self, method_name: str, /, **request: Any) -> AsyncIterator[SDKStream]:
-        """As `send`, but the answer as it comes, with `stream=True` asked for.
-
-        Raises:
-            SDKError: whatever the SDK raised, `original` holding it.
-            ConfigurationError: there is no such method.
-        """
+        """As `send`, but return the answer as it arrives; the SDK is called with `stream=True`."""
         path, _, last = method_name.rpartition(".")
         method = self._find(
             f"{path}.with_streaming_response.{last}" if path else f"with_streaming_response.{last}"
         )
         try:
             async with method(**{**request, "stream": True}) as answer:
-                yield SDKStream(answer.status_code, dict(answer.headers.items()), answer.iter_bytes())
+                asked, headers = answer.http_request, dict(answer.headers.items())
+                yield SDKStream(
+                    answer.status_code, headers, answer.iter_bytes(), str(asked.url), asked.method
+                )
         except APIClientError:
-            raise  # of the reader's own, on its way out
+            raise  # by the reader of the stream
         except Exception as error:
             raise self._wrap(method_name, error) from error
 
@@ -177,6 +183,7 @@ class SDKAdapter:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    @live_repr
     def __repr__(self) -> str:
         state = "closed" if self._closed else "idle" if self._client is None else "open"
         return f"<{type(self).__name__} {state}>"
@@ -194,8 +201,8 @@ class SDKAdapter:
             sdk = importlib.import_module(self.sdk_module)
         except ImportError as error:
             raise ConfigurationError(
-                f"{type(self).__name__} needs the {self.sdk_module} package: "
-                f"pip install 'callgate[{self.extra}]'"
+                f"{type(self).__name__} needs the package {self.sdk_module}:"
+                f" pip install 'callgate[{self.extra}]'"
             ) from error
         settings = dict(self._settings)
         if self._key is not None:
@@ -210,8 +217,8 @@ class SDKAdapter:
         return client
 
     def _mask_logs(self, client: Any) -> Callable[[], Any]:
-        """Keep the key out of what the SDK itself logs of requests and answers; gives what ends that."""
-        # With no key of ours it has found its own.
+        """Mask the key in the log records of the SDK; returns the function that ends that."""
+        # Without a given key the SDK has found its own.
         keys = (self._key, getattr(client, "api_key", None), getattr(client, "auth_token", None))
         mask = LogMask([key for key in keys if isinstance(key, str)])
         logger = logging.getLogger(f"{self.sdk_module}._base_client")
@@ -219,33 +226,33 @@ class SDKAdapter:
         return weakref.finalize(self, logger.removeFilter, mask)
 
     def _http_client(self, sdk: ModuleType) -> Any:
-        """The SDK's HTTP client with our transport in it; None when it has no place for one."""
+        """The SDK's HTTP client on callgate's transport; None if the SDK takes none."""
         base = getattr(sdk, "DefaultAsyncHttpxClient", None)
         if base is None:
             return None
         transport = self._transport
         if transport is None:
             transport = self._owned = HttpTransport()
-        # The SDK subclasses the client of the HTTP library it stands on, whichever that is at present.
+        # The SDK subclasses the client of its HTTP library: httpx, or a successor of it.
         library = importlib.import_module(base.__mro__[1].__module__.partition(".")[0])
         # It would follow redirects, and carry a key header along to another origin.
         return base(transport=_bridge(library)(transport), follow_redirects=False)
 
     def _wrap(self, method_name: str, error: Exception) -> SDKError:
-        """What the SDK raised, with the facts that retry, breaker and limiter go by."""
-        ours: BaseException | None = error
-        while ours is not None and not isinstance(ours, APIClientError):
-            ours = ours.__cause__
+        """An `SDKError` with the facts by which retry, breaker and limiter decide."""
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, APIClientError):
+            cause = cause.__cause__
         return SDKError(
             f"{self.sdk_module}, {method_name}: {type(error).__name__}: {error}",
             original=error,
-            cause=ours,
+            cause=cause,
         )
 
 
 @cache
 def _bridge(library: ModuleType) -> Any:
-    """The class that puts our transport under the clients of `library`, an httpx or a successor of it."""
+    """The class that puts a `Transport` under the clients of `library`: httpx, or a successor of it."""
 
     class Stream(library.AsyncByteStream):  # type: ignore[name-defined,misc]
         def __init__(
@@ -304,7 +311,7 @@ def _headers(headers: Any) -> dict[str, str]:
 
 
 def _as_theirs(library: ModuleType, error: APIClientError) -> Exception:
-    """The error by which the SDK knows what happened; ours stays its cause."""
+    """The error of the SDK's HTTP library for an error of the transport, which becomes its cause."""
     message = str(error)
     if isinstance(error, APITimeoutError):
         kind = library.ConnectTimeout if error.surely_unsent else library.ReadTimeout

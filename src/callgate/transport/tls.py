@@ -76,7 +76,7 @@ def _context(verify: bool | str, certificate: tuple[str, ...]) -> ssl.SSLContext
         except OSError as error:
             why = error.strerror or str(error)
             raise ConfigurationError(
-                f"client_cert: cannot read a certificate and its key from {certificate[0]!r}: {why}",
+                f"client_cert: cannot read a certificate and its key from '{certificate[0]}': {why}",
                 setting="client_cert",
             ) from None
     return context

@@ -17,6 +17,7 @@ from callgate.errors import (
     InputError,
 )
 from callgate.exception_names import from_names, to_names
+from callgate.reprs import live_repr
 
 __all__ = ["CircuitBreaker", "CircuitState"]
 
@@ -269,6 +270,7 @@ class CircuitBreaker:
         except TypeError as error:
             raise ConfigurationError(f"not the settings of a CircuitBreaker: {error}") from error
 
+    @live_repr
     def __repr__(self) -> str:
         detail = f", {self._in_a_row} failures in a row" if self._in_a_row else ""
         return f"<CircuitBreaker {self.name!r}: {self._state.value}{detail}>"

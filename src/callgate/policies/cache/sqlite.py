@@ -29,6 +29,7 @@ from callgate.policies.cache.codec import decode_response, encode_response
 from callgate.policies.cache.explain import Explanation, explain
 from callgate.policies.cache.key import CacheKey
 from callgate.policies.cache.locks import Claims
+from callgate.reprs import live_repr
 from callgate.response import Response
 
 __all__ = ["CacheStats", "SqliteCache", "file_of"]
@@ -294,6 +295,7 @@ class SqliteCache:
     ) -> None:
         self._close()
 
+    @live_repr
     def __repr__(self) -> str:
         return f"<SqliteCache {self.path}{' closed' if self._closed else ''}>"
 

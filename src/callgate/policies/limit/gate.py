@@ -15,6 +15,7 @@ from callgate.policies.limit.quota import Quota, QuotaNews, Resource
 from callgate.policies.limit.rates import Rates
 from callgate.policies.limit.snapshot import Bottleneck, LimiterSnapshot
 from callgate.policies.timeout.alarm import before_time
+from callgate.reprs import live_repr
 
 __all__ = ["Event", "Gate", "Listener"]
 
@@ -326,5 +327,6 @@ class Gate:
             tokens=self._rates.snapshot("tokens", now),
         )
 
+    @live_repr
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.snapshot()}>"

@@ -92,13 +92,13 @@ class RetryConfig:
             "max_retry_after": max_retry_after,
             "max_quota_wait": max_quota_wait,
         }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
         if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
             raise ConfigurationError(f"max_retries must be a whole number from 0, not {max_retries!r}")
         for name in ("base_delay", "max_delay", "jitter_factor", "max_retry_after", "max_quota_wait"):
             _check_number(name, values[name], 0.0)
         _check_number("backoff_factor", values["backoff_factor"], 1.0)
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
 
     @property
     def initial_delay(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urljoin, urlsplit
 
 from callgate.errors import APIClientError
-from callgate.network.encoding import Prepared
+from callgate.transport.encoding import Prepared
 from callgate.transport.http import HttpAnswer
 from callgate.transport.origin import is_loopback, origin_of
 

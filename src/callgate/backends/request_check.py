@@ -1,0 +1,111 @@
+"""Checks the types of a request before it is sent: a provider's own message about them is rarely clear."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from callgate.errors import InvalidRequestError
+
+__all__ = ["check_request", "validate_request"]
+
+_ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+_KINDS: Final[Mapping[str, tuple[tuple[Any, ...], str]]] = {
+    "model": ((str,), "a string"),
+    "prompt": ((str, list, tuple), "a string or a list"),
+    "system": ((str, list, tuple), "a string or a list of parts"),
+    "max_tokens": ((Integral,), "a positive integer"),
+    "max_completion_tokens": ((Integral,), "a positive integer"),
+    "temperature": ((Real,), "a number"),
+    "top_p": ((Real,), "a number"),
+    "seed": ((Integral,), "an integer"),
+    "n": ((Integral,), "a positive integer"),
+    "stop": ((str, list, tuple), "a string or a list of strings"),
+    "tools": ((list, tuple), "a list"),
+    "tool_choice": ((str, Mapping), "a string or an object"),
+    "response_format": ((Mapping,), "an object"),
+}
+"""Field of the request format -> its types, and their description. None is as good as no field."""
+_POSITIVE: Final = frozenset({"max_tokens", "max_completion_tokens", "n"})
+
+
+def check_request(request: Any, *, needs_model: bool = False) -> None:
+    """Refuse a request whose fields have types that no provider takes.
+
+    Args:
+        request: In the one request format, with the defaults of the model.
+        needs_model: Whether the provider answers no request without a model.
+
+    Raises:
+        InvalidRequestError: with the field and what it must be.
+
+    >>> check_request({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5})
+    >>> check_request({"messages": "Hi"})
+    Traceback (most recent call last):
+        ...
+    callgate.errors.InvalidRequestError: messages must be a list of messages, got str
+    """
+    if not isinstance(request, Mapping):
+        raise _refuse(f"the request must be an object, got {type(request).__name__}")
+    value: Any
+    for name, value in request.items():
+        if name in _KINDS and value is not None:
+            kinds, description = _KINDS[name]
+            fits = isinstance(value, kinds) and not isinstance(value, bool)
+            if not fits or (name in _POSITIVE and value < 1):
+                raise _refuse(f"{name} must be {description}, got {_shown(value)}")
+    if "extra_headers" in request:  # a mapping of them has become headers of the call
+        raise _refuse("extra_headers must be an object of strings")
+    messages = request.get("messages")
+    if messages is not None:
+        _check_messages(messages)
+    if needs_model and not request.get("model"):
+        raise InvalidRequestError(
+            "the request has no model", surely_unsent=True, setting="model", remedy="name one with"
+        )
+
+
+def _check_messages(messages: Any) -> None:
+    if not isinstance(messages, list | tuple):
+        raise _refuse(f"messages must be a list of messages, got {type(messages).__name__}")
+    if not messages:
+        raise _refuse("messages must not be empty")
+    for number, message in enumerate(messages):
+        if not isinstance(message, Mapping):
+            raise _refuse(f"messages[{number}] must be an object, got {type(message).__name__}")
+        role = message.get("role")
+        if not isinstance(role, str) or role not in _ROLES:
+            raise _refuse(f"messages[{number}].role must be one of {', '.join(sorted(_ROLES))}, got {role!r}")
+        content = message.get("content")
+        if not isinstance(content, str | list | tuple | None):
+            raise _refuse(
+                f"messages[{number}].content must be a string or a list of parts,"
+                f" got {type(content).__name__}"
+            )
+
+
+def validate_request(model: type[BaseModel], request: Any) -> dict[str, Any]:
+    """The request as a pydantic model has it: validated, with its defaults, without fields that are None.
+
+    Raises:
+        InvalidRequestError: it does not fit the model.
+    """
+    try:
+        return model.model_validate(request).model_dump(exclude_none=True, by_alias=True)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False)
+    wrong = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'request'}: {each['msg']}" for each in problems)
+    raise _refuse(f"the request does not fit {model.__name__}: {wrong}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Real):
+        return repr(value)
+    return repr(value[:40]) if isinstance(value, str) else type(value).__name__
+
+
+def _refuse(message: str) -> InvalidRequestError:
+    return InvalidRequestError(message, surely_unsent=True)
