@@ -110,7 +110,7 @@ def test_mistral_and_cerebras_name_the_period_and_the_shortest_counts() -> None:
     rates = Rates(None, None, 0.0)
     for news in read_quota("per_period", mistral):
         rates.learn(news, None, 0.0)
-    assert rates.most_tokens() == 500000, "the month's limit must not replace the minute's"
+    assert rates.most_tokens == 500000, "the month's limit must not replace the minute's"
     cerebras = ratelimit(
         limit_requests_day="1000",
         remaining_requests_day="900",
