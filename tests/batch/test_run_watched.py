@@ -12,13 +12,13 @@ import orjson
 import pytest
 
 from callgate import RetryConfig, Spread
+from callgate.batch.display.format import rate_of
 from callgate.batch.engine import Engine
 from callgate.batch.input.images import ImageRequest
 from callgate.batch.input.sources import Source
 from callgate.batch.output.journal import Journal
 from callgate.batch.progress import Progress, RowStates
 from callgate.batch.run import BatchRun, Summary
-from callgate.cli.format import rate_of
 from callgate.model.base import Caller
 from callgate.policies.cache.layer import key_of
 from callgate.policies.cache.sqlite import SqliteCache

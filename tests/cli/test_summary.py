@@ -7,7 +7,7 @@ import pytest
 from callgate.batch.run import Summary
 from callgate.batch.stats import ErrorGroup, Stats
 from callgate.cli.summary import print_summary
-from tests.cli.test_panel import progress
+from tests.batch.display.test_panel import progress
 
 
 def test_the_summary_says_what_is_not_known_and_groups_failures(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import sys
 from callgate.batch.cost.budget import dollars
 from callgate.batch.cost.ledger import read_account
 from callgate.batch.input.files import describe, format_of
+from callgate.batch.job import Outcome
 from callgate.batch.options import RunOptions
 from callgate.batch.output.journal import STDOUT
 from callgate.batch.output.paths import (
@@ -20,27 +21,18 @@ from callgate.batch.output.paths import (
 from callgate.batch.run import Summary
 from callgate.cli.summary import print_summary, reason_of, summary_to_dict
 from callgate.cli.terminal import write_json, write_line
-from callgate.policies.route.health import EndpointHealth
 
 __all__ = ["print_ending"]
 
 
-def print_ending(
-    options: RunOptions, summary: Summary, path: str, endpoints: tuple[EndpointHealth, ...] = ()
-) -> None:
-    """Print the summary on stdout, and on stderr what the user may want to do next.
-
-    Args:
-        options: The options of the run.
-        summary: How it ended.
-        path: The file that holds the answers.
-        endpoints: The state of each of several targets.
-    """
+def print_ending(options: RunOptions, outcome: Outcome) -> None:
+    """Print the summary on stdout, and on stderr what the user may want to do next."""
+    summary = outcome.summary
     if options.json:
-        write_json(summary_to_dict(summary, options.output, endpoints))
+        write_json(summary_to_dict(summary, options.output, outcome.endpoints))
     elif not options.quiet:
-        print_summary(summary, options.output, endpoints)
-    for line in _notes(options, summary, path):
+        print_summary(summary, options.output, outcome.endpoints)
+    for line in _notes(options, summary, outcome.path):
         write_line(line, err=True)
 
 

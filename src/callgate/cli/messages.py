@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from callgate.batch.display import text
 from callgate.batch.options import option_for
 from callgate.errors import CallgateError
 
 __all__ = ["explain", "one_line"]
-
-_LONGEST = 300
 
 
 def explain(error: BaseException) -> str:
@@ -19,8 +18,8 @@ def explain(error: BaseException) -> str:
     if not isinstance(error, CallgateError):
         return str(error) or type(error).__name__
     option = option_for(error.setting)
-    text = error.explain(option) or type(error).__name__
-    return f"{text} ({option})" if option is not None and error.remedy is None else text
+    message = error.explain(option) or type(error).__name__
+    return f"{message} ({option})" if option is not None and error.remedy is None else message
 
 
 def one_line(error: BaseException) -> str:
@@ -29,5 +28,4 @@ def one_line(error: BaseException) -> str:
     >>> one_line(ValueError("no\\n   key"))
     'no key'
     """
-    text = " ".join(explain(error).split())
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return text.one_line(explain(error))

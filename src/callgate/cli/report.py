@@ -68,7 +68,7 @@ def _write_page(facts: Report, path: str) -> None:
 
 
 def _print_table(facts: Report) -> None:
-    from callgate.cli.format import dollars, duration, in_columns
+    from callgate.batch.display.format import dollars, duration, in_columns
 
     cost = "unknown: the price of this model is not known"
     if facts.cost or not facts.unpriced:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from callgate.batch.cost.forecast import Forecast
+from callgate.batch.display.format import dollars, duration, in_columns
 from callgate.batch.output.journal import STDOUT
 from callgate.batch.output.paths import errors_path
 from callgate.batch.run import Summary
 from callgate.batch.stats import ErrorGroup
-from callgate.cli.format import dollars, duration, in_columns
 from callgate.cli.messages import explain, one_line
 from callgate.cli.terminal import write_json, write_line
 from callgate.errors import RetryAfterTooLongError

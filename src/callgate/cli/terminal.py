@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import Any
 
 import typer
 
-__all__ = ["occupy_closed_streams", "printable", "write_json", "write_line"]
+from callgate.batch.display.text import printable
 
-# Control characters, and those that reorder text. A line break separates lines and is kept.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    r"""The text with control characters as escapes, so that a terminal shows them and does not obey them.
-
-    >>> printable("no \x1b]0;title\x07 such model")
-    'no \\u001b]0;title\\u0007 such model'
-    """
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+__all__ = ["occupy_closed_streams", "write_json", "write_line"]
 
 
 def write_line(text: str, *, err: bool = False, color: str | None = None) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from callgate.batch.display.format import dollars, duration, rate_of
+from callgate.batch.display.screen import Item, wrap
+from callgate.batch.display.text import one_line, printable
 from callgate.batch.progress import Progress
-from callgate.cli.format import dollars, duration, rate_of
-from callgate.cli.messages import one_line
-from callgate.cli.screen import Item, wrap
-from callgate.cli.terminal import printable
 
 __all__ = ["Endpoint", "Title", "panel", "plain_line"]
 
@@ -55,6 +54,7 @@ def panel(
     now: datetime,
     width: int,
     activity: str = "",
+    explain: Callable[[BaseException], str] = str,
 ) -> list[list[Item]]:
     """The lines of the panel, each at most `width` cells wide; items stay whole.
 
@@ -65,6 +65,7 @@ def panel(
         now: The wall-clock time, to show the end as one.
         width: Cells.
         activity: What is done after the last request, if anything.
+        explain: Returns the text of an error.
     """
     groups = [
         [*(Item(model) for model in title.models), Item(f"{title.input} → {title.output}", style="dim")],
@@ -75,7 +76,7 @@ def panel(
         # Broken at words, as it may be longer than a narrow terminal is wide.
         [Item(line, style="cyan") for line in textwrap.wrap(_now(progress, activity), width)],
         _longest(progress),
-        *([item] for item in _failures(progress)),
+        *([item] for item in _failures(progress, explain)),
         *([item] for item in _endpoints(endpoints)),
     ]
     return [line for group in groups for line in wrap(group, width)]
@@ -191,11 +192,11 @@ def _longest(progress: Progress) -> list[Item]:
     return [Item(", ".join(late), "slowest rows:", "dim")] if late else []
 
 
-def _failures(progress: Progress) -> list[Item]:
+def _failures(progress: Progress, explain: Callable[[BaseException], str]) -> list[Item]:
     groups = progress.stats.error_groups()
     shown = [
         Item(
-            f"{group.count:,} x {group.example if group.error is None else one_line(group.error)}",
+            f"{group.count:,} x {one_line(group.example if group.error is None else explain(group.error))}",
             style="red",
         )
         for group in groups[:_SHOWN_FAILURES]

@@ -1,47 +1,77 @@
-"""Shows a batch while it runs: a panel that is redrawn on a terminal, else a line now and then."""
+"""Shows a batch while it runs: a panel that is redrawn in place, else a line now and then."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from callgate.batch.display.format import rate_of
+from callgate.batch.display.notebook import NotebookScreen, in_notebook
+from callgate.batch.display.panel import Endpoint, Title, panel, plain_line
+from callgate.batch.display.screen import Item, Screen, terminal_size
+from callgate.batch.display.text import printable
 from callgate.batch.progress import Progress
-from callgate.cli.format import rate_of
-from callgate.cli.panel import Endpoint, Title, panel, plain_line
-from callgate.cli.terminal import write_line
+from callgate.batch.run import BatchRun
 from callgate.model.spread import Spread
 
-if TYPE_CHECKING:
-    from callgate.batch.run import BatchRun
-    from callgate.cli.screen import Screen
-
-__all__ = ["Display", "open_display"]
+__all__ = ["Display", "open_display", "plain_interval"]
 
 _TICK_SECONDS = 0.25
 # Seconds between two plain lines, by the seconds that the batch has run: a log of a day stays readable.
 _PLAIN_SECONDS = ((60.0, 10.0), (600.0, 30.0), (3600.0, 60.0), (float("inf"), 300.0))
 
 
+class Surface(Protocol):
+    """Where the panel is drawn."""
+
+    @property
+    def width(self) -> int:
+        """Cells that a line may take."""
+        ...
+
+    def draw(self, lines: Sequence[Sequence[Item]]) -> None:
+        """Replace what is drawn."""
+        ...
+
+    def print(self, item: Item) -> None:
+        """Write a line that stays."""
+        ...
+
+    def clear(self) -> None:
+        """Remove what is drawn."""
+        ...
+
+
 class Display:
-    """Shows one batch on stderr until it is closed.
+    """Shows one batch until it is closed.
 
     Args:
         batch: What to show.
         title: Its models, input and output.
-        screen: Where to draw the panel; None for plain lines.
+        surface: Where to draw the panel; None for plain lines on stderr.
         quiet: Show only notes.
+        explain: Returns the text of an error.
     """
 
-    def __init__(self, batch: BatchRun, title: Title, *, screen: Screen | None, quiet: bool) -> None:
+    def __init__(
+        self,
+        batch: BatchRun,
+        title: Title,
+        *,
+        surface: Surface | None,
+        quiet: bool,
+        explain: Callable[[BaseException], str] = str,
+    ) -> None:
         self._batch = batch
         self._title = title
-        self._screen = screen
+        self._surface = surface
         self._quiet = quiet
+        self._explain = explain
         self._activity = ""
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -51,12 +81,10 @@ class Display:
     def note(self, text: str) -> None:
         """Print a line above the panel."""
         with self._without_terminal():
-            if self._screen is None:
-                write_line(text, err=True)
+            if self._surface is None:
+                _write_line(text)
             else:
-                from callgate.cli.screen import Item
-
-                self._screen.print(Item(text, style="yellow"))
+                self._surface.print(Item(text, style="yellow"))
                 self._draw(self._batch.progress())
 
     def show_activity(self, activity: str) -> None:
@@ -71,22 +99,22 @@ class Display:
         # The summary's rates come from samples, and the last one has to be taken at the end.
         self._batch.progress()
         with self._without_terminal():
-            if self._screen is not None:
-                self._screen.clear()
+            if self._surface is not None:
+                self._surface.clear()
 
     def _tick(self) -> None:
         # Progress is sampled also when nothing is shown: the summary's rates come from the samples.
         progress = self._batch.progress()
-        if self._screen is not None:
+        if self._surface is not None:
             self._draw(progress)
         elif not self._quiet and progress.seconds >= self._next_line:
             self._next_line = progress.seconds + plain_interval(progress.seconds)
             with self._without_terminal():
-                write_line(plain_line(progress, self._activity), err=True)
+                _write_line(plain_line(progress, self._activity))
         self._timer = self._loop.call_later(_TICK_SECONDS, self._tick)
 
     def _draw(self, progress: Progress) -> None:
-        if self._screen is None:
+        if self._surface is None:
             return
         with self._without_terminal():
             lines = panel(
@@ -94,20 +122,21 @@ class Display:
                 self._title,
                 self._endpoints(),
                 now=datetime.now().astimezone(),
-                width=self._screen.width,
+                width=self._surface.width,
                 activity=self._activity,
+                explain=self._explain,
             )
-            self._screen.draw(lines)
+            self._surface.draw(lines)
 
     def _endpoints(self) -> list[Endpoint]:
         model = self._batch.engine.model
         if not isinstance(model, Spread):
             return []
         endpoints = []
-        for each, standing in zip(model.models, model.health, strict=True):
+        for each, health in zip(model.models, model.health, strict=True):
             requests = each.limiter.snapshot().requests
             quota = "" if requests is None else rate_of(0.0, requests)
-            endpoints.append(Endpoint(each.name, standing.answered, quota, standing.error is not None))
+            endpoints.append(Endpoint(each.name, health.answered, quota, health.error is not None))
         return endpoints
 
     @contextmanager
@@ -116,7 +145,7 @@ class Display:
         try:
             yield
         except OSError:
-            self._screen, self._quiet = None, True
+            self._surface, self._quiet = None, True
 
 
 def plain_interval(seconds: float) -> float:
@@ -129,20 +158,28 @@ def plain_interval(seconds: float) -> float:
 
 
 @contextmanager
-def open_display(batch: BatchRun, title: Title, *, quiet: bool) -> Iterator[Display]:
-    """A display that suits where stderr goes."""
-    display = Display(batch, title, screen=None if quiet else _screen(), quiet=quiet)
+def open_display(
+    batch: BatchRun, title: Title, *, quiet: bool, explain: Callable[[BaseException], str] = str
+) -> Iterator[Display]:
+    """A display that suits where stderr goes: a notebook, a terminal, or a log."""
+    display = Display(batch, title, surface=None if quiet else _surface(), quiet=quiet, explain=explain)
     try:
         yield display
     finally:
         display.close()
 
 
-def _screen() -> Screen | None:
-    """A screen on stderr, if that is a terminal that can move its cursor."""
+def _surface() -> Surface | None:
+    """A notebook's output, or a terminal that can move its cursor."""
+    if in_notebook():
+        return NotebookScreen()
     stream = sys.stderr
     if stream is None or not stream.isatty() or os.environ.get("TERM") == "dumb":
         return None
-    from callgate.cli.screen import Screen, terminal_size
-
     return Screen(stream, lambda: terminal_size(stream.fileno()), color="NO_COLOR" not in os.environ)
+
+
+def _write_line(text: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"{printable(text)}\n")
+        sys.stderr.flush()

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
-import pty
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
+from callgate.batch.display.live import Display, open_display, plain_interval
+from callgate.batch.display.panel import Title
+from callgate.batch.display.screen import Screen
 from callgate.batch.progress import Progress
 from callgate.batch.run import BatchRun
-from callgate.cli.live import Display, open_display, plain_interval
-from callgate.cli.panel import Title
-from callgate.cli.screen import Screen
-from callgate.testing import Simulator, run_virtual
-from tests.cli.conftest import prompts, write_rows
-from tests.cli.test_panel import progress
+from callgate.testing import run_virtual
+from tests.batch.display.test_panel import progress
 
 TITLE = Title(["openai/m"], "in.jsonl", "out.jsonl")
 
@@ -68,7 +62,7 @@ def test_what_is_said_stays_above_the_panel_which_goes_at_the_end() -> None:
     stream = io.StringIO()
 
     async def main() -> None:
-        display = Display(batch(), TITLE, screen=Screen(stream, lambda: (80, 24)), quiet=False)
+        display = Display(batch(), TITLE, surface=Screen(stream, lambda: (80, 24)), quiet=False)
         display.note("hello")
         display.show_activity("writing out.csv")
         display.close()
@@ -86,7 +80,7 @@ def test_a_terminal_that_is_gone_ends_the_display_and_not_the_batch() -> None:
             raise OSError(5, "Input/output error")
 
     async def main() -> None:
-        display = Display(batch(), TITLE, screen=Screen(Gone(), lambda: (80, 24)), quiet=False)
+        display = Display(batch(), TITLE, surface=Screen(Gone(), lambda: (80, 24)), quiet=False)
         await asyncio.sleep(10.0)
         display.close()
 
@@ -96,35 +90,3 @@ def test_a_terminal_that_is_gone_ends_the_display_and_not_the_batch() -> None:
 def test_intervals_grow() -> None:
     intervals = [plain_interval(seconds) for seconds in (0.0, 59.0, 60.0, 599.0, 600.0, 3600.0, 1e9)]
     assert intervals == sorted(intervals)
-
-
-def test_the_command_draws_in_place_on_a_terminal(folder: Path) -> None:
-    write_rows("in.jsonl", prompts(60))
-    ours, theirs = pty.openpty()
-    with Simulator(latency=0.05) as sim:
-        command = [sys.executable, "-m", "callgate", "run", "in.jsonl", "-m", "openai/gpt-4o-mini"]
-        command += ["-o", "out.jsonl", "--base-url", sim.base_url, "--concurrency", "2"]
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=theirs,
-            env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
-        )
-        os.close(theirs)
-        drawn = b""
-        while True:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:
-                break
-            drawn += piece
-        assert process.stdout is not None
-        out = process.stdout.read().decode()
-        process.stdout.close()
-        assert process.wait() == 0
-    os.close(ours)
-    text = drawn.decode()
-    assert "waiting for" in text
-    assert text.count("rows/s") >= 3
-    assert "concurrency" in text or "provider" in text
-    assert "60 answered, 0 failed" in out

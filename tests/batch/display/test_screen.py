@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from callgate.cli.screen import Item, Screen, cells, terminal_size, wrap
+from callgate.batch.display.screen import Item, Screen, cells, terminal_size, wrap
 
 
 class Terminal(io.StringIO):

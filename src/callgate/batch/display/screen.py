@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
-from callgate.cli.terminal import printable
+from callgate.batch.display.text import printable
 
 __all__ = ["Item", "Screen", "cells", "terminal_size", "wrap"]
 

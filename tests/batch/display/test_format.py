@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from callgate.cli.format import rate_of
+from callgate.batch.display.format import rate_of
 from callgate.policies.limit.quota import Quota
 from callgate.policies.limit.snapshot import RateSnapshot
 

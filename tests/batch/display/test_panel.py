@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from callgate.batch.display.panel import Endpoint, Title, panel, plain_line
+from callgate.batch.display.screen import cells
 from callgate.batch.progress import Progress
 from callgate.batch.stats import ErrorGroup, Stats
-from callgate.cli.panel import Endpoint, Title, panel, plain_line
-from callgate.cli.screen import cells
 from callgate.policies.limit.quota import Quota
 from callgate.policies.limit.snapshot import LimiterSnapshot, RateSnapshot
 

@@ -1,0 +1,194 @@
+"""A whole run with the options of `callgate run`: models, rows, budget and output are opened and closed.
+
+The command and `callgate.run` both call `run_job`; they differ in what watches the run.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from callgate.batch.cost.budget import Budget, dollars
+from callgate.batch.cost.ledger import read_spent
+from callgate.batch.display.text import one_line
+from callgate.batch.engine import Engine
+from callgate.batch.guard import FailureGuard
+from callgate.batch.input.files import STDIN
+from callgate.batch.input.sources import Source
+from callgate.batch.options import RunOptions
+from callgate.batch.output.journal import STDOUT, Journal
+from callgate.batch.output.paths import errors_path, journal_path
+from callgate.batch.output.sinks import sink_for
+from callgate.batch.run import BatchRun, Summary
+from callgate.batch.targets import Target, open_model
+from callgate.errors import APIClientError, InputError
+from callgate.model.base import Caller
+from callgate.model.spread import Spread
+from callgate.policies.route.health import EndpointHealth
+from callgate.schema.answer import AnswerSchema
+
+__all__ = ["Outcome", "Watch", "Watcher", "check_paths", "rarer_collections", "run_job"]
+
+_GIVEN_UP = "interrupted before the output was written; the next run writes it from the journal"
+_KEPT = "The former output is kept as {}."
+_ASSUMED = "The last run was killed: {} that its requests may have cost count as spent."
+
+
+class Watcher(Protocol):
+    """Is told of what happens beside the rows of a run."""
+
+    def note(self, text: str) -> None:
+        """A message for the user."""
+        ...
+
+    def publishing(self, output: str) -> None:
+        """All calls have ended; the output is now written from the journal."""
+        ...
+
+
+Watch = Callable[[BatchRun, Journal], AbstractContextManager[Watcher]]
+"""Opens the watcher of a run, within the running loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        summary: What it did.
+        path: The file that holds the answers: the journal if the output could not be written.
+        endpoints: The state of each of several targets.
+    """
+
+    summary: Summary
+    path: str
+    endpoints: tuple[EndpointHealth, ...]
+
+
+async def run_job(
+    options: RunOptions,
+    source: Source,
+    targets: list[Target],
+    *,
+    schema: AnswerSchema | None,
+    watch: Watch,
+    explain: Callable[[BaseException], str] = str,
+) -> Outcome:
+    """Run a batch.
+
+    Args:
+        options: Its options.
+        source: Its rows.
+        targets: What is called.
+        schema: What every answer must satisfy.
+        watch: Watches it.
+        explain: Returns the text of an error, for notes.
+
+    Raises:
+        InputError: before any call, when the input or the output cannot be used.
+        ConfigurationError: before any call, when a setting cannot work.
+    """
+    ejections = _EjectionNotes(explain)
+    async with open_model(options, targets, ejections.add) as model:
+        guard = FailureGuard(max_failures=options.max_failures)
+        engine = Engine(model, max_inflight_requests=None, response_schema=schema)
+        metadata = {"sample": options.sample} if options.sample else None
+        batch = BatchRun(engine, source, guard=guard, metadata=metadata, on_bad_row=options.on_bad_row)
+        # Before the journal is opened: a wrong setting or a bad row must not touch an earlier output.
+        batch.check()
+        if options.budget is not None:
+            await batch.check_bounds()
+        summary, path = await _run_into_journal(options, batch, watch, ejections)
+        return Outcome(summary, path, model.health if isinstance(model, Spread) else ())
+
+
+async def _run_into_journal(
+    options: RunOptions, batch: BatchRun, watch: Watch, ejections: _EjectionNotes
+) -> tuple[Summary, str]:
+    summary: Summary | None = None
+    path = options.output
+    try:
+        async with Journal(options.output, overwrite=options.overwrite) as journal:
+            # Only now: while the journal is locked, no other run can spend on this output.
+            batch.budget = _budget(options, journal)
+            with watch(batch, journal) as watcher:
+                if journal.ledger is not None and journal.ledger.assumed:
+                    watcher.note(_ASSUMED.format(dollars(journal.ledger.assumed)))
+                if journal.kept is not None:
+                    watcher.note(_KEPT.format(journal.kept))
+                if not options.quiet:
+                    ejections.note = watcher.note
+                summary = await batch.run(journal)
+                if not journal.is_output:
+                    watcher.publishing(options.output)
+                    if not await journal.publish():
+                        path = journal.path
+                        summary = replace(summary, ending="interrupted", message=_GIVEN_UP)
+    except InputError as error:
+        if summary is None:
+            raise
+        # The run itself has ended; only the output could not be written.
+        path = journal_path(options.output)
+        summary = replace(summary, ending="output", message=str(error), error=error)
+    return summary, path
+
+
+def _budget(options: RunOptions, journal: Journal) -> Budget | None:
+    if options.budget is None:
+        return None
+    spent = read_spent(options.output) if journal.resumable else 0.0
+    return Budget(options.budget, spent=spent, ledger=journal.ledger)
+
+
+class _EjectionNotes:
+    """Notes each target that is ejected, the first time."""
+
+    def __init__(self, explain: Callable[[BaseException], str]) -> None:
+        self.note: Callable[[str], object] = lambda text: None
+        self._explain = explain
+        self._noted: set[str] = set()
+
+    def add(self, model: Caller, error: APIClientError) -> None:
+        """As `Spread(on_ejected=...)` calls it."""
+        if model.name not in self._noted:
+            self._noted.add(model.name)
+            self.note(f"callgate: {model.name} is ejected for now: {one_line(self._explain(error))}")
+
+
+def check_paths(options: RunOptions) -> None:
+    """Check before anything is read that the output has a known format and is not the input.
+
+    Raises:
+        InputError: otherwise.
+    """
+    sink_for(options.output)
+    if options.input == STDIN or options.output == STDOUT:
+        return
+    for path in (options.output, journal_path(options.output), errors_path(options.output)):
+        if _same_file(options.input, path):
+            raise InputError(f"INPUT and the output {path} are the same file; choose another output")
+
+
+def _same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False  # one of them does not exist
+
+
+@contextmanager
+def rarer_collections() -> Iterator[None]:
+    """Collect cycles less often: reference counts free nearly all garbage of a batch, and at Python's usual
+    pace the search for cycles costs a tenth of the processor time of a row."""
+    usual = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+        gc.unfreeze()
