@@ -299,7 +299,7 @@ def test_when_all_have_become_slower_nobody_is_late_by_the_old_measure() -> None
         first = [calling() for _ in range(10)]
         tasks = [asyncio.ensure_future(hedged.service(call)) for call in first[:2]]
         await asyncio.sleep(1.0)
-        hedged.hedge.stragglers._sorted[:] = [4.0] * 10  # as ten answers of that time would have it
+        hedged.hedge.late._sorted[:] = [4.0] * 10  # as ten answers of that time would have it
         assert [(await task).text for task in tasks] == ["slower"] * 2
         assert sum(hedges(call) for call in first) == 0
         hedged.nothing_is_left()
@@ -328,14 +328,14 @@ def test_a_second_attempt_that_never_left_the_limiters_line_is_paid_back() -> No
         await hedged.warm()
         task = asyncio.ensure_future(hedged.service(calling()))
         await asyncio.sleep(10.0)
-        assert not hedged.hedge.stragglers.affordable()
+        assert not hedged.hedge.late.affordable()
         await task
-        assert hedged.hedge.stragglers.affordable()
+        assert hedged.hedge.late.affordable()
 
     run(main)
 
 
-def test_when_the_retry_budget_has_recovered_the_next_answer_sends_stragglers_again() -> None:
+def test_when_the_retry_budget_has_recovered_the_next_answer_sends_late_attempts_again() -> None:
     async def main() -> None:
         budget = RetryBudget(0.0, 0.1, now)  # one in ten seconds
         hedged = HedgedService(SLOW, After(12.0, "other"), USUAL, budget=budget)
@@ -654,23 +654,23 @@ def test_what_was_given_up_stays_a_straggler_in_the_books() -> None:
         await hedged.warm()
         for _ in range(5):
             await hedged.service(calling())
-        assert hedged.hedge.stragglers.patience == pytest.approx(1.01)
+        assert hedged.hedge.late.patience == pytest.approx(1.01)
         for _ in range(15):
             await hedged.service(calling())
-        assert hedged.hedge.stragglers.patience is not None
-        assert hedged.hedge.stragglers.patience > 2.0
+        assert hedged.hedge.late.patience is not None
+        assert hedged.hedge.late.patience > 2.0
 
     run(main)
 
 
-def test_time_that_nobody_measures_makes_no_stragglers() -> None:
+def test_time_that_nobody_measures_makes_no_late_attempts() -> None:
     async def main() -> None:
         # No limit layer tells when an attempt goes on the wire.
         hedge = Hedge(HedgePolicy(min_samples=2), now)
         backend = Scripted(USUAL, USUAL, SLOW)
         for _ in range(3):
             await hedge(backend)(calling())
-        assert hedge.stragglers.patience is None
+        assert hedge.late.patience is None
         assert len(backend.at) == 3
 
     run(main)

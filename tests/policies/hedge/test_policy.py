@@ -1,4 +1,4 @@
-"""Which attempts count as stragglers, and how many second attempts there may be."""
+"""Which attempts count as attempts, and how many second attempts there may be."""
 
 from __future__ import annotations
 
@@ -8,101 +8,101 @@ from typing import Any
 import pytest
 
 from callgate.errors import ConfigurationError
-from callgate.policies.hedge.policy import HedgePolicy, Stragglers
+from callgate.policies.hedge.policy import HedgePolicy, LateAttempts
 
 
-def after(times: list[float], **policy: Any) -> Stragglers:
-    stragglers = Stragglers(HedgePolicy(**policy))
+def after(times: list[float], **policy: Any) -> LateAttempts:
+    attempts = LateAttempts(HedgePolicy(**policy))
     for seconds in times:
-        stragglers.begin()
-        stragglers.note(seconds)
-    return stragglers
+        attempts.begin()
+        attempts.note(seconds)
+    return attempts
 
 
 def test_nothing_is_late_before_enough_has_been_seen() -> None:
     assert after([], min_samples=3).patience is None
     assert after([1.0] * 2, min_samples=3).patience is None
     assert after([1.0] * 3, min_samples=3).patience is not None
-    assert Stragglers(HedgePolicy()).usual == 0.0
+    assert LateAttempts(HedgePolicy()).usual == 0.0
 
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.2, 0.5])
 def test_the_promised_share_of_what_was_seen_is_later(share: float) -> None:
     rng = random.Random(3)
     times = [rng.lognormvariate(0.0, 1.0) for _ in range(1000)]
-    stragglers = after(times, share=share)
-    assert stragglers.patience is not None
-    late = sum(seconds > stragglers.patience / 1.01 for seconds in times)
+    attempts = after(times, share=share)
+    assert attempts.patience is not None
+    late = sum(seconds > attempts.patience / 1.01 for seconds in times)
     assert late == round(share * 1000)
 
 
 def test_equal_times_make_no_stragglers() -> None:
-    stragglers = after([2.0] * 100)
-    assert stragglers.patience is not None
-    assert stragglers.patience > 2.0
-    assert stragglers.usual == 2.0
+    attempts = after([2.0] * 100)
+    assert attempts.patience is not None
+    assert attempts.patience > 2.0
+    assert attempts.usual == 2.0
 
 
 def test_what_was_seen_long_ago_is_forgotten() -> None:
-    stragglers = after([100.0] * 50 + [1.0] * 20, min_samples=10, window=20)
-    assert stragglers.patience == pytest.approx(1.01)
+    attempts = after([100.0] * 50 + [1.0] * 20, min_samples=10, window=20)
+    assert attempts.patience == pytest.approx(1.01)
 
 
 def test_never_more_than_the_share_is_sent_twice() -> None:
-    stragglers = Stragglers(HedgePolicy(share=0.05))
+    attempts = LateAttempts(HedgePolicy(share=0.05))
     spent = 0
     for begun in range(1, 1001):
-        stragglers.begin()
-        spent += stragglers.spend()
+        attempts.begin()
+        spent += attempts.spend()
         assert spent <= 0.05 * begun + 1e-6
     assert spent == 50
 
 
 def test_a_quiet_time_saves_up_no_storm() -> None:
-    stragglers = after([1.0] * 10_000)
+    attempts = after([1.0] * 10_000)
     spent = 0
-    while stragglers.spend():
+    while attempts.spend():
         spent += 1
     assert spent == 20
 
 
 def test_what_the_attempts_on_their_way_have_paid_in_is_not_lost() -> None:
-    stragglers = Stragglers(HedgePolicy(share=0.05))
+    attempts = LateAttempts(HedgePolicy(share=0.05))
     for at_once in range(1_000):
-        stragglers.begin(at_once)
+        attempts.begin(at_once)
     spent = 0
-    while stragglers.affordable():
-        assert stragglers.spend()
+    while attempts.affordable():
+        assert attempts.spend()
         spent += 1
     assert spent == 50
-    assert not stragglers.spend()
+    assert not attempts.spend()
 
 
 def test_who_is_a_little_late_gets_only_what_the_surely_late_of_late_did_not_need() -> None:
-    stragglers = Stragglers(HedgePolicy(share=0.1, min_samples=10))
+    attempts = LateAttempts(HedgePolicy(share=0.1, min_samples=10))
     for number in range(100):
-        stragglers.begin()
-        stragglers.note(8.0 if number % 20 == 19 else 1.0)  # 5 % take eight times the usual
-    assert stragglers.surely_late == 3.0
+        attempts.begin()
+        attempts.note(8.0 if number % 20 == 19 else 1.0)  # 5 % take eight times the usual
+    assert attempts.surely_late == 3.0
     little = 0
-    while stragglers.spend(at_once=0):
+    while attempts.spend(at_once=0):
         little += 1
     assert 4 <= little <= 6
-    assert stragglers.affordable()
+    assert attempts.affordable()
     sure = 0
-    while stragglers.spend():
+    while attempts.spend():
         sure += 1
     assert little + sure in (9, 10)
 
 
 def test_what_those_on_their_way_have_paid_in_is_not_for_who_is_a_little_late() -> None:
-    stragglers = after([1.0] * 20, share=0.1, min_samples=10)
-    assert stragglers.affordable(at_once=10)
-    assert not stragglers.affordable(at_once=11)
-    assert stragglers.affordable()
-    stragglers.spend()
-    stragglers.give_back()
-    assert stragglers.affordable(at_once=10)
+    attempts = after([1.0] * 20, share=0.1, min_samples=10)
+    assert attempts.affordable(at_once=10)
+    assert not attempts.affordable(at_once=11)
+    assert attempts.affordable()
+    attempts.spend()
+    attempts.give_back()
+    assert attempts.affordable(at_once=10)
 
 
 @pytest.mark.parametrize("share", [0.0, -0.1, 0.6, float("nan"), True, "0.05", None])

@@ -1,8 +1,8 @@
-"""A second attempt beside one that takes unusually long; the first answer wins.
+"""A second attempt beside one that takes unusually long; the first response wins.
 
-The first attempt runs in the call's own task, so a call that is answered in the usual time costs no task
-more. Only a straggler gets one, for its second attempt: a twin of the calling that passes the limiter, the
-breaker and the timeout like any attempt, and is counted like one.
+The first attempt runs in the call's own task, so a call that takes the usual time needs no further task. A
+late attempt gets one for its second attempt: a fork of the calling that passes route, limiter, breaker and
+timeout like any attempt.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from callgate.call.calling import Calling
 from callgate.errors import RateLimitError, RefusedError
 from callgate.pipeline import Service
-from callgate.policies.hedge.policy import MOST_AT_ONCE, HedgePolicy, Stragglers
+from callgate.policies.hedge.policy import MOST_AT_ONCE, HedgePolicy, LateAttempts
 from callgate.policies.retry.config import RetryBudget
 from callgate.policies.timeout.timer import Reminder, Watch, Watched
 from callgate.response import Response
@@ -24,26 +24,25 @@ __all__ = ["Hedge"]
 
 
 class Hedge:
-    """The layer, and what the limit layer inside it tells when an attempt goes on the wire.
+    """The hedge layer.
 
-    An attempt that has been on the wire for longer than the policy's quantile of recent ones is sent once
-    more, unless the usual time would pass the call's deadline. A second attempt that takes as long as that
-    gets one beside it, too; more than three attempts are never on their way at once. When the retry budget or
-    the policy's share is used up, stragglers stand in a line, the oldest first, and are served as calls pay
-    in. Those that take three times the usual come first: what they may need is kept for them. Most of those
-    that are only a little late leave the line by themselves.
+    An attempt that is in flight for longer than the policy's quantile of recent ones is sent once more,
+    unless the usual time would pass the call's deadline. A second attempt that takes as long gets one beside
+    it, too; at most three attempts of a call are in flight. When the hedge budget (the policy's share, and
+    the retry budget) is spent, late attempts queue in FIFO order until it refills. Those that take three
+    times the usual time come first: what they may need is kept for them.
 
-    The first answer wins and the other attempts are cancelled: they give back their places and their
-    connections and keep their charges, as the provider may have worked on them. What they cost cannot be
-    known; `calling.attempts` lists them. Streams are never sent twice.
+    The first response wins and the other attempts are cancelled. They release their permits and connections
+    and stay charged against the quota, as the provider may have worked on them; `calling.attempts` lists
+    them. Streams are never sent twice.
 
-    A failure does not win: as long as one of the two is on its way, its answer is waited for. When both fail,
-    the first one's error is raised, and the second one's is in `calling.attempts`.
+    A failure does not win: while one of the two is in flight, its response is waited for. If both fail, the
+    first one's error is raised, and the second one's is in `calling.attempts`.
 
     Args:
-        policy: When an attempt counts as a straggler.
+        policy: When an attempt counts as late.
         clock: The loop's clock, in seconds.
-        budget: Shared with the retry layer; None: only the policy's share bounds it.
+        budget: Shared with the retry layer; None: only the policy's share bounds the hedges.
 
     Example::
 
@@ -52,61 +51,61 @@ class Hedge:
         service = pipeline(backend, Layers(hedge=hedge, limit=limit))
     """
 
-    __slots__ = ("_budget", "_clock", "_line", "_races", "_unwatched", "_watch", "stragglers")
+    __slots__ = ("_budget", "_clock", "_waiting", "_races", "_unwatched", "_watch", "late")
 
     def __init__(
         self, policy: HedgePolicy, clock: Callable[[], float], *, budget: RetryBudget | None = None
     ) -> None:
-        self.stragglers = Stragglers(policy)
+        self.late = LateAttempts(policy)
         self._clock = clock
         self._budget = budget
         self._races: dict[Calling, _Race] = {}
-        # Both are in the order of their coming, and left from the midst by whoever is answered.
-        self._unwatched: dict[_Race, None] = {}  # sent before it was known what takes long
-        self._line: dict[_Race, None] = {}  # stragglers that could not be afforded yet
+        # Both in FIFO order; an attempt that ends leaves from the middle.
+        self._unwatched: dict[_Race, None] = {}  # sent before the usual time was known
+        self._waiting: dict[_Race, None] = {}  # late, and the budget is spent
         self._watch: Watch | None = None
 
     def __call__(self, call: Service) -> Service:
         """The service with second attempts."""
 
         def hedged(calling: Calling) -> Awaitable[Response]:
-            # Pieces of two answers would mix: a stream is one attempt's.
+            # Pieces of two responses would mix.
             return call(calling) if calling.sink is not None else self._first(call, calling)
 
         return hedged
 
     def sent(self, calling: Calling) -> None:
-        """Told by the limit layer: this calling has left the line. From here on its time counts."""
+        """Start the time of an attempt: the limit layer calls this when it has admitted the calling."""
         race = self._races.get(calling)
         if race is None:
             return
         race.sent_at = self._clock()
         if race.beside + 1 >= MOST_AT_ONCE:
             return
-        patience = self.stragglers.patience
+        patience = self.late.patience
         if patience is None:
             self._unwatched[race] = None
         else:
             self._remind(race, race.sent_at + patience)
 
     async def _first(self, call: Service, calling: Calling) -> Response:
-        self.stragglers.begin(len(self._races))
+        self.late.begin(len(self._races))
         self._serve()
         task = calling.task or asyncio.current_task()
         assert task is not None  # a coroutine that runs is in a task
         race = _Race(call, calling, task, 0)
         response = await self._run(race)
         if race.sent_at is not None:
-            # Where the second one won, the first would have taken longer still: a straggler stays one.
-            self.stragglers.note(self._clock() - race.sent_at)
+            # Where the second one won, the first would have taken longer still: it stays late.
+            self.late.note(self._clock() - race.sent_at)
             if self._unwatched:
                 self._watch_all()
-            # Of the retry budget more may be free by now.
+            # The retry budget may have refilled meanwhile.
             self._serve()
         return response
 
     async def _run(self, race: _Race) -> Response:
-        """An attempt and what is sent beside it, until neither is on its way."""
+        """Run an attempt and the one beside it, until neither is in flight."""
         calling = race.calling
         self._races[calling] = race
         try:
@@ -122,18 +121,18 @@ class Hedge:
         finally:
             del self._races[calling]
             self._unwatched.pop(race, None)
-            self._line.pop(race, None)
+            self._waiting.pop(race, None)
             race.first_over = True
             if race.reminder is not None and self._watch is not None:
                 self._watch.end(race.reminder)
             if race.second is not None:
                 await race.end()
                 if not race.repeated:  # it was still in the limiter's queue
-                    self.stragglers.give_back()
+                    self.late.give_back()
                     self._serve()
 
     async def _run_second(self, first: _Race) -> Response:
-        """The second attempt beside `first`, in a task of its own; it may become a straggler, too."""
+        """The second attempt beside `first`, in a task of its own; it may become late, too."""
         fork = first.calling.fork()
         task = asyncio.current_task()
         assert task is not None
@@ -145,20 +144,20 @@ class Hedge:
     def _remind(self, race: _Race, when: float) -> None:
         if self._watch is None:
             self._watch = Watch(asyncio.get_running_loop())
-        race.reminder = self._watch.remind(when, lambda: self._late(race))
+        race.reminder = self._watch.remind(when, lambda: self._on_late(race))
 
     def _watch_all(self) -> None:
-        """It is known now what takes long; who has passed that already is reminded of at once."""
-        patience = self.stragglers.patience
+        """The usual time is known now: time the attempts that were sent before."""
+        patience = self.late.patience
         if patience is not None:
             for race in self._unwatched:
                 assert race.sent_at is not None
                 self._remind(race, race.sent_at + patience)
             self._unwatched.clear()
 
-    def _late(self, race: _Race) -> None:
-        """The attempt is a straggler now, unless all have become slower since it was sent."""
-        patience = self.stragglers.patience
+    def _on_late(self, race: _Race) -> None:
+        """The attempt is late now, unless all have become slower since it was sent."""
+        patience = self.late.patience
         assert patience is not None
         assert race.sent_at is not None
         if race.second is not None:
@@ -167,33 +166,33 @@ class Hedge:
             self._remind(race, race.sent_at + patience)
             return
         if not self._is_surely_late(race):
-            self._remind(race, race.sent_at + self.stragglers.surely_late)
-        self._line[race] = None
+            self._remind(race, race.sent_at + self.late.surely_late)
+        self._waiting[race] = None
         self._serve()
 
     def _is_surely_late(self, race: _Race) -> bool:
         assert race.sent_at is not None
-        return race.sent_at + self.stragglers.surely_late <= self._clock()
+        return race.sent_at + self.late.surely_late <= self._clock()
 
     def _serve(self) -> None:
-        """Send again whom the share and the retry budget allow, in their order."""
-        while self._line:
-            race = next(iter(self._line))
+        """Send second attempts in FIFO order while the budget allows it."""
+        while self._waiting:
+            race = next(iter(self._waiting))
             at_once = None if self._is_surely_late(race) else len(self._races)
-            if not self.stragglers.affordable(at_once):
+            if not self.late.affordable(at_once):
                 return
             deadline = race.calling.deadline
-            hopeless = deadline is not None and self._clock() + self.stragglers.usual >= deadline
+            hopeless = deadline is not None and self._clock() + self.late.usual >= deadline
             if not hopeless:
                 if self._budget is not None and not self._budget.withdraw():
                     return
-                self.stragglers.spend(at_once)
+                self.late.spend(at_once)
                 race.begin_second(self._run_second(race))
-            del self._line[race]
+            del self._waiting[race]
 
 
 class _Race:
-    """Two attempts at one call. The first runs in the task it is given, the second in one of its own."""
+    """Two attempts of one call. The first runs in the given task, the second in one of its own."""
 
     __slots__ = (
         "_first",
@@ -216,7 +215,7 @@ class _Race:
     ) -> None:
         self.call = call
         self.calling = calling
-        self.beside = beside  # how many attempts at the same call were on their way before
+        self.beside = beside  # attempts of the same call that were in flight before it
         self.sent_at: float | None = None
         self.reminder: Reminder | None = None
         self.second: asyncio.Task[Response] | None = None
@@ -235,19 +234,20 @@ class _Race:
             self._first.expire()
 
     def was_lost(self) -> bool:
-        """Whether the cancellation that ended the first attempt is the second one's victory."""
+        """True if the first attempt was cancelled because the second one won."""
         return self._first.was_it()
 
     def second_answer(self) -> Response:
-        assert self.second is not None  # who has won has run
+        assert self.second is not None  # it has won
         return self.second.result()
 
     async def wait_for_second(self, error: Exception) -> Response:
-        """The first attempt has failed; its repetition is on the way already.
+        """The first attempt has failed: wait for the second one.
 
         Raises:
-            Exception: `error`, when the second one fails too; but a 429 uses up no try, so where only the
-                first was one, it is the second's.
+            Exception: `error`, if the second one fails too; if only the first was a 429, which uses up no
+            try,
+                the second one's error.
         """
         second = self.second
         assert second is not None
@@ -263,7 +263,7 @@ class _Race:
         raise other
 
     async def end(self) -> None:
-        """Leave no task behind, and no cancellation of ours that came too late to be noticed."""
+        """Leave no task behind, and no cancellation of ours that was not delivered in time."""
         self._first.was_it()
         second = self.second
         assert second is not None

@@ -1,4 +1,4 @@
-"""Which attempts are stragglers, and how many of them may be sent a second time. No I/O."""
+"""Which attempts are late, and how many of them get a second attempt. No I/O."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from typing import Final
 
 from callgate.errors import ConfigurationError
 
-__all__ = ["MOST_AT_ONCE", "HedgePolicy", "Stragglers"]
+__all__ = ["MOST_AT_ONCE", "HedgePolicy", "LateAttempts"]
 
-# Attempts at one call that may be on their way. Where 3 % of the attempts take very long, so do 3 % of the
-# second ones: among a few thousand calls one or two. With a third it is one in forty thousand, and a call
-# that takes long by itself, whoever answers it, must not use up what the others have paid in.
+# Attempts of one call in flight. Where 3 % of the attempts take very long, so do 3 % of the second ones: one
+# or two among a few thousand calls. With a third attempt it is one in forty thousand, and a call that takes
+# long at any endpoint must not use up the budget of the others.
 MOST_AT_ONCE: Final = 3
 
-# A second attempt needs the usual time, too: it gains something for certain only where the first one takes
-# several times that. Calls that are a little late, because all are slowing down, soon end by themselves.
+# A second attempt takes the usual time, too: it certainly helps only if the first one takes several times
+# that. Calls that are a little late, because all are slowing down, soon end by themselves.
 SURELY_LATE: Final = 3.0
-# A service that always takes the same time has no stragglers: only what is clearly later counts as one.
+# At a service that always takes the same time only an attempt that is clearly later counts as late.
 CLEARLY_LATER: Final = 1.01
-# What a quiet time may save up, so that it is not spent in one storm; what the attempts that are on their way
-# have paid in comes on top, as none of them can be known for a straggler yet.
+# Bounds what a quiet time saves up, so that it is not spent at once. What the attempts in flight have paid in
+# is added, as none of them is known to be late yet.
 MOST_SAVED: Final = 20.0
 ENOUGH: Final = 1.0 - 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class HedgePolicy:
-    """When an attempt that takes long gets a second one beside it.
+    """When a slow attempt gets a second one beside it.
 
     Args:
         share: The slowest share of the attempts, above 0 and at most 0.5: an attempt that takes longer than
-            the others (0.05: than 95 % of those seen) is sent once more. It bounds the price too: never more
+            the others (0.05: than 95 % of those seen) is sent once more. It bounds the price, too: never more
             than this share of the attempts is sent twice.
-        min_samples: Answers that must have been seen before; a quantile of a handful says nothing.
-        window: How many of the latest answers the quantile is taken of.
+        min_samples: Responses needed before the first hedge; a quantile of a few means nothing.
+        window: Number of latest responses that the quantile is taken of.
 
     Raises:
         ConfigurationError: A value out of its range.
@@ -64,23 +64,23 @@ class HedgePolicy:
 
     @property
     def quantile(self) -> float:
-        """The quantile of the times at which a second attempt is sent."""
+        """The quantile of attempt times at which a second attempt is sent."""
         return 1.0 - self.share
 
 
-class Stragglers:
-    """Knows how long attempts usually take, and keeps the account of second attempts.
+class LateAttempts:
+    """Measures how long attempts usually take, and keeps the budget of second attempts.
 
-    Memory is bounded by the policy's window; an answer costs about a microsecond.
+    Memory is bounded by the policy's window; a response costs about a microsecond.
 
     Args:
         policy: The quantile, and how much may be spent.
 
-    >>> stragglers = Stragglers(HedgePolicy(share=0.1, min_samples=10))
+    >>> late = LateAttempts(HedgePolicy(share=0.1, min_samples=10))
     >>> for tenths in range(1, 11):
-    ...     stragglers.begin()
-    ...     stragglers.note(tenths / 10)
-    >>> stragglers.patience, stragglers.spend(), stragglers.spend()
+    ...     late.begin()
+    ...     late.note(tenths / 10)
+    >>> late.patience, late.spend(), late.spend()
     (0.909, True, False)
     """
 
@@ -94,7 +94,7 @@ class Stragglers:
         self._sorted: list[float] = []
 
     def begin(self, at_once: int = 0) -> None:
-        """An attempt begins beside `at_once` others: it pays in its share of a second one."""
+        """An attempt begins beside `at_once` others: it pays its share of a second attempt."""
         share = self._policy.share
         self._allowance = min(self._allowance + share, MOST_SAVED + share * at_once)
         ordered = self._sorted
@@ -104,19 +104,19 @@ class Stragglers:
         self._spare = min(self._spare + share, MOST_SAVED)
 
     def affordable(self, at_once: int | None = None) -> bool:
-        """Whether the share allows a second attempt now.
+        """True if the budget allows a second attempt now.
 
         Args:
-            at_once: Beside an attempt that is only a little late: how many are on their way. What they have
-                paid in is left for those among them that will be surely late, and of what the others paid in
-                as much as such ones needed of late.
+            at_once: For an attempt that is only a little late: how many are in flight. What they have paid in
+                is kept for those among them that will be surely late, and as much more as such attempts
+                needed recently.
         """
         if at_once is None:
             return self._allowance >= ENOUGH
         return min(self._spare, self._allowance - self._policy.share * at_once) >= ENOUGH
 
     def spend(self, at_once: int | None = None) -> bool:
-        """Ask for a second attempt, as `affordable` does; False: the share is used up."""
+        """Take a second attempt from the budget if `affordable`; False: it is used up."""
         if not self.affordable(at_once):
             return False
         self._allowance -= 1.0
@@ -125,11 +125,11 @@ class Stragglers:
         return True
 
     def give_back(self) -> None:
-        """A second attempt was not sent after all."""
+        """Return a second attempt that was not sent to the budget."""
         self._allowance += 1.0
 
     def note(self, seconds: float) -> None:
-        """An attempt took so long, or at least so long where it was given up for its second one."""
+        """Record how long an attempt took, or at least took until its second one won."""
         latest, ordered = self._latest, self._sorted
         latest.append(seconds)
         insort(ordered, seconds)
@@ -138,7 +138,7 @@ class Stragglers:
 
     @property
     def patience(self) -> float | None:
-        """Seconds after which an attempt is a straggler; None while too few have been seen."""
+        """Seconds after which an attempt is late; None while too few responses are known."""
         known = len(self._sorted)
         if known < self._policy.min_samples:
             return None
@@ -146,7 +146,7 @@ class Stragglers:
 
     @property
     def surely_late(self) -> float:
-        """Seconds after which an attempt is late by more than a second one takes, usually."""
+        """Seconds after which an attempt is late by more than a second one usually takes."""
         return SURELY_LATE * self.usual
 
     @property

@@ -1,4 +1,4 @@
-"""Hooks: functions that are told what happens to a call. They only watch, and cannot change a result.
+"""Hooks: functions that are called when something happens to a call. They cannot change its result.
 
 Only a hook that runs before the call may stop it, by raising.
 """
@@ -22,15 +22,15 @@ Hook = Callable[..., Any]
 _log = logging.getLogger("callgate")
 
 
-class HookPhase(str, Enum):  # noqa: UP042  the documents' names are members that are strings
+class HookPhase(str, Enum):  # noqa: UP042  compared as strings by existing programs
     """When a hook runs."""
 
     PreEventCreate = "pre_event_create"
-    """The calling has been made; raising stops it."""
+    """The calling was created; raising stops it."""
     PreInvocation = "pre_invocation"
     """The call begins; raising fails it with that error."""
     PostInvocation = "post_invocation"
-    """It was answered; `event.execution.response` is set."""
+    """It has a response; `event.execution.response` is set."""
     ErrorHandling = "error_handling"
     """It failed or was cancelled; `event.error` is set."""
 
@@ -86,15 +86,15 @@ class HookRegistry:
         return False
 
     def has(self, phase: HookPhase) -> bool:
-        """Whether anybody listens to this phase."""
+        """True if a hook is registered for this phase."""
         return bool(self._hooks[phase])
 
     async def run(self, phase: HookPhase, event: Calling) -> None:
-        """Tell every hook of a phase.
+        """Run every hook of a phase.
 
         Raises:
-            Exception: whatever a hook raises in a phase before the call. After it, it is logged, and the
-                others still run.
+            Exception: raised by a hook in a phase before the call. After the call, errors are logged, and the
+                other hooks still run.
         """
         for hook, takes_phase in tuple(self._hooks[phase]):
             try:
@@ -114,6 +114,6 @@ class HookRegistry:
 def _takes_phase(hook: Hook) -> bool:
     try:
         parameters = inspect.signature(hook).parameters
-    except (TypeError, ValueError):  # a builtin that does not tell, such as `print`
+    except (TypeError, ValueError):  # a builtin without a signature, such as `print`
         return False
     return "phase" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())

@@ -1,7 +1,7 @@
-"""The outermost layer: ends the calling, once, and tells the hooks.
+"""The outermost layer: ends the calling, once, and runs the hooks.
 
-Hooks only watch: the answer they are shown is the answer the caller gets. Only a hook that runs *before* the
-call may stop it, by raising.
+Hooks only watch: the caller gets the same response. Only a hook that runs *before* the call may stop it, by
+raising.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def observe_layer(clock: Callable[[], float], hooks: HookRegistry | None = None)
 
     Args:
         clock: The loop's clock, in seconds.
-        hooks: Whom to tell; None: nobody.
+        hooks: Hooks to run; None for none.
     """
 
     def wrap(call: Service) -> Service:

@@ -10,10 +10,10 @@ __all__ = ["Alarm", "before_time"]
 
 
 class Alarm:
-    """The single timer of something that waits for many moments.
+    """The single timer of an object that waits for many moments.
 
-    It may ring early, when the moment it was set for has passed away meanwhile: who hears it looks at the
-    clock. Cancelled timers pile up in asyncio's heap, so one that rings soon enough is left alone.
+    It may fire early, when the moment it was set for is not needed any more, so its callback checks the
+    clock. Cancelled timers pile up in asyncio's heap; a timer that fires soon enough is therefore kept.
 
     Args:
         ring: Called at the moment, or one clock resolution before it.
@@ -29,11 +29,11 @@ class Alarm:
     def __init__(self, ring: Callable[[], None]) -> None:
         self._ring = ring
         self._timer: asyncio.Handle | None = None
-        # Kept here because uvloop's handle of a moment that is already due does not tell it.
+        # Kept here because uvloop's handle has no time when the moment is due already.
         self._at = math.inf
 
     def ring_by(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
-        """Ring no later than `when`, by the loop's clock in seconds; infinity asks for nothing."""
+        """Fire no later than `when`, in seconds of the loop's clock; infinity: never."""
         if self._timer is not None:
             if self._at <= when:
                 return
@@ -44,7 +44,7 @@ class Alarm:
             self._at = when
 
     def silence(self) -> None:
-        """Ring no more, until it is set again."""
+        """Do not fire until it is set again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

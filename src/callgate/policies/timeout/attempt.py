@@ -1,4 +1,4 @@
-"""Bounds one attempt on the wire. Waiting in the queue is not the provider being slow."""
+"""Bounds one attempt. Waiting in the queue does not count."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def timeout_layer(seconds: float | None, watch: Watch | None = None) -> Layer:
     """End an attempt after the calling's own `timeout`, else after `seconds`; None: never.
 
     Args:
-        seconds: Unless the calling says otherwise.
-        watch: Shared by all attempts of a loop; None: one of its own, made with the first attempt.
+        seconds: The limit of callings without a `timeout` of their own.
+        watch: The timer, shared by all attempts of a loop; None: created for the first attempt.
 
     Raises (in the service):
-        APITimeoutError: when the time is over. The provider may still be at work on it, so the attempt
-            keeps its charge.
+        APITimeoutError: the time is over. The provider may still work on the request, so the attempt stays
+            charged against the quota.
     """
     bounded = time_limit(Watch.begin, _too_slow, watch)
 

@@ -18,7 +18,7 @@ def deadline_layer(watch: Watch | None = None) -> Layer:
     """End a call at its `deadline` (loop's clock, seconds); a call without one is left alone.
 
     Args:
-        watch: Shared by all calls of a loop; None: one of its own, made with the first call that needs it.
+        watch: The timer, shared by all calls of a loop; None: created for the first call that needs it.
 
     Raises (in the service):
         DeadlineExceededError: when the deadline passes first.
@@ -27,7 +27,7 @@ def deadline_layer(watch: Watch | None = None) -> Layer:
 
     def wrap(call: Service) -> Service:
         def within_deadline(calling: Calling) -> Awaitable[Response]:
-            # Most calls have none, and are spared a coroutine.
+            # Most calls have none and need no coroutine.
             deadline = calling.deadline
             return call(calling) if deadline is None else bounded(call, calling, deadline)
 

@@ -1,4 +1,4 @@
-"""What the deadline and the timeout have in common: a call that is cut off when its time is up."""
+"""The common part of deadline and timeout: ends a call when its time is over."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def time_limit(
     too_late: Callable[[Calling, float], Exception],
     watch: Watch | None = None,
 ) -> Bounded:
-    """What cuts calls off, all of a loop by one watch.
+    """Returns a function that calls a service within a limit; all calls of a loop share one timer.
 
     Args:
-        begin: How a limit is meant: `Watch.begin`, seconds from now; `Watch.begin_until`, the loop's clock.
-        too_late: The error for a calling and the limit that it has passed.
-        watch: Shared with others of the same loop; None: one of its own, made with the first call.
+        begin: The meaning of a limit: `Watch.begin`, seconds from now; `Watch.begin_until`, the loop's clock.
+        too_late: Creates the error of a calling that has passed its limit.
+        watch: The timer, shared with others of the same loop; None: created for the first call.
 
     Example::
 

@@ -1,7 +1,7 @@
-"""Ends what takes too long: one timer, however many are watched.
+"""Deadline timer: cancels tasks that take too long, with one loop timer for all of them.
 
-`asyncio.timeout` makes a timer for each call, and most calls end long before it fires. Here a call that is
-watched costs one entry in a heap, and the loop sees a single timer, that of the earliest end.
+`asyncio.timeout` creates a timer for each call, and most calls end long before it fires. Here a call costs
+one entry in a heap, and the loop has a single timer, that of the earliest end.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ __all__ = ["Reminder", "Watch", "Watched"]
 # An alarm that rings this many seconds late: the process was stopped, or something blocked its loop.
 _STALLED = 0.1
 _LONGEST_GRACE = 1.0
-# Below this many dead entries nobody tidies up; above it, when they are more than the living.
+# With fewer dead entries than this the heap is not rebuilt; with more, once they outnumber the live ones.
 _FEW = 64
 
 
 class Reminder:
-    """A function and when it is to be called (loop's clock, seconds)."""
+    """A function and when to call it, in seconds of the loop's clock."""
 
     __slots__ = ("_call", "ended", "when")
 
@@ -36,13 +36,13 @@ class Reminder:
         return self.when < other.when
 
     def expire(self) -> None:
-        """Its time has come."""
+        """Call the function."""
         self.ended = True
         self._call()
 
 
 class Watched:
-    """One task and when its time is up (loop's clock, seconds)."""
+    """One task and when to cancel it, in seconds of the loop's clock."""
 
     __slots__ = ("_cancelling", "_settled", "ended", "expired", "task", "when")
 
@@ -52,22 +52,22 @@ class Watched:
         self.ended = False
         self.expired = False
         self._settled = False
-        # Cancellations that are not ours, so that ours can be told from them later.
+        # Cancellations by others, to distinguish ours from them later.
         self._cancelling = task.cancelling()
 
     def __lt__(self, other: Reminder | Watched) -> bool:
         return self.when < other.when
 
     def expire(self) -> None:
-        """Its time is up: cancel the task."""
+        """Cancel the task."""
         # Counted as ended here, so that `end` does not look for it in the heap.
         self.ended = self.expired = True
         self.task.cancel()
 
     def was_it(self) -> bool:
-        """Whether a `CancelledError` that just came is the watch's doing, and nobody else's.
+        """True if a `CancelledError` that was just raised comes from this timer alone.
 
-        It then counts as dealt with, as `asyncio.timeout` does it: the task goes on.
+        The cancellation is then taken back, as `asyncio.timeout` does: the task goes on.
         """
         if not self.expired or self._settled:
             return False
@@ -76,7 +76,7 @@ class Watched:
 
 
 class Watch:
-    """Cancels each watched task when its time is up. Belongs to one event loop.
+    """Cancels each watched task at its time. Belongs to one event loop.
 
     Example::
 
@@ -102,11 +102,11 @@ class Watch:
         self._alarm = Alarm(self._look)
 
     def begin(self, task: asyncio.Task[object], seconds: float) -> Watched:
-        """Watch a task from now on, for so many seconds."""
+        """Cancel a task after so many seconds."""
         return self.begin_until(task, self._loop.time() + seconds)
 
     def begin_until(self, task: asyncio.Task[object], when: float) -> Watched:
-        """Watch a task until a moment of the loop's clock."""
+        """Cancel a task at a moment of the loop's clock."""
         watched = Watched(task, when)
         heap = self._heap
         heappush(heap, watched)
@@ -115,7 +115,7 @@ class Watch:
         return watched
 
     def remind(self, when: float, call: Callable[[], object]) -> Reminder:
-        """Call a function at a moment of the loop's clock, unless it is ended before."""
+        """Call a function at a moment of the loop's clock, unless `end` is called before."""
         reminder = Reminder(when, call)
         heappush(self._heap, reminder)
         if self._heap[0] is reminder:
@@ -123,9 +123,9 @@ class Watch:
         return reminder
 
     def end(self, watched: Reminder | Watched) -> None:
-        """Watch it no more. Its entry is dropped when its time comes, or when there are many such."""
+        """Stop watching. The entry is dropped at its time, or when there are many such entries."""
         if watched.ended:
-            # What was awaited may have answered our cancellation with a result, or with another error.
+            # The awaited code may have returned a result or raised another error despite the cancellation.
             if isinstance(watched, Watched):
                 watched.was_it()
             return
@@ -160,7 +160,7 @@ class Watch:
             return
         self._grace = False
         try:
-            # Read anew each time: what is called may end others, and have the heap tidied up.
+            # Read again each time: the called function may end other entries and have the heap rebuilt.
             while (heap := self._heap) and (heap[0].ended or heap[0].when <= now):
                 watched = heappop(heap)
                 if watched.ended:
