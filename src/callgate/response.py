@@ -126,7 +126,7 @@ class Delta:
 
 @dataclass(slots=True)
 class Response:
-    """One complete answer, whoever gave it.
+    """One complete response, of any provider.
 
     Attributes:
         text: All text the model answered with; empty when it only called tools.

@@ -1,1 +1,1 @@
-"""The documents' executor: a limiter, a queue, and the lifetime of the calls in it."""
+"""The executor: a limiter, a queue, and the lifetime of the calls in it."""

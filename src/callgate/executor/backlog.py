@@ -13,15 +13,16 @@ from callgate.policies.timeout.alarm import Alarm
 
 __all__ = ["Backlog"]
 
-# Below this many deadlines of callings that have left nobody tidies up; each keeps its calling alive.
+# With fewer deadlines of callings that have left than this the heap is not rebuilt; each keeps its calling
+# alive.
 _FEW = 64
 
 
 class Backlog:
-    """Callings, each with the service it waits for. Those that have ended meanwhile are passed over.
+    """Callings, each with the service it waits for. Those that have ended meanwhile are skipped.
 
-    A calling whose deadline comes while it waits here ends FAILED with a `DeadlineRefusalError`. One timer
-    is held, however many wait. No hook is told of a call that ends here, because it has never begun.
+    A calling whose deadline comes while it waits here ends FAILED with a `DeadlineRefusalError`. There is one
+    timer, however many wait. No hook runs for a call that ends here, because it has never begun.
 
     Example::
 
@@ -45,7 +46,7 @@ class Backlog:
         return bool(entries)
 
     def add(self, calling: Calling, service: Service) -> None:
-        """Stand at the end."""
+        """Add a calling at the end."""
         self._entries.append((calling, service))
         if calling.deadline is not None:
             self._joined += 1
@@ -53,7 +54,7 @@ class Backlog:
             self._arm()
 
     def pop(self) -> tuple[Calling, Service] | None:
-        """Whoever has waited longest, or None. It has to be given a task at once."""
+        """Remove and return the entry that has waited longest, or None. Its call needs a task at once."""
         if not self:
             return None
         if len(self._deadlines) > _FEW + 2 * len(self._entries):
@@ -62,13 +63,13 @@ class Backlog:
         return self._entries.popleft()
 
     def cancel_all(self) -> None:
-        """Cancel everybody."""
+        """Cancel all callings."""
         for calling, _ in self._entries:
             calling.cancel()
         self.clear()
 
     def clear(self) -> None:
-        """Forget everybody."""
+        """Remove all entries."""
         self._entries.clear()
         self._deadlines.clear()
         self._alarm.silence()
@@ -92,7 +93,7 @@ class Backlog:
 
 
 def _waits(calling: Calling) -> bool:
-    """Whether it has neither ended nor been given a task."""
+    """True if it has neither ended nor a task."""
     return not calling.done and calling.task is None
 
 

@@ -1,7 +1,7 @@
-"""`Executor`: owns a limiter, a line of waiting calls, and the lifetime of the calls in it.
+"""`Executor`: owns a limiter, a queue of calls, and the lifetime of the calls in it.
 
-Admission is driven by events: a call that ends, a quota that refills or a limit that changes lets the next
-one go. There are no workers and nothing polls.
+Admission is driven by events: a call that ends, a quota that refills or a limit that changes admits the next
+one. There are no workers and nothing polls.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Executor:
     """Runs calls within concurrency, request and token limits, first come, first served.
 
     Args:
-        queue_capacity: How many calls may wait in line; with more, `submit_task` waits.
-        concurrency_limit: How many calls may be on the wire at once; None: no limit.
+        queue_capacity: How many calls may wait in the queue; with more, `submit_task` waits.
+        concurrency_limit: How many calls may be in flight; None: no limit.
         requests_rate: Calls per `requests_period`, a promise about every window of that length; None: no
             limit.
         requests_period: Seconds.
@@ -50,9 +50,9 @@ class Executor:
         api_tokens_rate: Tokens per `api_tokens_period`; None: no limit.
         api_tokens_period: Seconds.
         api_tokens_bucket_capacity: A burst on top of what one window needs, in tokens.
-        num_workers: Accepted for the documents' sake; has no effect, because there are no workers to count.
-        adaptive: Finds the concurrency by itself where the provider's limits are not known; takes the place
-            of `concurrency_limit`.
+        num_workers: Accepted and without effect: there are no workers.
+        adaptive: Finds a safe concurrency by trial where the provider's limits are not known; replaces
+            `concurrency_limit`.
 
     Raises:
         ConfigurationError: (a ValueError) when a limit is not a positive number.
@@ -114,12 +114,12 @@ class Executor:
         self._told_dispatched: tuple[Callable[[Calling], None], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Its limits as they were given, ready for JSON."""
+        """The limits as given, ready for JSON."""
         return dict(self._settings)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Executor:
-        """An executor with the limits that `to_dict` wrote, and its full capacity.
+        """An executor with the limits that `to_dict` returned, and its full capacity.
 
         >>> Executor.from_dict(Executor(requests_rate=5.0).to_dict()).to_dict()["requests_rate"]
         5.0
@@ -131,11 +131,11 @@ class Executor:
 
     @property
     def is_running(self) -> bool:
-        """Whether it takes new calls. It does not when the loop it was started in is closed."""
+        """True while it takes new calls; False if the loop it was started in is closed."""
         return self._state is _State.RUNNING and self._loop is not None and not self._loop.is_closed()
 
     async def start(self) -> None:
-        """Take calls from now on. Starting twice changes nothing; after a stop it starts again.
+        """Take calls from now on. Starting twice has no effect; after a stop it starts again.
 
         Raises:
             RuntimeError: while a stop is under way, or when it runs in another event loop.
@@ -143,7 +143,7 @@ class Executor:
         self.open()
 
     def open(self) -> None:
-        """What `start` does, for those who cannot await; called within a running loop."""
+        """As `start`, without `await`; called within a running loop."""
         loop = asyncio.get_running_loop()
         self._leave_closed_loop()
         if self._state is _State.DRAINING:
@@ -160,7 +160,7 @@ class Executor:
         )
 
     def _leave_closed_loop(self) -> None:
-        """Forget a loop that was closed before a stop, and what was left in it: that has died with it."""
+        """Drop a loop that was closed before a stop, with the calls that were left in it."""
         if self._loop is None or not self._loop.is_closed():
             return
         self._loop = None
@@ -200,7 +200,7 @@ class Executor:
             for calling in list(self._live):
                 calling.cancel()
         while self._live or self._backlog:
-            # Never more than one future: whoever ends last sets it.
+            # Never more than one future: the call that ends last sets it.
             if self._idle is None or self._idle.done():
                 self._idle = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._idle)
@@ -227,12 +227,12 @@ class Executor:
         num_api_tokens_needed: float = 0,
         metadata: dict[str, Any] | None = None,
     ) -> Calling:
-        """Put a call in line; waits while the queue is full.
+        """Put a call into the queue; waits while the queue is full.
 
         Args:
             api_call_coroutine: A function that returns a coroutine; called when the call is admitted. Its
                 result is `(status, headers, body)`; any other value counts as the body of a 200.
-            endpoint_url, method, headers, payload, metadata: Kept on the calling for those who look.
+            endpoint_url, method, headers, payload, metadata: Kept on the calling.
             num_api_tokens_needed: Tokens to reserve.
 
         Returns:
@@ -262,9 +262,9 @@ class Executor:
         return calling
 
     def enqueue(self, calling: Calling, service: Service) -> None:
-        """Put a calling in line for a service that passes this executor's limiter. Never waits.
+        """Queue a calling for a service that passes this executor's limiter. Never waits.
 
-        Tasks are made for as many as the queue holds; further callings wait for one as plain objects.
+        As many callings as the queue holds get a task; further ones wait for one as plain objects.
 
         Raises:
             RuntimeError: when the executor is not running.
@@ -293,7 +293,7 @@ class Executor:
             self._tell_idle()
 
     def dispatched(self, calling: Calling) -> None:
-        """Told by the limit layer: this calling has left the line."""
+        """Free the calling's place in the queue; the limit layer calls this when it has left the queue."""
         if self._queued and calling in self._queued:
             self._queued.discard(calling)
             self._make_room()
@@ -313,7 +313,7 @@ class Executor:
             raise RuntimeError("the executor runs in another event loop; make one for each loop")
 
     def _queue(self, calling: Calling, service: Service) -> None:
-        """Take a place in the queue, in a task: it waits in the limiter's line."""
+        """Take a place in the queue, in a task that waits in the limiter's queue."""
         loop = asyncio.get_running_loop()
         if calling.queued_on is None:
             calling.mark_queued(loop.time())
@@ -325,7 +325,7 @@ class Executor:
         task.add_done_callback(lambda done: self._ended(done, calling))
 
     async def _run(self, calling: Calling, service: Service) -> None:
-        # The calling holds what it raises; whoever awaits the calling reads it there.
+        # The calling keeps its error; code that awaits the calling reads it there.
         with suppress(Exception):
             await service(calling)
 
@@ -333,7 +333,7 @@ class Executor:
         self._tasks.discard(task)
         calling.end_with(task)
         if task.cancelled() and task.cancelling() and not calling.cancel_requested:
-            # Cancelled from outside: the loop is being shut down, and will not run what is begun now.
+            # Cancelled from outside: the loop is being shut down and will not run new tasks.
             self._backlog.cancel_all()
         self._live.discard(calling)
         if calling in self._queued:
@@ -346,7 +346,7 @@ class Executor:
         return len(self._queued) + self._promised < self.queue_capacity
 
     async def _wait_for_room(self) -> None:
-        """First come, first served: room is promised to one waiter, who need not race for it."""
+        """Wait in FIFO order; room is promised to one waiter, which need not race for it."""
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._wants_room.append(waiter)
         try:
@@ -364,9 +364,10 @@ class Executor:
             self._check_running()
 
     def _make_room(self) -> None:
-        """A place in the queue is free: the backlog takes it, else whoever has waited longest to submit.
+        """A place in the queue is free: the backlog takes it, else the call that has waited longest to
+        submit.
 
-        Called whenever one becomes free, so that nobody waits while there is room.
+        Called whenever one becomes free, so that no call waits while there is room.
         """
         while self._has_room() and (waiting := self._backlog.pop()) is not None:
             self._queue(*waiting)

@@ -1,6 +1,6 @@
-"""`Caller`: the calls that a model offers, whatever stands behind it.
+"""`Caller`: the calls that a model offers: invoke, ask, submit, stream, tool loops, sync twins.
 
-It makes callings, sends them through a service that its heirs put together, and hands them back.
+It creates callings, sends them through the pipeline that its subclass builds, and returns them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Caller(SyncTwins, ABC):
         executor: Where the calls are registered as alive, and submitted ones wait.
         owns_executor: Whether it is opened and stopped with this.
         maker: Makes its callings.
-        hooks: Who watches.
+        hooks: Hooks to run; None for none.
     """
 
     def __init__(
@@ -104,10 +104,10 @@ class Caller(SyncTwins, ABC):
     @property
     @abstractmethod
     def most_attempts(self) -> int:
-        """How often it sends one request at most, besides those answered with a 429, which nobody bills.
+        """How often one request is sent at most, fallbacks included and attempts answered with a 429
+        excluded.
 
-        Its fallbacks count by themselves, and each time that an answer does not fit its schema all counts
-        anew.
+        A response that does not fit its schema is requested again, as often as this each time.
         """
 
     # -- calls -------------------------------------------------------------------------------------------
@@ -137,9 +137,9 @@ class Caller(SyncTwins, ABC):
             num_api_tokens_needed: Tokens to reserve, instead of an estimate.
             http_path, http_method, sdk_method_name: Instead of the endpoint's own.
             metadata: Kept on the calling.
-            timeout: Seconds one attempt may take on the wire.
+            timeout: Seconds that one attempt may take.
             poll_timeout: Seconds the whole call may take, queueing and retries included.
-            poll_interval: Accepted for the documents' sake; nothing polls.
+            poll_interval: Accepted and without effect: nothing polls.
             response_model: A pydantic model the answer must satisfy; see `calling.response.parsed`.
             response_schema: A JSON schema instead of a model; `parsed` is then plain JSON data.
             request: The request in the one format: `messages`, `temperature`, `tools`, ...
@@ -283,7 +283,7 @@ class Caller(SyncTwins, ABC):
     ) -> ToolRun:
         """Call the tools the model asks for, side by side, until it answers.
 
-        See `callgate.model.tools.run_tools` for what is told to the model when a tool fails.
+        See `callgate.model.tools.run_tools` for what is sent to the model when a tool fails.
         """
         return await run_tools(self.invoke, messages, tools, max_rounds=max_rounds, **request)
 
@@ -293,7 +293,7 @@ class Caller(SyncTwins, ABC):
         """Send it through the pipeline in this task; what comes of it stands on the calling."""
         task = calling.task
         if calling.status is not _PENDING or (task is not None and task is not asyncio.current_task()):
-            await calling  # somebody has invoked or submitted it already, or it has ended
+            await calling  # invoked or submitted already, or ended
             return
         service = self._service
         if service is None or self._loop is not asyncio.get_running_loop():
@@ -304,7 +304,7 @@ class Caller(SyncTwins, ABC):
         try:
             await service(calling)
         except asyncio.CancelledError:
-            # Cancelled through the calling, not by whoever runs this task: the task itself goes on.
+            # Cancelled through the calling, not from outside this task: the task itself goes on.
             if task is None or task.cancelling() > calling.cancels:
                 raise
         except Exception:
@@ -375,7 +375,7 @@ class Caller(SyncTwins, ABC):
                 return
             if self._owns_executor:
                 await self.executor.stop(graceful=True)
-            self._service = None  # so that whoever calls it later is told that it is closed
+            self._service = None  # a later call raises that the model is closed
             await self._close_parts()
             self._ended = True
 

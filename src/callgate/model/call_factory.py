@@ -1,4 +1,4 @@
-"""How a calling is made: the keywords of `iModel.invoke`, told apart into facts, times and the request."""
+"""Creates callings from the keywords of `iModel.invoke`: facts, times and the request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from callgate.schema.answer import AnswerSchema, to_answer_schema
 
 __all__ = ["CallFactory", "set_times"]
 
-# What `invoke` takes besides the times and the request itself.
+# Keywords of `invoke` besides the times and the request itself.
 _FACTS = (
     "request_payload",
     "num_api_tokens_needed",
@@ -31,12 +31,12 @@ _FACTS = (
 
 
 class CallFactory:
-    """Makes the callings of one model.
+    """Creates the callings of one model.
 
     Args:
-        backend: Who will answer them.
-        defaults: What goes with every request that does not say otherwise.
-        pricer: Turns their usage into US dollars.
+        backend: What answers them.
+        defaults: Part of every request unless the request has the same field.
+        pricer: Returns the cost of their responses in US dollars.
     """
 
     __slots__ = ("_backend", "_defaults", "_pricer")
@@ -121,7 +121,7 @@ class CallFactory:
 def _answer_type(
     model: type[BaseModel] | None, schema: Mapping[str, Any] | AnswerSchema | None
 ) -> tuple[AnswerType, Mapping[str, Any]]:
-    """What the answer must satisfy, and how it is asked for."""
+    """What the response must match, and the `response_format` that requests it."""
     if schema is None:
         assert model is not None  # one of the two was given
         return model, answer_format(model)
@@ -146,6 +146,6 @@ def set_times(calling: Calling, timeout: float | None, poll_timeout: float | Non
 
 
 def _check_seconds(name: str, seconds: Any) -> None:
-    # What is not a number would never come, nor let anything behind it in the heap of the watch come.
+    # A NaN would never come due, and would block the entries behind it in the timer's heap.
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0.0:
         raise ConfigurationError(f"{name}= is a number of seconds from 0, not {seconds!r}")

@@ -66,10 +66,10 @@ class iModel(Caller):
         endpoint: The path at the provider, where it is not the dialect's own; or the endpoint itself.
         executor: Shared with other models; None: one of its own, made from the limits below.
         rate_limiter: An additional limiter with `await acquire(1)`, passed by every attempt.
-        hook_registry: Who watches.
+        hook_registry: Hooks to run; None for none.
         queue_capacity: How many submitted calls may wait as tasks.
         capacity_refresh_time: Seconds that `limit_requests` and `limit_tokens` refer to.
-        limit_requests, limit_tokens: Quotas per `capacity_refresh_time`; None: what the provider tells.
+        limit_requests, limit_tokens: Quotas per `capacity_refresh_time`; None: as the provider's headers say.
         limit_concurrency: Calls at once; "auto" finds it (AIMD), None does not limit.
         cache: A store or the path of one; hits pay nothing, identical calls in flight share one request.
         fallbacks: Other models that answer, in this order, when this one cannot.
@@ -202,7 +202,7 @@ class iModel(Caller):
 
     @property
     def limiter(self) -> Limiter:
-        """The executor's limiter: `snapshot()` tells where it stands."""
+        """The executor's limiter; `snapshot()` returns its state."""
         return self.executor.limiter
 
     @property
@@ -255,7 +255,7 @@ class iModel(Caller):
         keywords = restore(data)
         fallbacks = [cls.from_dict(each) for each in data.get("fallbacks") or ()]
         model = cls(**{**keywords, "fallbacks": fallbacks})
-        # Nobody else holds what has just been made.
+        # No other object holds what was just created.
         model._owns_backend = model._owns_executor = True
         model._owned_fallbacks = tuple(fallbacks)
         return model

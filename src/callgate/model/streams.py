@@ -1,7 +1,7 @@
-"""From push to pull: a stream's deltas, pushed through the layers, become chunks that somebody reads.
+"""From push to pull: the deltas of a stream, pushed through the layers, become chunks to iterate over.
 
 `read_stream` serves one reader through a bounded queue. `StreamChannel` serves many: all read one shared
-record of the answer, each at its own pace, so a slow one stalls nobody and loses nothing.
+record of the response, each at its own pace, so a slow reader neither blocks the others nor loses a chunk.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class StreamChannel:
     """One streamed answer for many readers: consumers that are called, and async iteration.
 
     Every reader sees every chunk in order, from the first one on, also when it comes late. A consumer that
-    raises is dropped; it is logged, and told of in `failures`. Nothing starts before the first reader does.
+    raises is dropped, logged, and listed in `failures`. Nothing starts before the first reader does.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""An event loop in a background thread, for those who have none: scripts and notebooks."""
+"""An event loop in a background thread, for scripts and notebooks that have none."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class SyncTwins:
         return _portal_of(self).iterate(self.invoke_stream(**request))
 
     def close_sync(self: _Asynchronous) -> None:
-        """`close` for those who only used the sync twins; ends the background thread."""
+        """`close` for programs that use only the sync twins; ends the background thread."""
         portal, self._portal = self._portal, None
         if portal is not None:
             try:

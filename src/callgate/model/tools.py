@@ -1,4 +1,4 @@
-"""A small loop: the model asks for tools, they are called side by side, it is told, until it answers."""
+"""The tool loop: calls the tools that the model asks for, concurrently, until it answers without one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["ToolRun", "run_tools"]
 
 @dataclass(slots=True)
 class ToolRun:
-    """What a tool loop came to: the last answer, every call to the model, the whole conversation.
+    """The result of a tool loop: the last response, every call to the model, the whole conversation.
 
     Attributes:
         response: The model's last answer. It still asks for tools when `max_rounds` was reached.
@@ -54,11 +54,11 @@ async def run_tools(
 ) -> ToolRun:
     """Let the model call tools until it answers without one.
 
-    A tool that raises, or that is called with arguments that do not fit, does not end the loop: the model is
-    told what went wrong and may try again.
+    A tool that raises, or that is called with arguments that do not fit, does not end the loop: its error is
+    sent to the model, which may try again.
 
     Args:
-        invoke: Who is asked: an `iModel`'s `invoke`.
+        invoke: Calls the model: an `iModel`'s `invoke`.
         messages: The conversation so far; left alone.
         tools: `Tool`s or plain functions.
         max_rounds: How often the model is asked at most.
@@ -111,7 +111,7 @@ def _asked(response: Response) -> dict[str, Any]:
 
 
 async def _call(by_name: Mapping[str, Tool], asked: ToolCall) -> dict[str, Any]:
-    """The tool's result as the message that tells the model of it."""
+    """The tool's result as a message for the model."""
     tool = by_name.get(asked.name)
     if tool is None:
         content = f"error: there is no tool {asked.name!r}; there are {', '.join(by_name)}"

@@ -69,7 +69,7 @@ class HedgedService:
         assert self.backend.running == 0
         assert asyncio.all_tasks() == {asyncio.current_task()}
         hedge = self.hedge
-        assert [*hedge._races, *hedge._line, *hedge._unwatched] == []
+        assert [*hedge._races, *hedge._waiting, *hedge._unwatched] == []
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:

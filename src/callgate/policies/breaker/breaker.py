@@ -179,7 +179,7 @@ class CircuitBreaker:
         if self._state is CircuitState.HALF_OPEN:
             due = self._places_at + self.recovery_time
             if self._places == 0 and now >= due:
-                self._places = self.half_open_max_calls  # nobody knows what has become of the probes
+                self._places = self.half_open_max_calls  # the results of the probes are unknown
             if self._places > 0:
                 self._places -= 1
                 self._places_at = now

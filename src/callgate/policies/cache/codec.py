@@ -10,7 +10,7 @@ from callgate.response import Response, ToolCall, Usage
 __all__ = ["decode_response", "encode_response"]
 
 # Kept when they differ from the default. Headers are not: they tell of a quota that has long changed, and
-# may hold cookies. `parsed` is made anew from the text by whoever asked for it.
+# may hold cookies. `parsed` is read again from the text when it is asked for.
 _PLAIN = (
     "text",
     "reasoning",

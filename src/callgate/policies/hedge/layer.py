@@ -51,7 +51,7 @@ class Hedge:
         service = pipeline(backend, Layers(hedge=hedge, limit=limit))
     """
 
-    __slots__ = ("_budget", "_clock", "_waiting", "_races", "_unwatched", "_watch", "late")
+    __slots__ = ("_budget", "_clock", "_races", "_unwatched", "_waiting", "_watch", "late")
 
     def __init__(
         self, policy: HedgePolicy, clock: Callable[[], float], *, budget: RetryBudget | None = None

@@ -14,7 +14,7 @@ from callgate.exception_names import from_names, to_names
 
 __all__ = ["RetryBudget", "RetryConfig"]
 
-# Besides 5xx: a timeout told by the server, a conflict with a state that passes, too early, too many.
+# Besides 5xx: request timeout, a conflict with a transient state, too early, too many requests.
 _RETRYABLE_STATUS: Final = frozenset({408, 409, 425, 429})
 # 2.0 ** 1024 overflows; no delay that is asked for is that long.
 _MOST_DOUBLINGS: Final = 1000.0
@@ -122,7 +122,7 @@ class RetryConfig:
         (True, False)
         """
         if not isinstance(error, Exception) or isinstance(error, self.exclude_exceptions):
-            return False  # a cancellation is nobody's failure
+            return False  # a cancellation is no failure
         kinds = self.retry_exceptions
         if kinds is None:
             return _is_transient(error)
