@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from callgate.policies.cache.locks import Claims
+from callgate.policies.cache.locks import ProcessLocks
 from tests.policies.cache.write_process import key_for
 
 if __name__ == "__main__":
-    claims = Claims(Path(sys.argv[1]))
+    claims = ProcessLocks(Path(sys.argv[1]))
     taken = claims.take(key_for(int(sys.argv[2])))
     print("claimed" if taken else "not to be had", flush=True)
     sys.stdin.read()

@@ -1,4 +1,4 @@
-"""Claims: one asks at a time, across tasks, loops, caches and processes, and none is left behind."""
+"""ProcessLocks: one asks at a time, across tasks, loops, caches and processes, and none is left behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from callgate.policies.cache import locks as room
-from callgate.policies.cache.locks import Claims
+from callgate.policies.cache.locks import ProcessLocks
 from tests.policies.cache.write_process import key_for
 
 ROOT = Path(__file__).parents[3]
@@ -28,9 +28,9 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pair(file: Path) -> Iterator[tuple[Claims, Claims]]:
+def pair(file: Path) -> Iterator[tuple[ProcessLocks, ProcessLocks]]:
     """Two caches on one file: to the kernel they are as two processes."""
-    one, other = Claims(file), Claims(file)
+    one, other = ProcessLocks(file), ProcessLocks(file)
     yield one, other
     one.close()
     other.close()
@@ -49,7 +49,9 @@ def start_claimer(file: Path, number: int) -> subprocess.Popen[str]:
     return process
 
 
-def test_what_one_has_claimed_no_other_gets_until_it_is_released(pair: tuple[Claims, Claims]) -> None:
+def test_a_held_lock_excludes_others_until_it_is_released(
+    pair: tuple[ProcessLocks, ProcessLocks],
+) -> None:
     one, other = pair
     assert one.take(key_for(1))
     assert not one.take(key_for(1))
@@ -59,7 +61,7 @@ def test_what_one_has_claimed_no_other_gets_until_it_is_released(pair: tuple[Cla
     assert other.take(key_for(1))
 
 
-def test_who_waits_gets_it_when_it_is_released(pair: tuple[Claims, Claims]) -> None:
+def test_who_waits_gets_it_when_it_is_released(pair: tuple[ProcessLocks, ProcessLocks]) -> None:
     one, other = pair
 
     async def main() -> None:
@@ -77,7 +79,7 @@ def test_who_waits_gets_it_when_it_is_released(pair: tuple[Claims, Claims]) -> N
 
 
 def test_who_waits_for_a_killed_process_gets_its_claim(file: Path) -> None:
-    claims, holder = Claims(file), start_claimer(file, 1)
+    claims, holder = ProcessLocks(file), start_claimer(file, 1)
 
     async def main() -> None:
         assert not claims.take(key_for(1))
@@ -92,13 +94,15 @@ def test_who_waits_for_a_killed_process_gets_its_claim(file: Path) -> None:
 
 
 def test_a_process_that_ends_well_gives_its_claims_back(file: Path) -> None:
-    claims, holder = Claims(file), start_claimer(file, 1)
+    claims, holder = ProcessLocks(file), start_claimer(file, 1)
     holder.communicate("")
     assert claims.take(key_for(1))
     claims.close()
 
 
-def test_those_of_one_cache_get_it_in_the_order_of_their_coming(pair: tuple[Claims, Claims]) -> None:
+def test_the_calls_of_one_cache_get_a_lock_in_fifo_order(
+    pair: tuple[ProcessLocks, ProcessLocks],
+) -> None:
     one, other = pair
     order: list[int] = []
 
@@ -119,7 +123,7 @@ def test_those_of_one_cache_get_it_in_the_order_of_their_coming(pair: tuple[Clai
 
 
 def test_nobody_overtakes_those_who_wait(file: Path) -> None:
-    claims = Claims(file)
+    claims = ProcessLocks(file)
 
     async def main() -> None:
         assert claims.take(key_for(1))
@@ -133,7 +137,7 @@ def test_nobody_overtakes_those_who_wait(file: Path) -> None:
     claims.close()
 
 
-def test_patience_ends_and_leaves_nothing_behind(pair: tuple[Claims, Claims]) -> None:
+def test_patience_ends_and_leaves_nothing_behind(pair: tuple[ProcessLocks, ProcessLocks]) -> None:
     one, other = pair
     assert one.take(key_for(1))
     assert not asyncio.run(other.wait(key_for(1), 0.001))
@@ -142,7 +146,9 @@ def test_patience_ends_and_leaves_nothing_behind(pair: tuple[Claims, Claims]) ->
 
 
 @pytest.mark.parametrize("granted", [False, True], ids=["while it waits", "in the moment it is granted"])
-def test_who_is_cancelled_leaves_it_to_the_next(pair: tuple[Claims, Claims], granted: bool) -> None:
+def test_a_cancelled_call_leaves_the_lock_to_the_next(
+    pair: tuple[ProcessLocks, ProcessLocks], granted: bool
+) -> None:
     one, _ = pair
 
     async def main() -> None:
@@ -164,7 +170,7 @@ def test_who_is_cancelled_leaves_it_to_the_next(pair: tuple[Claims, Claims], gra
     asyncio.run(main())
 
 
-def test_the_last_to_be_cancelled_leaves_it_free(pair: tuple[Claims, Claims]) -> None:
+def test_the_last_to_be_cancelled_leaves_it_free(pair: tuple[ProcessLocks, ProcessLocks]) -> None:
     one, other = pair
 
     async def main() -> None:
@@ -179,7 +185,7 @@ def test_the_last_to_be_cancelled_leaves_it_free(pair: tuple[Claims, Claims]) ->
     asyncio.run(main())
 
 
-def test_more_waits_than_threads_are_all_served(pair: tuple[Claims, Claims]) -> None:
+def test_more_waits_than_threads_are_all_served(pair: tuple[ProcessLocks, ProcessLocks]) -> None:
     """The claims that no thread waits for are looked after by those that wake."""
     one, other = pair
     numbers = range(room._MOST_WATCHERS * 4)
@@ -198,7 +204,7 @@ def test_more_waits_than_threads_are_all_served(pair: tuple[Claims, Claims]) -> 
 
 
 def test_a_loop_that_was_closed_does_not_keep_the_claim(file: Path) -> None:
-    claims = Claims(file)
+    claims = ProcessLocks(file)
     assert claims.take(key_for(1))
     loop = asyncio.new_event_loop()
     loop.set_exception_handler(lambda *_: None)  # that a task is left behind is the point
@@ -212,7 +218,7 @@ def test_a_loop_that_was_closed_does_not_keep_the_claim(file: Path) -> None:
     claims.close()
 
 
-def test_closing_releases_what_is_held_and_lets_go_who_waits(pair: tuple[Claims, Claims]) -> None:
+def test_closing_releases_what_is_held_and_lets_go_who_waits(pair: tuple[ProcessLocks, ProcessLocks]) -> None:
     one, other = pair
 
     async def main() -> None:
@@ -234,7 +240,7 @@ def test_on_a_file_system_without_locks_everybody_asks(file: Path, monkeypatch: 
         raise OSError("no locks available")
 
     monkeypatch.setattr(room, "_lock", refuse)
-    one, other = Claims(file), Claims(file)
+    one, other = ProcessLocks(file), ProcessLocks(file)
     assert one.take(key_for(1))
     assert other.take(key_for(1))
     one.close()
@@ -253,7 +259,7 @@ def test_never_two_at_a_time_whatever_the_turns(file: Path) -> None:
             holders[number] += by
             worst = max(worst, holders[number])
 
-    async def use(claims: Claims, rng: random.Random) -> None:
+    async def use(claims: ProcessLocks, rng: random.Random) -> None:
         for _ in range(60):
             number = rng.randrange(4)
             key = key_for(number)
@@ -272,10 +278,10 @@ def test_never_two_at_a_time_whatever_the_turns(file: Path) -> None:
             change(number, -1)
             claims.release(key)
 
-    async def many(claims: Claims, seed: int) -> None:
+    async def many(claims: ProcessLocks, seed: int) -> None:
         await asyncio.gather(*(use(claims, random.Random(seed * 100 + task)) for task in range(8)))
 
-    caches = [Claims(file), Claims(file)]
+    caches = [ProcessLocks(file), ProcessLocks(file)]
     with ThreadPoolExecutor(4) as threads:
         runs = [threads.submit(asyncio.run, many(caches[seed % 2], seed)) for seed in range(4)]
         for run in runs:

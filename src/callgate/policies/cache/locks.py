@@ -1,7 +1,7 @@
-"""Who asks for what: of all processes that share a cache, one at a time asks for the same answer.
+"""Process locks: of all processes that share a cache, one at a time sends the same request.
 
-A claim is a lock on one byte of a file, at the place that the request's digest names. The kernel gives the
-locks of a process that was killed to whoever waits next, so no claim is ever stale and none is written down.
+A lock is on one byte of a file, at the offset that the request's digest determines. The kernel releases the
+locks of a process that was killed, so no lock is ever stale and none is written to the file.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from callgate.policies.cache.key import CacheKey
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Claims"]
+__all__ = ["ProcessLocks"]
 
-# Threads that wait in the kernel for another process. Each one that wakes looks after all who wait, so that
-# few serve many; more than one, because the claim that one of them waits for may be held for long.
+# Threads that wait in the kernel for another process. Each one that wakes serves all waiting calls, so that
+# few are enough; more than one, because the lock that one of them waits for may be held for long.
 _MOST_WATCHERS = 16
 
 
-class Claims:
-    """The claims of one cache object, and of those who wait for claims of others.
+class ProcessLocks:
+    """The locks that one cache object holds, and the calls that wait for locks of other processes.
 
     Args:
         file: The file whose bytes are locked; it stays empty.
 
     Raises:
-        OSError: when the file cannot be opened.
+        OSError: the file cannot be opened.
 
     Example::
 
-        claims = Claims(Path("cache/cache.sqlite3-claims"))
-        if claims.take(key) or await claims.wait(key, patience=600.0):
+        locks = ProcessLocks(Path("cache/cache.sqlite3-claims"))
+        if locks.take(key) or await locks.wait(key, patience=600.0):
             try:
-                ...  # look into the cache again, else ask, and put the answer there
+                ...  # look into the cache again, else send the request and store the response
             finally:
-                claims.release(key)
+                locks.release(key)
     """
 
     def __init__(self, file: Path) -> None:
@@ -56,20 +56,20 @@ class Claims:
         self._closed = False
 
     def take(self, key: CacheKey) -> bool:
-        """Claim a request if nobody else has; 2 us."""
+        """Lock a request if no other call or process holds it; takes 2 us."""
         place = _place(key)
         with self._guard:
             return place not in self._waiting and self._take(place)
 
     async def wait(self, key: CacheKey, patience: float) -> bool:
-        """Wait until the request can be claimed, in the order of arrival.
+        """Wait until the request can be locked, in FIFO order.
 
         Args:
             key: The request.
-            patience: Seconds; whoever holds the claim may have been stopped, and not killed.
+            patience: Seconds; the process that holds the lock may be stopped, and not killed.
 
         Returns:
-            Whether it is claimed now; False when patience ran out.
+            True if it is locked now; False if the time ran out.
         """
         place = _place(key)
         waiter = _Waiter(asyncio.get_running_loop())
@@ -79,7 +79,7 @@ class Claims:
             self._watch()
         try:
             async with asyncio.timeout(patience):
-                await waiter.told
+                await waiter.future
         except TimeoutError:
             self._give_up(place, waiter)
             return False
@@ -89,12 +89,12 @@ class Claims:
         return True
 
     def release(self, key: CacheKey) -> None:
-        """Let the next one have it."""
+        """Release the lock to the next waiting call."""
         with self._guard:
             self._release(_place(key))
 
     def close(self) -> None:
-        """Release everything; who still waits is let go."""
+        """Release all locks, and let the calls that still wait go on."""
         with self._guard:
             if self._closed:
                 return
@@ -142,13 +142,13 @@ class Claims:
             os.close(self._fd)
 
     def _grant(self, place: int) -> None:
-        """Give the claim to the first who waits for it, if it can be had."""
+        """Give the lock to the first waiting call, if it is free."""
         waiters = self._waiting.get(place)
         while waiters and self._take(place):
-            told = waiters.popleft().grant()
+            woken = waiters.popleft().grant()
             if not waiters:
                 del self._waiting[place]
-            if told:
+            if woken:
                 return
             self._held.discard(place)
             self._unlock(place)
@@ -164,14 +164,14 @@ class Claims:
                 del self._waiting[place]
 
     def _watch(self) -> None:
-        """Have a thread wait in the kernel for each claim of another process that somebody waits for."""
+        """Have a thread wait in the kernel for each lock of another process that a call waits for."""
         for place in self._waiting:
             if len(self._watched) >= _MOST_WATCHERS:
                 return
             if place not in self._held and place not in self._watched:
                 self._watched.add(place)
                 self._watchers += 1
-                # Who sits in the kernel cannot be called back: it must not keep the program alive.
+                # A thread that waits in the kernel cannot be stopped: it must not keep the program alive.
                 threading.Thread(target=self._wait_in_kernel, args=(place,), daemon=True).start()
 
     # -- in a thread of its own --------------------------------------------------------------------------
@@ -180,14 +180,14 @@ class Claims:
         try:
             _lock(self._fd, place, wait=True)
         except OSError:
-            # The place stays among the watched, as it would fail again: patience ends the wait.
+            # It would fail again, so the offset stays watched: the waiting calls run out of time.
             with self._guard:
                 self._watchers -= 1
                 self._close_file()
             return
         with self._guard:
             places = [place, *self._waiting]
-        # Others may have been released meanwhile; the guard is let go between any two, for the loop's sake.
+        # Others may have been released meanwhile. The guard is released in between, as the loop may need it.
         for other in places:
             with self._guard:
                 self._grant(other)
@@ -201,27 +201,27 @@ class Claims:
 
 
 class _Waiter:
-    """One who waits for a claim, on the loop it came from."""
+    """A call that waits for a lock, and its loop."""
 
-    __slots__ = ("_loop", "granted", "told")
+    __slots__ = ("_loop", "future", "granted")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.granted = False
-        self.told: asyncio.Future[None] = loop.create_future()
+        self.future: asyncio.Future[None] = loop.create_future()
 
     def grant(self) -> bool:
-        """Tell it, from whatever thread; False when its loop is closed."""
+        """Wake it, from any thread; False if its loop is closed."""
         self.granted = True
         try:
-            self._loop.call_soon_threadsafe(self._tell)
+            self._loop.call_soon_threadsafe(self._wake)
         except RuntimeError:
             return False
         return True
 
-    def _tell(self) -> None:
-        if not self.told.done():
-            self.told.set_result(None)
+    def _wake(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
 
 
 def _place(key: CacheKey) -> int:
@@ -229,7 +229,7 @@ def _place(key: CacheKey) -> int:
 
 
 if sys.platform == "linux":
-    # These locks belong to the open file, so that two caches in one process keep each other off as well.
+    # These locks belong to the open file, so that they also exclude two caches of one process.
 
     def _lock(fd: int, place: int, *, wait: bool) -> None:
         command = fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK
@@ -238,7 +238,7 @@ if sys.platform == "linux":
     def _unlock(fd: int, place: int) -> None:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_UNLCK, os.SEEK_SET, place, 1, 0))
 
-elif sys.platform != "win32":  # these belong to the process, which is what claims are for
+elif sys.platform != "win32":  # these locks belong to the process
 
     def _lock(fd: int, place: int, *, wait: bool) -> None:
         fcntl.lockf(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, place)
@@ -246,7 +246,7 @@ elif sys.platform != "win32":  # these belong to the process, which is what clai
     def _unlock(fd: int, place: int) -> None:
         fcntl.lockf(fd, fcntl.LOCK_UN, 1, place)
 
-else:  # no process can wait for another one there; each asks for itself
+else:  # no process waits for another one there; each sends its own request
 
     def _lock(fd: int, place: int, *, wait: bool) -> None:
         pass

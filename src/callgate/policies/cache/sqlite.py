@@ -28,7 +28,7 @@ from callgate.errors import ConfigurationError
 from callgate.policies.cache.codec import decode_response, encode_response
 from callgate.policies.cache.explain import Explanation, explain
 from callgate.policies.cache.key import CacheKey
-from callgate.policies.cache.locks import Claims
+from callgate.policies.cache.locks import ProcessLocks
 from callgate.reprs import live_repr
 from callgate.response import Response
 
@@ -39,7 +39,7 @@ _log = logging.getLogger("callgate")
 FILE_NAME = "cache.sqlite3"
 _OURS = 0x63676174  # SQLite's application_id: "cgat"
 # One step a version, never changed once released: a file of any version is brought up to date when it is
-# opened, so nobody's answers are lost with an upgrade. A step that changes what digests are computed from
+# opened, so no responses are lost with an upgrade. A step that changes what digests are computed from
 # computes them anew from the stored requests.
 _MIGRATIONS = (
     """
@@ -92,13 +92,13 @@ class CacheStats:
 
 
 class SqliteCache:
-    """Answers on disk, found again by later runs and by other processes.
+    """Responses on disk, found by later runs and by other processes.
 
     Args:
         path: A directory (made with access for its owner only), or a file ending in .sqlite3, .sqlite or .db.
         ttl: Seconds after which an answer is asked for anew; None: never.
         patience: Seconds to wait for an answer that another process is asking for, before asking too: it may
-            have been stopped. (For one that was killed nobody waits.)
+            have been stopped. (A killed one is not waited for.)
         clock: Seconds since 1970, as processes share them.
 
     Raises:
@@ -129,7 +129,7 @@ class SqliteCache:
             self._writer = _connect(self.path, _WRITER_PATIENCE_MS)
             _bring_up_to_date(self._writer, self.path)
             self._reader = _connect(self.path, _READER_PATIENCE_MS)
-            self._claims = Claims(self.path.with_name(self.path.name + "-claims"))
+            self._claims = ProcessLocks(self.path.with_name(self.path.name + "-claims"))
         except (OSError, apsw.Error) as error:
             raise ConfigurationError(f"cannot keep a cache in {self.path}: {error}") from error
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="callgate-cache")
@@ -165,7 +165,7 @@ class SqliteCache:
             return None
 
     async def put(self, key: CacheKey, response: Response, /) -> None:
-        """Keep an answer, unless JSON cannot give it back as it is. It is on disk when this returns.
+        """Store a response, unless JSON cannot restore it exactly. It is on disk when this returns.
 
         When the disk is full or the file damaged, that is said in the log, and the call goes on.
 
@@ -187,11 +187,11 @@ class SqliteCache:
         await written
 
     def claim(self, key: CacheKey, /) -> bool | Awaitable[bool]:
-        """Be the one of all processes who asks for this answer; see `SharedStore`."""
+        """Become the one of all processes that sends this request; see `SharedStore`."""
         return self._claims.take(key) or self._claims.wait(key, self._patience)
 
     def release(self, key: CacheKey, /) -> None:
-        """Let the next one ask."""
+        """Give the claim to the next one."""
         self._claims.release(key)
 
     async def close(self) -> None:
@@ -209,7 +209,7 @@ class SqliteCache:
     # -- the writer's thread -----------------------------------------------------------------------------
 
     def _write_pending(self) -> None:
-        """Commit whatever waits, together, until nothing does."""
+        """Commit all waiting responses together, until none waits."""
         while True:
             with self._lock:
                 group, self._pending = self._pending, []
@@ -218,11 +218,11 @@ class SqliteCache:
                     return
             try:
                 self._writer.execute(_WRITE, (orjson.dumps([write.to_row() for write in group]).decode(),))
-            except Exception as error:  # whatever it is, those who wait must be woken
+            except Exception as error:  # of any kind: the waiting calls must be woken
                 self._tell_once("cannot be written", error)
             for loop in {write.loop for write in group}:
                 waiting = [write.done for write in group if write.loop is loop]
-                with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+                with suppress(RuntimeError):  # the loop was closed: no call waits any more
                     loop.call_soon_threadsafe(_wake, waiting)
 
     def _tell_once(self, what: str, error: Exception) -> None:
@@ -233,7 +233,7 @@ class SqliteCache:
     # -- for people --------------------------------------------------------------------------------------
 
     def stats(self) -> CacheStats:
-        """What it holds."""
+        """Counts of what the cache holds."""
         totals: Any = self._reader.execute("SELECT count(*), min(written), max(written) FROM entries")
         count, oldest, newest = totals.get
         models: Any = self._reader.execute(
@@ -244,7 +244,7 @@ class SqliteCache:
         return CacheStats(self.path, count, size, _utc(oldest), _utc(newest), tuple(models))
 
     def clear(self, *, older_than: float | None = None, model: str | None = None) -> int:
-        """Forget answers and give their space back; returns how many went.
+        """Delete responses and free their space; returns how many were deleted.
 
         Args:
             older_than: Only those written more than so many seconds ago.
@@ -302,7 +302,7 @@ class SqliteCache:
 
 @dataclass(slots=True)
 class _Write:
-    """One answer on its way to the disk, and who waits for it."""
+    """One response to be written, and the call that waits for it."""
 
     key: CacheKey
     written: float
@@ -367,7 +367,7 @@ def _bring_up_to_date(connection: apsw.Connection, file: Path) -> None:
 
 
 def _is_up_to_date(connection: apsw.Connection) -> bool:
-    """Asked without a lock: a cache is opened on the loop, and another process may be writing for long."""
+    """Read without a lock: a cache is opened on the loop, and another process may write for long."""
     found = [connection.pragma(name) for name in ("application_id", "user_version", "journal_mode")]
     return found == [_OURS, len(_MIGRATIONS), "wal"]
 

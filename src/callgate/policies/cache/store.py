@@ -1,4 +1,4 @@
-"""`CacheStore`: where answers are kept. Two come with callgate; anybody can write a third."""
+"""`CacheStore`: the protocol of a store of responses. callgate has two; users can write their own."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["CacheStore", "SharedStore"]
 
 @runtime_checkable
 class CacheStore(Protocol):
-    """Keeps answers under content addresses. It never raises for an entry it cannot read: that is a miss.
+    """Stores responses under content addresses. An entry that cannot be read is a miss and raises nothing.
 
-    Reading is on the path of every call and may be a plain function: an indexed read from a local file takes
-    less time (8 us) than handing it to a thread and back. Writing is not, and is awaited: once `put` has
-    returned, the answer outlives this process.
+    `get` is on the path of every call and may be a plain function: an indexed read from a local file takes
+    less time (8 us) than passing it to a thread and back. `put` is awaited: once it has returned, the
+    response outlives this process.
 
     Example::
 
@@ -35,34 +35,34 @@ class CacheStore(Protocol):
     """
 
     def get(self, key: CacheKey, /) -> Response | Awaitable[Response | None] | None:
-        """A fresh copy of the answer, or None. It must be that of `key.request`, not only of its digest."""
+        """A fresh copy of the response, or None. It must be that of `key.request`, not only of its digest."""
         ...
 
     async def put(self, key: CacheKey, response: Response, /) -> None:
-        """Keep an answer. What cannot be kept is left out silently, or said in the log.
+        """Store a response. One that cannot be stored is left out, or reported in the log.
 
         Raises:
-            RuntimeError: when it is closed; nothing else.
+            RuntimeError: the store is closed; nothing else.
         """
         ...
 
     async def close(self) -> None:
-        """Finish writing and let go. Closing twice changes nothing."""
+        """Finish writing and close. Closing twice has no effect."""
         ...
 
 
 @runtime_checkable
 class SharedStore(CacheStore, Protocol):
-    """A store that several processes share: of all that miss the same answer at a time, one asks for it.
+    """A store that several processes share: of all that miss the same response, one sends the request.
 
-    Who has claimed a request looks again, because the one before may have left the answer meanwhile, and
-    releases the claim once the answer is there or will not be.
+    A call that has claimed a request calls `get` again, because the previous holder may have stored the
+    response meanwhile, and releases the claim once the response is stored or will not be.
     """
 
     def claim(self, key: CacheKey, /) -> bool | Awaitable[bool]:
-        """Become the one who asks: True at once, or an awaitable that waits for who is asking now.
+        """Become the one that sends the request: True at once, or an awaitable that waits for the holder.
 
-        It gives False when it would take too long; then there is nothing to release.
+        The awaitable returns False if it would take too long; then there is nothing to release.
         """
         ...
 
