@@ -11,6 +11,7 @@ import pytest
 
 from callgate import Calling, ServerError, Tool, ToolError, iModel
 from callgate.model.tools import ToolRun
+from callgate.providers.catalog import find_dialect
 from callgate.response import Response, ToolCall
 from callgate.testing import Answer, SimulatedToolCall, Simulator
 from callgate.testing.simulator import Ask
@@ -125,6 +126,24 @@ def test_the_model_is_told_what_went_wrong_and_may_try_again(call: ToolCall, say
     assert first.startswith("error: ")
     assert says in first
     assert "celsius" in second
+
+
+MARKS: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "anthropic": lambda body: body["messages"][-1]["content"][0]["is_error"],
+    "bedrock": lambda body: body["messages"][-1]["content"][0]["toolResult"]["status"] == "error",
+    "gemini": lambda body: "error" in body["contents"][-1]["parts"][0]["functionResponse"]["response"],
+    "openai_chat": lambda body: body["messages"][-1]["content"].startswith("error: "),
+    "openai_responses": lambda body: body["input"][-1]["output"].startswith("error: "),
+}
+
+
+@pytest.mark.parametrize("dialect", MARKS)
+def test_a_failed_tool_is_marked_in_the_form_of_each_provider(dialect: str) -> None:
+    backend = Scripted(wants(ToolCall("c1", "get_weather", {"city": "Atlantis"})), DONE)
+    run(backend, [get_weather])
+    request = {"model": "m", **backend.asked[-1]}
+    body = json.loads(find_dialect(dialect).encode(request).body)
+    assert MARKS[dialect](body)
 
 
 def test_what_was_no_json_goes_back_to_the_model_as_it_wrote_it() -> None:

@@ -111,20 +111,21 @@ def _asked(response: Response) -> dict[str, Any]:
 
 
 async def _call(by_name: Mapping[str, Tool], asked: ToolCall) -> dict[str, Any]:
-    """The tool's result as a message for the model."""
+    """The result of one call as a tool message; `is_error` marks a failure, in each provider's own form."""
+    message = {"role": "tool", "tool_call_id": asked.id, "name": asked.name}
     tool = by_name.get(asked.name)
     if tool is None:
-        content = f"error: there is no tool {asked.name!r}; there are {', '.join(by_name)}"
+        problem = f"there is no tool {asked.name!r}; there are {', '.join(by_name)}"
     elif asked.raw_arguments is not None:
-        content = "error: the arguments are not a JSON object"
+        problem = "the arguments are not a JSON object"
     else:
         try:
             answer = await tool.call(Calling(asked.arguments, backend=tool))
         except Exception as error:
-            content = f"error: {error}"
+            problem = str(error)
         else:
-            content = _told(answer.data)
-    return {"role": "tool", "tool_call_id": asked.id, "name": asked.name, "content": content}
+            return {**message, "content": _told(answer.data)}
+    return {**message, "content": f"error: {problem}", "is_error": True}
 
 
 def _told(value: Any) -> str:
