@@ -1,16 +1,13 @@
-"""Anthropic's errors, typed: of an error answer, of a 200 that holds an error, of an event in a stream."""
+"""Anthropic's errors as typed errors: of an error answer, of a 200 with an error, of an event in a stream."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from callgate.errors import (
     APIClientError,
     AuthenticationError,
-    ContentFilterError,
-    ContextLengthError,
     InvalidRequestError,
     OverloadedError,
     QuotaExhaustedError,
@@ -20,6 +17,7 @@ from callgate.errors import (
 )
 from callgate.providers.canonical.errors import build_error, read_error_body
 from callgate.providers.canonical.json import as_dict, as_text, as_text_or_none
+from callgate.providers.canonical.wording import kind_of_refusal
 
 __all__ = ["error_of_body", "error_of_content"]
 
@@ -35,10 +33,10 @@ _BY_NAME: Mapping[str, type[APIClientError]] = {
     "api_error": ServerError,
     "overloaded_error": OverloadedError,
 }
-"""The class where there is no status: in a stream, or in a 200."""
+"""Name -> class, where there is no status: in a stream, or in a 200."""
 
 _INVALID = ("invalid_request_error", "request_too_large")
-# `error.details.error_code`: limits on money, which no waiting mends.
+# `error.details.error_code`: limits on money, which waiting does not lift.
 _SPENT = frozenset(
     {
         "enforced_spend_limit_reached",
@@ -47,15 +45,6 @@ _SPENT = frozenset(
         "linked_organization_billing_unavailable",
     }
 )
-
-# These have no name of their own: the wording is all that tells them from other invalid requests.
-_TOO_LONG = re.compile(
-    r"prompt is too long|exceeds? (?:the )?(?:model's )?(?:context|maximum) (?:limit|window|length|number)"
-    r"|input is too long|too many (?:input )?tokens|context (?:size|length|window)",
-    re.IGNORECASE,
-)
-_NO_CREDIT = re.compile(r"credit balance is too low|usage limits?\b.*\bregain access", re.IGNORECASE)
-_BLOCKED = re.compile(r"blocked by content filtering", re.IGNORECASE)
 
 
 def error_of_body(status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
@@ -69,7 +58,7 @@ def error_of_body(status_code: int, body: bytes, headers: Mapping[str, str]) -> 
 
 
 def error_of_content(content: Any, status_code: int | None, headers: Mapping[str, str]) -> APIClientError:
-    """The typed error that parsed JSON, or a body's text, tells of.
+    """The typed error in parsed JSON, or in the text of a body.
 
     Args:
         content: The whole body or event.
@@ -101,14 +90,11 @@ def _kind(
     """The class of the error; None: by the status."""
     if as_text(details.get("error_code")) in _SPENT or status == 402 or name == "billing_error":
         return QuotaExhaustedError
-    # Servers that only speak like it have names of their own, or none.
+    # Other servers of this dialect have names of their own, or none.
     if name in _INVALID or (name not in _BY_NAME and status in (400, 413, None)):
-        if _TOO_LONG.search(message):
-            return ContextLengthError
-        if _NO_CREDIT.search(message):
-            return QuotaExhaustedError
-        if _BLOCKED.search(message):
-            return ContentFilterError
+        kind = kind_of_refusal(message)
+        if kind is not None:
+            return kind
     if status is None:
         return _BY_NAME.get(name, ServerError)
     if name == "overloaded_error" and status >= 500:

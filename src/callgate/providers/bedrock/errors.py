@@ -1,4 +1,4 @@
-"""Bedrock's errors, typed: of an error answer, and of an exception inside an event stream."""
+"""Bedrock's errors as typed errors: of an error answer, and of an exception in an event stream."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from callgate.errors import (
     APIClientError,
     APITimeoutError,
     AuthenticationError,
-    ContentFilterError,
-    ContextLengthError,
     InvalidRequestError,
     OverloadedError,
     QuotaExhaustedError,
@@ -21,6 +19,7 @@ from callgate.errors import (
 )
 from callgate.providers.canonical.errors import build_error, read_error_body
 from callgate.providers.canonical.json import as_dict, as_text
+from callgate.providers.canonical.wording import kind_of_refusal
 from callgate.transport.eventstream import Frame
 
 __all__ = ["error_of_body", "error_of_frame", "error_of_text", "is_error"]
@@ -34,14 +33,14 @@ _BY_NAME: Mapping[str, type[APIClientError]] = {
         ),
         AuthenticationError,
     ),
-    # AWS says of both that the request may be sent again later.
+    # By AWS's documentation both may be sent again later.
     **dict.fromkeys(("throttling", "throttled", "toomanyrequests", "servicequotaexceeded"), RateLimitError),
     "resourcenotfound": ResourceNotFoundError,
     "unknownoperation": ResourceNotFoundError,
     "validation": InvalidRequestError,
     "serialization": InvalidRequestError,
     "modeltimeout": APITimeoutError,
-    # Its status is 429 although nobody asked too often: the model is being loaded.
+    # Its status is 429 although no quota is used up: the model is being loaded.
     "modelnotready": ServerError,
     "modelerror": ServerError,
     "modelstreamerror": ServerError,
@@ -49,16 +48,9 @@ _BY_NAME: Mapping[str, type[APIClientError]] = {
     "internalfailure": ServerError,
     "serviceunavailable": OverloadedError,
 }  # fmt: skip
-"""AWS's names without "Exception" and in small letters, because bodies, headers and frames spell them
-differently."""
+"""AWS's names in lower case and without "Exception": bodies, headers and frames spell them differently."""
 
-_TOO_LONG = re.compile(
-    r"input is too long|prompt is too long|too many input tokens|input tokens? exceed"
-    r"|maximum (?:context|input|number of) .*(?:length|tokens?)|context (?:length|window|limit)",
-    re.IGNORECASE,
-)
 _NO_MODEL = re.compile(r"model identifier is invalid|model id .* (?:not found|does not exist)", re.IGNORECASE)
-_BLOCKED = re.compile(r"content filter|blocked by", re.IGNORECASE)
 _PER_DAY = re.compile(r"per day|daily", re.IGNORECASE)
 _SUFFIX = re.compile(r"(?:exception|error)$")
 
@@ -134,12 +126,9 @@ def _kind(name: str, status: int | None, message: str) -> type[APIClientError] |
     """The class of the error; None: by the status."""
     kind = _BY_NAME.get(_SUFFIX.sub("", name.lower()))
     if kind is InvalidRequestError or (kind is None and status == 400):
-        if _TOO_LONG.search(message):
-            return ContextLengthError
         if _NO_MODEL.search(message):
             return ResourceNotFoundError
-        if _BLOCKED.search(message):
-            return ContentFilterError
+        kind = kind_of_refusal(message) or kind
     if (kind is RateLimitError or status == 429) and _PER_DAY.search(message):
         return QuotaExhaustedError
     if kind is None and status is None:

@@ -10,7 +10,6 @@ from callgate.errors import (
     APIClientError,
     AuthenticationError,
     ContentFilterError,
-    ContextLengthError,
     InvalidRequestError,
     OverloadedError,
     QuotaExhaustedError,
@@ -30,6 +29,7 @@ from callgate.providers.canonical.json import (
     read_json,
     write_json,
 )
+from callgate.providers.canonical.wording import kind_of_refusal
 from callgate.providers.claude_code.request import write_command
 from callgate.providers.dialect import StreamDecoder
 from callgate.response import Delta, Response
@@ -48,8 +48,7 @@ _BY_NAME: Mapping[str, type[APIClientError]] = {
     "overloaded": OverloadedError,
 }
 """What an assistant's line says went wrong -> the class, where there is no HTTP status."""
-_TOO_LONG = re.compile(r"prompt is too long", re.IGNORECASE)
-_SPENT = re.compile(r"credit balance is too low|usage limit reached|hit your .*limit", re.IGNORECASE)
+_SPENT = re.compile(r"usage limit reached|hit your .*limit", re.IGNORECASE)
 _NO_SESSION = re.compile(r"no conversation found", re.IGNORECASE)
 # The sentence differs between versions of the command; newer ones link the policy instead of naming it.
 _WITHHELD = re.compile(r"violates? our Usage Policy|anthropic\.com/legal/aup", re.IGNORECASE)
@@ -257,16 +256,15 @@ class _Lines:
 
 def _kind(name: str, status: int | None, message: str) -> type[APIClientError] | None:
     """The class of the error; None: by the status."""
-    if _TOO_LONG.search(message):
-        return ContextLengthError
     if _SPENT.search(message):
         return QuotaExhaustedError
     if _NO_SESSION.search(message):
         return ResourceNotFoundError
     if _WITHHELD.search(message):
         return ContentFilterError
-    if status is not None:
-        return None
+    kind = kind_of_refusal(message)
+    if kind is not None or status is not None:
+        return kind
     return _BY_NAME.get(name, APIClientError)
 
 

@@ -1,4 +1,4 @@
-"""Google's errors, typed: of Gemini and of everything at Vertex."""
+"""Google's errors as typed errors: of Gemini, and of every model on Vertex."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from typing import Any
 from callgate.errors import (
     APIClientError,
     AuthenticationError,
-    ContentFilterError,
-    ContextLengthError,
     OverloadedError,
     QuotaExhaustedError,
     RateLimitError,
 )
-from callgate.providers.canonical.durations import seconds_of
 from callgate.providers.canonical.errors import build_error, read_error_body
 from callgate.providers.canonical.json import (
     as_dict,
@@ -23,6 +20,7 @@ from callgate.providers.canonical.json import (
     as_text,
     as_text_or_none,
 )
+from callgate.providers.canonical.wording import kind_of_refusal
 
 __all__ = ["error_of_body", "error_of_content"]
 
@@ -40,21 +38,14 @@ _STATUS = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
-"""Google's names -> the HTTP status that belongs to each, for errors that come without one."""
+"""Google's name -> HTTP status, for errors that come without one."""
 
 _KEY_REASONS = frozenset(
     {"API_KEY_INVALID", "API_KEY_EXPIRED", "API_KEY_SERVICE_BLOCKED", "ACCESS_TOKEN_EXPIRED"}
 )
 _WRONG_KEY = re.compile(r"api key (?:not valid|expired|not found)", re.IGNORECASE)
-_TOO_LONG = re.compile(
-    r"exceeds the maximum number of (?:input )?tokens|input (?:context|token count).*(?:too long|exceed)"
-    r"|prompt is too long|(?:context|prompt) length",
-    re.IGNORECASE,
-)
 _OVERLOADED = re.compile(r"overloaded|high demand", re.IGNORECASE)
 _SPENT = re.compile(r"credits? (?:are|is) depleted|spending cap|billing account", re.IGNORECASE)
-_BLOCKED = re.compile(r"violates? .*polic|blocked by .*(?:safety|filter)", re.IGNORECASE)
-_RETRY_IN_WORDS = re.compile(r"retry in (\d+(?:\.\d+)?m?s)")
 
 
 def error_of_body(status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
@@ -67,11 +58,11 @@ def error_of_body(status_code: int, body: bytes, headers: Mapping[str, str]) -> 
 
 
 def error_of_content(content: Any, status_code: int | None, headers: Mapping[str, str]) -> APIClientError:
-    """The typed error that parsed JSON, or a body's text, tells of.
+    """The typed error in parsed JSON, or in the text of a body.
 
     Args:
         content: The whole body, or a chunk of a stream.
-        status_code: Of the answer; None for an error in a stream or a 200, which tells its own.
+        status_code: Of the answer; None for an error in a stream or a 200, which names its own.
         headers: Of the answer, lower-case names.
     """
     if type(content) is list:
@@ -91,7 +82,6 @@ def error_of_content(content: Any, status_code: int | None, headers: Mapping[str
         content=content,
         headers=headers,
         code=name,
-        retry_after=_retry_after(details, message),
         trust_headers=status_code is not None,
     )
 
@@ -109,14 +99,11 @@ def _kind(status: int, message: str, details: list[dict[str, Any]]) -> type[APIC
     ):
         return AuthenticationError
     if status == 429:
-        # A day's quota comes back at midnight in California: no call waits for that.
+        # The quota of a day is refilled at midnight in California: no call waits for that.
         spent = any("perday" in quota.lower() for quota in _quotas(details)) or _SPENT.search(message)
         return QuotaExhaustedError if spent else RateLimitError
     if status == 400:
-        if _TOO_LONG.search(message):
-            return ContextLengthError
-        if _BLOCKED.search(message):
-            return ContentFilterError
+        return kind_of_refusal(message)
     if status == 503 and _OVERLOADED.search(message):
         return OverloadedError
     return None
@@ -129,12 +116,3 @@ def _quotas(details: list[dict[str, Any]]) -> list[str]:
         for detail in details
         for violation in as_list(detail.get("violations"))
     ]
-
-
-def _retry_after(details: list[dict[str, Any]], message: str) -> float | None:
-    for detail in details:
-        delay = as_text(detail.get("retryDelay"))
-        if delay:
-            return seconds_of(delay)
-    told = _RETRY_IN_WORDS.search(message)
-    return seconds_of(told[1]) if told else None
