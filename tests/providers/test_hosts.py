@@ -95,7 +95,7 @@ def test_a_hosts_dialect_is_the_one_it_names(provider: str) -> None:
 
 
 def test_a_host_without_quirks_shares_the_dialect() -> None:
-    assert dialect_of(find_host("together")) is find_dialect("openai_chat")
+    assert dialect_of(find_host("local")) is find_dialect("openai_chat")
     assert dialect_of(find_host("mistral")) is not find_dialect("openai_chat")
 
 

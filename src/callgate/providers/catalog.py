@@ -8,7 +8,8 @@ from importlib import import_module
 
 from callgate.errors import ConfigurationError
 from callgate.providers.dialect import Dialect
-from callgate.providers.host import ChatQuirks, Host
+from callgate.providers.host import Host
+from callgate.providers.openai_chat.quirks import ChatQuirks
 
 __all__ = ["DIALECTS", "dialect_of", "find_dialect"]
 

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["AuthKind", "ChatQuirks", "Host", "Reservation"]
+from callgate.providers.openai_chat.quirks import ChatQuirks
+
+__all__ = ["AuthKind", "Host", "Reservation"]
 
 AuthKind = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "sigv4", "google", "none"]
 Reservation = Literal["max_tokens", "input_output"]
-
-
-@dataclass(frozen=True, slots=True)
-class ChatQuirks:
-    """How a host deviates from OpenAI's chat dialect in what it accepts.
-
-    Attributes:
-        renamed: Fields of the request that this host calls by another name, in pairs (ours, its).
-        stream_options: Whether it accepts `stream_options`; those that do not send the usage unasked.
-        completion_tokens_for: Models, by a pattern at the start of the name, that want `max_tokens` under
-            the name `max_completion_tokens`.
-        schema_models: Models, by a pattern at the start of the name, that can be held to a JSON schema; the
-            others are told it in the prompt. None: all can.
-    """
-
-    renamed: tuple[tuple[str, str], ...] = ()
-    stream_options: bool = True
-    completion_tokens_for: re.Pattern[str] | None = None
-    schema_models: re.Pattern[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

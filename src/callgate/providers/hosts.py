@@ -6,21 +6,17 @@ the dialect's matter; most hosts speak OpenAI's chat dialect and differ only in 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import parse_qsl, urlsplit
 
 from callgate.errors import ConfigurationError
 from callgate.providers.guess import did_you_mean
-from callgate.providers.host import ChatQuirks, Host
+from callgate.providers.host import Host
+from callgate.providers.openai_chat import quirks
+from callgate.providers.openai_chat.quirks import ChatQuirks
 
 __all__ = ["HOSTS", "Host", "find_host", "host_at", "read_query", "resolve_base_url"]
-
-# OpenAI's reasoning families refuse `max_tokens`, which their own older models and all others understand.
-_REASONING_FAMILIES = re.compile(r"(?:o\d|gpt-[5-9])")
-_NO_MODEL = re.compile(r"(?!)")
-_OPENAI_QUIRKS = ChatQuirks(completion_tokens_for=_REASONING_FAMILIES)
 
 # Named, for each is one host that speaks two dialects.
 _OPENAI = Host(
@@ -31,7 +27,7 @@ _OPENAI = Host(
     api_key_env="OPENAI_API_KEY",
     quota_headers="openai",
     price_provider="openai",
-    quirks=_OPENAI_QUIRKS,
+    quirks=quirks.OPENAI,
 )
 _BEDROCK = Host(
     provider="bedrock",
@@ -68,7 +64,7 @@ _ALL = (
         quota_headers="groq",
         counts_cache_reads=False,
         price_provider="groq",
-        quirks=ChatQuirks(schema_models=re.compile(r"openai/gpt-oss|moonshotai/kimi|meta-llama/llama-4")),
+        quirks=quirks.GROQ,
     ),
     Host(
         provider="openrouter",
@@ -79,6 +75,7 @@ _ALL = (
         quota_headers="plain",
         price_provider="openrouter",
         aliases=("open_router",),
+        quirks=quirks.OPENROUTER,
     ),
     Host(
         provider="nvidia_nim",
@@ -88,6 +85,7 @@ _ALL = (
         api_key_env="NVIDIA_NIM_API_KEY",
         other_api_key_envs=("NVIDIA_API_KEY",),
         aliases=("nvidia", "nim"),
+        quirks=quirks.NVIDIA_NIM,
     ),
     Host(
         provider="mistral",
@@ -97,8 +95,7 @@ _ALL = (
         api_key_env="MISTRAL_API_KEY",
         quota_headers="per_period",
         price_provider="mistral",
-        # It refuses every field it does not know, with a 422.
-        quirks=ChatQuirks(renamed=(("seed", "random_seed"),), stream_options=False),
+        quirks=quirks.MISTRAL,
         aliases=("mistralai",),
     ),
     Host(
@@ -108,7 +105,7 @@ _ALL = (
         base_url_env="DEEPSEEK_BASE_URL",
         api_key_env="DEEPSEEK_API_KEY",
         price_provider="deepseek",
-        quirks=ChatQuirks(schema_models=_NO_MODEL),
+        quirks=quirks.DEEPSEEK,
     ),
     Host(
         provider="together",
@@ -119,6 +116,7 @@ _ALL = (
         quota_headers="together",
         price_provider="together",
         aliases=("together_ai", "togetherai"),
+        quirks=quirks.TOGETHER,
     ),
     Host(
         provider="fireworks",
@@ -131,6 +129,7 @@ _ALL = (
         # (docs.fireworks.ai/serverless/rate-limits, 2026), so they are left unread.
         price_provider="fireworks",
         aliases=("fireworks_ai",),
+        quirks=quirks.FIREWORKS,
     ),
     Host(
         provider="cerebras",
@@ -140,6 +139,7 @@ _ALL = (
         api_key_env="CEREBRAS_API_KEY",
         quota_headers="per_period",
         price_provider="cerebras",
+        quirks=quirks.CEREBRAS,
     ),
     Host(
         provider="xai",
@@ -152,6 +152,7 @@ _ALL = (
         quota_headers="openai",
         price_provider="x-ai",
         aliases=("x_ai", "grok"),
+        quirks=quirks.XAI,
     ),
     Host(
         provider="azure",
@@ -164,7 +165,7 @@ _ALL = (
         auth="api-key",
         quota_headers="azure",
         price_provider="azure",
-        quirks=_OPENAI_QUIRKS,
+        quirks=replace(quirks.OPENAI, provider="azure", needs_model=False),
         aliases=("azure_openai",),
     ),
     Host(
@@ -174,6 +175,7 @@ _ALL = (
         base_url_env="OLLAMA_BASE_URL",
         api_key_env="OLLAMA_API_KEY",
         api_key_required=False,
+        quirks=quirks.OLLAMA,
     ),
     Host(
         provider="vllm",
@@ -183,6 +185,7 @@ _ALL = (
         api_key_env="VLLM_API_KEY",
         api_key_required=False,
         aliases=("hosted_vllm",),
+        quirks=quirks.VLLM,
     ),
     Host(
         provider="anthropic",

@@ -24,6 +24,7 @@ class TestConformance(DialectConformance):
 
 
 CHAT = OpenAIChat()
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 MESSAGES = [{"role": "user", "content": "Hi"}]
 
 
@@ -44,7 +45,7 @@ def test_a_request_passes_through_unchanged() -> None:
                 "role": "user",
                 "content": [{"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}],
             },
-            {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function"}]},
+            {"role": "assistant", "content": None, "tool_calls": [CALL]},
             {"role": "tool", "tool_call_id": "c", "content": "42"},
         ],
         "tools": [{"type": "function", "function": {"name": "f"}}],
@@ -64,10 +65,22 @@ def test_a_request_passes_through_unchanged() -> None:
     )
 
 
-def test_a_prompt_goes_to_the_older_endpoint_and_a_path_given_goes_first() -> None:
-    assert CHAT.encode({"model": "m", "prompt": "Once"}).path == "/completions"
-    assert CHAT.encode({"model": "m", "prompt": "Once"}, path="v2/completions").path == "/v2/completions"
-    assert CHAT.encode({"input": "x"}, path="/embeddings").path == "/embeddings"
+def test_a_prompt_and_a_system_prompt_are_a_conversation() -> None:
+    wire = CHAT.encode({"model": "m", "prompt": "Once", "system": "Be short."})
+    assert wire.path == "/chat/completions"
+    assert json.loads(wire.body) == {
+        "model": "m",
+        "messages": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Once"}],
+    }
+
+
+@pytest.mark.parametrize("path", ["/completions", "v2/completions", "/embeddings"])
+def test_on_any_other_path_the_fields_are_sent_as_given(path: str) -> None:
+    request = {"model": "m", "prompt": "Once", "input": ["x"], "max_tokens": 9, "stream": True}
+    for host in ("openai", "mistral", "groq"):
+        wire = dialect_of(find_host(host)).encode(request, path=path)
+        assert wire.path == "/" + path.lstrip("/")
+        assert json.loads(wire.body) == {"model": "m", "prompt": "Once", "input": ["x"], "max_tokens": 9}
 
 
 def test_a_stream_is_asked_to_tell_its_usage() -> None:
@@ -125,7 +138,8 @@ def test_openai_is_told_the_limit_under_the_name_its_model_knows(model: str, fie
 
 def test_other_hosts_and_the_older_endpoint_know_only_max_tokens() -> None:
     openai = dialect_of(find_host("openai"))
-    assert body_of(openai, model="o3", prompt="Once", max_tokens=9)["max_tokens"] == 9
+    older = openai.encode({"model": "o3", "prompt": "Once", "max_tokens": 9}, path="/completions")
+    assert json.loads(older.body)["max_tokens"] == 9
     assert (
         body_of(dialect_of(find_host("groq")), model="o3", messages=MESSAGES, max_tokens=9)["max_tokens"] == 9
     )

@@ -80,6 +80,9 @@ def read_messages(request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         InvalidRequestError: when there are none, or one of them is no message.
     """
     messages = request.get("messages")
+    to_messages = getattr(messages, "to_messages", None)  # a Conversation
+    if callable(to_messages):
+        messages = to_messages()
     prompt = request.get("prompt")
     if messages is None and type(prompt) is str:
         return [{"role": "user", "content": prompt}]

@@ -1,7 +1,7 @@
-"""OpenAI's chat dialect, as it is spoken by OpenAI and by everybody else.
+"""OpenAI's chat dialect, as OpenAI and most other hosts speak it.
 
-Reading is generous and needs not know who is speaking (`openai_chat_answer`); what a host accepts is noted
-in the hosts table (`ChatQuirks`).
+Reading is lenient and does not depend on the host (`response.py`, `stream.py`); what a host accepts is data
+(`quirks.py`).
 """
 
 from __future__ import annotations
@@ -10,24 +10,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from callgate.errors import APIClientError
+from callgate.providers.canonical.fields import merge_extra_body
 from callgate.providers.canonical.json import write_json
-from callgate.providers.canonical.messages import REPLAY
 from callgate.providers.canonical.sse_decoder import decode_body
-from callgate.providers.canonical.tools import AnswerFormat, describe_answer, read_answer_format
 from callgate.providers.dialect import StreamDecoder, WireRequest
-from callgate.providers.host import ChatQuirks
 from callgate.providers.openai_chat.errors import error_of_body
+from callgate.providers.openai_chat.quirks import ChatQuirks
+from callgate.providers.openai_chat.request import write_body
 from callgate.providers.openai_chat.response import read_answer
 from callgate.providers.openai_chat.stream import ChatStream
 from callgate.response import Response
 
 __all__ = ["OpenAIChat"]
 
+_CHAT = "/chat/completions"
+_OURS = ("stream", "stream_options", "extra_body", "extra_headers")
+
 
 class OpenAIChat:
-    """The dialect of `POST /chat/completions`, and of the older `/completions` for a bare `prompt`.
+    """The dialect of `POST /chat/completions`, and of the host's other paths where one is asked for.
 
-    `max_tokens` and all other fields are sent as given, except where the host's quirks say otherwise.
+    On the path of chats, `prompt` and `system` are a conversation, messages take the form that the host
+    accepts, and what it lacks is left out or refused. On any other path ("/completions", "/embeddings") the
+    fields are sent as given.
+
+    An answer that holds reasoning has it under `metadata["replay"]`: put that into the assistant message that
+    answers for it, and it goes back to the host as it came.
 
     >>> wire = OpenAIChat().encode({"model": "m", "messages": [{"role": "user", "content": "Hi"}]})
     >>> wire.path, wire.body
@@ -38,38 +46,26 @@ class OpenAIChat:
 
     def __init__(self, quirks: ChatQuirks | None = None) -> None:
         self._quirks = quirks or ChatQuirks()
-        self._translates = self._quirks != ChatQuirks()
 
     def encode(
         self, request: Mapping[str, Any], *, stream: bool = False, path: str | None = None
     ) -> WireRequest:
-        """The request as JSON.
-
-        Without `path` it goes to `/chat/completions`, or to `/completions` when it has a `prompt` and no
-        `messages`. A stream is asked to tell its usage.
+        """The request as JSON. A stream is asked to report its usage.
 
         Raises:
-            InvalidRequestError: when something in it has no JSON form.
+            InvalidRequestError: Something in it cannot be sent to this host.
         """
-        body = self._in_the_hosts_words(request) if self._translates else request
-        messages = body.get("messages")
-        if type(messages) is list:
-            for message in messages:
-                if type(message) is dict and REPLAY in message:
-                    body = {**body, "messages": _without_replays(messages)}
-                    break
+        where = _CHAT if path is None else path if path[:1] == "/" else "/" + path
+        if where.endswith(_CHAT):
+            body = write_body(request, self._quirks)
+        else:
+            body = {name: value for name, value in request.items() if name not in _OURS}
         if stream:
-            body = {**body, "stream": True}
+            body["stream"] = True
+            options = request.get("stream_options")
             if self._quirks.stream_options:
-                options = body.get("stream_options")
                 body["stream_options"] = {"include_usage": True, **(options or {})}
-        elif body.get("stream") is not None:
-            body = {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
-        if path is None:
-            path = "/completions" if "prompt" in body and "messages" not in body else "/chat/completions"
-        elif path[:1] != "/":
-            path = "/" + path
-        return WireRequest(path, write_json(body if type(body) is dict else dict(body)), stream=stream)
+        return WireRequest(where, write_json(merge_extra_body(body, request)), stream=stream)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer in our words; of several choices the first.
@@ -81,55 +77,13 @@ class OpenAIChat:
         return decode_body(
             body,
             lambda: self.stream_decoder(headers),
-            lambda data: read_answer(data, headers, status_code),
+            lambda data: read_answer(data, headers, status_code, self._quirks.provider),
         )
 
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
         """A decoder for one streamed answer."""
-        return ChatStream(headers)
+        return ChatStream(headers, self._quirks.provider)
 
     def error(self, status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
         """The typed error for an answer with an error status; never raises."""
         return error_of_body(status_code, body, headers)
-
-    def _in_the_hosts_words(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        renamed = {ours: its for ours, its in self._quirks.renamed if ours in request}
-        wants_completion_tokens = self._quirks.completion_tokens_for
-        if (
-            wants_completion_tokens is not None
-            and "max_tokens" in request
-            and "messages" in request
-            and "max_completion_tokens" not in request
-            and wants_completion_tokens.match(str(request.get("model")))
-        ):
-            renamed["max_tokens"] = "max_completion_tokens"
-        schema_models = self._quirks.schema_models
-        if schema_models is not None and not schema_models.match(str(request.get("model"))):
-            wanted = read_answer_format(request.get("response_format"))
-            if wanted is not None and wanted.schema is not None:
-                request = _with_schema_in_words(request, wanted)
-        if not renamed:
-            return request
-        return {renamed.get(name, name): value for name, value in request.items()}
-
-
-def _with_schema_in_words(request: Mapping[str, Any], wanted: AnswerFormat) -> dict[str, Any]:
-    """The request with the schema in its system message; that the answer is JSON stays the host's matter."""
-    told = describe_answer(wanted)
-    messages = list(request.get("messages") or ())
-    first = messages[0] if messages else None
-    if isinstance(first, Mapping) and first.get("role") == "system" and type(first.get("content")) is str:
-        messages[0] = {**first, "content": f"{first['content']}\n\n{told}"}
-    else:
-        messages.insert(0, {"role": "system", "content": told})
-    return {**request, "messages": messages, "response_format": {"type": "json_object"}}
-
-
-def _without_replays(messages: list[Any]) -> list[Any]:
-    """The messages without what only the dialect that made it can send back."""
-    return [
-        {name: value for name, value in message.items() if name != REPLAY}
-        if type(message) is dict
-        else message
-        for message in messages
-    ]

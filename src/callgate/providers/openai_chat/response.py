@@ -18,9 +18,11 @@ from callgate.providers.canonical.json import (
     as_text_or_none,
     read_arguments,
     token_count,
+    write_json,
 )
-from callgate.providers.canonical.tools import make_call_id
+from callgate.providers.canonical.tools import ANSWER_TOOL, make_call_id
 from callgate.providers.openai_chat.errors import error_of_content
+from callgate.providers.openai_chat.thoughts import read_replay
 from callgate.response import FinishReason, Response, ToolCall, Usage
 
 __all__ = ["FINISH_REASONS", "read_answer", "read_content", "read_reasoning_details", "read_usage"]
@@ -48,8 +50,15 @@ FINISH_REASONS: Mapping[str, FinishReason] = {
 """The hosts' words for why an answer ended -> ours; a word that is not here reads as None."""
 
 
-def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: int = 200) -> Response:
-    """The Response that a `chat.completion` or `text_completion` object tells.
+def read_answer(
+    data: dict[str, Any], headers: Mapping[str, str], status_code: int = 200, provider: str = ""
+) -> Response:
+    """The Response that a `chat.completion` or `text_completion` object holds.
+
+    Args:
+        data: The object.
+        headers, status_code: Of the answer.
+        provider: Of the host; reasoning goes back to the same one whole.
 
     Raises:
         APIClientError: when it is an error after all.
@@ -70,6 +79,7 @@ def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: i
     reason = FINISH_REASONS.get(raw_reason.lower()) if raw_reason else None
     message = choice.get("message")
     calls: list[ToolCall] = []
+    metadata: dict[str, Any] = {}
     reasoning = None
     if type(message) is dict:
         content = message.get("content")
@@ -83,11 +93,18 @@ def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: i
             reasoning = read_reasoning_details(message["reasoning_details"]) or None
         if message.get("tool_calls") or message.get("function_call"):
             calls = _tool_calls(message, data.get("id"))
+            if any(call.name == ANSWER_TOOL for call in calls):
+                # The answer came as the input of a tool, because the host takes no schema beside tools.
+                text += _answer_text(message)
+                calls = [call for call in calls if call.name != ANSWER_TOOL]
+                reason = "stop" if reason == "tool_call" and not calls else reason
             if calls and reason in ("stop", None):
                 # A call that was forced by name, and some hosts' every call, ends with "stop".
                 reason = "tool_call"
         if message.get("refusal") and reason == "stop":
             reason = "content_filter"
+        if len(message) > 2:
+            metadata = read_replay(message, provider)
     else:
         text = as_text(choice.get("text"))
     usage = data.get("usage")
@@ -103,6 +120,7 @@ def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: i
         raw=data,
         headers=headers,
         status_code=status_code,
+        metadata=metadata,
     )
 
 
@@ -173,6 +191,12 @@ def _read_unusual(message: dict[str, Any], reasoning: str | None) -> tuple[str, 
     if not text:
         text = as_text(message.get("refusal")) or as_text(as_dict(message.get("audio")).get("transcript"))
     return text, reasoning or thinking or None
+
+
+def _answer_text(message: dict[str, Any]) -> str:
+    functions = [as_dict(as_dict(call).get("function")) for call in as_list(message.get("tool_calls"))]
+    given = [function.get("arguments") for function in functions if function.get("name") == ANSWER_TOOL]
+    return "".join(text if type(text) is str else write_json(text).decode() for text in given)
 
 
 def _tool_calls(message: dict[str, Any], response_id: Any) -> list[ToolCall]:

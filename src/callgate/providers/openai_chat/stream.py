@@ -18,6 +18,7 @@ from callgate.providers.canonical.sse_decoder import EventStreamDecoder
 from callgate.providers.openai_chat.errors import error_of_content
 from callgate.providers.openai_chat.response import read_answer, read_content, read_reasoning_details
 from callgate.providers.openai_chat.streamed_calls import StreamedCall, StreamedCalls
+from callgate.providers.openai_chat.thoughts import add_details, add_parts
 from callgate.response import Delta, Response
 from callgate.transport.sse import ServerSentEvent
 
@@ -25,7 +26,16 @@ __all__ = ["ChatStream"]
 
 _READ_APART = frozenset({"choices", "usage", "obfuscation"})
 _DELTA_READ_APART = frozenset(
-    {"role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls", "function_call"}
+    {
+        "role",
+        "content",
+        "refusal",
+        "reasoning",
+        "reasoning_content",
+        "reasoning_details",
+        "tool_calls",
+        "function_call",
+    }
 )
 _MAX_CHOICES = 1024
 
@@ -45,17 +55,18 @@ class ChatStream(EventStreamDecoder):
     '4'
     """
 
-    __slots__ = ("_choices", "_done", "_top", "_usage")
+    __slots__ = ("_choices", "_done", "_provider", "_top", "_usage")
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
+    def __init__(self, headers: Mapping[str, str], provider: str = "") -> None:
         super().__init__(headers)
+        self._provider = provider
         self._top: dict[str, Any] = {}
         self._choices: dict[int, _Choice] = {}
         self._usage: dict[str, Any] | None = None
         self._done = False
 
     def _read_whole(self, body: bytes) -> Response:
-        return read_answer(read_object(body), self._headers)
+        return read_answer(read_object(body), self._headers, provider=self._provider)
 
     def _error(self, content: Any) -> APIClientError:
         return error_of_content(content, None, self._headers)
@@ -73,7 +84,7 @@ class ChatStream(EventStreamDecoder):
             raise ResponseError(
                 "the stream broke off before its end", response_content=whole, headers=self._headers
             )
-        return read_answer(whole, self._headers)
+        return read_answer(whole, self._headers, provider=self._provider)
 
     def _take(self, event: ServerSentEvent, deltas: list[Delta]) -> None:
         if self._done:
@@ -125,12 +136,26 @@ class ChatStream(EventStreamDecoder):
 class _Choice:
     """One choice of the answer as far as it has come."""
 
-    __slots__ = ("calls", "finished", "is_bare_text", "legacy_call", "message", "reasoning", "rest", "text")
+    __slots__ = (
+        "calls",
+        "details",
+        "finished",
+        "is_bare_text",
+        "legacy_call",
+        "message",
+        "parts",
+        "reasoning",
+        "rest",
+        "text",
+    )
 
     def __init__(self) -> None:
         self.text: list[str] = []
         self.reasoning: dict[str, list[str]] = {}
-        """By the host's name of the field; "thinking" for what came inside a list of content."""
+        """By the host's name of the field."""
+        self.details: list[Any] = []
+        self.parts: list[dict[str, Any]] = []
+        """The content, of hosts that send it as a list."""
         self.message: dict[str, Any] = {}
         self.calls = StreamedCalls()
         self.legacy_call: StreamedCall | None = None
@@ -143,10 +168,13 @@ class _Choice:
         content = delta.get("content")
         if content is None or type(content) is str:
             text, reasoning = content or "", ""
+            if text and self.parts:
+                add_parts(self.parts, [{"type": "text", "text": text}])
         else:
             text, reasoning = read_content(content)
-            if reasoning:
-                self.reasoning.setdefault("thinking", []).append(reasoning)
+            if not self.parts and self.text:
+                self.parts.append({"type": "text", "text": "".join(self.text)})
+            add_parts(self.parts, content)
         for name in ("reasoning_content", "reasoning"):
             said = delta.get(name)
             if type(said) is str and said:
@@ -160,8 +188,9 @@ class _Choice:
             text += refusal
         if len(delta) > 1 or "content" not in delta:
             details = delta.get("reasoning_details")
-            if details and not reasoning:
-                reasoning = read_reasoning_details(details)
+            if details:
+                reasoning = reasoning or read_reasoning_details(details)
+                add_details(self.details, details)
             self._take_the_rest_of(delta)
         deltas = [Delta(text, reasoning)] if text or reasoning else []
         calls = delta.get("tool_calls")
@@ -204,12 +233,11 @@ class _Choice:
             return {"index": index, "text": text, **rest}
         message: dict[str, Any] = {"role": "assistant", "content": text or None, **self.message}
         for name, pieces in self.reasoning.items():
-            if name != "thinking":
-                message[name] = "".join(pieces)
-        if "thinking" in self.reasoning:
-            thinking = {"type": "text", "text": "".join(self.reasoning["thinking"])}
-            parts: list[dict[str, Any]] = [{"type": "thinking", "thinking": [thinking]}]
-            message["content"] = [*parts, {"type": "text", "text": text}] if text else parts
+            message[name] = "".join(pieces)
+        if self.details:
+            message["reasoning_details"] = self.details
+        if any(part.get("type") == "thinking" for part in self.parts):
+            message["content"] = self.parts
         if self.calls:
             message["tool_calls"] = self.calls.whole(response_id)
         if self.legacy_call is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from callgate.providers.canonical.json import as_dict, as_list, as_text, write_json
 from callgate.providers.canonical.streamed_arguments import StreamedArguments
-from callgate.providers.canonical.tools import make_call_id
+from callgate.providers.canonical.tools import ANSWER_TOOL, make_call_id
 from callgate.response import Delta, ToolCallDelta
 
 __all__ = ["StreamedCall", "StreamedCalls"]
@@ -139,6 +139,8 @@ class StreamedCall:
         self.id = self.id or new_id
         new_name = self._take_name(as_text(function.get("name")))
         text = self._arguments.take(_text_of(function), may_stand_in=self._kind == "function")
+        if self.name == ANSWER_TOOL:
+            return [Delta(text)] if text else []
         if not (new_id or new_name or text):
             return []
         return [Delta(tool_call=ToolCallDelta(self._number, new_id, new_name, text))]
@@ -146,6 +148,8 @@ class StreamedCall:
     def release(self, response_id: Any) -> list[Delta]:
         """Return what was held back: arguments of `{}` that no others have replaced, and an id of our own."""
         text = self._arguments.release()
+        if self.name == ANSWER_TOOL:
+            return [Delta(text)] if text else []
         new_id = "" if self.id else self._made_id(response_id)
         self.id = self.id or new_id
         return [Delta(tool_call=ToolCallDelta(self._number, new_id, "", text))] if text or new_id else []
