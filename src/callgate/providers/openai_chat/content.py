@@ -53,8 +53,6 @@ def _write_part(part: Part, whole: Mapping[str, Any], quirks: ChatQuirks) -> dic
         kind = whole.get("type")
         if type(kind) is not str:
             raise refuse("a part of a message has no type")
-        if kind == "thinking" and not quirks.thinking_parts:
-            return {"type": "text", "text": ""}
         return dict(whole)
     return written | {
         k: v for k, v in whole.items() if k not in _PART_FIELDS and _takes(k, written["type"], quirks)

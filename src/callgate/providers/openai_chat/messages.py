@@ -28,9 +28,11 @@ def write_messages(request: Mapping[str, Any], quirks: ChatQuirks) -> list[Any]:
         InvalidRequestError: There are none, or one of them cannot be sent to this host.
     """
     given = _conversation(request)
-    if quirks.late_system and quirks.user_after_tool and all(map(_is_plain, given)):
+    has_tools = bool(request.get("tools"))
+    needs_care = not quirks.late_system or (quirks.thoughts_required and has_tools)
+    if not needs_care and all(map(_is_plain, given)):
         return list(given)
-    writer = _Writer(quirks, bool(request.get("tools")))
+    writer = _Writer(quirks, has_tools)
     for message in given:
         writer.add(message)
     return writer.finish(str(request.get("model")))

@@ -71,12 +71,13 @@ def with_thoughts(message: Mapping[str, Any], quirks: ChatQuirks) -> dict[str, A
             {**call, **as_dict(extra)} if isinstance(call, Mapping) else call
             for call, extra in zip(calls, extras, strict=True)
         ]
-    if "content" in kept and not (is_own or quirks.thinking_parts):
-        del kept["content"]
     written |= kept
-    if is_own or quirks.thoughts is None:
+    if is_own:
         return written
-    return _without_foreign(written, quirks.thoughts)
+    content = written.get("content")
+    if not quirks.thinking_parts and isinstance(content, list | tuple):
+        written["content"] = [part for part in content if as_dict(part).get("type") != "thinking"]
+    return written if quirks.thoughts is None else _without_foreign(written, quirks.thoughts)
 
 
 def _without_foreign(message: dict[str, Any], taken: frozenset[str]) -> dict[str, Any]:

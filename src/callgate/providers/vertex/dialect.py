@@ -21,6 +21,7 @@ from callgate.providers.gemini.dialect import method_of
 from callgate.providers.gemini.models import is_gemini
 from callgate.providers.gemini.request import SERVICE_TIERS, write_body as write_gemini
 from callgate.providers.openai_chat.dialect import OpenAIChat
+from callgate.providers.openai_chat.quirks import GOOGLE
 from callgate.providers.vertex.answers import VertexStream, read_any
 from callgate.response import Response
 
@@ -54,7 +55,7 @@ class Vertex:
     def __init__(self, project: str | None = None, location: str | None = None) -> None:
         self._project = project
         self._location = location
-        self._chat = OpenAIChat()
+        self._chat = OpenAIChat(GOOGLE)
 
     def encode(
         self, request: Mapping[str, Any], *, stream: bool = False, path: str | None = None
