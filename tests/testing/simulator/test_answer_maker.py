@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 from hypothesis import given, strategies as st
 
 from callgate.testing.simulator.answer_maker import AnswerMaker
 from callgate.testing.simulator.answers import Answer, Ask, SimulatedToolCall, ToolSpec, count_tokens
-from callgate.testing.simulator.dialects.base import pieces
 from callgate.testing.simulator.options import Options
-from callgate.testing.simulator.prose import write
 
 
 def answer(ask: Ask | None = None, content: int = 1, **options) -> Answer:
@@ -49,16 +45,6 @@ def test_max_tokens_bounds_the_answer_exactly(limit, content):
     made = answer(Ask("openai_chat", "m", {}, max_tokens=limit), content, output_tokens=100, output_sigma=0)
     assert made.finish == "length"
     assert made.output_tokens == limit == count_tokens(made.text)
-
-
-@given(st.integers(1, 80), st.integers())
-def test_prose_has_as_many_tokens_as_asked_for(words, seed):
-    assert count_tokens(write(random.Random(seed), words)) == words
-
-
-@given(st.text())
-def test_streamed_pieces_join_to_the_text(text):
-    assert "".join(pieces(text)) == text
 
 
 def test_stop_sequence_ends_the_text():

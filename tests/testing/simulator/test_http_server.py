@@ -3,77 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import urllib.error
-import urllib.request
 
 import orjson
 import pytest
 
-from callgate.testing import Simulator
 from callgate.testing.simulator import http_server
+from tests.testing.simulator.http_client import BODY, against, connected, post
 
-BODY = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "Hello"}]})
 STREAM = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "Hello"}], "stream": True})
-
-
-def post(body: bytes = BODY, *headers: str) -> bytes:
-    lines = ["POST /v1/chat/completions HTTP/1.1", "host: sim", "authorization: Bearer k", *headers]
-    if not any(header.startswith("transfer-encoding") for header in headers):
-        lines.append(f"content-length: {len(body)}")
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-class Client:
-    """A client that sees every byte."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    async def head(self) -> tuple[int, dict[str, str]]:
-        lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        headers = dict(line.split(": ", 1) for line in lines[1:] if line)
-        return int(lines[0].split()[1]), headers
-
-    async def answer(self) -> tuple[int, bytes]:
-        status, headers = await self.head()
-        if "content-length" in headers:
-            return status, await self.reader.readexactly(int(headers["content-length"]))
-        body = b""
-        while size := int((await self.reader.readline()), 16):
-            body += await self.reader.readexactly(size)
-            await self.reader.readexactly(2)
-        await self.reader.readline()
-        return status, body
-
-
-@contextlib.asynccontextmanager
-async def connected(sim: Simulator):
-    reader, writer = await asyncio.open_connection("127.0.0.1", sim.port)
-    try:
-        yield Client(reader, writer)
-    finally:
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-
-
-def against(**options):
-    """Run the decorated coroutine function with a simulator and a connection to it."""
-
-    def decorate(test):
-        def run():
-            async def main():
-                async with Simulator(**options) as sim, connected(sim) as client:
-                    await test(sim, client)
-
-            asyncio.run(main())
-
-        run.__doc__ = test.__doc__
-        run.__name__ = test.__name__
-        return run
-
-    return decorate
 
 
 @against()
@@ -194,51 +131,3 @@ def test_a_body_beyond_the_limit_gets_413(monkeypatch):
         assert (await client.head())[0] == 413
 
     run()
-
-
-def test_stopping_aborts_connections_and_keeps_the_counts():
-    async def main():
-        async with Simulator(latency=60) as sim, connected(sim) as client:
-            client.writer.write(post())
-            while not sim.stats.running:
-                await asyncio.sleep(0)
-            await sim.stop()
-            with contextlib.suppress(ConnectionError):
-                assert await client.reader.read() == b""
-        assert sim.stats.requests == 1
-        with pytest.raises(RuntimeError, match="not running"):
-            _ = sim.port
-
-    asyncio.run(main())
-
-
-def test_with_runs_the_server_in_a_thread():
-    with Simulator(requests_per_minute=1) as sim:
-        request = urllib.request.Request(sim.base_url + "/chat/completions", BODY)
-        with urllib.request.urlopen(request) as answer:
-            assert orjson.loads(answer.read())["object"] == "chat.completion"
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request)
-        refused.value.close()
-        assert refused.value.code == 429
-    assert sim.stats.refused == 1
-
-
-def test_a_port_in_use_is_an_error_with_and_without_a_loop():
-    with Simulator() as sim:
-        with pytest.raises(OSError, match="in use"):
-            Simulator(port=sim.port).__enter__()
-
-        async def main():
-            with pytest.raises(OSError, match="in use"):
-                await Simulator(port=sim.port).start()
-
-        asyncio.run(main())
-
-
-def test_options_object_and_keywords_do_not_mix():
-    from callgate.testing.simulator import Options
-
-    with pytest.raises(TypeError, match="not both"):
-        Simulator(Options(), seed=1)
-    assert "not running" in repr(Simulator())
