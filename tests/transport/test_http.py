@@ -164,6 +164,42 @@ def test_a_closed_stream_cannot_be_read() -> None:
     exchange({"/": answer(b"hi")}, talk)
 
 
+class Dispatched:
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def hold(self) -> None:
+        self.heard.append("hold")
+
+    def sent(self, now: float) -> None:
+        assert now <= asyncio.get_running_loop().time()
+        self.heard.append("sent")
+
+
+def test_a_request_that_needs_a_connection_first_reports_when_it_is_sent() -> None:
+    async def talk(transport: HttpTransport, server: RawServer) -> None:
+        dispatched = [Dispatched() for _ in range(3)]
+        await transport.send("GET", server.url + "/", {}, dispatch=dispatched[0])
+        await transport.send("GET", server.url + "/", {}, dispatch=dispatched[1])
+        async with transport.stream("GET", server.url + "/", {}, dispatch=dispatched[2]) as stream:
+            await transport.send("GET", server.url + "/", {})
+            await stream.read()
+        assert [each.heard for each in dispatched] == [["hold", "sent"], [], []]
+
+    exchange({"/": answer(b"hi")}, talk)
+
+
+def test_a_request_without_a_connection_is_never_reported_as_sent() -> None:
+    async def main() -> None:
+        transport, dispatched = HttpTransport(), Dispatched()
+        with unused_port() as port, pytest.raises(APIConnectionError):
+            await transport.send("GET", f"http://127.0.0.1:{port}/", {}, dispatch=dispatched)
+        assert dispatched.heard == ["hold"]
+        await transport.close()
+
+    asyncio.run(main())
+
+
 # -- failures
 
 

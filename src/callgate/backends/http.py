@@ -130,7 +130,7 @@ class HttpBackend:
         try:
             if wire.stream:
                 return await self._call_streamed(calling, method, url, headers, wire.body)
-            answer = await self._transport.send(method, url, headers, wire.body)
+            answer = await self._transport.send(method, url, headers, wire.body, dispatch=calling.attempt)
             if 200 <= answer.status < 300:
                 return self.dialect.decode(answer.body, answer.headers, answer.status)
             raise self._error(answer.status, answer.body, answer.headers, url, headers)
@@ -157,7 +157,7 @@ class HttpBackend:
     async def _call_streamed(
         self, calling: Calling, method: str, url: str, headers: Mapping[str, str], body: bytes
     ) -> Response:
-        async with self._transport.stream(method, url, headers, body) as answer:
+        async with self._transport.stream(method, url, headers, body, dispatch=calling.attempt) as answer:
             if not 200 <= answer.status < 300:
                 raise self._error(answer.status, await answer.read(), answer.headers, url, headers)
             decoder = self.dialect.stream_decoder(answer.headers)

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from callgate.errors import APIClientError, SDKError
 from callgate.response import Cost, Response, Usage
 
-__all__ = ["Attempt", "Pricer"]
+__all__ = ["Attempt", "Permit", "Pricer"]
 
 Pricer = Callable[[Response, Any], Cost | None]
 """Returns the cost of a response to a payload in US dollars; None if the price is not known."""
+
+
+class Permit(Protocol):
+    """The limiter's permit for an attempt: its quota counts from when the request is sent."""
+
+    def hold(self) -> None:
+        """The request cannot be sent yet."""
+        ...
+
+    def sent(self) -> None:
+        """The request is sent now."""
+        ...
 
 
 class Attempt:
@@ -24,7 +36,8 @@ class Attempt:
     Attributes:
         endpoint: Name of the model or endpoint it went to.
         started_at: When it was admitted.
-        sent_at: When the request went out; None if it certainly never did (an open breaker, no connection).
+        sent_at: When the request went out; None while a connection is opened, and if it certainly never went
+            out (an open breaker, no connection).
         first_byte_at: When the first piece of a stream arrived; None otherwise.
         ended_at: When it ended; None while it is in flight.
         hedge: True for a second attempt beside a slow one.
@@ -39,6 +52,7 @@ class Attempt:
 
     __slots__ = (
         "_payload",
+        "_permit",
         "_pricer",
         "ended_at",
         "endpoint",
@@ -58,6 +72,7 @@ class Attempt:
         hedge: bool = False,
         pricer: Pricer | None = None,
         payload: Any = None,
+        permit: Permit | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.started_at = now
@@ -69,6 +84,19 @@ class Attempt:
         self.error: BaseException | None = None
         self._pricer = pricer
         self._payload = payload
+        self._permit = permit
+
+    def hold(self) -> None:
+        """Record that the request cannot go out yet, as while a connection is opened."""
+        self.sent_at = None
+        if self._permit is not None:
+            self._permit.hold()
+
+    def sent(self, now: float) -> None:
+        """Record that the request goes out now, after `hold`."""
+        self.sent_at = now
+        if self._permit is not None:
+            self._permit.sent()
 
     def succeed(self, response: Response, now: float) -> None:
         """Record the response."""

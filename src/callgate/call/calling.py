@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any
 
-from callgate.call.attempt import Attempt, Pricer
+from callgate.call.attempt import Attempt, Permit, Pricer
 from callgate.call.status import Execution, RequestStatus
 from callgate.call.view import CallView
 from callgate.errors import CallCancelledError
@@ -181,15 +181,21 @@ class Calling(CallView):
         self.processed_at = now
         self.status = _PROCESSING
 
-    def begin_attempt(self, endpoint: str, now: float) -> Attempt:
-        """Record that the limiter has admitted it to an endpoint, and return the new attempt."""
+    def begin_attempt(self, endpoint: str, now: float, permit: Permit | None = None) -> Attempt:
+        """Record that the limiter has admitted it to an endpoint, and return the new attempt.
+
+        Args:
+            endpoint: The endpoint's name.
+            now: Seconds of the loop's clock.
+            permit: Where to report when the request is sent, if that is later.
+        """
         if self.queued_on is None:
             self.queued_on = now
         if self.processed_at is None:
             self.processed_at = now
         self.status = _CALLING
         attempt = self.attempt = Attempt(
-            endpoint, now, hedge=self.is_hedge, pricer=self.pricer, payload=self.payload
+            endpoint, now, hedge=self.is_hedge, pricer=self.pricer, payload=self.payload, permit=permit
         )
         self.attempts.append(attempt)
         return attempt

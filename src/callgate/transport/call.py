@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from callgate.errors import ConfigurationError
 from callgate.transport.connection import Connection, Exchange
@@ -14,7 +14,7 @@ from callgate.transport.failures import shut, too_late
 from callgate.transport.pool import Pool
 from callgate.transport.request_head import read_target, request_head
 
-__all__ = ["Call", "Limits"]
+__all__ = ["Call", "Dispatch", "Limits"]
 
 # Bodies up to this are sent in one piece with the head: one system call, one packet on the way.
 _JOINED_BYTES: Final = 64 * 1024
@@ -48,6 +48,18 @@ class Limits:
                 )
 
 
+class Dispatch(Protocol):
+    """Hears when a request is sent, if it cannot be sent at once."""
+
+    def hold(self) -> None:
+        """A connection is opened first."""
+        ...
+
+    def sent(self, now: float) -> None:
+        """The request is written now, in seconds of the loop's clock."""
+        ...
+
+
 class Call:
     """One request on its way: its connection, and the limits on its time."""
 
@@ -55,6 +67,7 @@ class Call:
         "_body",
         "_connection",
         "_deadline",
+        "_dispatch",
         "_grace",
         "_headers",
         "_limits",
@@ -76,10 +89,12 @@ class Call:
         headers: Mapping[str, str],
         body: bytes | None,
         timeout: float | None,
+        dispatch: Dispatch | None = None,
         *,
         streaming: bool = False,
     ) -> None:
         self._pool = pool
+        self._dispatch = dispatch
         self._limits = limits
         self._method = method
         self._target = target = read_target(url)
@@ -124,7 +139,11 @@ class Call:
             self._method, self._target, self._headers, self._body, proxied=self._pool.proxied(self._target)
         )
         self._reused = connection is not None
+        dispatch = None
         if connection is None:
+            dispatch = self._dispatch
+            if dispatch is not None:
+                dispatch.hold()
             connection = await self._connect()
         self._connection = connection
         body = self._body
@@ -134,6 +153,8 @@ class Call:
             connection.begin(self.exchange, head + body)
         else:
             connection.begin(self.exchange, head, body)
+        if dispatch is not None:
+            dispatch.sent(self._pool.clock())
         self._set_timer()
         return self.exchange
 

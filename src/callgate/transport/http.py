@@ -18,14 +18,14 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from callgate.reprs import live_repr
-from callgate.transport.call import Call, Limits
+from callgate.transport.call import Call, Dispatch, Limits
 from callgate.transport.keys import hide_secrets, hide_user
 from callgate.transport.pool import Pool
 from callgate.transport.proxy import Proxies, Proxy, read_proxy
 from callgate.transport.request_head import Target
 from callgate.transport.tls import tls_maker
 
-__all__ = ["HTTP_SETTINGS", "HttpAnswer", "HttpStream", "HttpTransport", "Transport"]
+__all__ = ["HTTP_SETTINGS", "Dispatch", "HttpAnswer", "HttpStream", "HttpTransport", "Transport"]
 
 HTTP_SETTINGS = ("connect_timeout", "read_timeout", "max_response_bytes", "verify", "client_cert", "proxy",
                  "trust_env")  # fmt: skip
@@ -91,6 +91,7 @@ class Transport(Protocol):
         body: bytes | None = None,
         *,
         timeout: float | None = None,
+        dispatch: Dispatch | None = None,
     ) -> HttpAnswer:
         """The whole answer."""
         ...
@@ -103,6 +104,7 @@ class Transport(Protocol):
         body: bytes | None = None,
         *,
         timeout: float | None = None,
+        dispatch: Dispatch | None = None,
     ) -> AbstractAsyncContextManager[HttpStream]:
         """The answer as it comes; leaving the context gives the connection back, or closes it."""
         ...
@@ -191,15 +193,17 @@ class HttpTransport:
         body: bytes | None = None,
         *,
         timeout: float | None = None,
+        dispatch: Dispatch | None = None,
     ) -> HttpAnswer:
         """The whole answer.
 
         Args:
             method, url, headers, body: The request as it goes over the wire.
             timeout: Seconds for the whole exchange.
+            dispatch: Where to report that a connection is opened first, and that the request is sent then.
         """
         pool = self.pool_of(asyncio.get_running_loop())
-        call = Call(pool, self.limits, method, url, headers, body, timeout)
+        call = Call(pool, self.limits, method, url, headers, body, timeout, dispatch)
         try:
             exchange = await call.run()
             if exchange.error is not None:
@@ -221,10 +225,13 @@ class HttpTransport:
         body: bytes | None = None,
         *,
         timeout: float | None = None,
+        dispatch: Dispatch | None = None,
     ) -> AbstractAsyncContextManager[HttpStream]:
         """The answer as it comes, piece by piece; arguments as for `send`."""
         pool = self.pool_of(asyncio.get_running_loop())
-        return _OpenStream(Call(pool, self.limits, method, url, headers, body, timeout, streaming=True))
+        return _OpenStream(
+            Call(pool, self.limits, method, url, headers, body, timeout, dispatch, streaming=True)
+        )
 
     async def close(self) -> None:
         """Close every connection; calls in flight end with APIConnectionError. Idempotent."""

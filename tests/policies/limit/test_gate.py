@@ -104,9 +104,9 @@ def test_the_wait_behind_others_is_foreseen() -> None:
     gate = Gate(requests=Quota(10, 1.0), tokens=Quota(100, 1.0))
     gate.clock = lambda: 0.0
     assert gate.expected_wait(10) == 0.0
-    assert gate.eta(10, 0.0, calls=10, ahead=50) == pytest.approx(1.004)
-    assert gate.eta(10, 0.0, calls=5, ahead=400) == pytest.approx(4 * 1.004)
-    assert gate.expected_wait(10, calls=10, ahead=50) == pytest.approx(1.004)
+    assert gate.eta(10, 0.0, calls=10, ahead=50) == pytest.approx(1.01)
+    assert gate.eta(10, 0.0, calls=5, ahead=400) == pytest.approx(4 * 1.01)
+    assert gate.expected_wait(10, calls=10, ahead=50) == pytest.approx(1.01)
     assert gate.expected_wait(101) == math.inf
     crowded = Gate(concurrency=4)
     for _ in range(4):

@@ -54,8 +54,8 @@ class Gate:
     >>> gate.wait(0.0, now=10.0)
     0.0
     >>> leases = [gate.grant(0.0, now=10.0) for _ in range(2)]
-    >>> round(gate.wait(0.0, now=10.0), 3)
-    1.004
+    >>> round(gate.wait(0.0, now=10.0), 2)
+    1.01
     """
 
     __slots__ = (

@@ -153,7 +153,8 @@ class Admission:
     async def send(self, calling: Calling, lease: Lease) -> Response:
         """Make one attempt, settle the lease with what it cost, and release it."""
         try:
-            attempt = calling.begin_attempt(self._endpoint, lease.granted_at)
+            lease.sent()
+            attempt = calling.begin_attempt(self._endpoint, lease.sent_at, lease)
             if self._dispatched is not None:
                 self._dispatched(calling)
             try:

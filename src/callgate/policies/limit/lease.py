@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from callgate.policies.limit.quota import Resource
 from callgate.policies.limit.window import Charge, RateWindow
 
 __all__ = ["Grantor", "Lease"]
+
+# A delay below this (seconds) between the grant and the send is within the guard of every window.
+_AT_ONCE: Final = 0.001
 
 
 class Grantor(Protocol):
@@ -36,6 +39,7 @@ class Lease:
         gate: Where it was granted.
         tokens: Tokens charged for the call at present: the estimate, later what it was settled with.
         granted_at: When it was granted, in seconds of the loop's clock.
+        sent_at: When the call was sent, as far as it is known; until then when it was granted.
         order: Its number among all grants of its gate, from 1.
 
     Example::
@@ -48,17 +52,54 @@ class Lease:
             lease.release()
     """
 
-    __slots__ = ("_held", "gate", "granted_at", "order", "request_charges", "token_charges", "tokens")
+    __slots__ = (
+        "_in_use", "_on_hold", "gate", "granted_at", "order", "request_charges", "sent_at", "token_charges",
+        "tokens",
+    )  # fmt: skip
 
     def __init__(self, gate: Grantor, tokens: float, granted_at: float, order: int) -> None:
         self.gate = gate
-        self._held = True
+        self._in_use = True
+        self._on_hold = False
         self.tokens = tokens
         self.granted_at = granted_at
+        self.sent_at = granted_at
         self.order = order
         # It settles with the windows that it was debited from, also when the gate has others by now.
         self.request_charges: tuple[Charge, ...] = ()
         self.token_charges: tuple[Charge, ...] = ()
+
+    def hold(self) -> None:
+        """Report that the call cannot be sent yet, as while a connection is opened.
+
+        It counts in every window until `sent` is called. Released before, it is given back: it was not sent.
+        """
+        self._on_hold = True
+        now = self.gate.clock()
+        self.request_charges = tuple(
+            (window, window.hold(slot, 1.0, now), charged, used)
+            for window, slot, charged, used in self.request_charges
+        )
+        self.token_charges = tuple(
+            (window, window.hold(slot, self.tokens, now), charged, used)
+            for window, slot, charged, used in self.token_charges
+        )
+
+    def sent(self) -> None:
+        """Report that the call is sent now: its windows begin now, and not when it was granted."""
+        now = self.gate.clock()
+        if not self._on_hold and now - self.sent_at < _AT_ONCE:
+            return
+        self._on_hold = False
+        self.sent_at = now
+        self.request_charges = tuple(
+            (window, window.sent(slot, 1.0, now), charged, used)
+            for window, slot, charged, used in self.request_charges
+        )
+        self.token_charges = tuple(
+            (window, window.sent(slot, self.tokens, now), charged, used)
+            for window, slot, charged, used in self.token_charges
+        )
 
     def settle(self, tokens: float) -> None:
         """Replace the estimate by the actual tokens; more than estimated leaves a debt.
@@ -86,8 +127,10 @@ class Lease:
 
     def release(self) -> None:
         """Free the place among the concurrent calls. Further calls have no effect."""
-        if self._held:
-            self._held = False
+        if self._in_use:
+            self._in_use = False
+            if self._on_hold:
+                self.refund()
             gate = self.gate
             gate.in_flight -= 1
             if gate.listeners:
@@ -102,5 +145,5 @@ class Lease:
         return 0.0, 0.0
 
     def __repr__(self) -> str:
-        state = "held" if self._held else "released"
+        state = "held" if self._in_use else "released"
         return f"<Lease {self.order} of {self.gate.name!r}: {self.tokens:g} tokens, {state}>"
