@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -82,7 +83,7 @@ def test_no_window_ever_holds_more_than_the_promise(
     async def main() -> None:
         limiter = TokenBucketRateLimiter(rate, period, None if burst is None else max(rate * burst, 0.5))
         log = Log()
-        promise = max(limiter.rate, limiter.max_tokens, 1.0)
+        promise = max(math.ceil(limiter.rate), limiter.max_tokens, 1.0)
         costs = [rng.choice([1.0, rng.uniform(0.1, 1.0), promise * rng.random()]) for _ in range(150)]
         half = len(costs) // 2
         await crowd(limiter.execute, log, costs[:half])
@@ -91,6 +92,17 @@ def test_no_window_ever_holds_more_than_the_promise(
         span = period if rate >= 1.0 else period / rate  # half a call a second is one in two seconds
         assert fullest_window(log.admissions, span).amount <= promise * (1 + 1e-6)
         assert inversions(log.order) == 0
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("rate", [1.5, 7.5])
+def test_a_rate_that_is_no_whole_number_is_used_exactly(rate: float) -> None:
+    async def main() -> None:
+        log = Log()
+        await crowd(TokenBucketRateLimiter(rate=rate).execute, log, [1.0] * 600)
+        assert utilisation(log.admissions, rate, 0.0, 550 / rate) == pytest.approx(1.0, abs=0.01)
+        assert fullest_window(log.admissions, 2.0).amount <= 2 * rate
 
     run_virtual(main())
 
@@ -112,7 +124,7 @@ def test_who_sleeps_as_long_as_told_never_overruns(rate: float, period: float, c
         told = [Admission(now() + await limiter.acquire(cost), cost) for cost in costs]
         assert now() == 0.0  # telling takes no time
         assert [one.at for one in told] == sorted(one.at for one in told)
-        assert fullest_window(told, period).amount <= rate * (1 + 1e-6)
+        assert fullest_window(told, period).amount <= math.ceil(rate) * (1 + 1e-6)
 
     run_virtual(main())
 
@@ -339,8 +351,9 @@ def test_a_bucket_never_overruns(capacity: int, refill: float, seed: int) -> Non
                 log.enter(0, cost)
 
         await asyncio.gather(*(take(rng.randint(1, capacity)) for _ in range(100)))
-        # A second holds the capacity or, where that is more, a second's refill.
-        assert fullest_window(log.admissions, 1.0).amount <= max(capacity, refill) * (1 + 1e-6)
+        # A second holds the capacity or, where that is more, a second's refill, rounded up.
+        most = max(capacity, math.ceil(refill))
+        assert fullest_window(log.admissions, 1.0).amount <= most * (1 + 1e-6)
         # And in the long run no more than the refill comes on top of what was there.
         span = log.admissions[-1].at - log.admissions[0].at
         assert sum(one.amount for one in log.admissions) <= capacity + refill * span + capacity

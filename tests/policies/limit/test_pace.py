@@ -53,8 +53,8 @@ def test_caution_changes_no_burst_that_was_asked_for_and_no_stock() -> None:
 def test_windows_of_a_rate_that_is_no_whole_number() -> None:
     assert pace_of(Quota(2.9, 10.0)).spans == ((pytest.approx(10.04), 3.0), (pytest.approx(100.4), 29.0))
     assert pace_of(Quota(0.5, 1.0)).spans == ((pytest.approx(2.01), 1.0),)
-    assert pace_of(Quota(2.5, 1.0, capacity=3)).spans == ((pytest.approx(1.01), 3.0),)
+    assert pace_of(Quota(2.5, 1.0, capacity=3)).spans == ((pytest.approx(1.004), 3.0),)
     assert pace_of(Quota(2.5, 1.0, capacity=1)).spans == (
-        (pytest.approx(1.01), 3.0),
-        (pytest.approx(2.02), 5.0),
+        (pytest.approx(1.004), 3.0),
+        (pytest.approx(2.008), 5.0),
     )

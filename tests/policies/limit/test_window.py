@@ -405,8 +405,8 @@ class TestReservations:
     def test_each_stands_behind_those_before_it(self) -> None:
         window = RateWindow(Quota(2, 1.0, capacity=2), 0.0)
         waits = [round(window.reserve(1, 0.0), 3) for _ in range(6)]
-        assert waits == [0.0, 0.0, 1.01, 1.01, 2.02, 2.02]
-        assert round(window.reserve(1, 2.5), 3) == 0.53
+        assert waits == [0.0, 0.0, 1.004, 1.004, 2.008, 2.008]
+        assert round(window.reserve(1, 2.5), 3) == 0.512
 
     def test_whole_windows_of_others_ahead_are_waited_for(self) -> None:
         window = RateWindow(Quota(100, 1.0), 0.0)

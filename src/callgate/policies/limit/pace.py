@@ -31,7 +31,7 @@ LATE_SECONDS: Final = 0.05
 # Periods longer than this are stocks to be spent, by the day or the month; pacing would only waste time.
 LONGEST_PACED_PERIOD: Final = 3600.0
 # A rate that is no whole number is also counted over this many periods at most.
-MOST_PERIODS: Final = 20
+MOST_PERIODS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,13 @@ def pace_of(quota: Quota, caution: float = 0.0) -> Pace:
     rate, period = float(quota.rate), float(quota.period)
     if rate < 1.0:  # no whole unit would ever fit into one period
         rate, period = 1.0, period / rate
-    guard = min(SHORT_GUARD, max(GUARD, GUARD_SECONDS / period))
+    guard = GUARD
     burst = capacity = enough = rate
     sized = False
     if quota.capacity is not None:
         burst = capacity = enough = float(quota.capacity)
     elif period <= LONGEST_PACED_PERIOD:
+        guard = min(SHORT_GUARD, max(GUARD, GUARD_SECONDS / period))
         guard += (WIDE_GUARD - guard) * caution
         if period <= SHORT_PERIOD:
             enough = min(rate, max(1.0, SHORT_STEP * rate))
@@ -100,5 +101,5 @@ def _spans(rate: float, seconds: float, burst: float) -> tuple[tuple[float, floa
     if rate == whole or burst >= whole:
         return ((seconds, max(rate, burst)),)
     several = Fraction(rate).limit_denominator(MOST_PERIODS)
-    long = (several.numerator / rate * seconds, float(several.numerator))
+    long = several.numerator / rate * seconds, max(rate, float(several.numerator))
     return (long,) if several.denominator == 1 else ((seconds, float(whole)), long)
