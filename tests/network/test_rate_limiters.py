@@ -84,7 +84,8 @@ def test_no_window_ever_holds_more_than_the_promise(
         limiter = TokenBucketRateLimiter(rate, period, None if burst is None else max(rate * burst, 0.5))
         log = Log()
         promise = max(math.ceil(limiter.rate), limiter.max_tokens, 1.0)
-        costs = [rng.choice([1.0, rng.uniform(0.1, 1.0), promise * rng.random()]) for _ in range(150)]
+        largest = max(limiter.rate, limiter.max_tokens, 1.0)
+        costs = [rng.choice([1.0, rng.uniform(0.1, 1.0), largest * rng.random()]) for _ in range(150)]
         half = len(costs) // 2
         await crowd(limiter.execute, log, costs[:half])
         await asyncio.sleep(rng.uniform(0.0, 3.0) * period)
