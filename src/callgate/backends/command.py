@@ -71,8 +71,7 @@ class CommandBackend:
             check_request(calling.payload)
             command = self.dialect.encode(calling.payload, stream=calling.sink is not None)
             command = replace(command, env={**self._env, **command.env}, cwd=self._cwd)
-            calling.keep_encoded(self, command)
-        calling.note_request(self.cache_origin)
+        calling.note_request(self.cache_origin, encoder=self, wire=command)
         try:
             return await self._run(command, calling)
         except APIClientError as error:

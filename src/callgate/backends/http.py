@@ -113,15 +113,15 @@ class HttpBackend:
             APIClientError: the call failed, or the request cannot be encoded.
             RuntimeError: the backend is closed.
         """
-        wire: WireRequest | None = calling.encoded(self)
+        # Encoded once per payload: a retry sends the same bytes.
+        wire: WireRequest | None = calling.encoded(self) if len(calling.attempts) > 1 else None
         if wire is None:
             wire = self._encode(calling)
-            calling.keep_encoded(self, wire)
         url = self.base_url + wire.path
         if self._query:
             url += ("&" if "?" in wire.path else "?") + self._query
         method = wire.method if calling.http_method is None else calling.http_method.upper()
-        calling.note_request(url, method)
+        calling.note_request(url, method, encoder=self, wire=wire)
         headers: Mapping[str, str] = self.headers
         if wire.headers or self._signs or calling.request_headers:
             headers = await self._headers_for(calling, wire, method, url)

@@ -200,10 +200,18 @@ class Calling(CallView):
         self.attempts.append(attempt)
         return attempt
 
-    def note_request(self, url: str, method: str | None = None) -> None:
-        """Record where the current attempt goes, as the backend has resolved it."""
+    def note_request(
+        self, url: str, method: str | None = None, *, encoder: Any = None, wire: Any = None
+    ) -> None:
+        """Record where the current attempt goes, as the backend has resolved it.
+
+        Args:
+            url, method: Of the request.
+            encoder, wire: The encoded request, kept for the next attempt of the same payload by this encoder.
+        """
         self.endpoint_url = url
         self._sent_method = method
+        self._encoded = (encoder, self.payload, wire)
 
     def encoded(self, encoder: Any) -> Any:
         """The encoded request that `encoder` kept for this payload; None if there is none."""
@@ -211,10 +219,6 @@ class Calling(CallView):
         if kept is not None and kept[0] is encoder and kept[1] is self.payload:
             return kept[2]
         return None
-
-    def keep_encoded(self, encoder: Any, wire: Any) -> None:
-        """Keep the encoded request for the next attempt of the same payload at the same endpoint."""
-        self._encoded = (encoder, self.payload, wire)
 
     def fork(self) -> Calling:
         """A copy for an attempt that runs beside this call in another task (a hedge).

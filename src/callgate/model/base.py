@@ -169,7 +169,8 @@ class Caller(SyncTwins, ABC):
                 await self._announce(calling)
         elif not isinstance(calling, Calling):
             raise TypeError(f"invoke() takes a calling or keywords, not a {type(calling).__name__}: {_HOW}")
-        set_times(calling, timeout, poll_timeout)
+        if timeout is not None or poll_timeout is not None:
+            set_times(calling, timeout, poll_timeout)
         await self._run(calling)
         return calling
 

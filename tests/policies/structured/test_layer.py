@@ -91,7 +91,7 @@ def test_the_encoded_question_is_not_sent_again_for_the_next_ask() -> None:
 
     async def encoding(call: Calling) -> Response:
         wires.append(call.encoded(encoding))
-        call.keep_encoded(encoding, b"encoded")
+        call.note_request("", encoder=encoding, wire=b"encoded")
         return Response(text=FITS if len(wires) == 2 else MISFITS)
 
     async def main() -> None:
