@@ -126,7 +126,7 @@ def test_an_output_file_never_gets_the_number_of_a_standard_stream(folder: Path,
 
 
 def test_a_reader_that_leaves_ends_an_export_quietly(folder: Path, simulate: Simulate, callgate: Run) -> None:
-    write_rows("in.jsonl", prompts(3000))
+    write_rows("in.jsonl", prompts(1000))
     target = ["-m", "openai/m", "--base-url", simulate(quick=True).base_url, "--cache", "cache"]
     assert callgate("run", "in.jsonl", "-o", "out.jsonl", *target, "-q").code == 0
     command = f"{sys.executable} -m callgate cache export cache | head -n 1"
