@@ -17,9 +17,11 @@ import callgate
 from callgate import testing
 from callgate.batch import providers
 
-__all__ = ["FILE", "render"]
+__all__ = ["FILE", "render", "signature_of"]
 
 FILE = Path(__file__).with_name("public_surface.txt")
+_Kind = inspect.Parameter
+_WIDTH = 90
 _SPECIAL = (
     "__aenter__",
     "__aiter__",
@@ -57,7 +59,7 @@ def _describe(name: str, value: Any, public: set[int]) -> Iterator[str]:
         yield f"class {name}{f'({bases})' if bases else ''}"
         yield from (f"    {line}" for line in _members(value, public))
     elif callable(value):
-        yield f"def {name}{_signature(value)}"
+        yield f"def {name}{signature_of(value)}"
     else:
         yield f"{name}: {type(value).__name__}"
 
@@ -74,7 +76,7 @@ def _members(kind: type, public: set[int]) -> Iterator[str]:
         yield from (f"{member.name} = {member.value!r}" for member in kind)
         names -= set(kind.__members__)
     elif not _has_fields_only(kind) and any("__init__" in vars(base) for base in own):
-        yield f"__init__{_signature(kind)}"
+        yield f"__init__{signature_of(kind)}"
     for name in sorted(names - {"model_config"}):
         if name in _SPECIAL or not name.startswith("_"):
             yield _member(kind, name, annotations)
@@ -91,21 +93,31 @@ def _member(kind: type, name: str, annotations: dict[str, Any]) -> str:
         getter = value.func if isinstance(value, cached_property) else value.fget
         return f"{name}: {_annotation(inspect.signature(getter).return_annotation)}" if getter else name
     if isinstance(value, classmethod | staticmethod):
-        return f"{type(value).__name__} {name}{_signature(getattr(kind, name))}"
+        return f"{type(value).__name__} {name}{signature_of(getattr(kind, name))}"
     if inspect.isfunction(value):
         is_async = inspect.iscoroutinefunction(value) or inspect.isasyncgenfunction(value)
-        return f"{'async ' if is_async else ''}def {name}{_signature(value)}"
+        return f"{'async ' if is_async else ''}def {name}{signature_of(value)}"
     return f"{name}: {_annotation(annotations[name])}" if name in annotations else name
 
 
-def _signature(value: Any) -> str:
+def signature_of(value: Any) -> str:
     try:
         signature = inspect.signature(value)
     except ValueError:  # a class written in C
         return ""
     parameters = [_plain(parameter) for parameter in signature.parameters.values()]
     returns = _Text.of(signature.return_annotation)
-    return str(signature.replace(parameters=parameters, return_annotation=returns))
+    signature = signature.replace(parameters=parameters, return_annotation=returns)
+    text = str(signature)
+    if len(text) <= _WIDTH:
+        return text
+    # A parameter a line, so that a difference shows which one has changed.
+    first, last = text.index("("), text.rindex(")")
+    lines = [str(parameter) for parameter in parameters]
+    kinds = [parameter.kind for parameter in parameters]
+    if _Kind.KEYWORD_ONLY in kinds and _Kind.VAR_POSITIONAL not in kinds:
+        lines.insert(kinds.index(_Kind.KEYWORD_ONLY), "*")
+    return "\n".join([text[: first + 1], *(f"        {line}," for line in lines), f"    {text[last:]}"])
 
 
 def _plain(parameter: inspect.Parameter) -> inspect.Parameter:
