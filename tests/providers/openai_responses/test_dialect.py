@@ -174,7 +174,8 @@ def test_functions_are_said_flat_and_are_not_strict_unless_told() -> None:
     ],
 )
 def test_tool_choice_is_said_flat(ours: Any, theirs: Any) -> None:
-    assert body_of(model="m", messages=[USER], tool_choice=ours)["tool_choice"] == theirs
+    tools = [{"type": "function", "name": "f"}, {"type": "custom", "custom": {"name": "c"}}]
+    assert body_of(model="m", messages=[USER], tools=tools, tool_choice=ours)["tool_choice"] == theirs
 
 
 def test_a_custom_tool_with_a_grammar_is_said_flat() -> None:
@@ -252,9 +253,46 @@ def test_what_is_said_in_this_dialect_already_passes_through() -> None:
         "max_output_tokens": 9,
         "text": {"format": {"type": "text"}},
         "previous_response_id": "resp_1",
-        "background": True,
     }
     assert body_of(**request) == request
+
+
+@pytest.mark.parametrize("asked", [{"background": True}, {"extra_body": {"background": True}}])
+def test_an_answer_in_the_background_is_refused(asked: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequestError, match="background"):
+        body_of(model="m", messages=[USER], **asked)
+
+
+def test_a_web_search_is_a_tool() -> None:
+    body = body_of(model="m", messages=[USER], web_search_options={"search_context_size": "low"})
+    assert body["tools"] == [{"type": "web_search", "search_context_size": "low"}]
+
+
+@pytest.mark.parametrize("store", [None, True, False])
+def test_thoughts_go_back_whole_where_the_provider_stores_nothing(store: bool | None) -> None:
+    bare = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": None, "status": None}
+    sealed = {**bare, "id": "rs_2", "encrypted_content": "ZW5j"}
+    call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
+    answer = {"status": "completed", "output": [bare, sealed, call]}
+    response = DIALECT.decode(json.dumps(answer).encode(), {})
+    message = {"role": "assistant", "content": None, "replay": response.metadata["replay"]}
+    body = body_of(model="m", messages=[USER, message], store=store)
+    sent = [
+        {"type": "reasoning", "id": "rs_1", "summary": []},
+        {"type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": "ZW5j"},
+        call,
+    ]
+    assert body["input"][1:] == (sent[1:] if store is False else sent)
+    assert body.get("include") == (["reasoning.encrypted_content"] if store is False else None)
+
+
+def test_ids_of_calls_are_no_longer_than_the_provider_takes() -> None:
+    call = {**CALL, "id": "toolu/" + "x" * 90}
+    result = {"role": "tool", "tool_call_id": call["id"], "content": "42"}
+    messages = [USER, {"role": "assistant", "content": None, "tool_calls": [call]}, result]
+    called, answered = body_of(model="m", messages=messages)["input"][1:]
+    assert called["call_id"] == answered["call_id"]
+    assert len(called["call_id"]) <= 64
 
 
 def test_a_bare_prompt_is_the_input_and_a_stored_one_stays() -> None:

@@ -125,6 +125,7 @@ OPENAI = ChatQuirks(
     thinking_parts=False,
     files="openai",
     media_in_results=False,
+    call_ids=re.compile(r"(?s).{1,40}"),
 )
 
 # What hosts of open models share. Their servers are OpenAI-like, and take less.

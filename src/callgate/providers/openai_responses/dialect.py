@@ -14,8 +14,8 @@ from callgate.providers.canonical.json import write_json
 from callgate.providers.canonical.sse_decoder import decode_body
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.openai_chat.errors import error_of_body
-from callgate.providers.openai_responses.request import say_request
-from callgate.providers.openai_responses.response import REPLAY_NAME, read_answer
+from callgate.providers.openai_responses.request import write_body
+from callgate.providers.openai_responses.response import read_answer
 from callgate.providers.openai_responses.stream import ResponsesStream
 from callgate.response import Response
 
@@ -46,7 +46,7 @@ class OpenAIResponses:
         Raises:
             InvalidRequestError: when something in it cannot be said.
         """
-        body = say_request(request, REPLAY_NAME)
+        body = write_body(request)
         if stream:
             body["stream"] = True
         where = "/responses" if path is None else path if path[:1] == "/" else "/" + path
