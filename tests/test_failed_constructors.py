@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from callgate import (
 )
 from callgate.transport.auth import GoogleAuth, SigV4Auth, StaticAuth
 from callgate.transport.http import HttpTransport
+from tests.frames import variables_in_sight
 
 KEY = "sk-CANARY-7f3a9b21c4"
 GPT: dict[str, Any] = {"provider": "openai", "model": "m", "api_key": KEY}
@@ -105,25 +106,6 @@ FAILING: dict[str, Callable[[], object]] = {
 }
 
 
-def variables_in_sight(error: BaseException | None) -> Iterator[tuple[str, object]]:
-    """The local variables of callgate's and pydantic's frames in an error and those behind it."""
-    seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        each = waiting.pop()
-        if each is None or id(each) in seen:
-            continue
-        seen.add(id(each))
-        waiting += [each.__cause__, each.__context__]
-        trace = each.__traceback__
-        while trace is not None:
-            code = trace.tb_frame.f_code
-            if "/tests/" not in code.co_filename:
-                for name, value in trace.tb_frame.f_locals.items():
-                    yield f"{code.co_filename}:{trace.tb_lineno} {name}", value
-            trace = trace.tb_next
-
-
 @pytest.mark.parametrize("what", FAILING)
 def test_what_a_traceback_with_locals_shows(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -135,6 +117,5 @@ def test_what_a_traceback_with_locals_shows(
         if asyncio.iscoroutine(made):
             asyncio.run(made)
     assert KEY not in str(caught.value) + repr(caught.value)
-    shown = {where: repr(value) for where, value in variables_in_sight(caught.value)}
-    assert [where for where, text in shown.items() if KEY in text] == []
+    assert [where for where, shown in variables_in_sight(caught.value) if KEY in shown] == []
     assert isinstance(caught.value, callgate.CallgateError | ValueError | TypeError)

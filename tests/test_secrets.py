@@ -33,6 +33,7 @@ from callgate.providers.hosts import HOSTS
 from callgate.testing import Simulator
 from tests.composition.provider_setups import PROVIDER_SETUPS, ProviderSetup
 from tests.documents.http_service import Request, serve_in_thread
+from tests.frames import variables_in_sight
 
 CANARY = "sk-canary-9f3b7c51"
 HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
@@ -56,6 +57,7 @@ def everything_said_of(calling: Calling, model: iModel) -> str:
     for failure in [calling.error, *(each.error for each in calling.attempts)]:
         if failure is not None:
             said += [str(failure), repr(failure), repr(vars(failure)), *traceback.format_exception(failure)]
+            said += [f"{where} = {shown}" for where, shown in variables_in_sight(failure)]
     return "\n".join(said)
 
 
@@ -74,7 +76,15 @@ async def made(model: iModel, **request: Any) -> str:
 
 @pytest.mark.parametrize("setup", APIS, **title)
 @pytest.mark.parametrize(
-    "fault", [{}, {"keys": ["another"]}, {"faults": {"500": 1.0}}], ids=["ok", "401", "500"]
+    "fault",
+    [
+        {},
+        {"keys": ["another"]},
+        {"faults": {"500": 1.0}},
+        {"faults": {"reset": 1.0}},
+        {"faults": {"garbage": 1.0}},
+    ],
+    ids=["ok", "401", "500", "reset", "garbage"],
 )
 def test_a_key_is_never_shown(
     setup: ProviderSetup, fault: dict[str, Any], caplog: pytest.LogCaptureFixture
@@ -88,6 +98,16 @@ def test_a_key_is_never_shown(
 
     assert CANARY not in asyncio.run(scenario())
     assert CANARY not in caplog.text
+
+
+@pytest.mark.parametrize("setup", APIS, **title)
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "https://127.0.0.1:9"])
+def test_a_connection_that_is_refused_shows_no_key(setup: ProviderSetup, url: str) -> None:
+    async def scenario() -> str:
+        async with setup.model_at(url, **canary_settings(setup)) as model:
+            return await made(model, **HELLO)
+
+    assert CANARY not in asyncio.run(scenario())
 
 
 def quoted(request: Request) -> str:

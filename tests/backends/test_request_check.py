@@ -75,7 +75,7 @@ class Wire:
         self.sent: list[tuple[str, str, bytes | None]] = []
 
     async def send(
-        self, method: str, url: str, headers: Any, body: bytes | None = None, *, timeout: float | None = None
+        self, method: str, url: str, headers: Any, body: bytes | None = None, **_: Any
     ) -> HttpAnswer:
         self.sent.append((method, url, body))
         return HttpAnswer(200, {"content-type": "application/json"}, b'{"ok": true}')

@@ -16,6 +16,7 @@ from callgate.headers import merge_headers
 from callgate.providers.dialect import Dialect, WireRequest
 from callgate.providers.plain_json import PlainJson
 from callgate.response import Response
+from callgate.transport.answers import redact_answer
 from callgate.transport.auth import StaticAuth
 from callgate.transport.client import HttpClient
 from callgate.transport.encoding import Prepared
@@ -70,6 +71,8 @@ class HttpBackend:
         self._signs = fixed is None
         self.headers: dict[str, str] = {**(fixed or {}), **hide_secrets(headers)}
         check_headers(self.headers)
+        secrets = secrets_in(fixed or {})
+        self._secret = secrets[0].encode() if secrets else None
         self._owns_transport = owns_transport
         self._transport = transport
         self._needs_model = needs_model
@@ -131,11 +134,13 @@ class HttpBackend:
             if wire.stream:
                 return await self._call_streamed(calling, method, url, headers, wire.body)
             answer = await self._transport.send(method, url, headers, wire.body, dispatch=calling.attempt)
+            # Some services quote the key that they refuse: no frame of an error holds it either.
+            if answer.status >= 300 or self._quotes(answer.body):
+                answer = redact_answer(answer, secrets_in(headers))
             if 200 <= answer.status < 300:
                 return self.dialect.decode(answer.body, answer.headers, answer.status)
-            raise self._error(answer.status, answer.body, answer.headers, url, headers)
+            raise self._error(answer, url)
         except APIClientError as error:
-            # Some services quote the key that they refuse.
             redact_error(error, secrets_in(headers))
             raise
 
@@ -159,9 +164,13 @@ class HttpBackend:
     ) -> Response:
         async with self._transport.stream(method, url, headers, body, dispatch=calling.attempt) as answer:
             if not 200 <= answer.status < 300:
-                raise self._error(answer.status, await answer.read(), answer.headers, url, headers)
+                whole = HttpAnswer(answer.status, answer.headers, await answer.read())
+                whole = redact_answer(whole, secrets_in(headers))
+                raise self._error(whole, url)
             decoder = self.dialect.stream_decoder(answer.headers)
             async for piece in answer:
+                if self._quotes(piece):
+                    piece = redact(piece, secrets_in(headers))
                 await emit(calling, decoder, piece)
             return finish(decoder, answer.status, answer.headers)
 
@@ -175,12 +184,15 @@ class HttpBackend:
             headers.update(proof if proof is not None else await self._auth.headers(method, url, wire.body))
         return headers
 
-    def _client_error(self, answer: HttpAnswer, request: Prepared) -> APIClientError:
-        return self._error(answer.status, answer.body, answer.headers, request.url, {})
+    def _quotes(self, data: bytes) -> bool:
+        """Whether an answer may hold the credential; not looked at for one that changes with every call."""
+        return self._signs or (self._secret is not None and self._secret in data)
 
-    def _error(
-        self, status: int, body: bytes, headers: Mapping[str, str], url: str, sent: Mapping[str, str]
-    ) -> APIClientError:
+    def _client_error(self, answer: HttpAnswer, request: Prepared) -> APIClientError:
+        return self._error(answer, request.url)
+
+    def _error(self, answer: HttpAnswer, url: str) -> APIClientError:
+        status, headers = answer.status, answer.headers
         if 300 <= status < 400:
             return ResponseError(
                 f"{url.split('?', 1)[0]} redirects elsewhere, which is not followed with a key",
@@ -190,8 +202,7 @@ class HttpBackend:
                 setting="base_url",
                 remedy="set the service's real address with",
             )
-        # Before the dialect cuts a long body short, and a key in two.
-        return with_dated_wait(self.dialect.error(status, redact(body, secrets_in(sent)), headers), headers)
+        return with_dated_wait(self.dialect.error(status, answer.body, headers), headers)
 
     async def close(self) -> None:
         """Close the transport, if it is its own. Closing twice changes nothing."""

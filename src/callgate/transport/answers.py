@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from callgate.exact_json import loads
 from callgate.headers import Headers
 from callgate.transport.http import HttpAnswer
+from callgate.transport.redact import redact
 
 __all__ = [
     "Answer",
@@ -16,6 +18,7 @@ __all__ = [
     "JsonObjectAnswer",
     "TextAnswer",
     "read_answer",
+    "redact_answer",
 ]
 
 
@@ -82,6 +85,11 @@ def read_answer(answer: HttpAnswer) -> Answer:
     made.headers = Headers(answer.headers)
     made.content = body
     return made
+
+
+def redact_answer(answer: HttpAnswer, secrets: Sequence[str]) -> HttpAnswer:
+    """The answer with every secret in its headers and body replaced by "***"."""
+    return HttpAnswer(answer.status, redact(answer.headers, secrets), redact(answer.body, secrets))
 
 
 def _text_or_bytes(answer: HttpAnswer) -> TextAnswer | BinaryAnswer:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from callgate.errors import APIClientError, ConfigurationError
 from callgate.reprs import live_repr
-from callgate.transport.answers import Answer, read_answer
+from callgate.transport.answers import Answer, read_answer, redact_answer
 from callgate.transport.auth import Auth, StaticAuth
 from callgate.transport.encoding import Content, Files, Params, Prepared, join_url, lower_names, prepare
 from callgate.transport.http import HttpAnswer, Transport
 from callgate.transport.keys import hide, hide_secrets
 from callgate.transport.origin import check_base_url, origin_of
-from callgate.transport.redact import redact, secrets_in
+from callgate.transport.redact import secrets_in
 from callgate.transport.redirects import MAX_REDIRECTS, REDIRECTS, redirected, without_credentials
 
 __all__ = ["AuthOption", "HttpClient", "Outgoing", "hide_auth"]
@@ -206,7 +206,7 @@ class HttpClient:
             if answer.status < 300:
                 return read_answer(answer)
             # Some services quote the key that they refuse: it goes into no error, and along no redirect.
-            answer = _redacted(answer, secrets_in(headers))
+            answer = redact_answer(answer, secrets_in(headers))
             if not outgoing.follow_redirects or answer.status not in REDIRECTS:
                 raise self._make_error(answer, request)
             request = redirected(request, answer)
@@ -274,7 +274,3 @@ async def _credentials(auth: AuthOption, request: Prepared) -> Mapping[str, str]
         ready = auth.ready()
         made = await auth.headers(request.method, request.url, request.body) if ready is None else ready
     return {name.lower(): hide(value) for name, value in lower_names(made).items()}
-
-
-def _redacted(answer: HttpAnswer, secrets: Sequence[str]) -> HttpAnswer:
-    return HttpAnswer(answer.status, redact(answer.headers, secrets), redact(answer.body, secrets))

@@ -1,4 +1,4 @@
-"""The bytes of a request up to its body, and where they go."""
+"""The head of a request: its target, and its bytes up to the body."""
 
 from __future__ import annotations
 
@@ -6,63 +6,67 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from callgate.errors import ConfigurationError
+from callgate.transport.keys import HiddenBytes, hide_user
 from callgate.transport.origin import check_headers, name_to_look_up, origin_of, port_of
 
 __all__ = ["Target", "read_target", "request_head"]
 
 _IS_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
-# Beside letters and digits: what a path or a query may hold as it is, "%" because it is encoded already.
+# Besides letters and digits, what a path or a query may hold; "%" because it is encoded already.
 _SAFE = "/?%:@!$&'()*+,;=-._~[]|"
 # These follow from the request itself.
-_OURS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+_COMPUTED = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _DEFAULTS = {"accept": "*/*", "accept-encoding": "gzip, deflate", "user-agent": "callgate"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """Where a request goes: whom to connect to, and what to ask for there."""
+    """Where a request goes: the address to connect to, and the path to ask for."""
 
     tls: bool
     host: str
-    """As it is looked up; an IPv6 address without its brackets."""
+    """For the name lookup; an IPv6 address without its brackets."""
     port: int
     path: str
-    """With its query."""
+    """With the query."""
     shown_host: str
-    """As the Host header has it."""
+    """For the Host header."""
     origin: str
-    """As errors show it."""
+    """For errors."""
     key: tuple[bool, str, int]
-    """Connections with the same key are the same to a request."""
+    """Connections with the same key serve the same requests."""
 
 
 @lru_cache(maxsize=4096)
 def read_target(url: str) -> Target:
-    """What a URL says, checked and encoded. A fragment is left out.
+    """The target of a URL, checked and encoded. A fragment is left out.
 
     Raises:
-        ConfigurationError: no http or https URL, one with a user name or password, or with a host or port
-            that nothing can have.
+        ConfigurationError: no http or https URL, one with a user name or password, or an invalid host or
+            port.
 
     >>> read_target("http://[::1]:8000/a b?q=ü").path
     '/a%20b?q=%C3%BC'
     """
-    if _CONTROLS.search(url):  # which urlsplit would leave out without a word
-        raise ConfigurationError("a URL holds a control character")
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, port_of(parts)
-    except ValueError:  # whose text may hold a piece of a password
-        raise ConfigurationError("the host or the port of a URL is none") from None
+    url = hide_user(url)
+    if _CONTROLS.search(url):  # which urlsplit would drop silently
+        raise ConfigurationError("invalid URL: it holds a control character", setting="base_url")
+    parts = _split(url)
+    if parts is None:
+        raise ConfigurationError("invalid host or port in URL", setting="base_url")
+    host, port = parts.hostname, port_of(parts)
     if parts.scheme not in ("http", "https") or not host:
-        raise ConfigurationError("a URL must be http://HOST... or https://HOST...")
+        raise ConfigurationError("a URL must be http://HOST... or https://HOST...", setting="base_url")
     if parts.username is not None or parts.password is not None:
-        raise ConfigurationError(f"the URL at {origin_of(url)} holds a user name or password; use a header")
+        parts = None  # out of the frame that a traceback shows
+        raise ConfigurationError(
+            f"the URL at {origin_of(url)} holds a user name or password; use a header", setting="base_url"
+        )
     name = name_to_look_up(host)
     tls = parts.scheme == "https"
     shown = f"[{name}]" if ":" in name else name
@@ -77,6 +81,16 @@ def read_target(url: str) -> Target:
         origin=f"{parts.scheme}://{shown}:{port}",
         key=(tls, name, port),
     )
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of a URL; None if its host or port is invalid. No frame of an error then holds a password."""
+    try:
+        parts = urlsplit(url)
+        port_of(parts)
+    except ValueError:
+        return None
+    return parts
 
 
 def request_head(
@@ -97,8 +111,8 @@ def request_head(
         check_headers(headers)
         raise
     if body is not None:
-        return b"%bcontent-length: %d\r\n\r\n" % (head, len(body))
-    return head + (b"content-length: 0\r\n\r\n" if method in _WITH_BODY else b"\r\n")
+        return HiddenBytes(b"%bcontent-length: %d\r\n\r\n" % (head, len(body)))
+    return HiddenBytes(head + (b"content-length: 0\r\n\r\n" if method in _WITH_BODY else b"\r\n"))
 
 
 # Most calls of a program differ in nothing but their bodies.
@@ -115,12 +129,13 @@ def _fixed_part(
     for given, value in headers:
         name = given.lower()
         missing.pop(name, None)
-        if name not in _OURS:
+        if name not in _COMPUTED:
             lines.append(f"{name}: {value}")
     lines += [f"{name}: {value}" for name, value in missing.items()]
     if proxied:
         lines.append(f"proxy-authorization: {proxied}")
     try:
-        return "".join(f"{line}\r\n" for line in lines).encode()
+        return HiddenBytes("".join(f"{line}\r\n" for line in lines).encode())
     except UnicodeEncodeError:
-        raise ConfigurationError("a header holds half a character (a lone surrogate)") from None
+        lines.clear()  # out of the frame that a traceback shows
+        raise ConfigurationError("a header holds a lone surrogate", setting="headers") from None
