@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from callgate import ConfigurationError, Tool, iModel
+from callgate import ConfigurationError, Spread, Tool, iModel
 from callgate.backends.claude_code import ClaudeCodeEndpoint
 
 
@@ -50,5 +50,33 @@ def test_a_question_in_the_place_of_a_calling_is_told_how_to_ask() -> None:
             question: Any = "Hello!"
             with pytest.raises(TypeError, match=r"not a str: invoke\(messages=.*or invoke\(prompt="):
                 await model.invoke(question)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cache": 5}, "cache must be a path or a CacheStore, got int"),
+        ({"fallbacks": "openai"}, "fallbacks must be a list of models"),
+        ({"fallbacks": ["openai/gpt-4o-mini"]}, "fallbacks must be a list of models"),
+        ({"layers": 5}, "layers must be a sequence of UserLayer"),
+    ],
+)
+def test_a_setting_of_the_wrong_type_is_refused_at_once(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        iModel("openai/gpt-4o-mini", api_key="k", **settings)
+
+
+def test_a_spread_of_something_else_than_models_is_refused() -> None:
+    for wrong in ("openai", [5]):
+        with pytest.raises(ConfigurationError, match="models must be a list of models"):
+            Spread(wrong)  # type: ignore[arg-type]
+
+
+def test_a_response_model_that_is_no_model_is_refused() -> None:
+    async def main() -> None:
+        with pytest.raises(ConfigurationError, match="must be a pydantic model class"):
+            await iModel("openai/gpt-4o-mini", api_key="k").ask("Hi", response_model={"a": 1})  # type: ignore[arg-type]
 
     asyncio.run(main())

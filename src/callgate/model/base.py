@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 from pydantic import BaseModel
 
 from callgate.call.calling import Calling, RequestStatus
+from callgate.errors import ConfigurationError
 from callgate.executor.executor import Executor
 from callgate.model.call_factory import CallFactory, set_times
 from callgate.model.streams import StreamChannel, read_stream
@@ -30,10 +31,24 @@ from callgate.policies.observe.hooks import HookPhase, HookRegistry
 from callgate.response import Response, StreamChunk
 from callgate.schema.answer import AnswerSchema
 
-__all__ = ["Caller"]
+__all__ = ["Caller", "check_models"]
 
 _PENDING = RequestStatus.PENDING
 _HOW = 'invoke(messages=[{"role": "user", "content": "Hello!"}]), or invoke(prompt=...)'
+
+
+def check_models(models: Any, setting: str) -> tuple[Caller, ...]:
+    """The models of a sequence.
+
+    Raises:
+        ConfigurationError: it is no sequence of models.
+    """
+    if not isinstance(models, Sequence) or not all(isinstance(model, Caller) for model in models):
+        raise ConfigurationError(
+            f'{setting} must be a list of models, such as [iModel("openai/gpt-4o-mini")], got {models!r}',
+            setting=setting,
+        )
+    return tuple(models)
 
 
 class Caller(SyncTwins, ABC):

@@ -188,9 +188,17 @@ def _from_config(config: Mapping[str, Any], settings: dict[str, Any]) -> Service
 
 
 def open_cache(cache: CacheStore | str | Path | None) -> CacheStore | None:
-    """A store as it is; a path as a store on disk."""
+    """A store as it is; a path as a store on disk.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
     if isinstance(cache, str | Path):
         return SqliteCache(cache)
+    if cache is not None and not isinstance(cache, CacheStore):
+        raise ConfigurationError(
+            f"cache must be a path or a CacheStore, got {type(cache).__name__}", setting="cache"
+        )
     return cache
 
 
@@ -247,7 +255,8 @@ def check_layers(layers: Sequence[UserLayer]) -> tuple[UserLayer, ...]:
     Raises:
         ConfigurationError: one is no `UserLayer`, or two have one name.
     """
-    names = [layer.name if isinstance(layer, UserLayer) else None for layer in layers]
+    given = isinstance(layers, Sequence)
+    names = [layer.name if isinstance(layer, UserLayer) else None for layer in layers] if given else [None]
     if None in names or len(set(names)) < len(names):
         raise ConfigurationError(
             "layers must be a sequence of UserLayer(name, layer, inside=...) with different names",

@@ -123,7 +123,12 @@ def _answer_type(
 ) -> tuple[AnswerType, Mapping[str, Any]]:
     """What the response must match, and the `response_format` that requests it."""
     if schema is None:
-        assert model is not None  # one of the two was given
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            raise ConfigurationError(
+                f"response_model must be a pydantic model class, got {model!r}; give a JSON schema as"
+                " response_schema=",
+                setting="response_model",
+            )
         return model, answer_format(model)
     if model is not None:
         raise ConfigurationError("give response_model or response_schema, not both")

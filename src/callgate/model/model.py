@@ -17,7 +17,7 @@ from typing import Any
 from callgate.backends.service import BackendInfo, ServiceBackend
 from callgate.call.calling import Calling
 from callgate.executor.executor import Executor
-from callgate.model.base import Caller
+from callgate.model.base import Caller, check_models
 from callgate.model.builder import (
     Limits,
     RateLimiter,
@@ -127,7 +127,7 @@ class iModel(Caller):
         """The facts of the backend."""
         self._owns_backend = parts.owns_backend
         self._given_executor = not parts.owns_executor
-        self.fallbacks = tuple(fallbacks)
+        self.fallbacks = check_models(fallbacks, "fallbacks")
         self.layers = check_layers(layers)
         self._rate_limiter = rate_limiter
         self._hedging = read_hedge(hedge)

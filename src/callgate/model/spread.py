@@ -10,7 +10,7 @@ from typing import Any
 from callgate.call.calling import Calling
 from callgate.errors import APIClientError, ConfigurationError
 from callgate.executor.executor import Executor
-from callgate.model.base import Caller
+from callgate.model.base import Caller, check_models
 from callgate.model.builder import check_layers, each_of, make_outer_service
 from callgate.model.call_factory import CallFactory
 from callgate.model.target import ModelTarget, find_places, most_tries, retry_of_latest
@@ -77,11 +77,12 @@ class Spread(Caller):
         on_ejected: Callable[[Any, APIClientError], None] | None = None,
         layers: Sequence[UserLayer] = (),
     ) -> None:
+        models = check_models(models, "models")
         if not models:
             raise ConfigurationError("a spread needs at least one model")
         if len({id(model) for model in models}) < len(models):
             raise ConfigurationError("a model is given twice; make one for each key or endpoint")
-        self.models = tuple(models)
+        self.models = models
         self.layers = check_layers(layers)
         self._targets = self.targets()
         name = name or " + ".join(dict.fromkeys(model.name for model in models))
