@@ -38,6 +38,7 @@ _LONGEST_GOODBYE = 3.0
 
 _running: dict[tuple[Path, int, int], _LlamaServer] = {}
 _lock = threading.Lock()
+_inherited: list[Any] = []  # servers of a parent process, never destroyed
 
 
 class EmbeddedServer:
@@ -151,7 +152,7 @@ def find_model_file(model: str) -> Path:
 class _LlamaServer:
     """One running llama.cpp server, and how many handles are out on it."""
 
-    __slots__ = ("_native", "_port", "base_url", "handles")
+    __slots__ = ("_native", "_pid", "_port", "base_url", "handles")
 
     def __init__(self, path: Path, parallel: int, context_tokens: int, *, alias: str) -> None:
         try:
@@ -188,11 +189,17 @@ class _LlamaServer:
         self._port = int(address.rsplit(":", 1)[1])
         self.base_url = f"{address}/v1"
         self.handles = 0
+        self._pid = os.getpid()
         atexit.register(self.close)
 
     def close(self) -> None:
         atexit.unregister(self.close)
         if self._native is None:
+            return
+        if os.getpid() != self._pid:
+            # A forked child shares the sockets and lacks the threads, which the destructor would wait for.
+            _inherited.append(self._native)
+            self._native = None
             return
         self._hang_up()
         self._native = None  # the last reference: its destructor joins the server's threads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
@@ -31,6 +32,7 @@ class Portal:
     """
 
     def __init__(self, name: str = "callgate") -> None:
+        self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
@@ -47,8 +49,15 @@ class Portal:
         """The coroutine's result; whatever it raises is raised here. Ctrl-C cancels it.
 
         Raises:
-            RuntimeError: when called from the portal's own thread, which would wait for itself.
+            RuntimeError: when called from the portal's own thread, which would wait for itself, or in a
+                process that was forked after the portal was made: its thread is not there.
         """
+        if os.getpid() != self._pid:
+            coroutine.close()
+            raise RuntimeError(
+                "this model was used before the process was forked, and its thread exists only in the parent;"
+                " make a model in each process"
+            )
         if threading.current_thread() is self._thread:
             coroutine.close()
             raise RuntimeError("a sync call from within the loop it would run on; use the async one")
@@ -148,6 +157,8 @@ class SyncTwins:
 
 
 def _portal_of(model: _Asynchronous) -> Portal:
+    if model._portal is not None:
+        return model._portal
     with _making:
         if model._portal is None:
             model._portal = Portal(name=f"callgate-{model.name}")

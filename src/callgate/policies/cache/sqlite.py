@@ -133,6 +133,7 @@ class SqliteCache:
         except (OSError, apsw.Error) as error:
             raise ConfigurationError(f"cannot keep a cache in {self.path}: {error}") from error
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="callgate-cache")
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._pending: list[_Write] = []
         self._writing = False
@@ -145,8 +146,9 @@ class SqliteCache:
         """A fresh copy of the answer, or None. An entry that cannot be read is a miss.
 
         Raises:
-            RuntimeError: when the cache is closed.
+            RuntimeError: when the cache is closed, or was opened before the process was forked.
         """
+        self._check_process()
         try:
             row = self._reader.execute(_READ, (key.digest,)).fetchone()
         except apsw.Error as error:
@@ -172,6 +174,7 @@ class SqliteCache:
         Raises:
             RuntimeError: when the cache is closed.
         """
+        self._check_process()
         encoded = encode_response(response)
         if encoded is None:
             return
@@ -193,6 +196,13 @@ class SqliteCache:
     def release(self, key: CacheKey, /) -> None:
         """Give the claim to the next one."""
         self._claims.release(key)
+
+    def _check_process(self) -> None:
+        # SQLite forbids the use of a connection in a forked child, which also lacks the writer's thread.
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                f"the cache {self.path} was opened before the process was forked; open one in each process"
+            )
 
     async def close(self) -> None:
         """Finish writing and close the file. Closing twice changes nothing."""
