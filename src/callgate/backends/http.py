@@ -20,7 +20,7 @@ from callgate.transport.answers import redact_answer
 from callgate.transport.auth import StaticAuth
 from callgate.transport.client import HttpClient
 from callgate.transport.encoding import Prepared
-from callgate.transport.http import HttpAnswer, Transport
+from callgate.transport.http import HttpAnswer, HttpTransport, Transport
 from callgate.transport.keys import hide_secrets
 from callgate.transport.origin import check_headers
 from callgate.transport.redact import redact, redact_error, secrets_in
@@ -75,6 +75,8 @@ class HttpBackend:
         self._secret = secrets[0].encode() if secrets else None
         self._owns_transport = owns_transport
         self._transport = transport
+        # Only this one opens connections, and reports that a request is sent later for it.
+        self._sockets = transport if isinstance(transport, HttpTransport) else None
         self._needs_model = needs_model
         self._options = options
         self._client: HttpClient | None = None
@@ -133,7 +135,10 @@ class HttpBackend:
         try:
             if wire.stream:
                 return await self._call_streamed(calling, method, url, headers, wire.body)
-            answer = await self._transport.send(method, url, headers, wire.body, dispatch=calling.attempt)
+            if self._sockets is None:
+                answer = await self._transport.send(method, url, headers, wire.body)
+            else:
+                answer = await self._sockets.send(method, url, headers, wire.body, dispatch=calling.attempt)
             # Some services quote the key that they refuse: no frame of an error holds it either.
             if answer.status >= 300 or self._quotes(answer.body):
                 answer = redact_answer(answer, secrets_in(headers))
@@ -162,7 +167,11 @@ class HttpBackend:
     async def _call_streamed(
         self, calling: Calling, method: str, url: str, headers: Mapping[str, str], body: bytes
     ) -> Response:
-        async with self._transport.stream(method, url, headers, body, dispatch=calling.attempt) as answer:
+        if self._sockets is None:
+            opened = self._transport.stream(method, url, headers, body)
+        else:
+            opened = self._sockets.stream(method, url, headers, body, dispatch=calling.attempt)
+        async with opened as answer:
             if not 200 <= answer.status < 300:
                 whole = HttpAnswer(answer.status, answer.headers, await answer.read())
                 whole = redact_answer(whole, secrets_in(headers))

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from callgate.errors import APIConnectionError, APITimeoutError, ResponseTooLargeError
 from callgate.testing.simulator.plan import Ending, Plan
 from callgate.testing.simulator.provider import SimulatedProvider
-from callgate.transport.http import Dispatch, HttpAnswer, HttpStream
+from callgate.transport.http import HttpAnswer, HttpStream
 from callgate.transport.origin import origin_of
 
 __all__ = ["MemoryTransport"]
@@ -72,7 +72,6 @@ class MemoryTransport:
         body: bytes | None = None,
         *,
         timeout: float | None = None,
-        dispatch: Dispatch | None = None,
     ) -> HttpAnswer:
         """The whole answer; `timeout` seconds for the whole exchange."""
         async with self.stream(method, url, headers, body, timeout=timeout) as answer:
@@ -86,7 +85,6 @@ class MemoryTransport:
         body: bytes | None = None,
         *,
         timeout: float | None = None,
-        dispatch: Dispatch | None = None,
     ) -> AbstractAsyncContextManager[HttpStream]:
         """The answer as it comes, chunk by chunk of the provider's plan; arguments as for `send`."""
         if self._closed:

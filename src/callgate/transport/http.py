@@ -91,7 +91,6 @@ class Transport(Protocol):
         body: bytes | None = None,
         *,
         timeout: float | None = None,
-        dispatch: Dispatch | None = None,
     ) -> HttpAnswer:
         """The whole answer."""
         ...
@@ -104,7 +103,6 @@ class Transport(Protocol):
         body: bytes | None = None,
         *,
         timeout: float | None = None,
-        dispatch: Dispatch | None = None,
     ) -> AbstractAsyncContextManager[HttpStream]:
         """The answer as it comes; leaving the context gives the connection back, or closes it."""
         ...
