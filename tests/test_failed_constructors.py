@@ -34,8 +34,9 @@ from callgate import (
     Tool,
     iModel,
 )
-from callgate.transport.auth import GoogleAuth, SigV4Auth, StaticAuth
+from callgate.transport.auth import SigV4Auth, StaticAuth
 from callgate.transport.http import HttpTransport
+from callgate.transport.tokens import GoogleAuth
 from tests.frames import variables_in_sight
 
 KEY = "sk-CANARY-7f3a9b21c4"

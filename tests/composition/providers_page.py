@@ -28,6 +28,14 @@ go.
 The key comes from `api_key=` (a name in capitals is an environment variable, a `SecretStr` is the key), else
 from the variable in the table. The address comes from `base_url=`, else from its variable, else from the
 provider's usual place. Servers on this machine need no key.
+
+- *Azure*: a key, or Entra ID: `auth_type="entra"` uses azure-identity's default credential (extra `azure`);
+  `credential=` takes another one, `azure_ad_token_provider=` a function, `azure_ad_token=` or
+  `AZURE_OPENAI_AD_TOKEN` a token.
+- *Bedrock*: a Bedrock API key, or AWS credentials. For an ARN that does not name its model, `base_model=`
+  gives the id of the model behind it; efforts, answer formats and prices depend on it.
+- *Vertex*: a service account or the default credentials; as `api_key=` an access token, or a key of express
+  mode.
 """
 
 _READING = """\
@@ -45,6 +53,39 @@ Each ✓ is a test that runs through `iModel` against the simulated provider
 (`tests/composition/test_provider_matrix.py`): plain and streamed, as far as both exist.
 """
 
+_FIELDS = """\
+## Fields of one provider at another
+
+The request format is OpenAI's. What a provider has is sent in its own form. What it does not have is refused
+with an `InvalidRequestError` before anything is sent, if leaving it out would change the answer or its price,
+and left out otherwise. `extra_body=` sends any field as it is, `extra_headers=` any header of one call.
+
+| field | Anthropic | Bedrock | Gemini |
+| --- | --- | --- | --- |
+| `service_tier` | `auto`, `standard_only` | `serviceTier`; a header at InvokeModel | `serviceTier` |
+| `cache_control` | sent | cache points, for models with a cache | left out: it caches by itself |
+| `tool_choice` with allowed tools | only those are offered | only those are offered | `allowedFunctionNames` |
+| `tool_choice="none"` | sent | no tools; calls so far are written as text | sent |
+| late system messages | a turn for Opus 4.8 and later, Fable, Mythos; else marked text in the user's turn | as at Anthropic | marked text in the user's turn |
+| pictures in tool results | sent | sent | in the response for Gemini 3, else beside it |
+| schema and tools together | `output_config`, or an answer tool | `outputConfig`, or an answer tool | Gemini 3: sent; before: an answer function |
+| `reasoning_effort` | an effort, or a budget of tokens | by the family of the model | a level, or a budget of tokens |
+| `reasoning_effort` and a forced tool | the effort without thinking; refused before Claude 4.6 | as at Anthropic for Claude | sent |
+| `web_search_options` | Claude's web search | refused | Google's search; with functions from Gemini 3 on |
+| `modalities` other than text | refused | refused | `responseModalities` |
+| `betas` | header `anthropic-beta` | Claude: `anthropic_beta` | refused |
+| `speed`, `inference_geo` | sent | refused | refused |
+| `parallel_tool_calls=False` | sent | Claude 4.5 and later: sent | left out |
+| `metadata` | `user_id` | `requestMetadata` | left out |
+| `n` over 1 | refused | refused | `candidateCount` |
+| `seed`, penalties, `logprobs` | left out | left out | sent |
+| `user`, `store`, `logit_bias`, `prediction`, `verbosity`, `prompt_cache_key`, `safety_identifier` | left out (`user`: `user_id`) | left out | left out |
+
+Vertex takes Claude's requests as Anthropic does and Gemini's as Gemini does, with these differences: a tier is
+sent in headers (`flex` and `priority` for Gemini at the location `global` only), Gemini has no search beside
+functions, and `speed` and `inference_geo` are refused.
+"""  # noqa: E501
+
 _NOTES = """\
 [^cli]: Claude Code is a command; its cells are the real one against the simulator, and need it installed. It
     calls tools of its own and takes none of yours. It waits and retries by itself, a few times, before and
@@ -61,7 +102,7 @@ and the older models at Groq are asked for JSON and told the schema in the promp
 
 def render() -> str:
     """The whole page."""
-    return "\n".join([_INTRODUCTION, _hosts(), "", _READING, _MATRIX, _matrix(), "", _NOTES])
+    return "\n".join([_INTRODUCTION, _hosts(), "", _READING, _FIELDS, _MATRIX, _matrix(), "", _NOTES])
 
 
 def _hosts() -> str:
@@ -84,9 +125,8 @@ def _row(host: Host) -> tuple[str, ...]:
         where = "a command; " + _code("ANTHROPIC_BASE_URL")
         return (_code(host.provider), _also(host), _code(host.dialect), key, where, *[_NOTHING] * 3)
     keys = [name for name in (host.api_key_env, *host.other_api_key_envs) if name]
-    key = (
-        " or ".join(map(_code, keys)) if keys else {"sigv4": "AWS's own", "google": "Google's own"}[host.auth]
-    )
+    clouds = {"sigv4": "AWS's own", "google": "Google's own"}
+    key = " or ".join([*map(_code, keys), *([clouds[host.auth]] if host.auth in clouds else [])])
     if not host.api_key_required:
         key += " (optional)"
     counted = "input + max_tokens" if host.reservation == "max_tokens" else "input + output"

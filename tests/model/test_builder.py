@@ -9,6 +9,8 @@ import pytest
 
 from callgate import ConfigurationError, Spread, Tool, iModel
 from callgate.backends.claude_code import ClaudeCodeEndpoint
+from callgate.model.builder import make_pricer
+from callgate.response import Response, Usage
 
 
 class ThreeAtOnce:
@@ -80,3 +82,13 @@ def test_a_response_model_that_is_no_model_is_refused() -> None:
             await iModel("openai/gpt-4o-mini", api_key="k").ask("Hi", response_model={"a": 1})  # type: ignore[arg-type]
 
     asyncio.run(main())
+
+
+def test_an_arn_is_priced_as_the_model_behind_it() -> None:
+    model = iModel(provider="bedrock", region="us-east-1", access_key="AKIA", secret_key="s3cr3t")
+    cost = make_pricer(model.backend, None)
+    response = Response(usage=Usage(1000, 1000))
+    arn = {"model": "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"}
+    assert cost(response, arn) is None
+    claude = "anthropic.claude-3-haiku-20240307-v1:0"
+    assert cost(response, {**arn, "base_model": claude}) == cost(response, {"model": claude}) is not None

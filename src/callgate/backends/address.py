@@ -9,10 +9,20 @@ from urllib.parse import urlencode, urlsplit
 
 from callgate.backends.config import EndpointConfig, ServiceEndpointConfig
 from callgate.errors import ConfigurationError
-from callgate.providers.hosts import HOSTS, Host, find_host, read_query, resolve_base_url
-from callgate.transport.auth import Auth, GoogleAuth, SigV4Auth, StaticAuth
-from callgate.transport.keys import read_set
+from callgate.providers.hosts import (
+    HOSTS,
+    Host,
+    entra_scope,
+    fill_region,
+    find_host,
+    key_scheme,
+    read_query,
+    resolve_base_url,
+)
+from callgate.transport.auth import Auth, SigV4Auth, StaticAuth
+from callgate.transport.keys import read_key, read_set
 from callgate.transport.origin import check_base_url, is_loopback
+from callgate.transport.tokens import EntraAuth, GoogleAuth
 
 __all__ = ["Address", "find_address", "host_named"]
 
@@ -20,6 +30,10 @@ AnyConfig = EndpointConfig | ServiceEndpointConfig
 
 _REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _LOCATION_VARIABLES = ("GOOGLE_CLOUD_LOCATION", "CLOUD_ML_REGION")
+_TOKEN_KINDS = ("sigv4", "google")
+_CREDENTIALS = (
+    "access_key", "secret_key", "profile", "service_account", "credential", "azure_ad_token_provider",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +72,8 @@ def find_address(config: AnyConfig, host: Host | None, environ: Mapping[str, str
 
     Args:
         config: The endpoint's configuration. Its `client_kwargs` may hold the settings of a cloud: `region`,
-            `access_key`, `secret_key`, `session_token`, `profile`, `service_account`, `api_version`.
+            `access_key`, `secret_key`, `session_token`, `profile`, `service_account`, `api_version`,
+            `credential`, `azure_ad_token`, `azure_ad_token_provider`.
         host: The provider, if it is a known one.
         environ: The environment.
 
@@ -82,17 +97,15 @@ def find_address(config: AnyConfig, host: Host | None, environ: Mapping[str, str
     base_url, in_url = read_query(base_url, host)
     query = _query(host, {**in_url, **extra})
     base_url = check_base_url(base_url, config.may_go_in_the_clear)
-    kind = _auth_kind(config, host)
-    if kind in ("google", "sigv4"):
-        check_base_url(base_url, config.allow_http)
-    if kind == "sigv4":
-        return Address(base_url, _aws(extra, region or "us-east-1"), None, query)
-    if kind == "google" and config.api_key is None and config.api_key_env is None:
-        return Address(base_url, GoogleAuth(extra.get("service_account")), None, query)
-    if kind in ("google", "sigv4"):
-        kind = "bearer"
-    on_this_machine = is_loopback(urlsplit(base_url).hostname or "")
+    kind = _auth_kind(config, host, extra)
     key, variable = _find_key(config, host, environ)
+    on_this_machine = is_loopback(urlsplit(base_url).hostname or "")
+    has_credentials = _has_own_credentials(config, extra)
+    if kind == "entra" or (kind in _TOKEN_KINDS and (key is None or has_credentials)):
+        check_base_url(base_url, config.allow_http)
+        return Address(base_url, _token_auth(kind, base_url, extra, region), None, query)
+    if key is None and (token := _given_token(host, extra, environ)) is not None:
+        kind, key = "bearer", token
     if key is None:
         if host is not None and host.api_key_required and kind != "none" and not on_this_machine:
             remedy = f"set {variable}, or give" if variable else "give"
@@ -100,7 +113,36 @@ def find_address(config: AnyConfig, host: Host | None, environ: Mapping[str, str
         kind = "none"
     elif kind != "none":
         check_base_url(base_url, config.allow_http)
+        kind = key_scheme(host, kind, key)
     return Address(base_url, StaticAuth(kind, key), variable, query)
+
+
+def _has_own_credentials(config: AnyConfig, extra: Mapping[str, Any]) -> bool:
+    """Whether credentials that were given win over a key in the environment.
+
+    Raises:
+        ConfigurationError: Both a key and such credentials were given.
+    """
+    given = [name for name in _CREDENTIALS if extra.get(name) is not None]
+    if given and (config.api_key is not None or config.api_key_env is not None):
+        raise ConfigurationError(f"give {given[0]} or api_key, not both", setting=given[0])
+    return bool(given)
+
+
+def _token_auth(kind: str, base_url: str, extra: Mapping[str, Any], region: str | None) -> Auth:
+    if kind == "sigv4":
+        return _aws(extra, region or "us-east-1")
+    if kind == "google":
+        return GoogleAuth(extra.get("service_account"))
+    return EntraAuth(entra_scope(base_url), extra.get("credential") or extra.get("azure_ad_token_provider"))
+
+
+def _given_token(host: Host | None, extra: Mapping[str, Any], environ: Mapping[str, str]) -> str | None:
+    """An access token that was given, or is set in the environment."""
+    token = read_key(extra.get("azure_ad_token"), environ)
+    if token is None and host is not None and host.bearer_env is not None:
+        token = read_set(host.bearer_env, environ)
+    return token
 
 
 def _query(host: Host | None, settings: Mapping[str, Any]) -> str:
@@ -108,7 +150,9 @@ def _query(host: Host | None, settings: Mapping[str, Any]) -> str:
     return urlencode([(its, settings[ours]) for ours, its in pairs if settings.get(ours)])
 
 
-def _auth_kind(config: AnyConfig, host: Host | None) -> str:
+def _auth_kind(config: AnyConfig, host: Host | None, extra: Mapping[str, Any]) -> str:
+    if extra.get("credential") is not None or extra.get("azure_ad_token_provider") is not None:
+        return "entra"
     if isinstance(config, EndpointConfig) and ("auth_type" in config.model_fields_set or host is None):
         return config.auth_type
     return "bearer" if host is None else host.auth
@@ -142,9 +186,7 @@ def _with_region(base_url: str, region: str | None, name: str) -> str:
             f"the endpoint {name!r} needs a region; set AWS_REGION or GOOGLE_CLOUD_LOCATION, or `region`",
             setting="region",
         )
-    if region == "global":
-        return base_url.replace("{region}-", "")
-    return base_url.replace("{region}", region)
+    return fill_region(base_url, region)
 
 
 def _aws(extra: Mapping[str, Any], region: str) -> Auth:

@@ -57,12 +57,13 @@ __all__ = [
     "make_config",
 ]
 
-AuthType = Literal["bearer", "basic", "x-api-key", "x-goog-api-key", "api-key", "none"]
+AuthType = Literal["bearer", "basic", "x-api-key", "x-goog-api-key", "api-key", "entra", "none"]
 
 CLIENT_SETTINGS = tuple(name for name in HTTP_SETTINGS if name != "read_timeout")
 """The settings of the HTTP transport that are not fields of their own."""
 CLOUD_SETTINGS = ("region", "location", "project", "access_key", "secret_key", "session_token", "profile",
-                  "service_account", "api_version")  # fmt: skip
+                  "service_account", "api_version", "credential", "azure_ad_token",
+                  "azure_ad_token_provider")  # fmt: skip
 """The settings of endpoints in a cloud."""
 
 # Singular at the end: `api_key` and `auth_token` are secrets, `max_tokens` is none. A service account is

@@ -17,8 +17,8 @@ from callgate.backends.config import (
 from callgate.backends.embedded_endpoint import EmbeddedEndpoint
 from callgate.backends.endpoint import Endpoint, policies_from_dict
 from callgate.backends.option_check import refuse_misspelt
-from callgate.providers.hosts import HOSTS, Host
-from callgate.transport.keys import ENVIRONMENT, hide_secrets
+from callgate.providers.hosts import HOSTS, Host, is_google_key
+from callgate.transport.keys import ENVIRONMENT, hide_secrets, read_key
 
 __all__ = [
     "AnthropicMessagesEndpoint",
@@ -87,7 +87,11 @@ def read_settings(provider: str | None, endpoint: str, settings: Mapping[str, An
     client_kwargs = {**(of_config.pop("client_kwargs", None) or {}), **_take(settings, _OF_CLIENT)}
     refuse_misspelt(settings, (*_OF_CONFIG, *_OF_ENDPOINT, *_OF_CLIENT))
     if host is not None and host.auth == "google":
-        settings.update(_place_in_google_cloud(client_kwargs, ENVIRONMENT))
+        place = _place_in_google_cloud(client_kwargs, ENVIRONMENT)
+        if "project" not in place and _is_express(of_config):
+            place["express"] = True
+            client_kwargs.setdefault("location", "global")
+        settings.update(place)
     name = host.name if host is not None else (provider or "openai_compatible")
     config = make_config(
         EndpointConfig,
@@ -108,6 +112,12 @@ def _place_in_google_cloud(given: Mapping[str, Any], environ: Mapping[str, str])
     project = given.get("project") or environ.get("GOOGLE_CLOUD_PROJECT") or of_account
     location = given.get("location") or given.get("region") or environ.get("GOOGLE_CLOUD_LOCATION")
     return {name: value for name, value in (("project", project), ("location", location)) if value}
+
+
+def _is_express(of_config: Mapping[str, Any]) -> bool:
+    """Whether the key is one of Vertex's express mode, which needs no project."""
+    key = read_key(of_config.get("api_key_env") or of_config.get("api_key"), ENVIRONMENT)
+    return key is not None and is_google_key(key)
 
 
 def _take(settings: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -229,8 +229,9 @@ def make_pricer(backend: ServiceBackend, prices: Mapping[str, float] | None) -> 
         return lambda response, payload: None
 
     def cost(response: Response, payload: Any) -> Cost | None:
-        # Some providers do not name the model in their responses.
-        model = response.model or (payload.get("model") if isinstance(payload, Mapping) else None)
+        # Some providers do not name the model in their responses, nor an ARN its model.
+        request = payload if isinstance(payload, Mapping) else {}
+        model = response.model or request.get("base_model") or request.get("model")
         if response.usage is None or not isinstance(model, str):
             return None
         return price(provider, model, response.usage, prices=prices)

@@ -28,6 +28,7 @@ class Host:
             these; any other query of one is refused, for it may hold a key.
         api_key_env: The variable that holds the key, or None when there is no key.
         other_api_key_envs: Variables that are read when the first is not set.
+        bearer_env: The variable of an access token, which is read when there is no key; None for none.
         auth: How the key is shown.
         api_key_required: Whether a call without a key is pointless.
         quota_headers: The family of its quota headers, as `quota_headers.read_quota` knows it.
@@ -52,6 +53,7 @@ class Host:
     query: tuple[tuple[str, str], ...] = ()
     api_key_env: str | None = None
     other_api_key_envs: tuple[str, ...] = ()
+    bearer_env: str | None = None
     auth: AuthKind = "bearer"
     api_key_required: bool = True
     quota_headers: str = "none"

@@ -16,7 +16,18 @@ from callgate.providers.host import Host
 from callgate.providers.openai_chat import quirks
 from callgate.providers.openai_chat.quirks import ChatQuirks
 
-__all__ = ["HOSTS", "Host", "find_host", "host_at", "read_query", "resolve_base_url"]
+__all__ = [
+    "HOSTS",
+    "Host",
+    "entra_scope",
+    "fill_region",
+    "find_host",
+    "host_at",
+    "is_google_key",
+    "key_scheme",
+    "read_query",
+    "resolve_base_url",
+]
 
 # Named, for each is one host that speaks two dialects.
 _OPENAI = Host(
@@ -35,6 +46,7 @@ _BEDROCK = Host(
     dialect="bedrock",
     base_url="https://bedrock-runtime.{region}.amazonaws.com",
     base_url_env="AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+    api_key_env="AWS_BEARER_TOKEN_BEDROCK",
     auth="sigv4",
     # It gives back what was reserved and not written, but counts what newer Claudes write five times
     # (docs.aws.amazon.com/bedrock/latest/userguide/quotas-token-burndown.html). Of neither do we keep
@@ -162,6 +174,7 @@ _ALL = (
         # https://NAME.openai.azure.com/openai/deployments/DEPLOYMENT?api-version=2024-10-21
         query=(("api_version", "api-version"),),
         api_key_env="AZURE_OPENAI_API_KEY",
+        bearer_env="AZURE_OPENAI_AD_TOKEN",
         auth="api-key",
         quota_headers="azure",
         price_provider="azure",
@@ -301,6 +314,51 @@ def resolve_base_url(host: Host, environ: Mapping[str, str]) -> str | None:
         # The SDK's variable names the resource alone.
         return told + "/openai/v1"
     return told
+
+
+def fill_region(base_url: str, region: str) -> str:
+    """The base URL with its region; Google's "global", "us" and "eu" have hosts of another form.
+
+    >>> fill_region("https://{region}-aiplatform.googleapis.com", "eu")
+    'https://aiplatform.eu.rep.googleapis.com'
+    """
+    google = "{region}-aiplatform"
+    if google in base_url and region in ("us", "eu"):
+        return base_url.replace(f"{google}.googleapis", f"aiplatform.{region}.rep.googleapis")
+    if region == "global":
+        return base_url.replace("{region}-", "")
+    return base_url.replace("{region}", region)
+
+
+def key_scheme(host: Host | None, kind: str, key: str) -> str:
+    """How a key is sent to a host that is otherwise asked with signatures or tokens.
+
+    A key of Bedrock is a bearer token. At Vertex an API key (express mode) has a header of its own, and
+    anything else is an access token.
+
+    >>> key_scheme(None, "google", "AIzaSyB-12"), key_scheme(None, "google", "ya29.a0")
+    ('x-goog-api-key', 'bearer')
+    """
+    if kind == "google":
+        return "x-goog-api-key" if is_google_key(key) else "bearer"
+    return "bearer" if kind == "sigv4" else kind
+
+
+def is_google_key(key: str) -> bool:
+    """True for an API key of Google's, False for an access token."""
+    return key.startswith(("AIza", "AQ."))
+
+
+def entra_scope(base_url: str) -> str:
+    """The scope of an Entra token for this address of Azure.
+
+    >>> entra_scope("https://r.services.ai.azure.com/anthropic")
+    'https://ai.azure.com/.default'
+    """
+    where = urlsplit(base_url).hostname or ""
+    if where.endswith(".services.ai.azure.com"):
+        return "https://ai.azure.com/.default"
+    return "https://cognitiveservices.azure.com/.default"
 
 
 def read_query(base_url: str, host: Host | None) -> tuple[str, dict[str, str]]:

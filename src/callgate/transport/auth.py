@@ -1,38 +1,26 @@
 """Authentication: the headers of a request that hold its credential.
 
 A static key costs nothing per call: `ready` returns the same mapping every time. A signature covers one
-request. A token is fetched once for all calls that wait for it, in a thread and before the old one ends, so
-that no burst of calls waits for it.
+request. Tokens that end are in `tokens`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import os
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from datetime import UTC
+from collections.abc import Mapping
 from typing import Any, Protocol
 
-from callgate.errors import APIConnectionError, AuthenticationError, ConfigurationError
+from callgate.errors import AuthenticationError, ConfigurationError
 from callgate.reprs import live_repr
 from callgate.transport.keys import Hidden, Secret, hide, hide_secrets, read_key
 from callgate.transport.origin import check_headers
 from callgate.transport.redact import SIGNING_UNLOGGED
+from callgate.transport.shared_work import SharedWork
 
-__all__ = ["Auth", "GoogleAuth", "HeaderFactory", "SigV4Auth", "StaticAuth"]
+__all__ = ["Auth", "HeaderFactory", "SigV4Auth", "StaticAuth"]
 
 _SCHEMES = ("bearer", "basic", "x-api-key", "api-key", "x-goog-api-key", "none")
 _NO_HEADERS: Mapping[str, str] = {}
-_AHEAD = 300.0
-"""Seconds before a token's end at which a new one is fetched, in the background while the old one serves."""
-
-
-_RETRY_AFTER = 30.0
-"""Seconds after a renewal in the background that failed."""
 
 
 class Auth(Protocol):
@@ -147,42 +135,6 @@ class HeaderFactory:
         return headers
 
 
-class _SharedWork:
-    """Runs one blocking function in a thread, once for all callers that wait, in whichever event loop."""
-
-    __slots__ = ("_current", "_lock", "_pid", "_work")
-
-    def __init__(self, work: Callable[[], None]) -> None:
-        self._work = work
-        self._lock = threading.Lock()
-        self._current: Future[None] | None = None
-        self._pid = os.getpid()
-
-    def start(self) -> Future[None]:
-        """The future of the run in progress; starts one if there is none."""
-        if self._pid != os.getpid():
-            # A forked child has no thread that would end the run, nor one that would release the lock.
-            self._pid, self._lock, self._current = os.getpid(), threading.Lock(), None
-        with self._lock:
-            if self._current is None or self._current.done():
-                self._current = Future()
-                # Running from the start, so that a cancelled waiter does not cancel it for the others.
-                self._current.set_running_or_notify_cancel()
-                threading.Thread(target=self._run, args=(self._current,), daemon=True).start()
-            return self._current
-
-    async def wait(self) -> None:
-        await asyncio.wrap_future(self.start())
-
-    def _run(self, future: Future[None]) -> None:
-        try:
-            self._work()
-        except BaseException as error:
-            future.set_exception(error)
-        else:
-            future.set_result(None)
-
-
 class SigV4Auth:
     """AWS Signature Version 4, computed by botocore (extra `aws`).
 
@@ -221,7 +173,7 @@ class SigV4Auth:
         self.service = service
         self._profile = profile
         self._botocore = _import_botocore()
-        self._renewal = _SharedWork(self._renew)
+        self._renewal = SharedWork(self._renew)
         self._credentials: Any = None
         pair = (access_key, secret_key)
         if any(pair):
@@ -274,116 +226,6 @@ class SigV4Auth:
         return f"SigV4Auth({self.region!r}, {self.service!r})"
 
 
-class GoogleAuth:
-    """A Google access token, fetched and renewed by google-auth (extra `gcp`).
-
-    Args:
-        credentials: A service account's JSON as a mapping, a google-auth credentials object, or None for
-            the default credentials of `gcloud` and the environment.
-        scopes: The scopes of the token.
-        wall_clock: Seconds since 1970, for reading the token's end.
-        clock: Seconds that never jump, for everything after that.
-
-    Raises:
-        ConfigurationError: google-auth is not installed, or the service account lacks a field.
-
-    Example::
-
-        auth = GoogleAuth(json.load(open("account.json")))
-        headers = await auth.headers("POST", url, body)
-    """
-
-    __slots__ = (
-        "_clock",
-        "_credentials",
-        "_ends",
-        "_google",
-        "_headers",
-        "_renew_at",
-        "_renewal",
-        "_scopes",
-        "_wall",
-    )
-
-    def __init__(
-        self,
-        credentials: Mapping[str, Any] | Any | None = None,
-        *,
-        scopes: Sequence[str] = ("https://www.googleapis.com/auth/cloud-platform",),
-        wall_clock: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        if isinstance(credentials, Mapping):
-            credentials = hide_secrets({"service_account": credentials})["service_account"]
-        self._google = _import_google()
-        self._scopes = list(scopes)
-        self._wall = wall_clock
-        self._clock = clock
-        self._headers: Mapping[str, str] = _NO_HEADERS
-        self._renew_at = self._ends = float("-inf")
-        self._renewal = _SharedWork(self._renew)
-        self._credentials: Any = credentials
-        if isinstance(credentials, Mapping):
-            self._credentials = self._from_service_account(credentials)
-
-    def ready(self) -> Mapping[str, str] | None:
-        """The token while it is valid; shortly before its end a new one is fetched in the background."""
-        now = self._clock()
-        if now >= self._ends:
-            return None
-        if now >= self._renew_at:
-            self._renewal.start()
-        return self._headers
-
-    async def headers(self, method: str, url: str, body: bytes | None) -> Mapping[str, str]:
-        """The token; when there is none, all calls wait for one request.
-
-        Raises:
-            AuthenticationError: Google refuses the credentials, or there are none.
-            APIConnectionError: the token endpoint cannot be reached.
-        """
-        headers = self.ready()
-        if headers is None:
-            await self._renewal.wait()
-            headers = self._headers
-        return headers
-
-    def _from_service_account(self, info: Mapping[str, Any]) -> Any:
-        make = self._google.oauth2.service_account.Credentials.from_service_account_info
-        try:
-            return make(dict(info), scopes=self._scopes)
-        except (ValueError, KeyError, TypeError):
-            missing = [f for f in ("client_email", "private_key", "token_uri") if not info.get(f)]
-        what = f"lacks {', '.join(missing)}" if missing else "holds a private_key that cannot be read"
-        raise ConfigurationError(f"the Google service account {what}", setting="service_account")
-
-    def _renew(self) -> None:
-        """In a thread: google-auth's own I/O is blocking."""
-        exceptions = self._google.auth.exceptions
-        # Should this fail while the old token still serves, wait a little before the next try.
-        self._renew_at = self._clock() + _RETRY_AFTER
-        try:
-            if self._credentials is None:
-                self._credentials, _ = self._google.auth.default(scopes=self._scopes)
-            self._credentials.refresh(self._google.auth.transport.requests.Request())
-        except exceptions.TransportError as error:
-            raise APIConnectionError(f"cannot fetch a Google token: {error}", surely_unsent=True) from None
-        except exceptions.GoogleAuthError as error:
-            what = error.args[0] if error.args else type(error).__name__
-            raise AuthenticationError(f"Google refuses to issue a token: {what}") from None
-        expiry = self._credentials.expiry
-        # google-auth's expiry is a naive datetime in UTC.
-        lasts = 3600.0 if expiry is None else expiry.replace(tzinfo=UTC).timestamp() - self._wall()
-        now = self._clock()
-        self._headers = {"authorization": Hidden(f"Bearer {self._credentials.token}")}
-        self._renew_at = now + max(lasts - _AHEAD, lasts / 2)
-        self._ends = now + lasts
-
-    @live_repr
-    def __repr__(self) -> str:
-        return f"GoogleAuth(token={'ready' if self._clock() < self._ends else 'none yet'})"
-
-
 def _plain(value: Secret | str | None) -> str | None:
     if value is None:
         return None
@@ -400,14 +242,3 @@ def _import_botocore() -> Any:
     except ImportError as error:
         raise ConfigurationError("AWS needs botocore: pip install 'callgate[aws]'") from error
     return botocore
-
-
-def _import_google() -> Any:
-    try:
-        import google.auth
-        import google.auth.exceptions
-        import google.auth.transport.requests
-        import google.oauth2.service_account
-    except ImportError as error:
-        raise ConfigurationError("Google Cloud needs google-auth: pip install 'callgate[gcp]'") from error
-    return google
