@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from callgate.schema.strict import strict_schema
+from callgate.schema.strict import strict_answer_schema, strict_schema
 
 
 class Street(BaseModel):
@@ -126,3 +126,108 @@ def test_a_union_that_is_told_apart_by_a_field_is_a_plain_union() -> None:
     pet = schema["properties"]["pet"]
     assert pet.keys() == {"anyOf", "title"}
     assert pet["anyOf"] == [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}]
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"type": "string", "format": "uri"}, "format: uri"),
+        ({"type": "string", "format": "binary"}, "format: binary"),
+        ({"type": "string", "pattern": "^(?=.*[0-9])[a-z]+$"}, "pattern: ^(?=.*[0-9])[a-z]+$"),
+        ({"type": "string", "pattern": "(?<!a)b"}, "pattern: (?<!a)b"),
+        ({"type": "string", "pattern": r"(a)\1"}, r"pattern: (a)\1"),
+        ({"type": "string", "pattern": "(?P<x>a)"}, "pattern: (?P<x>a)"),
+        ({"type": "string", "pattern": "(?i)a"}, "pattern: (?i)a"),
+    ],
+)
+def test_forms_that_strict_mode_refuses_become_words(schema: dict[str, Any], words: str) -> None:
+    assert strict_schema(schema) == {"type": "string", "description": words}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "format": "date-time"},
+        {"type": "string", "pattern": "^(?:a|b)+$"},
+        {"type": ["string", "null"]},
+        {"type": "string", "enum": ["a", "b"]},
+    ],
+)
+def test_what_strict_mode_takes_stays(schema: dict[str, Any]) -> None:
+    assert strict_schema(schema) == schema
+
+
+def test_what_only_describes_is_dropped() -> None:
+    schema = {
+        "type": "string", "default": "a", "examples": ["b"], "deprecated": True, "contentEncoding": "base64",
+        "x-mine": 1, "$comment": "no", "title": "T", "description": "D",
+    }  # fmt: skip
+    assert strict_schema(schema) == {"type": "string", "title": "T", "description": "D"}
+
+
+def test_nothing_stands_beside_a_reference() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"$ref": "#/$defs/A", "description": "An A.", "default": "x"}},
+        "$defs": {"A": {"type": "string", "default": "x"}},
+    }
+    strict = strict_schema(schema)
+    assert strict is not None
+    assert strict["properties"] == {"a": {"$ref": "#/$defs/A"}}
+    assert strict["$defs"] == {"A": {"type": "string"}}
+
+
+def test_a_single_all_of_is_merged_and_several_cannot_be_expressed() -> None:
+    part = {"type": "string", "minLength": 1}
+    assert strict_schema({"allOf": [part], "title": "T"}) == {
+        "title": "T",
+        "type": "string",
+        "description": "minLength: 1",
+    }
+    assert strict_schema({"allOf": [part, {"type": "string"}]}) is None
+
+
+@pytest.mark.parametrize(
+    ("schema", "kind"),
+    [({"enum": ["a"]}, "string"), ({"const": 1}, "integer"), ({"const": True}, "boolean")],
+)
+def test_values_alone_are_given_their_type(schema: dict[str, Any], kind: str) -> None:
+    assert strict_schema(schema) == {**schema, "type": kind}
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        {}, {"title": "Anything"}, True, False, {"type": "array"}, {"type": "array", "items": {}},
+        {"type": "object"}, {"type": ["array", "null"]}, {"not": {"type": "string"}},
+    ],
+)  # fmt: skip
+def test_values_of_any_kind_cannot_be_expressed(inner: Any) -> None:
+    assert strict_schema({"type": "object", "properties": {"it": inner}}) is None
+
+
+def test_every_property_is_required_where_that_is_asked_for() -> None:
+    inner = {"type": "object", "properties": {"b": {"type": "string"}}}
+    schema = {
+        "type": "object",
+        "properties": {"a": {"anyOf": [inner, {"type": "null"}]}, "c": {"$ref": "#/$defs/C"}},
+        "$defs": {"C": inner},
+    }
+    strict = strict_schema(schema, require_all=True)
+    assert strict is not None
+    assert strict["required"] == ["a", "c"]
+    assert strict["properties"]["a"]["anyOf"][0]["required"] == strict["$defs"]["C"]["required"] == ["b"]
+    assert "required" not in (strict_schema(schema) or {})
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"anyOf": [{"type": "object", "properties": {}}]},
+        {"$ref": "#/$defs/A", "$defs": {"A": {"type": "object", "properties": {}}}},
+        {"type": "string"},
+    ],
+)
+def test_an_answer_whose_root_is_no_plain_object_is_not_strict(schema: dict[str, Any]) -> None:
+    assert strict_schema(schema) is not None
+    assert strict_answer_schema(schema) is None

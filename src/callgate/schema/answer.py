@@ -12,7 +12,7 @@ import orjson
 
 from callgate.errors import ConfigurationError
 from callgate.exact_json import loads
-from callgate.schema.strict import strict_schema
+from callgate.schema.strict import strict_answer_schema
 
 if TYPE_CHECKING:
     from jsonschema_rs import ValidationError
@@ -80,7 +80,7 @@ class AnswerSchema:
                 " with one property"
             )
         self.name = schema_name(name or schema.get("title") or "answer")
-        closed = strict_schema(schema) if _requires_all(schema) else None
+        closed = strict_answer_schema(schema) if _requires_all(schema) else None
         told: dict[str, Any] = {"name": self.name, "schema": dict(schema) if closed is None else closed}
         if closed is not None:
             told["strict"] = True

@@ -1,32 +1,55 @@
-"""A JSON schema as constrained decoding takes it: a part of JSON Schema, with closed objects."""
+"""A JSON schema as constrained decoding takes it: a part of JSON Schema, with closed objects.
+
+Only the copy that is sent is narrowed; answers are validated against the whole schema.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["strict_schema"]
+__all__ = ["strict_answer_schema", "strict_schema"]
 
-_UNSUPPORTED = frozenset(
+_KEPT = frozenset({"type", "enum", "const", "description", "title", "required", "$ref", "minItems"})
+_IN_WORDS = frozenset(
     {
         "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength",
-        "maxItems", "uniqueItems", "minProperties", "maxProperties",
+        "maxItems", "uniqueItems", "minProperties", "maxProperties", "format", "pattern",
     }
 )  # fmt: skip
-"""Bounds: not enforced while the answer is written, so they are told to the model in words."""
+"""Bounds and forms that are not enforced while the answer is written: they go to the model in words."""
 _INEXPRESSIBLE = frozenset(
     {"patternProperties", "propertyNames", "if", "then", "else", "not", "contains", "prefixItems",
-     "unevaluatedProperties", "unevaluatedItems", "dependentSchemas", "dependentRequired"}
+     "unevaluatedProperties", "unevaluatedItems", "dependentSchemas", "dependentRequired", "$dynamicRef"}
 )  # fmt: skip
-# `discriminator` only tells readers of OpenAPI which branch of a union to expect.
-_DROPPED = frozenset({"$schema", "$id", "$comment", "examples", "discriminator"})
+# Everything else only describes (`default`, `examples`, `discriminator`), and is dropped.
+_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
+_NO_PLAIN_PATTERN = re.compile(r"\(\?(?!:)|\\[1-9]|\\[kpP]")
+"""Look-around, named groups, flags, back-references and classes by name: not all regex engines have them."""
+_TYPE_NAMES: Mapping[type, str] = {str: "string", bool: "boolean", int: "integer", float: "number"}
+_TYPED = frozenset({"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "properties"})
 _MAX_DEPTH = 60
 
 
-def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The schema with every object closed and every bound turned into words; None when it cannot be said so.
+def strict_answer_schema(schema: Mapping[str, Any], *, require_all: bool = False) -> dict[str, Any] | None:
+    """As `strict_schema`, for the schema of an answer: None also when its root is no plain object.
 
-    What cannot be said: objects with properties of any name (`additionalProperties`), recursion, conditions.
+    >>> strict_answer_schema({"anyOf": [{"type": "object", "properties": {}}]})
+    """
+    strict = strict_schema(schema, require_all=require_all)
+    return strict if strict is not None and strict.get("type") == "object" else None
+
+
+def strict_schema(schema: Mapping[str, Any], *, require_all: bool = False) -> dict[str, Any] | None:
+    """The schema with every object closed and every bound in words; None when it cannot be expressed.
+
+    Not expressible: objects with properties of any name (`additionalProperties`), lists of anything, values
+    of any type, recursion, conditions.
+
+    Args:
+        schema: A JSON schema; left as it is.
+        require_all: Whether every property becomes required, so that the model fills each.
 
     >>> strict_schema({"type": "integer", "minimum": 1})
     {'type': 'integer', 'description': 'minimum: 1'}
@@ -35,8 +58,7 @@ def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     if _is_recursive(schema):
         return None
     try:
-        strict: dict[str, Any] = _strict(schema, 0)
-        return strict
+        return _strict(schema, require_all, 0)
     except _Inexpressible:
         return None
 
@@ -45,39 +67,72 @@ class _Inexpressible(Exception):
     """The schema uses something that constrained decoding does not know."""
 
 
-def _strict(schema: Any, depth: int) -> Any:
-    if schema is True or schema == {}:
+def _strict(schema: Any, require_all: bool, depth: int) -> dict[str, Any]:
+    if not isinstance(schema, Mapping) or _TYPED.isdisjoint(schema) or depth > _MAX_DEPTH:
         raise _Inexpressible
-    if not isinstance(schema, Mapping):
-        return schema
-    if depth > _MAX_DEPTH or not _INEXPRESSIBLE.isdisjoint(schema):
+    if not _INEXPRESSIBLE.isdisjoint(schema):
         raise _Inexpressible
+    if "$ref" in schema:
+        # Nothing may stand beside a reference but, at the root, what it refers to.
+        schema = {name: schema[name] for name in ("$ref", "$defs", "definitions") if name in schema}
+    elif "allOf" in schema:
+        schema = _merged(schema)
     strict: dict[str, Any] = {}
-    bounds: list[str] = []
+    words: list[str] = []
     for name, value in schema.items():
-        if name in _DROPPED:
-            continue
-        if name in _UNSUPPORTED or (name == "minItems" and value not in (0, 1)):
-            bounds.append(f"{name}: {value}")
-        elif name in ("properties", "$defs", "definitions"):
-            strict[name] = {key: _strict(inner, depth + 1) for key, inner in value.items()}
-        elif name in ("anyOf", "oneOf", "allOf"):
-            strict["anyOf" if name == "oneOf" else name] = [_strict(inner, depth + 1) for inner in value]
+        if name in ("properties", "$defs", "definitions"):
+            strict[name] = {key: _strict(inner, require_all, depth + 1) for key, inner in value.items()}
+        elif name in ("anyOf", "oneOf"):
+            strict["anyOf"] = [_strict(inner, require_all, depth + 1) for inner in value]
         elif name == "items":
-            strict[name] = _strict(value, depth + 1)
+            strict[name] = _strict(value, require_all, depth + 1)
         elif name == "additionalProperties":
             if value is not False:
                 raise _Inexpressible
-        else:
+        elif _is_in_words(name, value):
+            words.append(f"{name}: {value}")
+        elif name in _KEPT or name in ("format", "pattern"):
             strict[name] = value
-    if schema.get("type") == "object" or "properties" in schema:
-        if "properties" not in schema and "additionalProperties" not in schema:
-            raise _Inexpressible  # any object at all
-        strict["additionalProperties"] = False
-    if bounds:
+    _close(strict, schema, require_all)
+    if words:
         told = strict.get("description")
-        strict["description"] = f"{told} ({', '.join(bounds)})" if told else ", ".join(bounds)
+        strict["description"] = f"{told} ({', '.join(words)})" if told else ", ".join(words)
     return strict
+
+
+def _is_in_words(name: str, value: Any) -> bool:
+    if name == "format":
+        return value not in _FORMATS
+    if name == "pattern":
+        return type(value) is not str or _NO_PLAIN_PATTERN.search(value) is not None
+    return name in _IN_WORDS or (name == "minItems" and value not in (0, 1))
+
+
+def _close(strict: dict[str, Any], schema: Mapping[str, Any], require_all: bool) -> None:
+    """Name the type where only values do, close objects, and refuse lists and objects of anything."""
+    if "type" not in strict and ("enum" in strict or "const" in strict):
+        values = strict["enum"] if "enum" in strict else [strict["const"]]
+        kinds = {_TYPE_NAMES.get(type(value)) for value in values}
+        if len(kinds) == 1 and None not in kinds:
+            strict["type"] = kinds.pop()
+    kind = strict.get("type")
+    if (kind == "array" or (isinstance(kind, list) and "array" in kind)) and "items" not in strict:
+        raise _Inexpressible
+    if kind == "object" or (isinstance(kind, list) and "object" in kind) or "properties" in strict:
+        if "properties" not in strict and "additionalProperties" not in schema:
+            raise _Inexpressible  # any object at all
+        strict.setdefault("type", "object")
+        strict["additionalProperties"] = False
+        if require_all:
+            strict["required"] = list(strict.get("properties", ()))
+
+
+def _merged(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema with its only `allOf` in its place; several at once cannot be expressed."""
+    parts = schema["allOf"]
+    if not isinstance(parts, list) or len(parts) != 1 or not isinstance(parts[0], Mapping):
+        raise _Inexpressible
+    return {**{name: value for name, value in schema.items() if name != "allOf"}, **parts[0]}
 
 
 def _is_recursive(schema: Mapping[str, Any]) -> bool:

@@ -269,3 +269,48 @@ def test_the_name_of_a_generic_model_is_made_fit_for_providers() -> None:
 def test_what_is_no_model_of_an_object_is_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match="response_model"):
         answer_format(wrong)
+
+
+DRAFT, FINAL = '{"name": "draft", "moons": 99}', '{"name": "final", "moons": 1}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<think>Perhaps {DRAFT}? No.</think>\n\n{FINAL}",
+        f"<thinking>\n{DRAFT}\n</thinking>{FINAL}",
+        f"<THINK>{DRAFT}</THINK>{FINAL}",
+        f"<think>{DRAFT}</think>Hm.<think>{DRAFT}</think>{FINAL}",
+        f"Perhaps {DRAFT}? No.\n</think>\n{FINAL}",
+        f"My first idea was {DRAFT}, but that is wrong.\n```json\n{FINAL}\n```",
+        f"```json\n{FINAL}\n```\nMy first idea was {DRAFT}.",
+        f"```json\n{DRAFT}\n```\nNo:\n```json\n{FINAL}\n```",
+        f"First {DRAFT}, then {FINAL}.",
+        f'First {DRAFT}, then {FINAL}; see [1] and {{"note": 2}}.',
+        f"{FINAL}\n<think>{DRAFT}",
+    ],
+)
+def test_a_draft_is_not_the_answer(text: str) -> None:
+    outcome, _, _ = answered(text)
+    assert outcome.parsed.name == "final"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<think>{DRAFT}</think>I do not know.",
+        f"<think>{DRAFT}",
+        f"First {DRAFT}, then {MISFITS}.",
+        f"<think>{DRAFT}</think>{MISFITS}",
+        f"{DRAFT}\n```json\n{MISFITS}\n```",
+    ],
+)
+def test_a_draft_never_stands_in_for_an_answer_that_does_not_fit(text: str) -> None:
+    outcome, _, backend = answered(text, FITS)
+    assert outcome.parsed.name == "Mars"
+    assert len(backend.payloads) == 2
+
+
+def test_tags_within_an_answer_are_part_of_it() -> None:
+    outcome, _, _ = answered('{"name": "<think>Mars</think>", "moons": 2}')
+    assert outcome.parsed.name == "<think>Mars</think>"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Iterator, Mapping
+import re
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -14,18 +15,21 @@ from callgate.errors import ConfigurationError, InvalidAnswerError
 from callgate.pipeline import Layer, Service
 from callgate.response import Response
 from callgate.schema.answer import AnswerSchema, MisfitError, schema_name
-from callgate.schema.strict import strict_schema
+from callgate.schema.strict import strict_answer_schema
 
-__all__ = ["MOST_ASKS", "AnswerType", "answer_format", "find_json", "fits", "structure_layer"]
+__all__ = ["MOST_ASKS", "AnswerType", "answer_format", "find_answer", "find_json", "fits", "structure_layer"]
 
 AnswerType = type[BaseModel] | AnswerSchema
 
 MOST_ASKS: Final = 3
 """How often an answer is asked for, until one fits its schema."""
 
-_MOST_CANDIDATES = 100
+_MOST_FAILURES = 100
 _MOST_PROBLEMS = 10
 _decoder = json.JSONDecoder()
+_THOUGHTS = re.compile(r"<(think|thinking|thought|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+_END_OF_THOUGHTS = re.compile(r"</(?:think|thinking|thought|reasoning)>|◁/think▷", re.IGNORECASE)
+_FENCE = re.compile(r"```[a-zA-Z0-9]*\s*\n(.*?)```", re.DOTALL)
 
 
 @lru_cache(maxsize=128)
@@ -54,30 +58,10 @@ def answer_format(answer_type: type[BaseModel]) -> Mapping[str, Any]:
             " objects, so wrap it in a model with one field"
         )
     name = schema_name(answer_type.__name__)
-    closed = strict_schema(schema)
+    closed = strict_answer_schema(schema, require_all=True)
     if closed is None:
         return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
-    _require_all(closed)
     return {"type": "json_schema", "json_schema": {"name": name, "schema": closed, "strict": True}}
-
-
-def _require_all(schema: Any) -> None:
-    """As strict mode wants it: every property required, no defaults, nothing beside a reference."""
-    if not isinstance(schema, dict):
-        return
-    schema.pop("default", None)
-    if "$ref" in schema:
-        for name in schema.keys() - {"$ref", "$defs", "definitions"}:
-            del schema[name]
-    if "properties" in schema:
-        schema["required"] = list(schema["properties"])
-    for name in ("properties", "$defs", "definitions"):
-        for inner in schema.get(name, {}).values():
-            _require_all(inner)
-    for name in ("anyOf", "allOf"):
-        for inner in schema.get(name, ()):
-            _require_all(inner)
-    _require_all(schema.get("items"))
 
 
 def structure_layer(max_asks: int = MOST_ASKS) -> Layer:
@@ -144,20 +128,25 @@ def fits(calling: Calling, response: Response) -> bool:
 
 
 def _validated(text: str, answer_type: AnswerType) -> Any:
-    """The first JSON in the text that fits.
+    """The answer in a text.
 
     Raises:
-        MisfitError: of the first JSON in it, or of the text itself when there is none.
+        MisfitError: It does not fit, or the text holds none.
     """
-    first: MisfitError | None = None
-    for candidate in find_json(text):
-        try:
-            return _read(candidate, answer_type)
-        except MisfitError as error:
-            first = first or error
-    if first is not None:
-        raise first
-    return _read(text, answer_type)
+    try:
+        return _read(text, answer_type)
+    except MisfitError:
+        answer = find_answer(text, _properties(answer_type))
+        if answer is None:
+            raise
+    return _read(answer, answer_type)
+
+
+def _properties(answer_type: AnswerType) -> Iterable[str]:
+    """The names by which an attempt at an answer is recognised."""
+    form = answer_type.format if isinstance(answer_type, AnswerSchema) else answer_format(answer_type)
+    properties: Iterable[str] = form["json_schema"]["schema"].get("properties", ())
+    return properties
 
 
 def _read(text: str, answer_type: AnswerType) -> Any:
@@ -173,15 +162,41 @@ def _read(text: str, answer_type: AnswerType) -> Any:
         raise MisfitError(problems) from error
 
 
+def find_answer(text: str, properties: Iterable[str]) -> str | None:
+    """The JSON in a text that is its answer; None when there is none.
+
+    Models wrap an answer in a Markdown fence or a sentence, and some write drafts before it, in `<think>` or
+    in prose. So thoughts are passed over, and of several attempts the last one is the answer, or the last
+    fenced one if there is one. An attempt is an object with one of `properties`.
+
+    >>> find_answer('First {"a": 0}? No: {"a": 1}, see [1] and {"note": 2}.', ["a"])
+    '{"a": 1}'
+    """
+    text = _THOUGHTS.sub("", text)
+    if _END_OF_THOUGHTS.search(text):  # the opening tag got lost
+        text = _END_OF_THOUGHTS.split(text)[-1]
+    names = frozenset(properties)
+    fenced = [block for match in _FENCE.finditer(text) for block in find_json(match[1])]
+    for found in (fenced, list(find_json(text))):
+        attempts = [block for block in found if _is_attempt(block, names)]
+        if attempts or (found and found is not fenced):
+            return (attempts or found)[-1]
+    return None
+
+
+def _is_attempt(block: str, names: frozenset[str]) -> bool:
+    value = json.loads(block)
+    return isinstance(value, dict) and not names.isdisjoint(value)
+
+
 def find_json(text: str) -> Iterator[str]:
-    """The JSON objects and lists in a text, outermost ones only: models like to wrap theirs in a Markdown
-    fence or a sentence.
+    """The JSON objects and lists in a text, outermost ones only.
 
     >>> list(find_json('Sure! {"a": [1]} is the answer.'))
     ['{"a": [1]}']
     """
-    at = 0
-    for _ in range(_MOST_CANDIDATES):
+    at = failures = 0
+    while failures < _MOST_FAILURES:
         starts = [start for start in (text.find("{", at), text.find("[", at)) if start >= 0]
         if not starts:
             return
@@ -190,6 +205,7 @@ def find_json(text: str) -> Iterator[str]:
             _, end = _decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
             at += 1
+            failures += 1
         else:
             yield text[at:end]
             at = end
