@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from callgate import ConfigurationError, EndpointConfig, iModel
 from callgate.backends.endpoint import Endpoint
 from callgate.backends.factory import make_endpoint
-from callgate.backends.option_check import MODEL_SETTINGS, refuse_misspelt_request
+from callgate.backends.option_check import MODEL_SETTINGS, problem_with_field
 from callgate.policies.retry.config import RetryConfig
 from callgate.transport.http import HttpTransport
 
@@ -102,18 +103,15 @@ def test_the_settings_of_a_model_are_all_there() -> None:
 )
 def test_a_misspelt_field_of_a_request_is_refused_and_extra_body_sends_it(name: str, meant: str) -> None:
     expected = rf"unknown field {name} of the request; did you mean {meant}\? extra_body="
-    with pytest.raises(ConfigurationError, match=expected) as caught:
-        refuse_misspelt_request([name])
-    assert caught.value.setting == name
+    assert re.search(expected, problem_with_field(name) or "")
     with pytest.raises(ConfigurationError, match=expected):
         made(**{name: 1})
-    refuse_misspelt_request(["extra_body"])
+    assert problem_with_field("extra_body") is None
 
 
 @pytest.mark.parametrize("name", ["num_retries", "max_retries", "api_key", "base_url"])
 def test_a_setting_of_the_model_is_no_field_of_a_request(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="is a setting of the model, not of one request"):
-        refuse_misspelt_request([name])
+    assert "is a setting of the model, not of one request" in (problem_with_field(name) or "")
 
 
 def test_a_custom_endpoint_takes_any_field() -> None:

@@ -144,3 +144,10 @@ def test_a_provider_is_asked_by_get_for_another_path() -> None:
     with suppress(ResponseError):  # this one is no chat answer
         ask(endpoint, {"limit": 2}, method="GET", http_path="models")
     assert wire.sent == [("GET", "https://api.openai.com/v1/models?limit=2", b"")]
+
+
+@pytest.mark.parametrize("name", ["mesages", "temprature", "num_retries"])
+def test_a_misspelt_field_fails_locally_and_extra_body_sends_it(name: str) -> None:
+    with pytest.raises(InvalidRequestError, match=name):
+        check_request({"messages": HI, name: 1})
+    check_request({"messages": HI, "extra_body": {name: 1}})

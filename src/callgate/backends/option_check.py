@@ -10,7 +10,12 @@ from typing import Final
 
 from callgate.errors import ConfigurationError
 
-__all__ = ["MODEL_SETTINGS", "refuse_misspelt", "refuse_misspelt_request", "refuse_unknown"]
+__all__ = [
+    "MODEL_SETTINGS",
+    "problem_with_field",
+    "refuse_misspelt",
+    "refuse_unknown",
+]
 
 MODEL_SETTINGS = (
     "backend", "provider", "endpoint", "rate_limiter", "executor", "hook_registry", "queue_capacity",
@@ -80,42 +85,27 @@ def refuse_misspelt(names: Iterable[str], settings: Iterable[str]) -> None:
                 setting=name,
             )
         meant = _OTHER_NAMES.get(name) or _nearest(name, known)
-        if meant is None:
-            _refuse_request_field(name)
-        else:
+        if meant is not None:
             raise ConfigurationError(f"unknown setting {name}; did you mean {meant}=?", setting=name)
-
-
-def refuse_misspelt_request(names: Collection[str]) -> None:
-    """Refuse fields of one request that are nearly those of the request format, or settings of the model.
-
-    Raises:
-        ConfigurationError: (a ValueError) with the name that may be meant; `extra_body` sends any field.
-
-    >>> refuse_misspelt_request({"messages", "top_k", "num_ctx"})
-    >>> refuse_misspelt_request({"mesages"})
-    Traceback (most recent call last):
-        ...
-    callgate.errors.ConfigurationError: unknown field mesages of the request; did you mean messages? ...
-    """
-    for name in names:
-        _refuse_request_field(name)
+        if problem := problem_with_field(name):
+            raise ConfigurationError(problem, setting=name)
 
 
 @lru_cache(maxsize=512)
-def _refuse_request_field(name: str) -> None:
+def problem_with_field(name: str) -> str | None:
+    """Why a field of a request is likely a typo or a setting of the model; None if it is neither.
+
+    >>> problem_with_field("top_k") is None
+    True
+    """
     if name in _NOT_IN_A_REQUEST:
         meant = _OTHER_NAMES.get(name, name)
-        raise ConfigurationError(
-            f"{name} is a setting of the model, not of one request: set {meant}= on the model", setting=name
-        )
-    meant_field = _nearest(name, _REQUEST_FIELDS)
-    if meant_field is not None:
-        raise ConfigurationError(
-            f"unknown field {name} of the request; did you mean {meant_field}?"
-            f" extra_body={{{name!r}: ...}} sends it as it is",
-            setting=name,
-        )
+        return f"{name} is a setting of the model, not of one request: set {meant}= on the model"
+    near = _nearest(name, _REQUEST_FIELDS)
+    if near is None:
+        return None
+    escape = f"extra_body={{{name!r}: ...}} sends it as it is"
+    return f"unknown field {name} of the request; did you mean {near}? {escape}"
 
 
 def refuse_unknown(setting: str, names: Iterable[str], known: Collection[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
+from callgate.backends.option_check import problem_with_field
 from callgate.errors import InvalidRequestError
 
 __all__ = ["check_request", "validate_request"]
@@ -57,6 +58,10 @@ def check_request(request: Any, *, needs_model: bool = False) -> None:
             fits = isinstance(value, kinds) and not isinstance(value, bool)
             if not fits or (name in _POSITIVE and value < 1):
                 raise _refuse(f"{name} must be {description}, got {_shown(value)}")
+    for name in request:
+        problem = problem_with_field(name) if isinstance(name, str) else f"a field is named {name!r}"
+        if problem is not None:
+            raise _refuse(problem)
     if "extra_headers" in request:  # a mapping of them has become headers of the call
         raise _refuse("extra_headers must be an object of strings")
     messages = request.get("messages")

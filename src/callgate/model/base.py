@@ -259,11 +259,14 @@ class Caller(SyncTwins, ABC):
         num_tokens_to_consume: float = 0,
         **kwargs: Any,
     ) -> Calling:
-        """A plain text completion, as the first document has it.
+        """A legacy text completion, where the endpoint has one; elsewhere one turn of a conversation.
+
+        It is sent to the path `completions`, or the SDK's `completions.create`, unless `http_path` or
+        `sdk_method_name` is given.
 
         Args:
-            prompt: The text to go on from.
-            max_tokens, temperature: As in the request.
+            prompt: The text to complete.
+            max_tokens, temperature: Fields of the request.
             num_tokens_to_consume: Tokens to reserve, instead of an estimate.
             kwargs: Any keyword of `invoke`.
         """
@@ -272,8 +275,12 @@ class Caller(SyncTwins, ABC):
             prompt=prompt,
             max_tokens=max_tokens,
             temperature=temperature,
-            **kwargs,
+            **{**self._completion_options(), **kwargs},
         )
+
+    def _completion_options(self) -> Mapping[str, Any]:
+        """The options of a call that ask for a legacy text completion."""
+        return {}
 
     async def invoke_stream(self, **request: Any) -> AsyncGenerator[StreamChunk, None]:
         """The chunks of one streamed answer as they come; the last is final and has the whole `.response`.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
+from callgate.backends.config import EndpointConfig, ServiceEndpointConfig
 from callgate.backends.endpoint import Endpoint
 from callgate.backends.factory import make_endpoint, restore_endpoint
 from callgate.backends.service import BackendInfo, ServiceBackend, as_response, describe
@@ -17,6 +18,7 @@ from callgate.call.calling import Calling
 from callgate.errors import ConfigurationError
 from callgate.executor.executor import Executor
 from callgate.model.pricing import price
+from callgate.network.rate_limiters import RateLimitConfig, TokenBucket
 from callgate.pipeline import Layers, Service, UserLayer, pipeline
 from callgate.policies.breaker.layer import breaker_layer
 from callgate.policies.cache.layer import Flight, Place, places_layer
@@ -143,6 +145,8 @@ def read_constructor(
     if isinstance(provider, Mapping):
         made: ServiceBackend = _from_config(provider, settings)
         owned = True
+    elif isinstance(provider, EndpointConfig | ServiceEndpointConfig):
+        made, owned = Endpoint(provider, **settings), True
     elif backend is not None:
         if provider is not None or settings:
             extra = "provider" if provider is not None else ", ".join(sorted(settings))
@@ -366,4 +370,7 @@ def restore(data: Mapping[str, Any]) -> dict[str, Any]:
     executor = keywords.pop("executor", None)
     if executor is not None:
         keywords["executor"] = Executor.from_dict(executor)
+    bucket = keywords.pop("rate_limiter", None)
+    if bucket is not None:
+        keywords["rate_limiter"] = TokenBucket(RateLimitConfig(**bucket))
     return {**keywords, "backend": restore_endpoint(written)}

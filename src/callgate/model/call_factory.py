@@ -72,7 +72,7 @@ class CallFactory:
         calling = Calling(
             {**self._defaults, **request} if self._defaults else request,
             backend=self._backend,
-            method=http_method,
+            method=None if http_method is None else http_method.upper(),
             headers=headers,
             num_api_tokens_needed=num_api_tokens_needed,
             metadata=metadata,

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from callgate.backends.service import BackendInfo, ServiceBackend
+from callgate.backends.service import BackendInfo, ServiceBackend, describe
 from callgate.call.calling import Calling
 from callgate.executor.executor import Executor
 from callgate.model.base import Caller, check_models
@@ -34,6 +34,7 @@ from callgate.model.builder import (
 )
 from callgate.model.call_factory import CallFactory
 from callgate.model.target import ModelTarget, find_places, make_tier, most_tries, retry_of_latest
+from callgate.network.rate_limiters import TokenBucket
 from callgate.pipeline import Service, UserLayer
 from callgate.policies.cache.layer import Place
 from callgate.policies.cache.store import CacheStore
@@ -220,17 +221,22 @@ class iModel(Caller):
         tries = sum(most_tries(model.targets()) for model in models)
         return tries if self._hedging is None else tries * MOST_AT_ONCE
 
+    def _completion_options(self) -> Mapping[str, Any]:
+        return describe(self.backend).completion
+
     # -- persistence and end -----------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
         """What this model is, ready for JSON; holds the name of the key's variable, never a key.
 
-        Hooks, a rate limiter and a cache store of the user's own are not part of it. A shared executor is
-        written with each of its models, and each restored one has its own.
+        A `TokenBucket` as rate limiter is part of it; hooks, other rate limiters and a cache store of the
+        user's own are not. A shared executor is written with each of its models, and each restored one has
+        its own.
 
         Raises:
             NotImplementedError: when its backend, or a fallback, cannot be written down (a Tool).
         """
+        bucket = self._rate_limiter
         return {
             "callgate": 1,
             "name": self.name,
@@ -242,6 +248,7 @@ class iModel(Caller):
             "cache": self._cache_path,
             "prices": self._prices,
             "hedge": None if self._hedging is None else asdict(self._hedging),
+            "rate_limiter": bucket.to_dict() if isinstance(bucket, TokenBucket) else None,
         }
 
     @classmethod

@@ -62,14 +62,14 @@ class HookRegistry:
             for hook in [given] if callable(given) else given:
                 self.register(phase, hook)
 
-    def register(self, phase: HookPhase, hook: Hook) -> None:
-        """Add a hook to a phase; there may be many.
+    def register(self, phase: HookPhase | str, hook: Hook) -> None:
+        """Add a hook to a phase, also by its name ("PreInvocation"); there may be many.
 
         Raises:
             ConfigurationError: for an unknown phase or something that cannot be called.
         """
         try:
-            known = HookPhase(phase)
+            known = HookPhase.__members__[phase] if phase in HookPhase.__members__ else HookPhase(phase)
         except ValueError:
             phases = ", ".join(each.name for each in HookPhase)
             raise ConfigurationError(f"unknown hook phase {phase!r}; use one of {phases}") from None
