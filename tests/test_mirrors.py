@@ -66,6 +66,7 @@ COVERED_BY = {
     "testing/simulator/dialects/openai_responses.py": "testing/simulator/test_official_sdks.py",
     "testing/simulator/plan.py": "testing/simulator/test_http_server.py",
     "transport/call.py": "transport/test_http.py",
+    "transport/shared_work.py": "transport/test_tokens.py",
 }
 
 

@@ -161,7 +161,19 @@ def test_what_cannot_be_said_is_refused(messages: tuple[Any, ...], fields: dict[
     assert why in refusal(*messages, **fields)
 
 
-def test_the_session_and_its_cost_are_told() -> None:
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"service_tier": "flex"}, "no service_tier 'flex'"),
+        ({"modalities": ["text", "audio"]}, "text only"),
+        ({"web_search_options": {}}, "web_search_options"),
+    ],
+)
+def test_fields_that_change_the_answer_or_its_price_are_refused(fields: dict[str, Any], why: str) -> None:
+    assert why in refusal(**fields)
+
+
+def test_the_session_and_its_cost_are_in_the_metadata() -> None:
     result = {
         "type": "result",
         "subtype": "success",

@@ -1,4 +1,4 @@
-"""Reading one message of Anthropic's, whoever carried it."""
+"""Reading one message in Anthropic's format, from any host."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ FINISH_REASONS: Mapping[str, FinishReason] = {
     "tool_use": "tool_call",
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
-    # The turn was cut where the provider's own tools took long; like a cut text it can be gone on with.
+    # The turn was paused while tools of the provider ran; like a cut text it can be continued.
     "pause_turn": "length",
     "refusal": "content_filter",
 }
-"""Anthropic's words for why an answer ended -> ours; a word that is not here reads as None."""
+"""Anthropic's stop reason -> the canonical one; any other reads as None."""
 
 
 def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: int = 200) -> Response:
-    """The Response that a `message` object tells.
+    """Read a `message` object.
 
     Raises:
-        APIClientError: when it is an error after all.
-        ResponseError: when there is no answer in it.
+        APIClientError: It is an error after all.
+        ResponseError: There is no answer in it.
     """
     if data.get("type") == "error" or (data.get("error") and "content" not in data):
         raise error_of_content(data, None, headers)
@@ -77,7 +77,7 @@ def _read_content(content: list[Any], response_id: Any) -> AnswerContent:
 
 
 def read_usage(usage: dict[str, Any]) -> Usage:
-    """Tokens in our count: Anthropic's `input_tokens` leaves the cache out, ours has it within.
+    """The canonical count, whose input includes the cache; Anthropic's `input_tokens` excludes it.
 
     >>> read_usage({"input_tokens": 3, "cache_read_input_tokens": 10, "output_tokens": 2}).input_tokens
     13

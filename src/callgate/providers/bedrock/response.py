@@ -88,7 +88,7 @@ def is_server_tool(use: dict[str, Any]) -> bool:
 
 
 def read_usage(usage: dict[str, Any]) -> Usage:
-    """Tokens in our count: Bedrock's `inputTokens` leaves the cache out, ours has it within.
+    """The canonical count, whose input includes the cache; Bedrock's `inputTokens` excludes it.
 
     >>> read_usage({"inputTokens": 3, "outputTokens": 2, "totalTokens": 15, "cacheReadInputTokens": 10}).input_tokens
     13

@@ -47,7 +47,7 @@ _BY_NAME: Mapping[str, type[APIClientError]] = {
     "server_error": ServerError,
     "overloaded": OverloadedError,
 }
-"""What an assistant's line says went wrong -> the class, where there is no HTTP status."""
+"""Error name of an assistant's line -> class, where there is no HTTP status."""
 _SPENT = re.compile(r"usage limit reached|hit your .*limit", re.IGNORECASE)
 _NO_SESSION = re.compile(r"no conversation found", re.IGNORECASE)
 # The sentence differs between versions of the command; newer ones link the policy instead of naming it.
@@ -60,8 +60,8 @@ class ClaudeCode:
 
     - The prompt goes to stdin; a system message replaces the command's own system prompt.
     - `response_format` with a schema becomes `--json-schema`; the JSON is `text`.
-    - `session_id` goes on with an earlier run: it is in that answer's `metadata`, beside `total_cost_usd`,
-      and only the messages since its last answer are told.
+    - `session_id` continues an earlier run: it is in the `metadata` of that answer, beside `total_cost_usd`;
+      only the messages since its last answer are sent.
     - The command calls its own tools. In a run of several turns `text` is the last turn's; the deltas of a
       stream show all of them.
     - `temperature`, `top_p`, `stop` and `seed` have no argument and are left out.
@@ -86,16 +86,16 @@ class ClaudeCode:
         """The command for one call; its `env` holds only what the request itself asks for.
 
         Raises:
-            InvalidRequestError: when the request cannot be said to the command: tools, an unknown field.
+            InvalidRequestError: The command has no argument for something: tools, an unknown field.
         """
         return write_command(request, stream=stream, command=self._command, arguments=self._arguments)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
-        """The answer in everything that the command wrote, in lines or as one list.
+        """The answer in the output of the command, in lines or as one list.
 
         Raises:
-            APIClientError: when the command says that it failed.
-            ResponseError: when there is no result in it.
+            APIClientError: The command failed.
+            ResponseError: There is no result in it.
         """
         stream = _Lines(headers)
         if body.lstrip()[:1] == b"[":
@@ -126,8 +126,8 @@ class ClaudeCode:
         what = (
             f"was killed by signal {-status_code}" if status_code < 0 else f"exited with status {status_code}"
         )
-        told = f"the command {what} and gave no result: {message or 'it said nothing'}"
-        return build_error(kind, None, told, content=excerpt(body), headers=headers, trust_headers=False)
+        problem = f"the command {what} without a result: {message or 'no output'}"
+        return build_error(kind, None, problem, content=excerpt(body), headers=headers, trust_headers=False)
 
 
 class _Lines:
@@ -158,7 +158,7 @@ class _Lines:
         """What one line adds."""
         kind = line.get("type")
         if line.get("parent_tool_use_id"):
-            return _NO_DELTAS  # said to or by a helper of the command's own
+            return _NO_DELTAS  # a message of a helper that the command itself runs
         if kind == "stream_event":
             self._streams = True
             delta = as_dict(as_dict(line.get("event")).get("delta"))
@@ -179,8 +179,8 @@ class _Lines:
         """The answer, once the command has ended.
 
         Raises:
-            APIClientError: when the command says that it failed.
-            ResponseError: when it gave no result.
+            APIClientError: The command failed.
+            ResponseError: It gave no result.
         """
         self._take_text(b"".join(self._partial))
         self._partial = []
@@ -234,9 +234,9 @@ class _Lines:
         )
 
     def _failure(self, result: dict[str, Any]) -> APIClientError:
-        told = [line for line in self._lines if line.get("error") and line.get("type") == "assistant"]
-        name = as_text(told[-1].get("error")) if told else ""
-        request_id = as_text_or_none(told[-1].get("request_id")) if told else None
+        failed = [line for line in self._lines if line.get("error") and line.get("type") == "assistant"]
+        name = as_text(failed[-1].get("error")) if failed else ""
+        request_id = as_text_or_none(failed[-1].get("request_id")) if failed else None
         problems = "; ".join(as_text(item) for item in as_list(result.get("errors")))
         message = as_text(result.get("result")) or problems or as_text(result.get("subtype"))
         status = result.get("api_error_status")

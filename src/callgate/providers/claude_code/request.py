@@ -1,4 +1,4 @@
-"""The one request format as a command line of Claude Code: arguments, stdin, and two variables."""
+"""The canonical request as a command line of Claude Code: arguments, stdin, and two variables."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from callgate.providers.anthropic.content import content_blocks
 from callgate.providers.canonical.conversation import fold_conversation
+from callgate.providers.canonical.fields import read_service_tier, refuse_media_output
 from callgate.providers.canonical.json import write_json
 from callgate.providers.canonical.messages import (
     MEANT_FOR_OPENAI,
@@ -28,11 +29,11 @@ INHERITED_VARIABLES = (
     "CLAUDE_CONFIG_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
     "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "SSL_CERT_DIR",
 )  # fmt: skip
-"""What the command is given of our own environment, and nothing else: it runs programs for the model."""
+"""All that the command gets of this process's environment: it runs programs for the model."""
 FIXED_VARIABLES: Mapping[str, str] = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-    # It would retry ten times, a wrong key too, and hide that from our limits. Not never: a run of many turns
-    # that ended at one refusal would be paid again from its beginning.
+    # By default it retries ten times, hidden from the limits here, and with a wrong key too. Some retries
+    # are needed: a run of many turns that ends at one refusal would be paid again from its beginning.
     "CLAUDE_CODE_MAX_RETRIES": "3",
 }
 
@@ -52,14 +53,15 @@ _FLAGS = {
 _TRANSLATED = frozenset(
     {
         "model", "messages", "prompt", "system", "max_tokens", "max_completion_tokens", "response_format",
-        "reasoning_effort", "stream", "tools", "n", "fork_session",
+        "reasoning_effort", "stream", "tools", "n", "fork_session", "service_tier", "base_model",
     }
 )  # fmt: skip
-_NOT_SAID = MEANT_FOR_OPENAI | {
+_MISSING = MEANT_FOR_OPENAI | {
     "temperature", "top_p", "top_k", "seed", "stop", "tool_choice", "parallel_tool_calls", "user", "metadata",
-    "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "service_tier",
+    "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs", "cache_control", "audio",
 }  # fmt: skip
-"""OpenAI's fields for which the command has no argument."""
+"""Fields for which the command has no argument."""
+_TIERS: Mapping[str, str | None] = dict.fromkeys(("auto", "default", "standard", "standard_only"))
 
 
 def write_command(
@@ -68,9 +70,9 @@ def write_command(
     """The command for one call; its `env` holds only what the request itself asks for.
 
     Raises:
-        InvalidRequestError: when the request cannot be said to the command.
+        InvalidRequestError: The command has no argument for something in the request.
     """
-    _refuse_what_it_cannot(request)
+    _refuse_unsupported(request)
     argv = [command, "-p", "--output-format=stream-json", "--verbose"]
     if stream:
         argv.append("--include-partial-messages")
@@ -81,7 +83,7 @@ def write_command(
         argv.append(f"--system-prompt={system}")
     for name, flag in _FLAGS.items():
         if request.get(name) is not None:
-            # One argument, not two: a value can then never be taken for another flag.
+            # One argument, not two: a value can then never be read as another flag.
             argv.append(f"{flag}={request[name]}")
     if request.get("fork_session"):
         argv.append("--fork-session")
@@ -107,17 +109,19 @@ def write_command(
     return CommandRequest((*argv, *arguments), stdin, env, hint=_HINT)
 
 
-def _refuse_what_it_cannot(request: Mapping[str, Any]) -> None:
+def _refuse_unsupported(request: Mapping[str, Any]) -> None:
     if request.get("tools"):
         raise refuse("Claude Code has tools of its own and takes none of yours; leave tools out")
     refuse_several_answers(request)
+    refuse_media_output(request, "Claude Code")
+    read_service_tier(request, _TIERS, "Claude Code")
     effort = request.get("reasoning_effort")
     if effort not in (None, "none", "minimal", *_EFFORTS):
         raise refuse(f"unknown reasoning_effort {effort!r}; use none, minimal, {', '.join(_EFFORTS)}")
     unknown = [
         name
         for name, value in request.items()
-        if value is not None and name not in _TRANSLATED and name not in _NOT_SAID and name not in _FLAGS
+        if value is not None and name not in _TRANSLATED and name not in _MISSING and name not in _FLAGS
     ]
     if unknown:
         raise refuse(
@@ -127,10 +131,10 @@ def _refuse_what_it_cannot(request: Mapping[str, Any]) -> None:
 
 
 def _conversation(request: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
-    """The system prompt, and what is said to the command.
+    """The system prompt, and the blocks for stdin.
 
-    It keeps its conversations itself: with a session it is told only what is new. Without one, an earlier
-    conversation is told as what it is: written down, with who said what.
+    The command keeps its conversations: with a session it gets only the new messages. Without one, an earlier
+    conversation is written down, each turn under its speaker.
     """
     if request.get("session_id"):
         request = {**request, "messages": _since_the_last_answer(request)}
@@ -145,12 +149,12 @@ def _conversation(request: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]
     )
     if any(block["type"] != "text" for block in system):
         raise refuse_system_media()
-    said: list[dict[str, Any]] = []
+    written: list[dict[str, Any]] = []
     for speaker, blocks in turns:
         if len(turns) > 1:
-            said.append({"type": "text", "text": f"[{speaker}]"})
-        said += blocks
-    return "\n\n".join(block["text"] for block in system), said
+            written.append({"type": "text", "text": f"[{speaker}]"})
+        written += blocks
+    return "\n\n".join(block["text"] for block in system), written
 
 
 def _no_results(message: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -161,6 +165,6 @@ def _since_the_last_answer(request: Mapping[str, Any]) -> list[Mapping[str, Any]
     messages = read_messages(request)
     last = max((at for at, message in enumerate(messages) if message["role"] == "assistant"), default=-1)
     if last == len(messages) - 1:
-        raise refuse("there is nothing new to tell the session: the last message is the assistant's own")
+        raise refuse("there is nothing new for the session: the last message is the assistant's")
     system = [message for message in messages[: max(last, 0)] if message["role"] in ("system", "developer")]
     return [*system, *messages[last + 1 :]]

@@ -42,18 +42,18 @@ FINISH_REASONS: Mapping[str, FinishReason] = {
         "error",
     ),
 }  # fmt: skip
-"""Google's words for why an answer ended -> ours; a word that is not here reads as None."""
+"""Google's finish reason -> the canonical one; any other reads as None."""
 
 
 def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: int = 200) -> Response:
-    """The Response that a `GenerateContentResponse` tells; of several candidates the first.
+    """Read a `GenerateContentResponse`; of several candidates the first.
 
-    A prompt that was blocked has no candidate. That is an answer too (finish reason "content_filter", with
-    the tokens that it cost), as when the model's own words are withheld.
+    A blocked prompt has no candidate. That is an answer too, with the finish reason "content_filter" and the
+    tokens that it cost, as when the model's own words are withheld.
 
     Raises:
-        APIClientError: when it is an error after all.
-        ResponseError: when there is no answer in it.
+        APIClientError: It is an error after all.
+        ResponseError: There is no answer in it.
     """
     if data.get("error"):
         raise error_of_content(data, None, headers)
@@ -101,7 +101,7 @@ def _read_parts(parts: list[Any], response_id: Any) -> AnswerContent:
 
 
 def is_blocked(data: dict[str, Any]) -> bool:
-    """Whether the prompt was refused, so that there is nothing to wait for."""
+    """True when the prompt was refused: no candidate will follow."""
     return bool(as_dict(data.get("promptFeedback")).get("blockReason"))
 
 
@@ -118,8 +118,8 @@ def read_call(call: dict[str, Any], response_id: Any, number: int) -> ToolCall:
 
 
 def read_usage(usage: dict[str, Any]) -> Usage:
-    """Tokens in our count: Google counts thoughts beside the candidates, and what its own tools put into
-    the prompt beside the prompt.
+    """The canonical count. Google counts thoughts beside the candidates, and the results of its own tools
+    beside the prompt.
 
     >>> read_usage({"promptTokenCount": 3, "candidatesTokenCount": 2, "thoughtsTokenCount": 4}).output_tokens
     6

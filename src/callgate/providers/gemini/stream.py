@@ -25,7 +25,7 @@ class GeminiStream(EventStreamDecoder):
     """Reads one stream of `GenerateContentResponse` chunks, each with what is new; `raw` of the answer is the
     one chunk that all of them add up to.
 
-    There is no end mark: the answer is whole when the candidate has told why it finished, or the prompt was
+    There is no end mark: the answer is whole when the candidate has a finish reason, or the prompt was
     blocked. Of several candidates the first is read.
     """
 
