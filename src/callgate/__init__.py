@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from callgate.backends.service import ServiceBackend as ServiceBackend
     from callgate.backends.tool import Tool as Tool
     from callgate.batch import providers as providers
+    from callgate.batch.api import arun as arun, run as run
     from callgate.batch.cost.budget import Budget as Budget
     from callgate.batch.engine import Engine as Engine
     from callgate.batch.guard import FailureGuard as FailureGuard
+    from callgate.batch.results_view import Result as Result, Results as Results
     from callgate.call.attempt import Attempt as Attempt
     from callgate.call.calling import Calling as Calling, NetworkRequestEvent as NetworkRequestEvent
     from callgate.call.status import RequestStatus as RequestStatus
@@ -119,9 +121,11 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "backends.factory": ("AnthropicMessagesEndpoint", "GeminiEndpoint", "OAIChatEndpoint"),
     "backends.service": ("ServiceBackend",),
     "backends.tool": ("Tool",),
+    "batch.api": ("arun", "run"),
     "batch.cost.budget": ("Budget",),
     "batch.engine": ("Engine",),
     "batch.guard": ("FailureGuard",),
+    "batch.results_view": ("Result", "Results"),
     "policies.cache.memory": ("MemoryCache",),
     "policies.cache.sqlite": ("SqliteCache",),
     "policies.cache.store": ("CacheStore",),

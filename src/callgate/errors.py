@@ -323,6 +323,9 @@ class BatchStoppedError(CallgateError):
         error: The error of the last row.
         count: How many rows ended in it.
 
+    Attributes:
+        results: Of `callgate.run`, the `Results` so far.
+
     >>> stopped = BatchStoppedError("3 rows failed", error=TimeoutError("too slow"), count=3)
     >>> str(stopped)
     '3 rows failed: too slow'
@@ -333,6 +336,7 @@ class BatchStoppedError(CallgateError):
         super().__init__(message, setting=facts.setting, remedy=facts.remedy)
         self.error = error
         self.count = count
+        self.results: Any = None
 
     def explain(self, name: str | None = None) -> str:
         text = self.error.explain(name) if isinstance(self.error, CallgateError) else str(self.error)

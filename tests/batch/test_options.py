@@ -140,3 +140,9 @@ def test_a_text_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes
         path.write_bytes(content)
     with pytest.raises(ConfigurationError, match="template cannot be read from .*prompt.txt: .*write @@ for"):
         RunOptions.from_texts({"input": "i", "model": ["m"], "template": f"@{path}"})
+
+
+def test_one_of_several_words() -> None:
+    assert RunOptions.from_texts({"input": "i", "model": ["m"], "on_bad_row": "skip"}).on_bad_row == "skip"
+    with pytest.raises(ConfigurationError, match="on_bad_row must be one of stop, skip, got 'x'"):
+        RunOptions.from_texts({"input": "i", "model": ["m"], "on_bad_row": "x"})

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -22,7 +22,9 @@ from callgate.batch.input.sources import Source
 from callgate.batch.options import RunOptions
 from callgate.batch.output.journal import STDOUT, Journal
 from callgate.batch.output.paths import errors_path, journal_path
+from callgate.batch.output.row_order import RowOrder
 from callgate.batch.output.sinks import sink_for
+from callgate.batch.output.store import MemoryStore
 from callgate.batch.run import BatchRun, Summary
 from callgate.batch.targets import Target, open_model
 from callgate.errors import APIClientError, InputError
@@ -50,8 +52,8 @@ class Watcher(Protocol):
         ...
 
 
-Watch = Callable[[BatchRun, Journal], AbstractContextManager[Watcher]]
-"""Opens the watcher of a run, within the running loop."""
+Watch = Callable[[BatchRun, Journal | None], AbstractContextManager[Watcher]]
+"""Opens the watcher of a run, within the running loop; without an output there is no journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,48 +64,71 @@ class Outcome:
         summary: What it did.
         path: The file that holds the answers: the journal if the output could not be written.
         endpoints: The state of each of several targets.
+        lines: Without an output, the line of each row.
     """
 
     summary: Summary
     path: str
     endpoints: tuple[EndpointHealth, ...]
+    lines: Mapping[int, bytes]
 
 
 async def run_job(
     options: RunOptions,
     source: Source,
-    targets: list[Target],
+    targets: list[Target] | Caller,
     *,
     schema: AnswerSchema | None,
     watch: Watch,
     explain: Callable[[BaseException], str] = str,
+    order: RowOrder | None = None,
 ) -> Outcome:
     """Run a batch.
 
     Args:
-        options: Its options.
+        options: Its options. Without an output, the results stay in memory.
         source: Its rows.
-        targets: What is called.
+        targets: What is called; a model of the caller's own stays open.
         schema: What every answer must satisfy.
         watch: Watches it.
         explain: Returns the text of an error, for notes.
+        order: Notes the order of the rows.
 
     Raises:
         InputError: before any call, when the input or the output cannot be used.
         ConfigurationError: before any call, when a setting cannot work.
     """
     ejections = _EjectionNotes(explain)
-    async with open_model(options, targets, ejections.add) as model:
+    opened = (
+        nullcontext(targets) if isinstance(targets, Caller) else open_model(options, targets, ejections.add)
+    )
+    async with opened as model:
         guard = FailureGuard(max_failures=options.max_failures)
         engine = Engine(model, max_inflight_requests=None, response_schema=schema)
         metadata = {"sample": options.sample} if options.sample else None
-        batch = BatchRun(engine, source, guard=guard, metadata=metadata, on_bad_row=options.on_bad_row)
+        batch = BatchRun(
+            engine, source, guard=guard, metadata=metadata, order=order, on_bad_row=options.on_bad_row
+        )
         # Before the journal is opened: a wrong setting or a bad row must not touch an earlier output.
         batch.check()
         if options.budget is not None:
             await batch.check_bounds()
-        summary, path = await _run_into_journal(options, batch, watch, ejections)
-        return Outcome(summary, path, model.health if isinstance(model, Spread) else ())
+        store = MemoryStore()
+        if options.output:
+            summary, path = await _run_into_journal(options, batch, watch, ejections)
+        else:
+            summary, path = await _run_into_memory(options, batch, watch, ejections, store), ""
+        health = model.health if isinstance(model, Spread) else ()
+        return Outcome(summary, path, health, store.lines)
+
+
+async def _run_into_memory(
+    options: RunOptions, batch: BatchRun, watch: Watch, ejections: _EjectionNotes, store: MemoryStore
+) -> Summary:
+    batch.budget = None if options.budget is None else Budget(options.budget)
+    with watch(batch, None) as watcher:
+        ejections.note = watcher.note
+        return await batch.run(store)
 
 
 async def _run_into_journal(

@@ -26,6 +26,7 @@ __all__ = [
     "model_settings",
     "option_for",
     "read_duration",
+    "read_value",
     "repeats_as",
     "specifications",
 ]
@@ -421,16 +422,8 @@ class RunOptions:
         Raises:
             ConfigurationError: when a text cannot be read or a value is out of bounds.
         """
-        values: dict[str, Any] = {}
-        for name, (option, _) in specifications().items():
-            value = given.get(name)
-            if value is None or value == []:
-                continue
-            try:
-                values[name] = value if option.read is None else _read(option.read, value, name)
-            except ValueError as error:
-                raise ConfigurationError(f"{name} {error}", setting=name) from None
-        return cls(**values)
+        names = (name for name in specifications() if given.get(name) not in (None, []))
+        return cls(**{name: read_value(name, given[name]) for name in names})
 
     @property
     def request(self) -> dict[str, Any]:
@@ -439,11 +432,27 @@ class RunOptions:
         return {**self.parameters, **{name: value for name, value in named.items() if value is not None}}
 
 
-def _read(read: Callable[[str], Any], value: Any, name: str) -> Any:
-    if not isinstance(value, list):
-        return read(value)
-    items = [item for text in value for item in read(text)]
-    return dict(items) if repeats_as(specifications()[name][1]) is dict else tuple(items)
+def read_value(name: str, value: Any) -> Any:
+    """The value of a field from a text, or from texts if it holds several; any other value stays as it is.
+
+    Raises:
+        ConfigurationError: when a text cannot be read.
+
+    >>> read_value("cache_ttl", "90m"), read_value("model", ["openai/a,groq/b"]), read_value("rpm", 60)
+    (5400.0, ('openai/a', 'groq/b'), 60)
+    """
+    option, kind = specifications()[name]
+    several = repeats_as(kind)
+    texts = [value] if isinstance(value, str) else value
+    if option.read is None or not isinstance(texts, list):
+        return value
+    try:
+        if several is None:
+            return option.read(texts[0])
+        items = [item for text in texts for item in option.read(text)]
+    except ValueError as error:
+        raise ConfigurationError(f"{name} {error}", setting=name) from None
+    return several(items)
 
 
 @cache

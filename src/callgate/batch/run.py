@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Literal, get_args
@@ -14,13 +14,15 @@ from callgate.batch.cost.budget import Budget
 from callgate.batch.cost.worst_case import longest_answer, worst_case
 from callgate.batch.engine import Engine
 from callgate.batch.guard import FailureGuard
-from callgate.batch.input.feed import Feed, PulledFeed, ThreadFeed
+from callgate.batch.input.feed import AsyncFeed, Feed, PulledFeed, ThreadFeed
+from callgate.batch.input.record_source import RecordSource
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import BadRow, Source
 from callgate.batch.options import OnBadRow
 from callgate.batch.output.completed_keys import CompletedKeys
-from callgate.batch.output.journal import Journal
 from callgate.batch.output.results import RowResult, encode_bad_row
+from callgate.batch.output.row_order import RowOrder
+from callgate.batch.output.store import ResultStore
 from callgate.batch.progress import Progress, ProgressSampler, seconds_left, waiting_for
 from callgate.batch.stats import Stats
 from callgate.errors import (
@@ -80,6 +82,7 @@ class BatchRun:
         guard: Decides when to stop because rows fail; None: `FailureGuard()`.
         budget: What all calls together may cost.
         metadata: Kept on every calling; {"sample": 1} asks a cache for another answer than sample 0.
+        order: Notes the rows in the order in which they are read.
         on_bad_row: "stop": a row that cannot be used ends the run, after the rows before it are answered;
             "skip": it is written to the errors file and counted as failed.
 
@@ -103,6 +106,7 @@ class BatchRun:
         guard: FailureGuard | None = None,
         budget: Budget | None = None,
         metadata: Mapping[str, Any] | None = None,
+        order: RowOrder | None = None,
         on_bad_row: OnBadRow = "stop",
     ) -> None:
         if on_bad_row not in get_args(OnBadRow):
@@ -118,6 +122,7 @@ class BatchRun:
         self.budget = budget
         self._guard = guard
         self._metadata = metadata
+        self._order = order
         self._skips_bad_rows = on_bad_row == "skip"
         self._interrupted = False
         self._output_error: InputError | None = None
@@ -141,7 +146,7 @@ class BatchRun:
         Raises:
             InputError: naming the line of a row whose largest cost is not known.
         """
-        if self.source.waits:
+        if self.source.once:
             return
         kinds: dict[tuple[str | None, bool], Row] = {}
         rows = chain.from_iterable(self.source.blocks(lambda _: None))  # `check` reports the unusable ones
@@ -153,7 +158,7 @@ class BatchRun:
             calling = await self.engine.model.create_calling(request_payload=row.request)
             await worst_case(self.engine.model, calling, row)
 
-    async def run(self, journal: Journal) -> Summary:
+    async def run(self, journal: ResultStore) -> Summary:
         """Run to the end. Errors of input, output and provider end it in order, and are in the summary."""
         loop = asyncio.get_running_loop()
         self._sampler = ProgressSampler(loop.time())
@@ -225,7 +230,7 @@ class BatchRun:
 
     # -- the inside --------------------------------------------------------------------------------------
 
-    async def _call_all(self, journal: Journal) -> None:
+    async def _call_all(self, journal: ResultStore) -> None:
         if self.draining:  # it was interrupted before it had begun
             return
         stats = self.stats
@@ -255,8 +260,10 @@ class BatchRun:
     def _abandoned(self) -> int:
         return self.engine.abandoned - self._abandoned_before
 
-    def _feed(self, journal: Journal) -> Feed:
+    def _feed(self, journal: ResultStore) -> Feed:
         def write_bad_row(row: BadRow) -> None:
+            if self._order is not None:
+                self._order.add_bad(row)
             try:
                 journal.append(encode_bad_row(row.error, row.key), failed=True)
             except InputError as error:
@@ -268,28 +275,49 @@ class BatchRun:
         if self._skips_bad_rows and self.source.waits:  # it is read in a thread
             loop = asyncio.get_running_loop()
             on_bad_row = lambda row: loop.call_soon_threadsafe(write_bad_row, row)  # noqa: E731
-        blocks = self._unfinished(journal.completed, on_bad_row)
-        feed: Feed = ThreadFeed(blocks) if self.source.waits else PulledFeed(blocks)
+        feed: Feed
+        if isinstance(self.source, RecordSource) and self.source.is_async:
+            feed = AsyncFeed(self._unfinished_async(self.source, journal.completed, on_bad_row))
+        else:
+            blocks = self._unfinished(journal.completed, on_bad_row)
+            feed = ThreadFeed(blocks) if self.source.waits else PulledFeed(blocks)
         return feed
 
     def _unfinished(
         self, finished: CompletedKeys, on_bad_row: Callable[[BadRow], object] | None
     ) -> Iterator[list[Row]]:
-        if not len(finished):
+        if not len(finished) and self._order is None:
             yield from self.source.blocks(on_bad_row)
             return
-        take = finished.take
         for block in self.source.blocks(on_bad_row):
-            left = [row for row in block if not take(row.key)]
-            self.skipped += len(block) - len(left)
-            yield left
+            yield self._without_finished(block, finished)
+
+    async def _unfinished_async(
+        self,
+        source: RecordSource,
+        finished: CompletedKeys,
+        on_bad_row: Callable[[BadRow], object] | None,
+    ) -> AsyncGenerator[list[Row], None]:
+        async with aclosing(source.async_blocks(on_bad_row)) as blocks:
+            async for block in blocks:
+                yield self._without_finished(block, finished)
+
+    def _without_finished(self, block: list[Row], finished: CompletedKeys) -> list[Row]:
+        if self._order is not None:
+            self._order.add(block)
+        if not len(finished):
+            return block
+        take = finished.take
+        left = [row for row in block if not take(row.key)]
+        self.skipped += len(block) - len(left)
+        return left
 
     async def _count(self) -> None:
         loop = asyncio.get_running_loop()
         self.total = await loop.run_in_executor(None, self.source.count, self._stop_counting.is_set)
 
 
-async def _keep_synced(journal: Journal) -> None:
+async def _keep_synced(journal: ResultStore) -> None:
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(_SYNC_SECONDS)

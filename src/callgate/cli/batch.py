@@ -68,7 +68,7 @@ def run_batch(options: RunOptions) -> int:
         return 0
 
     @contextmanager
-    def watch(batch: BatchRun, journal: Journal) -> Iterator[_Watcher]:
+    def watch(batch: BatchRun, journal: Journal | None) -> Iterator[_Watcher]:
         with (
             open_display(batch, _title(options, targets), quiet=options.quiet, explain=explain) as display,
             Interrupts(batch, journal, display.note) as interrupts,

@@ -19,11 +19,11 @@ class Interrupts:
 
     Args:
         batch: What is drained, then aborted.
-        journal: Whose publishing is stopped.
+        journal: Whose publishing is stopped, if there is one.
         note: Prints a line.
     """
 
-    def __init__(self, batch: BatchRun, journal: Journal, note: Callable[[str], None]) -> None:
+    def __init__(self, batch: BatchRun, journal: Journal | None, note: Callable[[str], None]) -> None:
         self.publishing = False
         """True once all calls have ended and the output is written from the journal."""
         self._batch = batch
@@ -55,7 +55,7 @@ class Interrupts:
         self._loop.call_soon_threadsafe(self._interrupt)
 
     def _interrupt(self) -> None:
-        if self.publishing:
+        if self.publishing and self._journal is not None:
             self._journal.stop_publishing()
         elif self._batch.draining:
             self._note("Cancelling the requests in flight; answers received so far are kept.")

@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from callgate import Spread, iModel
 from callgate.batch.display.live import Display, open_display, plain_interval
 from callgate.batch.display.panel import Title
 from callgate.batch.display.screen import Screen
@@ -37,6 +38,7 @@ def test_plain_lines_get_further_apart(capsys: pytest.CaptureFixture[str]) -> No
     async def main() -> None:
         with open_display(batch(), TITLE, quiet=False) as display:
             await asyncio.sleep(3 * 3600.0 + 1)
+            display.show_activity("writing out.csv")
             display.note("hello")
 
     run_virtual(main())
@@ -90,3 +92,51 @@ def test_a_terminal_that_is_gone_ends_the_display_and_not_the_batch() -> None:
 def test_intervals_grow() -> None:
     intervals = [plain_interval(seconds) for seconds in (0.0, 59.0, 60.0, 599.0, 600.0, 3600.0, 1e9)]
     assert intervals == sorted(intervals)
+
+
+class Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return -1
+
+
+@pytest.mark.parametrize(
+    ("stream", "term", "draws"),
+    [(Tty(), "xterm", True), (Tty(), "dumb", False), (io.StringIO(), "xterm", False), (None, "xterm", False)],
+)
+def test_the_panel_is_drawn_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO | None, term: str, draws: bool
+) -> None:
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("TERM", term)
+
+    async def main() -> None:
+        with open_display(batch(), TITLE, quiet=False) as display:
+            display.note("hello")
+            await asyncio.sleep(15.0)
+
+    run_virtual(main())
+    if stream is not None:
+        assert ("\x1b[K" in stream.getvalue()) == draws
+        assert "hello" in stream.getvalue()
+
+
+def test_each_endpoint_of_a_spread_has_a_line() -> None:
+    stream = io.StringIO()
+
+    async def main() -> None:
+        models = [
+            iModel(base_url=f"http://127.0.0.1:{port}", name=f"m #{port}", limit_requests=limit)
+            for port, limit in ((1, 60), (2, None))
+        ]
+        async with Spread(models) as both:
+            shown = Batch()
+            shown.engine = SimpleNamespace(model=both)
+            screen = Screen(stream, lambda: (80, 24))
+            Display(cast(BatchRun, shown), TITLE, surface=screen, quiet=False).close()
+
+    asyncio.run(main())
+    assert "#1:" in stream.getvalue()
+    assert "0 rows (0%)" in stream.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 
 import pytest
@@ -152,3 +153,10 @@ def test_the_cells_of_wide_letters_and_of_marks() -> None:
 def test_a_descriptor_that_is_no_terminal_has_a_usual_size() -> None:
     with open("/dev/null") as file:
         assert terminal_size(file.fileno()) == (80, 24)
+
+
+def test_a_terminal_has_the_size_that_it_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.get_terminal_size", lambda descriptor: os.terminal_size((120, 50)))
+    assert terminal_size(2) == (120, 50)
+    monkeypatch.setattr("os.get_terminal_size", lambda descriptor: os.terminal_size((0, 0)))
+    assert terminal_size(2) == (80, 24)

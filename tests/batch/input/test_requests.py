@@ -301,7 +301,7 @@ def test_objects_of_any_kind_of_dict_are_objects() -> None:
         ({"prompt": "  "}, "the prompt is empty"),
         ({"prompt": 3}, "the prompt must be a text, not a number"),
         ({"prompt": "Hi", "system": 3}, "system must be a text, not a number"),
-        ({"promt": "Hi"}, "the row has no prompt (it has promt); did you mean promt?"),
+        ({"promt": "Hi"}, "the row has no prompt (it has promt); rename promt to prompt, or use --template"),
         ({}, "the row has no prompt (it has no columns)"),
     ],
 )

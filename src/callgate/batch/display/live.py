@@ -74,7 +74,7 @@ class Display:
         self._explain = explain
         self._activity = ""
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle
         self._next_line = plain_interval(0.0)
         self._tick()
 
@@ -94,8 +94,7 @@ class Display:
 
     def close(self) -> None:
         """Remove the panel and stop."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
         # The summary's rates come from samples, and the last one has to be taken at the end.
         self._batch.progress()
         with self._without_terminal():

@@ -87,6 +87,11 @@ class Source:
         self._options = options
         self._consumed = 0
 
+    @property
+    def once(self) -> bool:
+        """Whether the rows can be read only once."""
+        return self.waits
+
     def blocks(self, on_bad_row: Callable[[BadRow], object] | None = None) -> Iterator[list[Row]]:
         """The rows, block by block, at most `limit` in all.
 
@@ -102,26 +107,40 @@ class Source:
         if left <= 0:
             return
         builder = self._builder()
-        build = builder.build
         index = 0
         for block in self._read(builder):
-            rows: list[Row] = []
-            for line, record in block:
-                try:
-                    if isinstance(record, InputError):
-                        raise record
-                    rows.append(build(record, index, line))
-                except InputError as error:
-                    if on_bad_row is None:
-                        yield rows
-                        raise
-                    on_bad_row(BadRow(error, content_key({"line": line, "error": str(error)})))
-                else:
-                    index += 1
-                    if index == left:
-                        yield rows
-                        return
-            yield rows
+            for rows in self._build(builder, block, index, left, on_bad_row):
+                index += len(rows)
+                yield rows
+            if index == left:
+                return
+
+    def _build(
+        self,
+        builder: RequestBuilder,
+        block: Block,
+        index: int,
+        left: int,
+        on_bad_row: Callable[[BadRow], object] | None,
+    ) -> Iterator[list[Row]]:
+        """The rows of a block, in one list. `index` is the index of the first one; at `left` reading ends."""
+        rows: list[Row] = []
+        build = builder.build
+        for line, record in block:
+            try:
+                if isinstance(record, InputError):
+                    raise record
+                rows.append(build(record, index, line))
+            except InputError as error:
+                if on_bad_row is None:
+                    yield rows
+                    raise
+                on_bad_row(BadRow(error, content_key({"line": line, "error": str(error)})))
+            else:
+                index += 1
+                if index == left:
+                    break
+        yield rows
 
     def check(self, most_bytes: int, *, skips_bad_rows: bool = False) -> int | None:
         """Read ahead, so that bad rows are found before the first call: about `most_bytes` of a regular file.

@@ -1,0 +1,349 @@
+"""`callgate.run` and `callgate.arun`: a batch in one call, with the options of the command."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any, Literal, TypeVar, overload
+
+from pydantic import BaseModel
+
+from callgate.batch.display.live import Display, open_display
+from callgate.batch.display.panel import Title
+from callgate.batch.input.files import describe
+from callgate.batch.input.record_source import Records, RecordSource
+from callgate.batch.input.requests import PARAMETERS
+from callgate.batch.input.schema_file import read_schema
+from callgate.batch.input.sources import Source
+from callgate.batch.input.template import Template
+from callgate.batch.job import Outcome, check_paths, rarer_collections, run_job
+from callgate.batch.options import RunOptions, read_value, specifications
+from callgate.batch.output.journal import Journal
+from callgate.batch.output.row_order import RowOrder, open_index
+from callgate.batch.results_view import Results
+from callgate.batch.run import BatchRun
+from callgate.batch.targets import Target, read_targets
+from callgate.errors import BatchStoppedError, ConfigurationError
+from callgate.model.base import Caller
+from callgate.model.sync import Portal
+from callgate.schema.answer import AnswerSchema, to_answer_schema
+from callgate.schema.model_schema import ModelSchema
+
+__all__ = ["arun", "run"]
+
+T = TypeVar("T", bound=BaseModel)
+Rows = str | os.PathLike[str] | Records
+Model = str | Sequence[str] | Caller
+Schema = str | os.PathLike[str] | Mapping[str, Any] | AnswerSchema | None
+Progress = Literal["auto"] | bool
+
+# Without the fields of RunOptions that are arguments of their own here, or for the command alone.
+_KEYWORDS = specifications().keys() - {
+    "input", "model", "output", "schema", "parameters", "dry_run", "quiet", "json", "no_cache"
+}  # fmt: skip
+
+
+@overload
+async def arun(
+    rows: Rows,
+    model: Model,
+    output: str | None = None,
+    *,
+    schema: type[T],
+    progress: Progress = "auto",
+    **options: Any,
+) -> Results[T]: ...
+
+
+@overload
+async def arun(
+    rows: Rows,
+    model: Model,
+    output: str | None = None,
+    *,
+    schema: Schema = None,
+    progress: Progress = "auto",
+    **options: Any,
+) -> Results[Any]: ...
+
+
+async def arun(
+    rows: Rows,
+    model: Model,
+    output: str | None = None,
+    *,
+    schema: type[T] | Schema = None,
+    progress: Progress = "auto",
+    **options: Any,
+) -> Results[Any]:
+    """`run`, to be awaited.
+
+    Example::
+
+        results = await callgate.arun(prompts, model="openai/gpt-4o-mini", max_tokens=100)
+    """
+    call = _Call(rows, model, output, schema, progress, options)
+    return await call.run()
+
+
+@overload
+def run(
+    rows: Rows,
+    model: Model,
+    output: str | None = None,
+    *,
+    schema: type[T],
+    progress: Progress = "auto",
+    **options: Any,
+) -> Results[T]: ...
+
+
+@overload
+def run(
+    rows: Rows,
+    model: Model,
+    output: str | None = None,
+    *,
+    schema: Schema = None,
+    progress: Progress = "auto",
+    **options: Any,
+) -> Results[Any]: ...
+
+
+def run(
+    rows: Rows,
+    model: Model,
+    output: str | None = None,
+    *,
+    schema: type[T] | Schema = None,
+    progress: Progress = "auto",
+    **options: Any,
+) -> Results[Any]:
+    """Answer every row once, within the limits, as `callgate run` does.
+
+    Works in scripts, and where an event loop is running already (a notebook); there, `await arun(...)` works
+    as well. With `output`, every answer is written there as it arrives: after a kill, the same call resumes
+    and pays for no answered row again.
+
+    Args:
+        rows: A file (.jsonl, .csv, .tsv, .parquet); or prompts, dicts, conversations, lists of messages, an
+            iterator or async iterator of these, a frame (pandas, polars, Arrow) or a dataset.
+        model: "openai/gpt-4o-mini"; several as a list share the rows; or an `iModel` or `Spread`, which stays
+            open.
+        output: A file for the answers, as of `callgate run`; None: in memory.
+        schema: A pydantic model, a JSON schema, or a file with one, that every answer must satisfy.
+        progress: "auto" or True shows progress on stderr or in the notebook, False shows none.
+        options: The options of `callgate run` by name (`template`, `system`, `limit`, `max_tokens`,
+            `temperature`, `rpm`, `tpm`, `concurrency`, `budget`, `cache`, `on_bad_row`, `overwrite`, ...);
+            any other name is a parameter of every request (`top_p=0.9`).
+
+    Returns:
+        The answers in the order of the rows. Failed rows are in it, with their `error`; so are rows that were
+        not called because the budget was spent.
+
+    Raises:
+        InputError: when rows or output cannot be used.
+        ConfigurationError: when a setting cannot work. Nothing was sent.
+        BatchStoppedError: when the run ended early, because all rows failed in the same way or the output
+            could not be written. Its `results` has the answers so far.
+
+    Example::
+
+        results = callgate.run(
+            ["How big is the moon?", "How big is the sun?"], model="openai/gpt-4o-mini", max_tokens=100
+        )
+        print(results.texts, results.cost)
+    """
+    call = _Call(rows, model, output, schema, progress, options)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        runner = asyncio.Runner(loop_factory=_loop_factory())
+        with rarer_collections(), runner:
+            return runner.run(call.run())
+    portal = Portal("callgate-run")
+    try:
+        return portal.run(call.run())
+    finally:
+        portal.stop()
+
+
+class _Call:
+    """One call of `run`: its arguments, read."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        model: Model,
+        output: str | None,
+        schema: type[BaseModel] | Schema,
+        progress: Progress,
+        options: dict[str, Any],
+    ) -> None:
+        self._rows = rows
+        self._model = model
+        self._path = os.fspath(rows) if isinstance(rows, str | os.PathLike) else None
+        self._answer_model = schema if isinstance(schema, type) else None
+        self._schema = _read_schema(schema)
+        own, parameters = _split_options(options)
+        self._options = RunOptions(
+            input=self._path or "rows",
+            model=() if isinstance(model, Caller) else _several(model),
+            output=output or "",
+            quiet=progress is False,
+            parameters=parameters,
+            **own,
+        )
+
+    async def run(self) -> Results[Any]:
+        options = self._options
+        targets = self._model if isinstance(self._model, Caller) else read_targets(options)
+        source = self._source(targets)
+        if options.output and self._path is not None:
+            check_paths(options)
+        order = RowOrder()
+
+        @contextmanager
+        def watch(batch: BatchRun, journal: Journal | None) -> Iterator[_Watcher]:
+            with open_display(batch, self._title(targets), quiet=options.quiet) as display:
+                yield _Watcher(display)
+
+        outcome = await run_job(options, source, targets, schema=self._schema, watch=watch, order=order)
+        results = self._results(outcome, order, source)
+        summary = outcome.summary
+        if summary.ending in ("stopped", "input", "output"):
+            error = summary.error or RuntimeError(summary.message)
+            if not isinstance(error, BatchStoppedError):
+                error = BatchStoppedError(
+                    "the run ended early", error=error, count=summary.progress.stats.failed
+                )
+            error.results = results
+            raise error
+        return results
+
+    def _source(self, targets: list[Target] | Caller) -> Source:
+        options = self._options
+        single = targets[0].model if isinstance(targets, list) and len(targets) == 1 else None
+        more: dict[str, Any] = {
+            "limit": options.limit,
+            "template": None if options.template is None else Template(options.template),
+            "system": options.system,
+            "model": single,
+            "parameters": options.request,
+            "endpoint": options.endpoint,
+            "allow_files": options.allow_files,
+            "needs_model": isinstance(targets, list) and any(target.model is None for target in targets),
+        }
+        if self._path is not None:
+            return Source(self._path, **more)
+        assert not isinstance(self._rows, str | os.PathLike)
+        return RecordSource(self._rows, **more)
+
+    def _title(self, targets: list[Target] | Caller) -> Title:
+        names = [targets.name] if isinstance(targets, Caller) else [target.name for target in targets]
+        return Title(
+            list(dict.fromkeys(names)), describe(self._options.input), self._options.output or "memory"
+        )
+
+    def _results(self, outcome: Outcome, order: RowOrder, source: Source) -> Results[Any]:
+        count = len(order)
+        if self._path is None:
+            # Also rows that a stopped run has not read.
+            count = max(source.count(lambda: False) or 0, max(order.lines, default=0))
+        lines = _lines_of_memory(outcome.lines, order, by_place=self._path is None)
+        return Results(
+            open_index(self._options.output, order).line if self._options.output else lines,
+            count,
+            summary=outcome.summary,
+            output=self._options.output or None,
+            model=self._answer_model,
+            frame=self._rows,
+        )
+
+
+class _Watcher:
+    """Shows a run."""
+
+    def __init__(self, display: Display) -> None:
+        self.note = display.note
+        self._display = display
+
+    def publishing(self, output: str) -> None:
+        """The output is written."""
+        self._display.show_activity(f"writing {output}")
+
+
+def _lines_of_memory(
+    lines: Mapping[int, bytes], order: RowOrder, *, by_place: bool
+) -> Callable[[int], bytes | None]:
+    if by_place:
+        return lambda place: lines.get(place + 1)
+    places = order.by_line()
+    return lambda place: lines.get(order.lines[places[place]])
+
+
+def _several(model: str | Sequence[str]) -> tuple[str, ...]:
+    return tuple(read_value("model", [model] if isinstance(model, str) else list(model)))
+
+
+def _read_schema(schema: type[BaseModel] | Schema) -> AnswerSchema | None:
+    if schema is None or isinstance(schema, AnswerSchema):
+        return schema
+    if isinstance(schema, type):
+        if not issubclass(schema, BaseModel):
+            raise ConfigurationError(f"schema must be a pydantic model, got {schema!r}", setting="schema")
+        return ModelSchema(schema)
+    if isinstance(schema, Mapping):
+        return to_answer_schema(schema)
+    return read_schema(os.fspath(schema), source="schema")
+
+
+def _split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of a run and the parameters of its requests.
+
+    Raises:
+        ConfigurationError: for a value that cannot work, or a name that is nearly that of an option.
+    """
+    own: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
+    for name, value in options.items():
+        if name in _KEYWORDS:
+            own[name] = read_value(name, value)
+            continue
+        meant = [] if name in PARAMETERS else difflib.get_close_matches(name, _KEYWORDS, 1, cutoff=0.8)
+        if meant:
+            raise ConfigurationError(f"run has no option {name}; did you mean {meant[0]}=?", setting=meant[0])
+        parameters[name] = value
+    return own, parameters
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # on Windows
+        return None
+    return uvloop.new_event_loop
+
+
+def _show_options(function: Callable[..., Any]) -> None:
+    """Let the signature of a function name the options, for help and completion."""
+    signature = inspect.signature(function, eval_str=True)
+    *own, request = signature.parameters.values()
+    defaults = {each.name: each.default for each in fields(RunOptions)}
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=kind)
+        for name, (_, kind) in specifications().items()
+        if name in _KEYWORDS
+    ]
+    vars(function)["__signature__"] = signature.replace(
+        parameters=[*own, *options, request.replace(name="request")]
+    )
+
+
+_show_options(run)
+_show_options(arun)
