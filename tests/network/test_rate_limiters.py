@@ -352,8 +352,7 @@ def test_a_bucket_never_overruns(capacity: int, refill: float, seed: int) -> Non
                 log.enter(0, cost)
 
         await asyncio.gather(*(take(rng.randint(1, capacity)) for _ in range(100)))
-        # A second holds the capacity or, where that is more, a second's refill, rounded up.
-        most = max(capacity, math.ceil(refill))
+        most = capacity + refill  # of a bucket that refills steadily
         assert fullest_window(log.admissions, 1.0).amount <= most * (1 + 1e-6)
         # And in the long run no more than the refill comes on top of what was there.
         span = log.admissions[-1].at - log.admissions[0].at
@@ -636,3 +635,52 @@ def test_adaptive_settings_that_cannot_work_are_refused() -> None:
     for wrong in ({"safety_factor": 0}, {"safety_factor": 1.5}, {"min_rate": 0}, {"quota_headers": "acme"}):
         with pytest.raises(ConfigurationError):
             AdaptiveRateLimiter(10.0, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_bucket_refills_steadily() -> None:
+    async def main() -> None:
+        bucket = TokenBucket(RateLimitConfig(capacity=10, refill_rate=2.0))
+        moments = []
+        for _ in range(14):
+            await bucket.acquire()
+            moments.append(now())
+        assert moments[:10] == [0.0] * 10
+        assert moments[10:] == pytest.approx([0.5, 1.0, 1.5, 2.0], abs=0.01)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("tokens", [0, -1, float("nan"), float("inf")])
+def test_a_bucket_refuses_what_is_no_positive_number_of_tokens(tokens: float) -> None:
+    async def main() -> None:
+        bucket = TokenBucket(RateLimitConfig(capacity=2, refill_rate=1.0))
+        for take in (bucket.acquire(tokens), bucket.try_acquire(tokens), bucket.acquire(tokens, timeout=0)):
+            with pytest.raises(ValueError, match="tokens"):
+                await take
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("headers", "waits"),
+    [
+        ({"Retry-After": "3"}, 3.0),
+        ({"RateLimit-Limit": "10", "RateLimit-Remaining": "0", "RateLimit-Reset": "3"}, 1.0),
+        ({"X-Rate-Limit-Limit": "10", "X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Reset": "3"}, 1.0),
+        ({"X-RL-Limit": "10", "X-RL-Remaining": "0", "X-RL-Reset": "3"}, 1.0),
+    ],
+)
+def test_an_adaptive_limiter_obeys_every_family_of_headers(headers: dict[str, str], waits: float) -> None:
+    """Where nothing remains the least rate holds, one a second; a Retry-After is waited out."""
+
+    async def main() -> None:
+        limiter = AdaptiveRateLimiter(initial_rate=10.0)
+        await limiter.execute(lambda: None)
+        limiter.update_from_headers(headers)
+        await limiter.execute(lambda: None)
+        assert now() == pytest.approx(waits, abs=0.05)
+        if waits == 3.0:
+            limiter.update_from_headers(headers)
+            assert await limiter.acquire() == pytest.approx(3.0, abs=0.05)
+
+    run_virtual(main())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from email.utils import formatdate
 from typing import Any
 
 from callgate.errors import ConfigurationError
+from callgate.network.bucket import Bucket
 from callgate.network.reservations import Turns
 from callgate.policies.limit.quota import Quota, Resource
 from callgate.policies.limit.window import Charge
-from callgate.providers.quota_headers import read_quota
+from callgate.providers.quota_headers import read_quota, read_retry_after
 from callgate.reprs import live_repr
 
 __all__ = [
@@ -148,7 +150,7 @@ class TokenBucket:
 
     def __init__(self, config: RateLimitConfig) -> None:
         self.config = config
-        self._turns = Turns(config.quota(), config.initial_tokens)
+        self._turns = Turns(config.quota(), config.initial_tokens, Bucket)
         # What was taken and has not been given back, newest last.
         self._taken: deque[tuple[Charge, float]] = deque(maxlen=_REMEMBERED)
 
@@ -163,10 +165,12 @@ class TokenBucket:
             False when they could not be had in time; nothing has been taken then.
 
         Raises:
-            QuotaTooSmallError: (a ValueError) more than there can ever be, and no timeout to end the wait.
+            QuotaTooSmallError: (a ValueError) more than the capacity, and no timeout to end the wait.
+            ConfigurationError: (a ValueError) no positive number of tokens.
         """
-        if timeout is not None and (timeout <= 0 or tokens > self._turns.ceiling()):
+        if timeout is not None and (timeout <= 0 or tokens > self.config.capacity):
             return await self.try_acquire(tokens)
+        _check_tokens(tokens)
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
         try:
             charge = await self._turns.wait(tokens, deadline=deadline)
@@ -176,7 +180,12 @@ class TokenBucket:
         return True
 
     async def try_acquire(self, tokens: float = 1) -> bool:
-        """Take tokens if they are there now and nobody else waits; False: nothing has been taken."""
+        """Take tokens if they are there now and no other call waits; False: nothing has been taken.
+
+        Raises:
+            ConfigurationError: (a ValueError) no positive number of tokens.
+        """
+        _check_tokens(tokens)
         charge = self._turns.take(tokens)
         if charge is None:
             return False
@@ -325,13 +334,25 @@ class AdaptiveRateLimiter(TokenBucketRateLimiter):
         self.safety_factor = safety_factor
         self._asked_burst = max_tokens
         self._family = quota_headers
+        self._paused_until = -math.inf  # in seconds of the loop's clock
         self._resource = resource
 
+    async def acquire(self, tokens: float = 1.0) -> float:
+        """As for `TokenBucketRateLimiter`; a Retry-After postpones the turn."""
+        return max(await super().acquire(tokens), self._paused_until - _now())
+
+    async def execute(self, func: Callable[..., Any], *args: Any, tokens: float = 1.0, **kwargs: Any) -> Any:
+        """As for `TokenBucketRateLimiter`; a Retry-After is waited out first."""
+        if (pause := self._paused_until - _now()) > 0.0:
+            await asyncio.sleep(pause)
+        return await super().execute(func, *args, tokens=tokens, **kwargs)
+
     def update_from_headers(self, headers: Mapping[str, str]) -> None:
-        """Take what the headers of an answer say, if they say anything. Names in any case."""
+        """Adapt to the quota headers and the Retry-After of an answer, if it has any. Names in any case."""
         paces: list[float] = []
         told_at = {"date": formatdate(usegmt=True)}  # unless the answer says itself what time it was
-        for news in read_quota(self._family, {**told_at, **{k.lower(): v for k, v in headers.items()}}):
+        lowered = {**told_at, **{name.lower(): value for name, value in headers.items()}}
+        for news in read_quota(self._family, lowered):
             if news.resource != self._resource:
                 continue
             if news.limit is not None and news.period is not None:
@@ -340,6 +361,9 @@ class AdaptiveRateLimiter(TokenBucketRateLimiter):
                 if news.reset_after:
                     paces.append(news.remaining / news.reset_after)
                 self._turns.tighten(news.remaining, news.reset_after)
+        wait = read_retry_after(lowered, time.time())
+        if wait is not None:
+            self._paused_until = max(self._paused_until, _now() + wait)
         if paces:
             rate = max(min(paces) * self.safety_factor * self.period, self.min_rate)
             self._configure(Quota(rate, self.period, self._asked_burst or rate))
@@ -347,6 +371,19 @@ class AdaptiveRateLimiter(TokenBucketRateLimiter):
 
 # More calls than anybody holds back at once; beyond it the oldest are taken as used.
 _REMEMBERED = 10_000
+
+
+def _now() -> float:
+    """The time of the running loop, or of the same clock outside of one."""
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return time.monotonic()
+
+
+def _check_tokens(tokens: float) -> None:
+    if not 0.0 < tokens < math.inf:
+        raise ConfigurationError(f"tokens must be a positive number, got {tokens!r}", setting="tokens")
 
 
 def _check_level(initial_tokens: float | None) -> None:

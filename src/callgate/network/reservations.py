@@ -11,12 +11,13 @@ import copy
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from operator import attrgetter
+from typing import Any, Protocol, TypeAlias
 
 from callgate.errors import ConfigurationError, QuotaTooSmallError
 from callgate.policies.limit.quota import Quota
-from callgate.policies.limit.window import Charge, RateWindow
+from callgate.policies.limit.window import RateWindow
 from callgate.policies.timeout.alarm import Alarm
 
 __all__ = ["Turns"]
@@ -26,6 +27,24 @@ _TOLERANCE = 1.0 + 1e-9
 # Those who have left behind a head that waits long would pile up: the line is rebuilt once they are this many
 # and more than half of it.
 _COMPACT_AT = 64
+
+
+Charge: TypeAlias = tuple[Any, Any, float, float]
+
+
+class _Window(Protocol):
+    """What counts: `RateWindow` or `Bucket`. A bucket is never told, configured or tightened."""
+
+    @property
+    def quota(self) -> Quota: ...
+    @property
+    def ceiling(self) -> float: ...
+    def level(self, now: float) -> float: ...
+    def wait(self, cost: float, now: float) -> float: ...
+    def take(self, cost: float, now: float) -> Charge: ...
+    def reserve(self, cost: float, now: float) -> float: ...
+    def configure(self, quota: Quota, now: float) -> None: ...
+    def tighten(self, remaining: float, reset_after: float | None, now: float) -> None: ...
 
 
 class _Waiting:
@@ -61,6 +80,7 @@ class Turns:
     Args:
         quota: The rate.
         level: Units in the bucket at the start; None: full.
+        make_window: What counts: `RateWindow`, which promises the rate in every window, or `Bucket`.
 
     Example::
 
@@ -74,6 +94,7 @@ class Turns:
         "_level",
         "_line",
         "_loop",
+        "_make_window",
         "_number",
         "_plan",
         "_quota",
@@ -82,7 +103,10 @@ class Turns:
         "_window",
     )
 
-    def __init__(self, quota: Quota, level: float | None = None) -> None:
+    def __init__(
+        self, quota: Quota, level: float | None = None, make_window: Callable[..., Any] = RateWindow
+    ) -> None:
+        self._make_window = make_window
         self._quota = quota
         self._level = level
         self._number = 0
@@ -90,8 +114,8 @@ class Turns:
         self._waiting = 0  # of those in the line, who has neither gone nor left
         self._told: deque[_Told] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._window: RateWindow | None = None
-        self._plan: RateWindow | None = None  # the window after all turns in the line; None: not worked out
+        self._window: _Window | None = None
+        self._plan: _Window | None = None  # the window after all turns in the line; None: not worked out
         self._alarm = Alarm(self._on_timer)
 
     @property
@@ -113,7 +137,8 @@ class Turns:
 
     def ceiling(self) -> float:
         """The largest cost that can ever be admitted."""
-        return RateWindow(self._quota, 0.0).ceiling
+        ceiling: float = self._make_window(self._quota, 0.0).ceiling
+        return ceiling
 
     def take(self, cost: float) -> Charge | None:
         """Take a turn now, or None when there is none to be had at once. What it gives can be given back."""
@@ -215,7 +240,7 @@ class Turns:
         if self._window is None:
             return
         _, now = self._bind()
-        self._window = RateWindow(self._quota, now)
+        self._window = self._make_window(self._quota, now)
         self._plan = None
         self._pump(now)
 
@@ -226,11 +251,11 @@ class Turns:
         if cost > ceiling * _TOLERANCE:
             raise _too_small(cost, self._quota, ceiling)
 
-    def _is_free(self, window: RateWindow, cost: float, now: float) -> bool:
+    def _is_free(self, window: _Window, cost: float, now: float) -> bool:
         """Whether a newcomer may go at once: nobody before it, and the window has room."""
         return self.waiting == 0 and window.wait(cost, now) <= 0.0
 
-    def _bind(self) -> tuple[RateWindow, float]:
+    def _bind(self) -> tuple[_Window, float]:
         """The window and the time, for the running loop."""
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -248,13 +273,13 @@ class Turns:
             if before is not None and now < before.time():  # another clock
                 self._window = None
         if self._window is None:
-            self._window = RateWindow(self._quota, now, level=self._level)
+            self._window = self._make_window(self._quota, now, level=self._level)
         elif self._window.quota != self._quota:
             self._window.configure(self._quota, now)
             self._plan = None
         return self._window, now
 
-    def _foresee(self, window: RateWindow, now: float) -> RateWindow:
+    def _foresee(self, window: _Window, now: float) -> _Window:
         """The window as it will be after all turns in the line."""
         plan = copy.deepcopy(window)
         turns: Iterator[_Waiting | _Told] = heapq.merge(self._line, self._told, key=attrgetter("number"))
