@@ -286,7 +286,7 @@ def make_call_id(response_id: Any, number: int, name: str, arguments: Any) -> st
         name, arguments: Of the call.
 
     >>> make_call_id("chatcmpl-1", 0, "weather", '{"city": "Oslo"}')
-    'call_cd0c4d51_0'
+    'call_06c3a7cb_0'
     """
     facts = write_json([response_id, name, arguments])
     return f"call_{zlib.crc32(facts):08x}_{number}"
