@@ -15,6 +15,7 @@ import orjson
 from callgate.errors import APIClientError, InvalidRequestError, ResponseError
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.openai_chat.dialect import OpenAIChat
+from callgate.providers.openai_chat.response import read_other_usage
 from callgate.response import Response
 
 __all__ = ["PlainJson"]
@@ -65,7 +66,8 @@ class PlainJson:
         if isinstance(data, dict) and isinstance(data.get("choices"), list):
             return self._chat.decode(body, headers, status_code)
         text = data if isinstance(data, str) else ""
-        return Response(text=text, data=data, raw=data, headers=headers, status_code=status_code)
+        usage = read_other_usage(data) if isinstance(data, dict) else None
+        return Response(text=text, data=data, usage=usage, raw=data, headers=headers, status_code=status_code)
 
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
         """OpenAI-style events: the only stream format that services without a dialect share."""

@@ -328,3 +328,36 @@ def test_the_tokens_of_sound_are_told_apart_where_they_are_counted_so() -> None:
     assert both.to_dict()["input_audio_tokens"] == 80
     assert both.to_dict()["output_audio_tokens"] == 40
     assert "input_audio_tokens" not in read_usage({"prompt_tokens": 50}).to_dict()
+
+
+# -- answers without choices -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "usage"),
+    [
+        ({"object": "list", "data": [{"embedding": [0.5]}], "usage": {"prompt_tokens": 3}}, Usage(3, 0)),
+        (
+            {"created": 1, "data": [{"url": "x"}], "usage": {"input_tokens": 3, "output_tokens": 9}},
+            Usage(3, 9),
+        ),
+        ({"id": "modr-1", "results": [{"flagged": False}]}, None),
+        ({"results": [{"index": 0, "relevance_score": 0.5}], "usage": {"total_tokens": 7}}, Usage(7, 0)),
+        ({"id": "1", "results": [], "meta": {"billed_units": {"search_units": 1}}}, None),
+        ({"embeddings": {"float": [[0.5]]}, "meta": {"billed_units": {"input_tokens": 4}}}, Usage(4, 0)),
+        ({"text": "Hello", "usage": {"type": "duration", "seconds": 2}}, None),
+        ({"answers": [{"type": "choice"}], "usage": {"input_tokens": 3, "output_tokens": 0}}, Usage(3, 0)),
+    ],
+)
+def test_an_answer_of_another_endpoint_is_its_data(answer: dict[str, Any], usage: Usage | None) -> None:
+    response = CHAT.decode(json.dumps(answer).encode(), {})
+    assert (response.data, response.raw, response.usage) == (answer, answer, usage)
+    assert response.text == answer.get("text", "")
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"id": "1"}, {"object": "chat.completion"}, {"choices": [], "data": []}]
+)
+def test_a_chat_without_choices_is_no_answer(answer: dict[str, Any]) -> None:
+    with pytest.raises(ResponseError, match="no choices"):
+        CHAT.decode(json.dumps(answer).encode(), {})

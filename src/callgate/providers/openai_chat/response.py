@@ -25,7 +25,14 @@ from callgate.providers.openai_chat.errors import error_of_content
 from callgate.providers.openai_chat.thoughts import read_replay
 from callgate.response import FinishReason, Response, ToolCall, Usage
 
-__all__ = ["FINISH_REASONS", "read_answer", "read_content", "read_reasoning_details", "read_usage"]
+__all__ = [
+    "FINISH_REASONS",
+    "read_answer",
+    "read_content",
+    "read_other_usage",
+    "read_reasoning_details",
+    "read_usage",
+]
 
 FINISH_REASONS: Mapping[str, FinishReason] = {
     "stop": "stop",
@@ -223,20 +230,45 @@ def _tool_calls(message: dict[str, Any], response_id: Any) -> list[ToolCall]:
     return read
 
 
+# Fields that hold the answer of endpoints other than those for text.
+_ANSWERS = frozenset({"data", "results", "embeddings", "embedding", "answers", "text", "models", "images"})
+
+
 def _without_choices(data: dict[str, Any], headers: Mapping[str, str], status_code: int) -> Response:
-    """The answer of another endpoint (embeddings, a list of models) as its own data."""
+    """The answer of another endpoint (embeddings, images, moderations, rerank, transcriptions) as data."""
     kind = as_text(data.get("object"))
     if kind == "error":
         raise error_of_content(data, status_code, headers)
-    if "choices" in data or not kind or kind.startswith(("chat.completion", "text_completion")):
+    is_chat = "choices" in data or kind.startswith(("chat.completion", "text_completion"))
+    if is_chat or not (kind or _ANSWERS & data.keys()):
         raise no_answer("the answer has no choices", data, headers, status_code)
-    usage = data.get("usage")
     return Response(
+        text=as_text(data.get("text")),
         data=data,
-        usage=read_usage(usage) if type(usage) is dict else None,
+        usage=read_other_usage(data),
         model=as_text_or_none(data.get("model")),
         id=as_text_or_none(data.get("id")),
         raw=data,
         headers=headers,
         status_code=status_code,
     )
+
+
+def read_other_usage(data: dict[str, Any]) -> Usage | None:
+    """The tokens of an answer without choices; None when it counts none.
+
+    >>> read_other_usage({"data": [], "usage": {"total_tokens": 7}}).input_tokens
+    7
+    """
+    usage = as_dict(data.get("usage"))
+    billed = as_dict(as_dict(data.get("meta")).get("billed_units"))
+    given = usage.get("input_tokens", billed.get("input_tokens"))
+    if given is not None:
+        written = usage.get("output_tokens", billed.get("output_tokens"))
+        return Usage(token_count(given), token_count(written))
+    if not usage:
+        return None
+    if "prompt_tokens" in usage:
+        return read_usage(usage)
+    total = token_count(usage.get("total_tokens"))
+    return Usage(total, 0, total) if total else None
