@@ -391,3 +391,11 @@ def test_messages_that_are_none_are_refused(host: str, messages: Any, problem: s
     with pytest.raises(InvalidRequestError, match=problem) as caught:
         dialect.encode({"model": "m", "messages": messages})
     assert caught.value.surely_unsent
+
+
+@pytest.mark.parametrize("host", ["", *CHAT_HOSTS])
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("value", ["9", -1, 1.5, True])
+def test_a_bound_that_is_no_number_is_refused(host: str, field: str, value: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=f"{field} must be a whole number"):
+        body_of(host, **{field: value})

@@ -240,9 +240,18 @@ def read_stop(request: Mapping[str, Any]) -> list[str]:
 
 
 def read_max_tokens(request: Mapping[str, Any]) -> int | None:
-    """The most tokens that may be written, under either of OpenAI's names."""
-    value = request.get("max_completion_tokens")
-    return request.get("max_tokens") if value is None else value
+    """The most tokens that may be written, under either of OpenAI's names; None when there is no bound.
+
+    Raises:
+        InvalidRequestError: It is no whole number from 0.
+    """
+    for name in ("max_completion_tokens", "max_tokens"):
+        value = request.get(name)
+        if value is not None:
+            if type(value) is not int or value < 0:
+                raise refuse(f"{name} must be a whole number of tokens, got {value!r}")
+            return value
+    return None
 
 
 def refuse_several_answers(request: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from callgate.providers.canonical.fields import read_service_tier, refuse_media_output
-from callgate.providers.canonical.messages import read_model, refuse
+from callgate.providers.canonical.messages import read_max_tokens, read_model, refuse
 from callgate.providers.canonical.tools import (
     ANSWER_TOOL,
     NO_PARAMETERS,
@@ -51,6 +51,7 @@ def write_body(request: Mapping[str, Any], quirks: ChatQuirks) -> dict[str, Any]
     """
     if quirks.needs_model:
         read_model(request)
+    read_max_tokens(request)
     _refuse_lost(request, quirks)
     names = dict(quirks.renamed)
     families = quirks.completion_tokens_for

@@ -10,6 +10,7 @@ from callgate.providers.canonical.json import write_json
 from callgate.providers.canonical.messages import (
     Media,
     Part,
+    read_max_tokens,
     read_messages,
     read_model,
     read_parts,
@@ -71,7 +72,7 @@ def write_body(request: Mapping[str, Any]) -> dict[str, Any]:
     }
     if "input" not in body:
         _write_input(body, request)
-    limit = request.get("max_completion_tokens") or request.get("max_tokens")
+    limit = read_max_tokens(request)
     if limit is not None:
         body.setdefault("max_output_tokens", limit)
     _write_text(body, request)
