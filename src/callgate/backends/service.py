@@ -36,7 +36,7 @@ class BackendInfo:
         completion: The option of a call (`http_path` or `sdk_method_name`) that asks for a legacy text
             completion; empty where there is none.
         key_variable: The environment variable of the key; None: a raw key, or none.
-        cache_origin: The address or the type that the cache tells backends apart by.
+        cache_origin: The address or the type that distinguishes backends in the cache.
         cache_facts: What answers depend on besides origin, dialect and request: keywords of
             `policies.cache.key.make_key`.
 

@@ -1,4 +1,4 @@
-"""A function's signature as a pydantic model: what a tool takes, checked, and told to a model as a schema."""
+"""A function's signature as a pydantic model: validates a tool's arguments, and is its schema."""
 
 from __future__ import annotations
 
@@ -104,12 +104,12 @@ def read_signature(function: Callable[..., Any]) -> type[BaseModel]:
 def _field(key: str, annotation: Any, default: Any, described: str | None) -> tuple[Any, Any]:
     """A field as `create_model` takes it; `Annotated[str, "text"]` is a description, as is the docstring."""
     extras = typing.get_args(annotation)[1:] if typing.get_origin(annotation) is Annotated else ()
-    told = next((extra for extra in extras if isinstance(extra, str)), described)
+    text = next((extra for extra in extras if isinstance(extra, str)), described)
     if any(isinstance(extra, FieldInfo) and extra.description for extra in extras):
-        told = None
+        text = None
     if isinstance(default, FieldInfo):  # `units: str = Field("celsius", description=...)`
-        return Annotated[annotation, Field(alias=key, description=default.description or told)], default
-    own = Field(alias=key) if told is None else Field(alias=key, description=told)
+        return Annotated[annotation, Field(alias=key, description=default.description or text)], default
+    own = Field(alias=key) if text is None else Field(alias=key, description=text)
     return Annotated[annotation, own], default
 
 

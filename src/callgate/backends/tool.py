@@ -38,7 +38,7 @@ class Tool:
         func_callable: Any callable with named parameters: a function, method, lambda, partial or object.
         config: `request_options`, a pydantic model that the arguments must satisfy instead of the function's
             own signature; `name`, `description`, `tags`.
-        tool_schema: The schema told to models, instead of the one read from the above: OpenAI's function
+        tool_schema: The schema for models, instead of the one read from the above: OpenAI's function
             format, with or without its outer "function".
 
     Raises:
@@ -132,7 +132,7 @@ class Tool:
         return response
 
     async def close(self) -> None:
-        """Nothing to close: the function belongs to whoever wrote it."""
+        """Nothing to close: the function is the user's."""
 
     def to_dict(self) -> NoReturn:
         """A function cannot be written down.

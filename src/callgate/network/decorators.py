@@ -161,7 +161,7 @@ async def retrying(
         config: How often and after how long.
         rng: Where the jitter comes from.
         should_retry: Instead of the config's own judgement.
-        pause: Who makes the caller wait after a 429 (a limiter): it is told until when, in seconds of the
+        pause: Makes the callers of a limiter wait after a 429: called with the moment, in seconds of the
             loop's clock, and no attempt is used up. None: a 429 is waited out here, and uses one up.
     """
     judge = config.should_retry if should_retry is None else should_retry

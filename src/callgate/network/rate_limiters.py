@@ -79,7 +79,7 @@ class TokenBucketRateLimiter:
     async def acquire(self, tokens: float = 1.0) -> float:
         """Take tokens, and tell in how many seconds they may be used; 0.0: now.
 
-        They are debited at once, so those who sleep as long as they were told never use more than the rate.
+        They are debited at once, so callers that sleep for that long never use more than the rate.
         To wait for a turn that can still be given up, use `execute`.
 
         Raises:
@@ -91,7 +91,7 @@ class TokenBucketRateLimiter:
     async def execute(self, func: Callable[..., Any], *args: Any, tokens: float = 1.0, **kwargs: Any) -> Any:
         """Wait for tokens, then call `func`, and await what it gives if that can be awaited.
 
-        Who is cancelled while waiting gives its place to the next.
+        A call that is cancelled while it waits gives its place to the next.
 
         Raises:
             QuotaTooSmallError: (a ValueError) more tokens than one window ever holds.
@@ -292,7 +292,7 @@ class EndpointRateLimiter:
 class AdaptiveRateLimiter(TokenBucketRateLimiter):
     """A rate that follows what the service's quota headers say, in the forms of every provider.
 
-    The rate is the lower of the limit that is told and of the pace at which what remains lasts until the
+    The rate is the lower of the reported limit and of the pace at which what remains lasts until the
     reset, times `safety_factor`; and never more is admitted than what remains.
 
     Args:
@@ -369,7 +369,7 @@ class AdaptiveRateLimiter(TokenBucketRateLimiter):
             self._configure(Quota(rate, self.period, self._asked_burst or rate))
 
 
-# More calls than anybody holds back at once; beyond it the oldest are taken as used.
+# More calls than are given back at once; beyond it the oldest are taken as used.
 _REMEMBERED = 10_000
 
 

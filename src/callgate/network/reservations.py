@@ -1,7 +1,7 @@
-"""Who may go when: one line in front of one rate, in which a turn is waited for, or only told.
+"""Reservations: one FIFO queue in front of one rate, in which a turn is awaited, or reserved for a moment.
 
-`Limiter` admits calls that wait. The documents' limiters also answer "in how many seconds may I go?" and
-debit that turn at once; for that the line must know the future, as far as it is settled.
+`Limiter` admits calls that wait. The rate limiters here also return in how many seconds a call may go, and
+debit that turn at once; for that the queue must foresee the turns before it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Turns"]
 
 
 _TOLERANCE = 1.0 + 1e-9
-# Those who have left behind a head that waits long would pile up: the line is rebuilt once they are this many
+# Cancelled turns behind a head that waits long would pile up: the queue is rebuilt once they are this many
 # and more than half of it.
 _COMPACT_AT = 64
 
@@ -33,7 +33,7 @@ Charge: TypeAlias = tuple[Any, Any, float, float]
 
 
 class _Window(Protocol):
-    """What counts: `RateWindow` or `Bucket`. A bucket is never told, configured or tightened."""
+    """What counts: `RateWindow` or `Bucket`. A bucket is not reserved, configured or tightened."""
 
     @property
     def quota(self) -> Quota: ...
@@ -48,7 +48,7 @@ class _Window(Protocol):
 
 
 class _Waiting:
-    """A turn somebody waits for; `number` is its place among all turns ever asked for."""
+    """A turn that a call waits for; `number` is its place among all turns ever requested."""
 
     __slots__ = ("cost", "future", "number")
 
@@ -58,8 +58,8 @@ class _Waiting:
         self.future = future
 
 
-class _Told:
-    """A turn that was promised for the moment `at`."""
+class _Reserved:
+    """A turn that is reserved for the moment `at`."""
 
     __slots__ = ("at", "cost", "number")
 
@@ -72,7 +72,7 @@ class _Told:
 class Turns:
     """A first-come, first-served line on one `RateWindow`; one timer, however many wait.
 
-    A turn that was told is fixed: it is debited at its moment, whatever else changes. Those who wait are
+    A turn that was reserved is fixed: it is debited at its moment, whatever else changes. Those who wait are
     admitted as the window stands when they reach the head, so a new rate holds for all of them.
 
     Belongs to one event loop at a time; another one may take over when that is closed.
@@ -98,7 +98,7 @@ class Turns:
         "_number",
         "_plan",
         "_quota",
-        "_told",
+        "_reserved",
         "_waiting",
         "_window",
     )
@@ -111,8 +111,8 @@ class Turns:
         self._level = level
         self._number = 0
         self._line: deque[_Waiting] = deque()
-        self._waiting = 0  # of those in the line, who has neither gone nor left
-        self._told: deque[_Told] = deque()
+        self._waiting = 0  # turns in the queue that were neither admitted nor cancelled
+        self._reserved: deque[_Reserved] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._window: _Window | None = None
         self._plan: _Window | None = None  # the window after all turns in the line; None: not worked out
@@ -126,14 +126,14 @@ class Turns:
     @property
     def waiting(self) -> int:
         """Turns that have not come."""
-        return self._waiting + len(self._told)
+        return self._waiting + len(self._reserved)
 
     def level(self) -> float:
         """Units that could be taken at once; negative when turns are owed."""
         window, now = self._bind()
         self._pump(now)
         owed = sum(turn.cost for turn in self._line if not turn.future.done())
-        return window.level(now) - owed - sum(turn.cost for turn in self._told)
+        return window.level(now) - owed - sum(turn.cost for turn in self._reserved)
 
     def ceiling(self) -> float:
         """The largest cost that can ever be admitted."""
@@ -167,7 +167,7 @@ class Turns:
             self._plan = self._foresee(window, now)
         wait = self._plan.reserve(cost, now)
         self._number += 1
-        self._told.append(_Told(self._number, cost, now + wait))
+        self._reserved.append(_Reserved(self._number, cost, now + wait))
         self._pump(now)
         return wait
 
@@ -217,7 +217,7 @@ class Turns:
         """Change the rate, also while others wait. What was admitted counts against the new one."""
         self._quota = quota
         if self._window is None or not _in_a_loop():
-            return  # the next who comes finds it
+            return  # the next call finds it
         window, now = self._bind()
         ceiling = window.ceiling
         for turn in self._line:
@@ -252,7 +252,7 @@ class Turns:
             raise _too_small(cost, self._quota, ceiling)
 
     def _is_free(self, window: _Window, cost: float, now: float) -> bool:
-        """Whether a newcomer may go at once: nobody before it, and the window has room."""
+        """Whether a new call may go at once: no turn is before it, and the window has room."""
         return self.waiting == 0 and window.wait(cost, now) <= 0.0
 
     def _bind(self) -> tuple[_Window, float]:
@@ -265,9 +265,9 @@ class Turns:
             before = self._loop
             self._loop = loop
             self._alarm.forget()
-            # Whoever waited has died with the former loop.
+            # The calls that waited ended with the former loop.
             self._line.clear()
-            self._told.clear()
+            self._reserved.clear()
             self._waiting = 0
             self._plan = None
             if before is not None and now < before.time():  # another clock
@@ -282,9 +282,11 @@ class Turns:
     def _foresee(self, window: _Window, now: float) -> _Window:
         """The window as it will be after all turns in the line."""
         plan = copy.deepcopy(window)
-        turns: Iterator[_Waiting | _Told] = heapq.merge(self._line, self._told, key=attrgetter("number"))
+        turns: Iterator[_Waiting | _Reserved] = heapq.merge(
+            self._line, self._reserved, key=attrgetter("number")
+        )
         for turn in turns:
-            if isinstance(turn, _Told):
+            if isinstance(turn, _Reserved):
                 plan.reserve(turn.cost, max(now, turn.at))
             elif not turn.future.done():
                 plan.reserve(turn.cost, now)
@@ -292,26 +294,26 @@ class Turns:
 
     def _pump(self, now: float) -> None:
         """Debit the turns that have come, and set the timer for the next."""
-        window, told, line = self._window, self._told, self._line
+        window, reserved, line = self._window, self._reserved, self._line
         assert window is not None
-        while told and told[0].at <= now:
-            window.take(told.popleft().cost, now)
+        while reserved and reserved[0].at <= now:
+            window.take(reserved.popleft().cost, now)
         while line:
             head = line[0]
             if head.future.done():
                 line.popleft()
                 continue
-            if told and told[0].number < head.number:
+            if reserved and reserved[0].number < head.number:
                 break
             wait = window.wait(head.cost, now)
             if wait > 0.0:
-                self._arm(min(now + wait, told[0].at) if told else now + wait)
+                self._arm(min(now + wait, reserved[0].at) if reserved else now + wait)
                 return
             line.popleft()
             self._waiting -= 1
             head.future.set_result(window.take(head.cost, now))
-        if told:
-            self._arm(told[0].at)
+        if reserved:
+            self._arm(reserved[0].at)
         else:
             self._alarm.silence()
 
@@ -331,7 +333,7 @@ class Turns:
             if len(self._line) > _COMPACT_AT + 2 * self._waiting:
                 self._line = deque(turn for turn in self._line if not turn.future.done())
         elif future.exception() is None:
-            self.give_back(future.result(), cost)  # it came, and nobody was there to take it
+            self.give_back(future.result(), cost)  # admitted in the moment of its cancellation
             return
         self._pump(now)
 

@@ -1,1 +1,1 @@
-"""Bytes in, bytes out: HTTP, server-sent events, event streams, subprocesses, SDKs; and who is asking."""
+"""Bytes in, bytes out: HTTP, server-sent events, event streams, subprocesses, SDKs; authentication."""

@@ -22,8 +22,8 @@ __all__ = [
 ]
 
 
-class _Told:
-    """What every answer tells besides its content."""
+class _Facts:
+    """The facts of every answer besides its content."""
 
     status_code: int
     headers: Headers
@@ -31,7 +31,7 @@ class _Told:
     """The body as it came, decompressed."""
 
 
-class JsonObjectAnswer(_Told, dict[str, Any]):
+class JsonObjectAnswer(_Facts, dict[str, Any]):
     """A JSON object.
 
     >>> answer = read_answer(HttpAnswer(200, {"content-type": "application/json"}, b'{"id": 1}'))
@@ -40,15 +40,15 @@ class JsonObjectAnswer(_Told, dict[str, Any]):
     """
 
 
-class JsonListAnswer(_Told, list[Any]):
+class JsonListAnswer(_Facts, list[Any]):
     """A JSON array."""
 
 
-class TextAnswer(_Told, str):
+class TextAnswer(_Facts, str):
     """Text: a body that is no JSON, or a JSON string."""
 
 
-class BinaryAnswer(_Told, bytes):
+class BinaryAnswer(_Facts, bytes):
     """A body that is neither JSON nor text."""
 
 

@@ -174,14 +174,14 @@ class Call:
         self._connection = None
 
     def give_up(self) -> None:
-        """Nobody wants the rest."""
+        """Drop the rest of the answer; a connection in use is closed."""
         connection = self._connection
         self.end()
         if connection is not None:
             connection.abandon(self.exchange)
 
     def read_on(self) -> None:
-        """Who reads has caught up."""
+        """The reader has taken pieces out of the buffer."""
         if self._connection is not None:
             self._connection.resume(self.exchange)
 

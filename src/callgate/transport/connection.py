@@ -1,8 +1,8 @@
 """One HTTP/1.1 connection, and one exchange on it at a time.
 
 The parser (llhttp, by httptools) calls back into the connection, in the event loop itself: no thread and no
-task stands between the socket and who waits. An exchange that is given up closes its connection at once: the
-other side then stops working for nobody.
+task stands between the socket and the waiting call. An exchange that is given up closes its connection at
+once: the other side then stops working on it.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ class Exchange:
         """The connection was lost before a single byte of the answer."""
         self.error: APIClientError | None = None
         self.last_byte = 0.0
-        """In seconds of the loop's clock; kept for streams and for who wants to know."""
+        """When it came, in seconds of the loop's clock."""
         self.waiter: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
-        """Let who waits look again."""
+        """Wake the waiting call."""
         waiter = self.waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
     """One connection to one origin.
 
     Args:
-        key: Whom it leads to; exchanges with the same key may follow one another on it.
+        key: Its destination; exchanges with the same key may follow one another on it.
         released: Called with it when it is free for another exchange.
         lost: Called with it when it is closed.
         clock: The loop's.
@@ -153,7 +153,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(part)
 
     def resume(self, exchange: Exchange) -> None:
-        """Who reads the stream has caught up, as far as it has."""
+        """Read from the socket again if the buffer of the stream has been emptied far enough."""
         if self._paused and exchange is self._exchange and exchange.buffered <= _LOW_WATER:
             self._paused = False
             self._transport.resume_reading()
@@ -172,7 +172,7 @@ class Connection(asyncio.Protocol):
         self.abort()
 
     def abort(self) -> None:
-        """Close at once; nobody waits for what else may come."""
+        """Close at once; what else arrives is dropped."""
         self._spoilt = True
         if self._transport is not None:
             self._transport.abort()
@@ -182,7 +182,7 @@ class Connection(asyncio.Protocol):
         self._transport = layers[-1]
         self._layers = layers
 
-    # -- what the event loop tells
+    # -- called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         exchange = self._exchange
-        if exchange is None:  # nobody has asked
+        if exchange is None:  # without a request
             self.abort()
             return
         exchange.last_byte = self._clock()
@@ -228,7 +228,7 @@ class Connection(asyncio.Protocol):
                 self._exchange = None
         self._lost(self)
 
-    # -- what the parser tells
+    # -- called by the parser
 
     def on_message_begin(self) -> None:
         if self._exchange is None:

@@ -40,7 +40,7 @@ def broken(origin: str, error: Exception | None, *, begun: bool) -> APIConnectio
 
 
 def shut(origin: str, *, sent: bool = True) -> APIConnectionError:
-    """The transport was closed by its owner, who wants no retry."""
+    """The transport was closed by its owner, so a retry is useless."""
     return APIConnectionError(
         f"the transport was closed before {origin} answered", retryable=False, surely_unsent=not sent
     )

@@ -13,7 +13,7 @@ from callgate.headers import mask_headers
 __all__ = ["SIGNING_UNLOGGED", "LogMask", "redact", "redact_error", "secrets_in"]
 
 _MASK = "***"
-# Nobody's key is shorter, and taking out a shorter text would leave an unreadable message.
+# No key is shorter, and taking out a shorter text would leave an unreadable message.
 _SHORTEST = 8
 _DEEPEST = 40
 

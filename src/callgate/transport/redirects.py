@@ -19,7 +19,7 @@ _HARMLESS = frozenset({"accept", "accept-language", "content-type", "range", "us
 
 
 def without_credentials(headers: dict[str, str]) -> dict[str, str]:
-    """What may be shown to an origin that nobody has meant to trust.
+    """The headers that may be sent to an origin that was not chosen by the user.
 
     >>> without_credentials({"authorization": "Bearer x", "accept": "text/html", "x-my-token": "x"})
     {'accept': 'text/html'}

@@ -99,7 +99,7 @@ class SSEParser:
     def finish(self) -> list[ServerSentEvent]:
         """The last event, when the bytes ended without the empty line that should have followed it.
 
-        It may be cut off anywhere: whoever asks for it must be ready for that.
+        It may be cut off anywhere, for which the caller must be prepared.
         """
         tail = b"".join(self._pieces)
         self._pieces.clear()

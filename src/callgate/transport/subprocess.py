@@ -163,7 +163,7 @@ class _Child(asyncio.SubprocessProtocol):
         self._wake()
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        # A command that ends without reading all of its stdin breaks that pipe: its answer tells more.
+        # A command that ends without reading all of its stdin breaks that pipe: its answer has the reason.
         if fd == _STDOUT:
             self._stdout_ended = True
             self._wake()
@@ -195,7 +195,7 @@ class _Child(asyncio.SubprocessProtocol):
     def write(self, data: bytes) -> None:
         stdin = cast(asyncio.WriteTransport, self._transport.get_pipe_transport(_STDIN))
         if stdin.is_closing():
-            return  # it has ended already, and uvloop would raise: its answer tells more
+            return  # it has ended already, and uvloop would raise: its answer has the reason
         if data:
             stdin.write(data)
         stdin.close()
@@ -235,7 +235,7 @@ class _Child(asyncio.SubprocessProtocol):
     # -- between the two ---------------------------------------------------------------------------------
 
     async def _changed(self, timeout: float | None) -> bool:
-        """Wait until the event loop has told something new; False when `timeout` seconds passed first."""
+        """Wait for the next callback of the event loop; False when `timeout` seconds passed first."""
         self._waiter = waiter = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(timeout):
