@@ -1,4 +1,4 @@
-"""What is said to a model: one message, one conversation. Values without I/O."""
+"""Messages and conversations for a model. Values without I/O."""
 
 from __future__ import annotations
 

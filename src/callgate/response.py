@@ -134,7 +134,7 @@ class Response:
         reasoning: The model's visible reasoning, or None.
         tool_calls: Tools the model asks for, in its order.
         finish_reason: Why it ended, in one vocabulary; `raw_finish_reason` is the provider's word for it.
-        usage: Tokens, or None when the provider did not say.
+        usage: Tokens, or None when the provider sent none.
         model, id: As the provider names them.
         raw: The provider's own JSON, untouched.
         headers: The answer's headers, lower-case names.

@@ -95,14 +95,44 @@ _NOTES = """\
 Answers that must fit a JSON schema are held to it by the provider where it can: OpenAI and most that speak
 like it, Gemini, Claude 4.5 and later at Anthropic and at Bedrock. Older Claudes, and Claude at Vertex (where
 an organisation must permit structured outputs first), answer as the input of a tool they must call. DeepSeek
-and the older models at Groq are asked for JSON and told the schema in the prompt. Whatever the way,
+and the older models at Groq are asked for JSON, with the schema in the prompt. Whatever the way,
 `response_model=` validates the answer and asks again when it does not fit.
 """
 
 
+_CHAT_HOSTS = """\
+## What hosts of the chat dialect lack
+
+Fields under *left out* do not reach the host: they do not change what is asked. What would change the answer
+or its price is refused with an `InvalidRequestError` before anything is sent: `n` above 1,
+`web_search_options`, `modalities` with audio, `functions`, files, sound and service tiers that a host lacks.
+Fields that are not OpenAI's pass everywhere, and `extra_body=` sends any field. *Reasoning* names the fields
+of an assistant message that go back to the host; what a host wrote itself goes back to it whole.
+"""
+
+
+def _chat_hosts() -> str:
+    head = ("provider", "left out or refused", "service tiers", "reasoning", "files")
+    hosts = [host for host in HOSTS.values() if host.quirks.provider]
+    return _table(head, [_chat_row(host) for host in hosts])
+
+
+def _chat_row(host: Host) -> tuple[str, ...]:
+    quirks = host.quirks
+    lacks = ", ".join(map(_code, sorted(quirks.lacks))) or _NOTHING
+    tiers = "any" if quirks.tiers is None else ", ".join(_code(name) for name, _ in quirks.tiers)
+    thoughts = [*sorted(quirks.thoughts or ()), *(["thinking parts"] if quirks.thinking_parts else [])]
+    files = {None: "as given", "none": _NOTHING, "document": "`document_url`"}.get(quirks.files, quirks.files)
+    return (_code(host.provider), lacks, tiers, ", ".join(map(_code, thoughts)) or _NOTHING, str(files))
+
+
 def render() -> str:
     """The whole page."""
-    return "\n".join([_INTRODUCTION, _hosts(), "", _READING, _FIELDS, _MATRIX, _matrix(), "", _NOTES])
+    parts = [
+        _INTRODUCTION, _hosts(), "", _READING, _FIELDS, _CHAT_HOSTS, _chat_hosts(), "", _MATRIX,
+        _matrix(), "", _NOTES,
+    ]  # fmt: skip
+    return "\n".join(parts)
 
 
 def _hosts() -> str:

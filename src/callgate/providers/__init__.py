@@ -1,7 +1,7 @@
-"""Dialects (how something is said) and hosts (where it is said, with which key, under which quota).
+"""Dialects (how requests and answers are written) and hosts (address, key, quota).
 
-The batch document's providers are found here too; they are endpoints and live in `backends/`, so they are
-imported only when asked for.
+The batch document imports its provider classes from here. They stand above this package (in `batch/`), so
+they are looked up on first use: an import at the top would point upwards and be circular.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What a dialect is: how a request is said to a provider and how its answer is read.
+"""The protocol of dialects: encode a request for a provider, decode its answer.
 
 A dialect is a pure function of bytes. It does no I/O, reads no clock and no environment; it can be fed a
 stream in pieces of any size. Where the words are sent, with which key and under which quota is a matter of
@@ -67,7 +67,7 @@ class StreamDecoder(Protocol):
     def finish(self) -> Response:
         """The whole answer, once the bytes have ended.
 
-        `raw` is the answer as the provider would have given it in one piece, as far as it can be told.
+        `raw` is the answer in the form of one piece, as far as the stream holds it.
 
         Raises:
             ResponseError: when the stream broke off before its end.
@@ -113,6 +113,6 @@ class Dialect(AnyDialect, Protocol):
             path: Instead of the dialect's own path ("completions"), as the caller asked.
 
         Raises:
-            InvalidRequestError: when it cannot be said (a part of an unknown kind, a missing model).
+            InvalidRequestError: It cannot be encoded (a part of an unknown kind, a missing model).
         """
         ...

@@ -22,7 +22,7 @@ class Host:
         name: The name of the ready-made endpoint: "groq_chat".
         dialect: What it speaks, as `catalog.find_dialect` knows it.
         base_url: Without a trailing slash; None when only the user can know it. `{region}` is filled in by
-            whoever sends.
+            the backend.
         base_url_env: The variable that overrides `base_url`, the official SDK's own where there is one.
         query: Settings that every call carries in its query, in pairs (ours, its). A base URL may end with
             these; any other query of one is refused, for it may hold a key.

@@ -1,6 +1,6 @@
-"""Where things are said: every provider by name, as data.
+"""Every provider by name, as data.
 
-A host is a base URL, a way to prove who is asking, and the habits of its quota. How the words are formed is
+A host is a base URL, a kind of authentication, and the habits of its quota. How requests are formed is
 the dialect's matter; most hosts speak OpenAI's chat dialect and differ only in this table.
 """
 
@@ -137,7 +137,7 @@ _ALL = (
         base_url_env="FIREWORKS_BASE_URL",
         api_key_env="FIREWORKS_API_KEY",
         # Its headers tell of prompt tokens and of generated tokens apart, which cannot be one limit of ours;
-        # whether by the minute or by the second its own page says now one way and now the other
+        # whether its own page names now the minute and now the second
         # (docs.fireworks.ai/serverless/rate-limits, 2026), so they are left unread.
         price_provider="fireworks",
         aliases=("fireworks_ai",),
@@ -160,7 +160,7 @@ _ALL = (
         base_url_env="XAI_BASE_URL",
         api_key_env="XAI_API_KEY",
         # OpenAI's names. Its page on limits (docs.x.ai/developers/rate-limits) counts requests by the second
-        # and tokens by the minute, and says of no header what it refers to: by the minute is a guess.
+        # and tokens by the minute, and leaves open what its headers refer to: by the minute is a guess.
         quota_headers="openai",
         price_provider="x-ai",
         aliases=("x_ai", "grok"),
@@ -272,7 +272,7 @@ def find_host(provider: str) -> Host:
     """The host of this name; capitals and hyphens do not matter.
 
     Raises:
-        ConfigurationError: (a ValueError) when nobody goes by that name; it says who may be meant.
+        ConfigurationError: (a ValueError) No host has that name; the message has the nearest one.
 
     >>> find_host("Together-AI").provider
     'together'
@@ -289,7 +289,7 @@ def find_host(provider: str) -> Host:
 
 
 def host_at(url: str) -> Host | None:
-    """The host whose address this URL is below; None when it is nobody's that is known.
+    """The host whose address this URL is below; None when no known host has it.
 
     >>> host_at("https://api.groq.com/openai/v1/chat/completions").provider
     'groq'
@@ -301,19 +301,19 @@ def host_at(url: str) -> Host | None:
 def resolve_base_url(host: Host, environ: Mapping[str, str]) -> str | None:
     """The host's base URL without a trailing slash: from its variable in `environ`, else from the table.
 
-    None when neither says; then only the user can.
+    None when neither has one; then only the user knows it.
 
     >>> resolve_base_url(find_host("openai"), {"OPENAI_BASE_URL": "http://127.0.0.1:8080/v1/"})
     'http://127.0.0.1:8080/v1'
     """
-    told = environ.get(host.base_url_env, "").strip() if host.base_url_env else ""
-    if not told:
+    given = environ.get(host.base_url_env, "").strip() if host.base_url_env else ""
+    if not given:
         return host.base_url
-    told = told.rstrip("/")
-    if host.provider == "azure" and "/openai" not in told:
+    given = given.rstrip("/")
+    if host.provider == "azure" and "/openai" not in given:
         # The SDK's variable names the resource alone.
-        return told + "/openai/v1"
-    return told
+        return given + "/openai/v1"
+    return given
 
 
 def fill_region(base_url: str, region: str) -> str:
@@ -362,7 +362,7 @@ def entra_scope(base_url: str) -> str:
 
 
 def read_query(base_url: str, host: Host | None) -> tuple[str, dict[str, str]]:
-    """The URL without its query, and the host's settings that the query tells.
+    """The URL without its query, and the host's settings in that query.
 
     Azure's portal shows the whole URL of a chat with a deployment; that is taken for the deployment's. With
     any parameter that the host does not take there, or no host, the URL stays as it is.
@@ -372,8 +372,8 @@ def read_query(base_url: str, host: Host | None) -> tuple[str, dict[str, str]]:
     """
     address, _, query = base_url.partition("?")
     ours = {} if host is None else {its: name for name, its in host.query}
-    told = dict(parse_qsl(query, keep_blank_values=True))
-    if not told or not told.keys() <= ours.keys():
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    if not given or not given.keys() <= ours.keys():
         return base_url, {}
     address = address.rstrip("/").removesuffix("/chat/completions")
-    return address, {ours[name]: value for name, value in told.items()}
+    return address, {ours[name]: value for name, value in given.items()}

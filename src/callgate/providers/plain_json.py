@@ -1,7 +1,7 @@
 """Any JSON service: no chat format, no usage; and OpenAI's answers where these come.
 
 It stands behind endpoints whose provider is not known: the body is sent as it is, and the answer is whatever
-the service says.
+the service returns.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def _anthropic(resource: Resource, name: str) -> _Row:
     return _Row(resource, start + "limit", start + "remaining", start + "reset", MINUTE)
 
 
-# Azure tells a renewal period beside them. It is not what its limits refer to: those stay by the minute where
+# Azure sends a renewal period beside them. It is not what its limits refer to: those stay by the minute where
 # it is 10 seconds.
 _OPENAI = (_row("requests", "requests", MINUTE), _row("tokens", "tokens", MINUTE))
 _PER_PERIOD = (
@@ -171,21 +171,21 @@ def read_retry_after(headers: Mapping[str, str], wall_now: float | None = None) 
     >>> read_retry_after({"retry-after": "1.5"}), read_retry_after({"retry-after": "nan"})
     (1.5, None)
     """
-    told: float | None = None
+    fallback: float | None = None
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
         value = headers.get(name)
         wait = None if value is None else seconds_of(value)
         if wait:
             return min(wait / 1000, LONGEST)
-        told = wait if told is None else told
+        fallback = wait if fallback is None else fallback
     later = headers.get("retry-after")
     if later is None:
-        return told
+        return fallback
     date = headers.get("date")
     if date is None and wall_now is not None:
         date = formatdate(wall_now, usegmt=True)
     wait = seconds_of(later, date)
-    return told if wait is None else wait
+    return fallback if wait is None else wait
 
 
 def read_reset(headers: Mapping[str, str]) -> float | None:
@@ -204,10 +204,10 @@ def read_reset(headers: Mapping[str, str]) -> float | None:
 
 def read_should_retry(headers: Mapping[str, str]) -> bool | None:
     """The value of `x-should-retry`; None when it is absent or neither true nor false."""
-    told = headers.get("x-should-retry")
-    if told is None:
+    value = headers.get("x-should-retry")
+    if value is None:
         return None
-    return {"true": True, "false": False}.get(told.strip().lower())
+    return {"true": True, "false": False}.get(value.strip().lower())
 
 
 _REQUEST_ID_HEADERS = (
@@ -224,7 +224,7 @@ _REQUEST_ID_HEADERS = (
 def read_request_id(headers: Mapping[str, str]) -> str | None:
     """The provider's id of the request, at most 200 characters; None when no header holds it."""
     for name in _REQUEST_ID_HEADERS:
-        told = headers.get(name)
-        if told:
-            return told[:200]
+        value = headers.get(name)
+        if value:
+            return value[:200]
     return None

@@ -39,11 +39,11 @@ class MisfitError(Exception):
 class AnswerSchema:
     """A JSON schema of an object, compiled once and used for every answer.
 
-    Any draft up to 2020-12, as its `$schema` says. Nothing is fetched: a `$ref` leads to a place within.
+    Any draft up to 2020-12, by its `$schema`. Nothing is fetched: a `$ref` leads to a place within.
 
     Args:
         schema: The schema, or OpenAI's wrapper around one (`{"name": ..., "schema": ...}`).
-        name: What the model is told that it is; by default the schema's title.
+        name: Its name for the model; by default the schema's title.
 
     Attributes:
         name: In letters, digits, "-" and "_".
@@ -81,10 +81,10 @@ class AnswerSchema:
             )
         self.name = schema_name(name or schema.get("title") or "answer")
         closed = strict_answer_schema(schema) if _requires_all(schema) else None
-        told: dict[str, Any] = {"name": self.name, "schema": dict(schema) if closed is None else closed}
+        sent: dict[str, Any] = {"name": self.name, "schema": dict(schema) if closed is None else closed}
         if closed is not None:
-            told["strict"] = True
-        self.format: Mapping[str, Any] = {"type": "json_schema", "json_schema": told}
+            sent["strict"] = True
+        self.format: Mapping[str, Any] = {"type": "json_schema", "json_schema": sent}
 
     def read(self, text: str) -> Any:
         """The value that a JSON text stands for.
@@ -167,5 +167,5 @@ def _problem(error: ValidationError, whole: str) -> str:
 
 
 def _fetch_nothing(address: str) -> NoReturn:
-    """A schema that makes us fetch from elsewhere would choose whom we call."""
+    """A schema that makes us fetch from elsewhere would choose the host that is called."""
     raise LookupError(f"schemas are not fetched; put {address} under $defs")

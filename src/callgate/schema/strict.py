@@ -95,8 +95,8 @@ def _strict(schema: Any, require_all: bool, depth: int) -> dict[str, Any]:
             strict[name] = value
     _close(strict, schema, require_all)
     if words:
-        told = strict.get("description")
-        strict["description"] = f"{told} ({', '.join(words)})" if told else ", ".join(words)
+        held = strict.get("description")
+        strict["description"] = f"{held} ({', '.join(words)})" if held else ", ".join(words)
     return strict
 
 

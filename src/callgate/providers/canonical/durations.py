@@ -129,9 +129,9 @@ def _seconds_of_one(text: str, date: str | None) -> float | None:
         if moment is not None and moment > 1e11:
             return LONGEST
     else:
-        told = _sum_of_parts(text)
-        if told is not None:
-            return told
+        total = _sum_of_parts(text)
+        if total is not None:
+            return total
         moment = read_moment(text)
     now = next((read_moment(value) for value in _values(date or "")), None)
     if moment is None or now is None:

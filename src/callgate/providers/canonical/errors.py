@@ -93,8 +93,8 @@ def build_error(
     if wait is None and (kind in (RateLimitError, OverloadedError) or status_code in _THROTTLED):
         wait = wait_in_words(message, headers.get("date"))
     if wait is None and (kind is RateLimitError or (kind is None and status_code == 429)):
-        told = f"{code} {message}"
-        kind = QuotaExhaustedError if _DAY.search(told) and not _MINUTE.search(told) else kind
+        words = f"{code} {message}"
+        kind = QuotaExhaustedError if _DAY.search(words) and not _MINUTE.search(words) else kind
     facts["retry_after"] = wait
     message = " ".join(message.split()) or "no message"
     if len(message) > _MAX_MESSAGE:
@@ -132,9 +132,9 @@ def _wait_in_body(content: Any, headers: Mapping[str, str]) -> float | None:
             wait = seconds_of(str(value), date) if type(value) in (int, float, str) else None
             if wait is not None:
                 return min(wait * unit, LONGEST)
-        told = item.get("headers")  # OpenRouter passes on those of the provider behind it
-        if type(told) is dict:
-            upstream = {name.lower(): str(value) for name, value in told.items()}
+        passed_on = item.get("headers")  # OpenRouter passes on those of the provider behind it
+        if type(passed_on) is dict:
+            upstream = {name.lower(): str(value) for name, value in passed_on.items()}
             if date is not None:
                 upstream.setdefault("date", date)
             wait = read_retry_after(upstream)

@@ -44,7 +44,7 @@ _LONE_SURROGATE = re.compile(
 
 
 def read_json(data: bytes | str) -> Any:
-    """The value that `data` says.
+    """Parse the JSON value in `data`.
 
     Integers are exact, whatever their size. What strict JSON forbids but servers do send (NaN, a number too
     large, half a surrogate pair, bytes that are no UTF-8) reads as null or as U+FFFD, so that one bad figure
@@ -68,7 +68,7 @@ def read_json(data: bytes | str) -> Any:
 
 
 def read_object(data: bytes | str) -> dict[str, Any]:
-    """The JSON object that `data` says.
+    """Parse the JSON object in `data`.
 
     Raises:
         ResponseError: when it is no JSON, nested too deep, or not an object.

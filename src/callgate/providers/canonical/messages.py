@@ -1,7 +1,7 @@
 """The one request format, read: its messages and their parts. `chat_tools` reads its tools.
 
-The format is OpenAI's. Each function here takes a piece of it apart for a dialect that says it differently,
-and says in one sentence what is wrong when it cannot.
+The format is OpenAI's. Each function here takes a piece of it apart for a dialect with another form, and
+refuses it in one sentence when it cannot.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Media:
 
     Attributes:
         kind: What it is.
-        media_type: "image/png"; None when nobody says.
+        media_type: "image/png"; None when it is not known.
         data: Its bytes in base64, when it is inline.
         url: Its address.
         file_id: Its id, when it was uploaded to the provider before.

@@ -11,7 +11,7 @@ __all__ = ["CHARACTERS_PER_MESSAGE", "MEDIA_CHARACTERS", "count_characters"]
 
 MEDIA_CHARACTERS = 4000
 """What an image, a sound or a file counts: about 1,000 tokens, as a large picture costs at OpenAI and
-Anthropic. The length of its base64 says nothing of its tokens."""
+Anthropic. The length of its base64 is no measure of its tokens."""
 
 CHARACTERS_PER_MESSAGE = 12
 """What a message costs beside its content: its role and its delimiters, about 3 tokens."""

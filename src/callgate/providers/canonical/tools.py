@@ -273,7 +273,7 @@ def result_id(message: Mapping[str, Any]) -> str:
     """
     identity = message.get("tool_call_id")
     if not identity:
-        raise refuse("a message of role tool has no tool_call_id, so nobody knows which call it answers")
+        raise refuse("a message of role tool has no tool_call_id, so it answers no call")
     return str(identity)
 
 

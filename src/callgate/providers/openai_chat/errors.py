@@ -1,6 +1,6 @@
 """OpenAI-style errors, typed: of an error answer, of a 200 that holds an error, of an event in a stream.
 
-Every host that speaks OpenAI's dialects says its errors a little differently: as an object, as a text, as
+Every host of OpenAI's dialects writes its errors a little differently: as an object, as a text, as
 FastAPI's list of details, with a number, a name or nothing as code. A provider's own name for an error is
 believed before its status; where it gives no name, as most self-hosted servers do for a prompt that is too
 long, the wording is all there is.
@@ -130,11 +130,11 @@ def error_of_body(status_code: int, body: bytes, headers: Mapping[str, str]) -> 
 
 
 def error_of_content(content: Any, status_code: int | None, headers: Mapping[str, str]) -> APIClientError:
-    """The typed error that parsed JSON, or a body's text, tells of.
+    """The typed error for parsed JSON, or for a body's text.
 
     Args:
         content: The whole body or event.
-        status_code: Of the answer. Below 400 the error tells its status itself, or by its name.
+        status_code: Of the answer. Below 400 the error itself holds its status, or its name does.
         headers: Of the answer, lower-case names.
     """
     error = _error_object(content)
@@ -206,7 +206,7 @@ def _names(error: dict[str, Any]) -> list[str]:
     deeper = as_dict(error.get("innererror"))
     found = (error.get("code"), error.get("type"), error.get("status"), deeper.get("code"))
     texts = [str(name) for name in found if (type(name) is str and name) or type(name) is int]
-    return sorted(texts, key=str.isdecimal)  # a name says more than a number; sorting is stable
+    return sorted(texts, key=str.isdecimal)  # a name is more specific than a number; sorting is stable
 
 
 def _status_of(error: dict[str, Any]) -> int | None:

@@ -213,8 +213,8 @@ def _answer_by_tool(body: dict[str, Any], wanted: AnswerFormat) -> None:
 
 def _with_schema_in_words(messages: Sequence[Any], wanted: AnswerFormat) -> list[Any]:
     """The messages with the schema in the first system message."""
-    told = describe_answer(wanted)
+    words = describe_answer(wanted)
     first, rest = messages[0], list(messages[1:])
     if first["role"] == "system" and type(first["content"]) is str:
-        return [{**first, "content": f"{first['content']}\n\n{told}"}, *rest]
-    return [{"role": "system", "content": told}, first, *rest]
+        return [{**first, "content": f"{first['content']}\n\n{words}"}, *rest]
+    return [{"role": "system", "content": words}, first, *rest]

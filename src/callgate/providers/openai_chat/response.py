@@ -1,8 +1,8 @@
-"""Reading one answer of OpenAI's chat dialect, whoever gave it.
+"""Reading one answer of OpenAI's chat dialect, from any host.
 
 No two hosts speak quite alike: reasoning comes as `reasoning_content`, as `reasoning`, in
-`reasoning_details` or inside a list of content; tool calls lack an id or their JSON; usage tells of the cache
-in four places. All of it is read without knowing who is speaking.
+`reasoning_details` or inside a list of content; tool calls lack an id or their JSON; the cache stands in
+four places of the usage. All of it is read without regard to the host.
 """
 
 from __future__ import annotations

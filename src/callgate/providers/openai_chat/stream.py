@@ -43,7 +43,7 @@ _MAX_CHOICES = 1024
 class ChatStream(EventStreamDecoder):
     """Reads one stream of `chat.completion.chunk` objects, or of the older `text_completion` ones.
 
-    The stream has come to its end when `[DONE]` was seen or every choice has told why it finished: not all
+    The stream has come to its end when `[DONE]` was seen or every choice has a finish reason: not all
     hosts send `[DONE]`, and what may follow a finish reason is the usage alone. The deltas are those of the
     first choice; `raw` of the answer is the `chat.completion` object that the chunks add up to.
 
@@ -176,10 +176,10 @@ class _Choice:
                 self.parts.append({"type": "text", "text": "".join(self.text)})
             add_parts(self.parts, content)
         for name in ("reasoning_content", "reasoning"):
-            said = delta.get(name)
-            if type(said) is str and said:
-                self.reasoning.setdefault(name, []).append(said)
-                reasoning = reasoning or said  # some hosts say it under both names
+            piece = delta.get(name)
+            if type(piece) is str and piece:
+                self.reasoning.setdefault(name, []).append(piece)
+                reasoning = reasoning or piece  # some hosts send it under both names
         if text:
             self.text.append(text)
         refusal = as_text(delta.get("refusal"))

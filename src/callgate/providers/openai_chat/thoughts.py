@@ -55,7 +55,7 @@ def read_replay(message: Mapping[str, Any], provider: str) -> dict[str, Any]:
 def with_thoughts(message: Mapping[str, Any], quirks: ChatQuirks) -> dict[str, Any]:
     """The assistant's message with the reasoning that the host takes, and none that it does not.
 
-    What this provider wrote goes back to it whole; what another wrote, as far as `quirks` says.
+    What this provider wrote goes back to it whole; what another wrote, as far as `quirks` allows.
     """
     written = dict(message)
     replay = written.pop(REPLAY, None)

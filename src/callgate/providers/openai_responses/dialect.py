@@ -41,7 +41,7 @@ class OpenAIResponses:
     def encode(
         self, request: Mapping[str, Any], *, stream: bool = False, path: str | None = None
     ) -> WireRequest:
-        """The request as this dialect says it.
+        """The request as JSON.
 
         Raises:
             InvalidRequestError: when something in it cannot be said.
@@ -56,7 +56,7 @@ class OpenAIResponses:
         """The answer in our words.
 
         Raises:
-            APIClientError: when it tells that it failed.
+            APIClientError: The answer reports a failure.
             ResponseError: when it cannot be read.
         """
         return decode_body(

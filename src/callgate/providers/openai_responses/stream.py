@@ -174,7 +174,7 @@ class _Item:
         return text
 
     def whole(self) -> dict[str, Any]:
-        """The item as it stands in an answer of one piece; what it says of itself goes before its pieces."""
+        """The item as it stands in an answer of one piece; its own fields go before its pieces."""
         item = {"type": self.kind, **self._fields}
         if self.is_call:
             field = "arguments" if self.kind == "function_call" else "input"
