@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from callgate.providers.canonical.fields import read_service_tier, refuse_media_output
@@ -33,6 +34,7 @@ _TRANSLATED = frozenset(
         "web_search_options", "stop", "modalities",
     }
 )  # fmt: skip
+_NEEDS_CARE = _TRANSLATED - {"messages", "prompt", "system", "stream"} | {"logprobs"}
 # Left out where a host lacks them, these change the answer or its price.
 _ADVICE = {
     "n": "make one call for each answer",
@@ -57,23 +59,25 @@ def write_body(request: Mapping[str, Any], quirks: ChatQuirks) -> dict[str, Any]
     families = quirks.completion_tokens_for
     if families is not None and families.match(str(request.get("model"))):
         names["max_tokens"] = "max_completion_tokens"
-    body: dict[str, Any] = {}
-    for name, value in request.items():
-        if name == "messages":
-            body["messages"] = None  # keeps its place
-        elif value is not None and name not in _TRANSLATED and name not in quirks.lacks:
-            body[names.get(name, name)] = value
+    skipped = _skipped(quirks.lacks)
+    body = {names.get(k, k): v for k, v in request.items() if v is not None and k not in skipped}
     limit = request.get("max_completion_tokens")
     if limit is not None:  # of two limits OpenAI's newer one holds
         body.pop("max_tokens", None)
         body[names.get("max_completion_tokens", "max_completion_tokens")] = limit
     body["messages"] = write_messages(request, quirks)
-    _write_settings(body, request, quirks)
-    _write_tools(body, request, quirks)
+    if not _NEEDS_CARE.isdisjoint(request):
+        _write_settings(body, request, quirks)
+        _write_tools(body, request, quirks)
     wanted = request.get("response_format")
     if wanted is not None:
         _write_format(body, wanted, quirks)
     return body
+
+
+@cache
+def _skipped(lacks: frozenset[str]) -> frozenset[str]:
+    return (_TRANSLATED | lacks) - {"messages"}  # which keep their place
 
 
 def _refuse_lost(request: Mapping[str, Any], quirks: ChatQuirks) -> None:
