@@ -90,8 +90,14 @@ def test_no_cache_turns_a_cache_off() -> None:
 
 
 def test_settings_of_a_model_are_the_options_that_were_given() -> None:
-    given = options(rpm=60.0, no_bytes_timeout=5.0, retries=0, max_retry_after=30.0, allow_http=True)
+    given = options(
+        rpm=60.0, no_bytes_timeout=5.0, retries=0, max_retry_after=30.0, allow_http=True,
+        proxy="socks5://h:1", ca_file="ca.pem", client_cert=("cert.pem", "key.pem"),
+    )  # fmt: skip
     assert model_settings(given) == {
+        "proxy": "socks5://h:1",
+        "verify": "ca.pem",
+        "client_cert": ("cert.pem", "key.pem"),
         "limit_requests": 60.0,
         "read_timeout": 5.0,
         "retry_config": {"max_retries": 0, "max_retry_after": 30.0},

@@ -89,6 +89,45 @@ def test_one_line_and_code_two(folder: Path, callgate: Run, arguments: list[str]
     assert Path("notes.txt").read_text() == "notes\n"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "in.jsonl", "sk-canary-5f2e91ab", "-m", "openai/m", "-o", "o"],
+        ["run", "in.jsonl", "-m", "openai/m", "-o", "o", "--api-key-env", "sk-canary-5f2e91ab"],
+        ["run", "in.jsonl", "-m", "openai/m", "-o", "o", "--rpm", "sk-canary-5f2e91ab"],
+        ["sk-canary-5f2e91ab"],
+    ],
+)
+def test_a_key_in_a_wrong_place_is_not_shown(folder: Path, callgate: Run, arguments: list[str]) -> None:
+    write_rows("in.jsonl", prompts(1))
+    ended = callgate(*arguments)
+    assert ended.code == 2
+    assert "5f2e91" not in ended.out + ended.err
+
+
+def test_a_password_of_a_proxy_is_not_in_the_command_to_resume(
+    folder: Path, callgate: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows("in.jsonl", prompts(1))
+    arguments = [
+        "run",
+        "in.jsonl",
+        "-m",
+        "openai/m",
+        "-o",
+        "o",
+        "--proxy",
+        "http://me:canary@127.0.0.1:9",
+        "--retries=0",
+    ]
+    monkeypatch.setattr("sys.argv", ["callgate", *arguments])
+    ended = callgate(*arguments)
+    assert ended.code == 1
+    assert "through the proxy 127.0.0.1:9" in ended.out
+    assert "--proxy http://...@127.0.0.1:9" in ended.err
+    assert "canary" not in ended.out + ended.err
+
+
 def test_a_missing_key_is_named_before_anything_is_called(
     folder: Path, callgate: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

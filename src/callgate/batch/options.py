@@ -43,6 +43,9 @@ _MONEY = "Money"
 _CACHE = "Cache"
 _OUTPUT = "Output"
 
+# Each target has its own; the other options are the same for all.
+_OF_TARGETS = frozenset({"model", "base_url", "api_key_env"})
+
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
@@ -161,7 +164,7 @@ class RunOptions:
     input: Annotated[
         str,
         Option(
-            "Rows: .jsonl, .csv, .tsv (also .gz, .zst) or .parquet; - reads stdin.",
+            "Rows: .jsonl, .csv, .tsv, .txt (also .gz, .zst) or .parquet; - reads stdin.",
             metavar="INPUT",
             required=True,
             positional=True,
@@ -349,6 +352,35 @@ class RunOptions:
         ),
     ] = False
 
+    proxy: Annotated[
+        str | None,
+        Option(
+            "Proxy for all requests: http, https, socks4 or socks5 (default: from the environment).",
+            _PROVIDER,
+            metavar="URL",
+            sets="proxy",
+        ),
+    ] = None
+    ca_file: Annotated[
+        str | None,
+        Option(
+            "PEM file of the certificate authorities to trust (default: the system's).",
+            _PROVIDER,
+            metavar="FILE",
+            sets="verify",
+        ),
+    ] = None
+    client_cert: Annotated[
+        tuple[str, ...],
+        Option(
+            "PEM file with a client certificate and its key, or CERT,KEY.",
+            _PROVIDER,
+            metavar="FILE",
+            sets="client_cert",
+            read=_split,
+        ),
+    ] = ()
+
     budget: Annotated[
         float | None,
         Option(
@@ -508,9 +540,9 @@ def model_settings(options: RunOptions) -> dict[str, Any]:
     """
     settings: dict[str, Any] = {}
     for each in fields(options):
-        option, kind = specifications()[each.name]
+        option, _ = specifications()[each.name]
         value = getattr(options, each.name)
-        if option.sets is None or repeats_as(kind) is tuple or value == each.default:
+        if option.sets is None or each.name in _OF_TARGETS or value == each.default:
             continue
         outer, _, inner = option.sets.partition(".")
         if inner:

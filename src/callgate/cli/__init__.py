@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,6 +29,9 @@ _INTERRUPTED = 130
 _READER_LEFT = 141  # what a shell reports for a program that a closed pipe has ended
 # Raised by writing to a full disk, a closed pipe or a terminal that is gone.
 _UNWRITABLE = frozenset({errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EDQUOT, errno.EFBIG})
+
+# A long word with digits in a wrong place of the command line may be a key.
+_LIKE_A_KEY = re.compile(r"\b(?=[\w-]*\d)([\w-]{4})[\w-]{12,}")
 
 app = typer.Typer(
     name="callgate",
@@ -80,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.Abort:
         return _INTERRUPTED
     except typer.TyperException as error:  # wrong usage; without a message, the help has been printed
-        return _print_error(error.format_message())
+        return _print_error(_LIKE_A_KEY.sub(r"\1...", error.format_message()))
     except InputError as error:  # may name several rows, each on a line of its own
         return _print_error(*explain(error).splitlines())
     except CallgateError as error:

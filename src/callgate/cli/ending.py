@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 
@@ -23,6 +24,8 @@ from callgate.cli.summary import print_summary, reason_of, summary_to_dict
 from callgate.cli.terminal import write_json, write_line
 
 __all__ = ["print_ending"]
+
+_PASSWORD = re.compile(r"//[^/@\s]*@")
 
 
 def print_ending(options: RunOptions, outcome: Outcome) -> None:
@@ -97,8 +100,8 @@ def _ways_to_read(output: str) -> str:
 
 
 def _command(*, without_budget: bool = False) -> str:
-    """This command again, without --overwrite, and with a gap where a spent budget was."""
-    words = [word for word in sys.argv[1:] if word != "--overwrite"]
+    """This command again, without --overwrite and passwords, and with a gap where a spent budget was."""
+    words = [_PASSWORD.sub("//...@", word) for word in sys.argv[1:] if word != "--overwrite"]
     if without_budget:
         for index, word in enumerate(words):
             if word == "--budget" and index + 1 < len(words):

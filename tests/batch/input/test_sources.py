@@ -378,3 +378,25 @@ def test_chats_in_parquet_are_sent_without_the_nulls_of_their_schema(tmp_path: P
     ]
     parquet.write_table(pa.Table.from_pylist([{"messages": chat} for chat in chats]), path)
     assert [row.request["messages"] for row in rows(Source(path))] == chats
+
+
+@pytest.mark.parametrize("name", ["in.txt", "in.txt.gz"])
+def test_a_text_file_has_a_prompt_a_line(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    content = "\ufeffOne?\r\n\n  \nZwölf?\nlast".encode()
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    rows = [row for block in Source(str(path)).blocks() for row in block]
+    assert [(row.line, row.request["messages"][0]["content"]) for row in rows] == [
+        (1, "One?"),
+        (4, "Zwölf?"),
+        (5, "last"),
+    ]
+
+
+def test_a_text_file_that_is_not_utf8_or_holds_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    path.write_bytes(b"caf\xe9")
+    with pytest.raises(InputError, match="in.txt:1: is not UTF-8"):
+        Source(str(path)).check(4096)
+    path.write_bytes(b'{"prompt": "Hi"}')
+    assert next(Source(str(path)).blocks())[0].request["messages"][0]["content"] == "Hi"

@@ -78,6 +78,22 @@ def read_json(stream: BinaryIO, name: str, consumed: Callable[[int], None]) -> I
         yield block
 
 
+def read_text(stream: BinaryIO, name: str, consumed: Callable[[int], None]) -> Iterator[Block]:
+    """A record for each line of a text file, which is its prompt; blank lines are skipped.
+
+    Takes the arguments of `read_json` and raises what it raises.
+    """
+    for first, lines in _lines(stream, name, consumed):
+        block: Block = []
+        for line, text in enumerate(lines, first):
+            if text and not text.isspace():
+                try:
+                    block.append((line, {"prompt": text.decode().rstrip("\r")}))
+                except UnicodeDecodeError:
+                    block.append((line, InputError(_NOT_UTF8, source=name, line=line)))
+        yield block
+
+
 def _read_as_python(text: bytes, name: str, line: int, error: ValueError) -> Any:
     """A record as Python writes JSON, with NaN for an empty value; or the error, if it is no JSON either."""
     try:

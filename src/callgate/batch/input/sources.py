@@ -30,6 +30,7 @@ from callgate.batch.input.records import (
     read_json,
     read_parquet,
     read_table,
+    read_text,
 )
 from callgate.batch.input.requests import RequestBuilder
 from callgate.batch.input.rows import Row, content_key
@@ -60,8 +61,8 @@ class Source:
 
     Args:
         path: A file, or "-" for standard input. Its name determines the format (`.jsonl` or anything else,
-            `.csv`, `.tsv`, `.parquet`) and the compression (`.gz`, `.zst`); standard input is JSONL when its
-            first character is "{", else CSV.
+            `.csv`, `.tsv`, `.parquet`; `.txt` has a prompt a line) and the compression (`.gz`, `.zst`);
+            standard input is JSONL when its first character is "{", else CSV.
         limit: At most so many rows.
         options: What `RequestBuilder` takes, without `source`, `fills_nulls` and `folder`.
 
@@ -257,6 +258,9 @@ class Source:
             yield from read_parquet(self.path, self.name, self._count_bytes, builder.check_columns)
             return
         with open_bytes(self.path, self.compression) as stream:
+            if self._is_text() and not _looks_like_json(stream):
+                yield from read_text(stream, self.name, self._count_bytes)
+                return
             if self.format == "jsonl" and (self.path != STDIN or _looks_like_json(stream)):
                 yield from read_json(stream, self.name, self._count_bytes)
                 return
@@ -268,6 +272,10 @@ class Source:
                 delimiter="\t" if self.format == "tsv" else ",",
                 block_rows=1 if self.waits else TABLE_ROWS,  # a row of a pipe is not to wait for others
             )
+
+    def _is_text(self) -> bool:
+        name = self.path.lower()
+        return name.removesuffix(os.path.splitext(name)[1] if self.compression else "").endswith(".txt")
 
     def _count_bytes(self, size: int) -> None:
         self._consumed += size
