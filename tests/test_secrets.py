@@ -49,7 +49,7 @@ def canary_settings(setup: ProviderSetup) -> dict[str, Any]:
     return {"access_key": "AKIDCANARY", "secret_key": CANARY, "session_token": CANARY + "-token"}
 
 
-def everything_said_of(calling: Calling, model: iModel) -> str:
+def all_texts_of(calling: Calling, model: iModel) -> str:
     """All that a person could look at."""
     said = [repr(calling), repr(model), repr(model.backend), str(calling.headers), str(calling.logs)]
     said += [str(calling.response_headers), str(calling.response_body), str(calling.error_details)]
@@ -67,7 +67,7 @@ async def made(model: iModel, **request: Any) -> str:
     streamed = await model.invoke_stream_with_channel(**request)
     with suppress(APIClientError):
         await streamed.response()
-    said = everything_said_of(calling, model) + everything_said_of(streamed.calling, model)
+    said = all_texts_of(calling, model) + all_texts_of(streamed.calling, model)
     return said + repr(streamed)
 
 
@@ -179,7 +179,7 @@ def test_a_key_that_comes_back_through_an_official_sdk_is_taken_out(
         async with Endpoint(config, retry_config=None) as endpoint, iModel(backend=endpoint) as model:
             calling = await model.invoke(model="m", **HELLO)
             assert calling.error is not None
-            return everything_said_of(calling, model)
+            return all_texts_of(calling, model)
 
     with serve_in_thread(as_error) as service:
         said = asyncio.run(scenario(service.url))
@@ -270,7 +270,7 @@ def test_a_cache_holds_no_key(tmp_path: Path) -> None:
             async with setup.model_at(sim.url, api_key=SecretStr(CANARY), cache=tmp_path / "c") as model:
                 first, second = await model.invoke(**HELLO), await model.invoke(**HELLO)
                 assert (first.cached, second.cached) == (False, True)
-                return everything_said_of(second, model)
+                return all_texts_of(second, model)
 
     assert CANARY not in asyncio.run(scenario())
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

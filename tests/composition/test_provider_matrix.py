@@ -443,22 +443,22 @@ def every_split(setup: ProviderSetup) -> None:
                 "tools": [_schema(get_time)],
                 "reasoning_effort": "low",
             }
-            expected = _told(whole((await read(model, **request))[0]))
+            expected = _facts_of(whole((await read(model, **request))[0]))
             assert expected[:2] == ("Grüße", "Hm.")
             assert expected[3] == [("get_time", {"city": "Tromsø"})]
             provider.split = lambda body: [body[at : at + 1] for at in range(len(body))]
-            assert _told(whole((await read(model, **request))[0])) == expected
-            expected = _told(whole((await read(model, messages=HELLO))[0]))
+            assert _facts_of(whole((await read(model, **request))[0])) == expected
+            expected = _facts_of(whole((await read(model, messages=HELLO))[0]))
             for place in range(1, len(provider.body), scaled(5, 1)):
                 provider.split = lambda body, place=place: [body[:place], body[place:]]
                 chunks, error = await read(model, messages=HELLO)
                 assert error is None, f"split at {place}"
-                assert _told(whole(chunks)) == expected, f"split at {place}"
+                assert _facts_of(whole(chunks)) == expected, f"split at {place}"
 
     clock.run(main())
 
 
-def _told(response: Response) -> tuple[Any, ...]:
+def _facts_of(response: Response) -> tuple[Any, ...]:
     calls = [(call.name, call.arguments) for call in response.tool_calls]
     return (response.text, response.reasoning, response.finish_reason, calls, response.usage)
 

@@ -60,7 +60,7 @@ GUIDES = [guide for guide in (DOCS.parent / "README.md", *sorted(DOCS.glob("*.md
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+def services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     """An empty directory, a provider, and the example service, whose URL it gives."""
     monkeypatch.chdir(tmp_path)
     with Simulator(seed=1) as simulator, serve_in_thread(ExampleService()) as service:
@@ -87,16 +87,16 @@ def test_there_is_a_guide_to_run() -> None:
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
-def test_a_guide_runs_and_prints_its_output(guide: Path, world: str) -> None:
+def test_a_guide_runs_and_prints_its_output(guide: Path, services: str) -> None:
     namespace: dict[str, Any] = {"__name__": "guide"}
     with asyncio.Runner() as runner:
         for snippet in snippets(guide):
             where = f"{guide.name}:{snippet.line}"
             # Empty lines in front, so that a traceback names the line of the guide.
-            code = "\n" * (snippet.line - 1) + snippet.code.replace(EXAMPLE, world)
+            code = "\n" * (snippet.line - 1) + snippet.code.replace(EXAMPLE, services)
             printed = run_snippet(runner, code, str(guide), namespace)
             if snippet.printed is not None:
-                expected = snippet.printed.replace(EXAMPLE, world)
+                expected = snippet.printed.replace(EXAMPLE, services)
                 assert OutputChecker().check_output(expected, printed, ELLIPSIS), (
                     f"{where} is said to print\n{expected}\nand prints\n{printed}"
                 )

@@ -196,7 +196,7 @@ def test_an_invalid_service_account_is_refused_at_once_and_not_shown(broken: str
 # One's own
 
 
-class Upside(providers.AbstractProvider):  # type: ignore[misc]
+class ReversingProvider(providers.AbstractProvider):  # type: ignore[misc]
     async def call(self, calling: Calling) -> dict[str, Any]:
         return {
             "answer": calling.payload["messages"][-1]["content"][::-1],
@@ -205,8 +205,8 @@ class Upside(providers.AbstractProvider):  # type: ignore[misc]
 
 
 def test_a_provider_of_ones_own_gets_the_request_in_the_one_format_and_its_answer_comes_back() -> None:
-    assert Upside().name == "Upside"
-    completions = complete(Upside(), 2)
+    assert ReversingProvider().name == "ReversingProvider"
+    completions = complete(ReversingProvider(), 2)
     assert [each["response"] for each in completions] == [
         {"answer": "?0 si gib woH", "warm": 0.3},
         {"answer": "?1 si gib woH", "warm": 0.3},

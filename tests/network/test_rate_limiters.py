@@ -46,7 +46,9 @@ class Log:
         self.enter(number, tokens)
 
 
-async def crowd(execute: Callable[..., Awaitable[Any]], log: Log, costs: list[float], start: int = 0) -> None:
+async def run_callers(
+    execute: Callable[..., Awaitable[Any]], log: Log, costs: list[float], start: int = 0
+) -> None:
     """One task for each cost, all at once, in this order."""
     calls = (execute(log.enter_async, number, cost, tokens=cost) for number, cost in enumerate(costs, start))
     await asyncio.gather(*(asyncio.create_task(call) for call in calls))  # type: ignore[arg-type]
@@ -60,7 +62,7 @@ def test_a_hundred_calls_at_ten_a_second_take_nine_seconds_and_not_a_fifth_of_on
 
     async def main() -> None:
         log = Log()
-        await crowd(TokenBucketRateLimiter(rate=10).execute, log, [1.0] * 100)
+        await run_callers(TokenBucketRateLimiter(rate=10).execute, log, [1.0] * 100)
         assert fullest_window(log.admissions, 1.0).amount <= 10
         assert 9.0 <= now() < 9.1
         assert inversions(log.order) == 0
@@ -87,9 +89,9 @@ def test_no_window_ever_holds_more_than_the_promise(
         largest = max(limiter.rate, limiter.max_tokens, 1.0)
         costs = [rng.choice([1.0, rng.uniform(0.1, 1.0), largest * rng.random()]) for _ in range(150)]
         half = len(costs) // 2
-        await crowd(limiter.execute, log, costs[:half])
+        await run_callers(limiter.execute, log, costs[:half])
         await asyncio.sleep(rng.uniform(0.0, 3.0) * period)
-        await crowd(limiter.execute, log, costs[half:], start=half)
+        await run_callers(limiter.execute, log, costs[half:], start=half)
         span = period if rate >= 1.0 else period / rate  # half a call a second is one in two seconds
         assert fullest_window(log.admissions, span).amount <= promise * (1 + 1e-6)
         assert inversions(log.order) == 0
@@ -101,7 +103,7 @@ def test_no_window_ever_holds_more_than_the_promise(
 def test_a_rate_that_is_no_whole_number_is_used_exactly(rate: float) -> None:
     async def main() -> None:
         log = Log()
-        await crowd(TokenBucketRateLimiter(rate=rate).execute, log, [1.0] * 600)
+        await run_callers(TokenBucketRateLimiter(rate=rate).execute, log, [1.0] * 600)
         assert utilisation(log.admissions, rate, 0.0, 550 / rate) == pytest.approx(1.0, abs=0.01)
         assert fullest_window(log.admissions, 2.0).amount <= 2 * rate
 
@@ -111,7 +113,7 @@ def test_a_rate_that_is_no_whole_number_is_used_exactly(rate: float) -> None:
 def test_under_full_demand_the_rate_is_used() -> None:
     async def main() -> None:
         log = Log()
-        await crowd(TokenBucketRateLimiter(rate=50, period=1.0).execute, log, [1.0] * 5000)
+        await run_callers(TokenBucketRateLimiter(rate=50, period=1.0).execute, log, [1.0] * 5000)
         assert utilisation(log.admissions, 50, 0.0, 90.0) >= 0.99
 
     run_virtual(main())
@@ -460,8 +462,8 @@ def test_every_endpoint_has_a_line_of_its_own() -> None:
         await limiter.update_rate_limit("orders", rate=2.0)
         users, orders = Log(), Log()
         await asyncio.gather(
-            crowd(partial(limiter.execute, "users"), users, [1.0] * 50),
-            crowd(partial(limiter.execute, "orders"), orders, [1.0] * 50),
+            run_callers(partial(limiter.execute, "users"), users, [1.0] * 50),
+            run_callers(partial(limiter.execute, "orders"), orders, [1.0] * 50),
         )
         assert fullest_window(users.admissions, 1.0).amount == 10
         assert fullest_window(orders.admissions, 1.0).amount == 2
@@ -487,7 +489,7 @@ def test_changing_rates_never_exceed_the_old_or_the_new_promise(seed: int) -> No
                 await limiter.update_rate_limit("a", rate)
                 promises.append((now(), rate))
 
-        await asyncio.gather(change(), crowd(partial(limiter.execute, "a"), log, [1.0] * 300))
+        await asyncio.gather(change(), run_callers(partial(limiter.execute, "a"), log, [1.0] * 300))
         for admission in log.admissions:
             window = [one for one in log.admissions if admission.at - 1.0 <= one.at <= admission.at]
             before = [rate for at, rate in promises if at <= admission.at - 1.0][-1:]
@@ -504,7 +506,7 @@ def test_a_lower_rate_holds_for_those_who_wait_already() -> None:
     async def main() -> None:
         limiter = EndpointRateLimiter(default_rate=100.0)
         log = Log()
-        task = asyncio.create_task(crowd(partial(limiter.execute, "a"), log, [1.0] * 210))
+        task = asyncio.create_task(run_callers(partial(limiter.execute, "a"), log, [1.0] * 210))
         await asyncio.sleep(1.5)
         await limiter.update_rate_limit("a", rate=1.0)
         await asyncio.sleep(8.5)
@@ -590,7 +592,7 @@ def test_the_rate_rises_again_when_the_headers_say_so() -> None:
         limiter = AdaptiveRateLimiter(initial_rate=1.0, safety_factor=1.0)
         limiter.update_from_headers({"x-ratelimit-limit-requests": "600"})
         log = Log()
-        await crowd(limiter.execute, log, [1.0] * 50)
+        await run_callers(limiter.execute, log, [1.0] * 50)
         assert fullest_window(log.admissions, 1.0).amount == 10
 
     run_virtual(main())
@@ -604,7 +606,7 @@ def test_no_more_is_admitted_than_what_remains_until_the_reset() -> None:
              "x-ratelimit-reset-requests": "20s"}
         )  # fmt: skip
         log = Log()
-        task = asyncio.create_task(crowd(limiter.execute, log, [1.0] * 50))
+        task = asyncio.create_task(run_callers(limiter.execute, log, [1.0] * 50))
         await asyncio.sleep(19.9)
         assert 3 <= len(log.admissions) <= 3 + 0.15 * 19.9
         task.cancel()
@@ -625,7 +627,7 @@ def test_an_adaptive_limiter_keeps_its_promise_while_the_headers_change() -> Non
                 await asyncio.sleep(rng.uniform(0.1, 1.0))
                 limiter.update_from_headers({"x-ratelimit-limit-requests": str(rng.randint(60, 3000))})
 
-        await asyncio.gather(hear(), crowd(limiter.execute, log, [1.0] * 400))
+        await asyncio.gather(hear(), run_callers(limiter.execute, log, [1.0] * 400))
         assert fullest_window(log.admissions, 1.0).amount <= 50
 
     run_virtual(main())

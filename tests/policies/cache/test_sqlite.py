@@ -38,7 +38,7 @@ def put(cache: SqliteCache, *numbers: Any) -> None:
     asyncio.run(all_at_once())
 
 
-def meddle(cache: SqliteCache, statement: str, *values: Any) -> None:
+def execute_sql(cache: SqliteCache, statement: str, *values: Any) -> None:
     with apsw.Connection(str(cache.path)) as connection:
         connection.execute(statement, values)
     connection.close()
@@ -159,7 +159,7 @@ class TestDamage:
     ) -> None:
         with SqliteCache(tmp_path) as cache:
             put(cache, 1, 2)
-            meddle(cache, "UPDATE entries SET response = ? WHERE key = ?", damaged, key(1).digest)
+            execute_sql(cache, "UPDATE entries SET response = ? WHERE key = ?", damaged, key(1).digest)
             assert cache.get(key(1)) is None
             assert cache.explain(key(1)).outcome == "damaged"
             assert cache.get(key(2)) == answer(2)
@@ -169,7 +169,7 @@ class TestDamage:
     def test_an_entry_whose_request_is_another_is_a_miss(self, tmp_path: Path) -> None:
         with SqliteCache(tmp_path) as cache:
             put(cache, 1)
-            meddle(cache, "UPDATE entries SET request = ?", key(2).request)
+            execute_sql(cache, "UPDATE entries SET request = ?", key(2).request)
             assert cache.get(key(1)) is None
 
     def test_a_damaged_page_costs_an_answer_and_not_the_run(
@@ -249,10 +249,10 @@ class TestVersions:
     def test_a_newer_one_is_refused_and_left_as_it_is(self, tmp_path: Path) -> None:
         with SqliteCache(tmp_path) as cache:
             put(cache, 1)
-        meddle(cache, "PRAGMA user_version = 99")
+        execute_sql(cache, "PRAGMA user_version = 99")
         with pytest.raises(ConfigurationError, match=r"newer callgate.*schema 99"):
             SqliteCache(tmp_path)
-        meddle(cache, "PRAGMA user_version = 1")
+        execute_sql(cache, "PRAGMA user_version = 1")
         with SqliteCache(tmp_path) as cache:
             assert cache.get(key(1)) == answer(1)
 
@@ -326,7 +326,7 @@ class TestForPeople:
         with SqliteCache(tmp_path, clock=lambda: 0.0) as cache:
             put(cache, 1)
             put(cache, 2)
-            meddle(cache, "UPDATE entries SET response = x'00' WHERE key = ?", key(2).digest)
+            execute_sql(cache, "UPDATE entries SET response = x'00' WHERE key = ?", key(2).digest)
             (entry,) = [orjson.loads(orjson.dumps(entry)) for entry in cache.export()]
         assert entry["key"] == key(1).digest.hex()
         assert entry["written_at"] == "1970-01-01T00:00:00+00:00"
