@@ -20,10 +20,10 @@ COVERED_BY = {
     "backends/http.py": "composition/test_provider_matrix.py",
     "backends/sdk.py": "documents/test_client_guide.py",
     # Parts of the engine and of the command, tested through both.
-    "batch/display/notebook.py": "batch/display/test_panel.py",
     "batch/display/text.py": "batch/display/test_panel.py",
     "batch/input/records.py": "batch/input/test_requests.py",
-    "batch/job.py": "cli/test_run.py",
+    "batch/output/store.py": "batch/test_api.py",
+    "batch/results_view.py": "batch/test_api.py",
     "batch/providers.py": "documents/test_provider_classes.py",
     "batch/runner.py": "batch/test_workers.py",
     "cli/batch.py": "cli/test_run.py",
