@@ -198,3 +198,14 @@ def test_calls_that_wait_for_an_ejected_endpoint_go_to_another() -> None:
             assert sent(broken) == 1
 
     run_virtual(main())
+
+
+def test_endpoints_of_similar_latency_share_the_calls() -> None:
+    async def main() -> None:
+        models = [endpoint("one", After(1.0, "x")), endpoint("two", After(1.4, "x"))]
+        async with Spread(models) as model:
+            for _ in range(10):
+                await asyncio.gather(*(model.invoke(prompt=str(n)) for n in range(10)))
+            assert [sent(each) for each in model.models] == [50, 50]
+
+    run_virtual(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from callgate.call.calling import Calling
 from callgate.errors import APIClientError
@@ -17,6 +17,11 @@ from callgate.policies.route.state import Route
 from callgate.response import Response
 
 __all__ = ["Member", "Pool", "Target"]
+
+
+# Endpoints whose latency is within this factor of the fastest one's count as equally fast: their quotas are
+# used alike, whatever the load of the moment does to either.
+SIMILAR: Final = 1.5
 
 
 class Target(Protocol):
@@ -204,10 +209,12 @@ class Pool:
         """The free endpoint to take; None if there is none, or a busy one will have answered sooner."""
         free: Member | None = None
         least, soonest = (math.inf, 0, 0), math.inf
-        for member in usable:
-            if member in without:
-                continue
-            latency, gate = member.health.latency(now), member.gate
+        latencies = {member: member.health.latency(now) for member in usable if member not in without}
+        fastest = min(filter(None, latencies.values()), default=0.0)
+        for member, latency in latencies.items():
+            gate = member.gate
+            if latency <= SIMILAR * fastest:
+                latency = min(latency, fastest)
             if gate.wait(tokens, now) <= 0.0:
                 load = ((gate.in_flight + 1) * latency, gate.in_flight, member.admitted)
                 if free is None or load < least:
