@@ -16,7 +16,7 @@ from callgate.providers.canonical.sse_decoder import decode_body
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.openai_chat.errors import error_of_body
 from callgate.providers.openai_chat.quirks import ChatQuirks
-from callgate.providers.openai_chat.request import write_body
+from callgate.providers.openai_chat.request import is_plain, plain_fields, write_body
 from callgate.providers.openai_chat.response import read_answer
 from callgate.providers.openai_chat.stream import ChatStream
 from callgate.response import Response
@@ -46,6 +46,7 @@ class OpenAIChat:
 
     def __init__(self, quirks: ChatQuirks | None = None) -> None:
         self._quirks = quirks or ChatQuirks()
+        self._plain = plain_fields(self._quirks)
 
     def encode(
         self, request: Mapping[str, Any], *, stream: bool = False, path: str | None = None
@@ -57,7 +58,9 @@ class OpenAIChat:
         """
         where = _CHAT if path is None else path if path[:1] == "/" else "/" + path
         if where.endswith(_CHAT):
-            body = write_body(request, self._quirks)
+            # Most requests need no translation, and encoding is on the path of every call.
+            plain = is_plain(request) if self._plain.issuperset(request) else False
+            body = dict(request) if plain else write_body(request, self._quirks)
         else:
             body = {name: value for name, value in request.items() if name not in _OURS}
         if stream:

@@ -13,7 +13,7 @@ from callgate.providers.openai_chat.content import split_media, write_content
 from callgate.providers.openai_chat.quirks import ChatQuirks
 from callgate.providers.openai_chat.thoughts import THOUGHTS, sign_calls, with_thoughts
 
-__all__ = ["write_messages"]
+__all__ = ["is_plain_message", "write_messages"]
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _PLAIN_ROLES = frozenset({"system", "user", "assistant"})
@@ -30,7 +30,7 @@ def write_messages(request: Mapping[str, Any], quirks: ChatQuirks) -> list[Any]:
     given = _conversation(request)
     has_tools = bool(request.get("tools"))
     needs_care = not quirks.late_system or (quirks.thoughts_required and has_tools)
-    if not needs_care and all(map(_is_plain, given)):
+    if not needs_care and all(map(is_plain_message, given)):
         return list(given)
     writer = _Writer(quirks, has_tools)
     for message in given:
@@ -40,7 +40,7 @@ def write_messages(request: Mapping[str, Any], quirks: ChatQuirks) -> list[Any]:
 
 def _conversation(request: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     messages = request.get("messages")
-    if type(messages) is not list or not messages or not all(map(_is_plain, messages)):
+    if type(messages) is not list or not messages or not all(map(is_plain_message, messages)):
         messages = read_messages(request)
     system = request.get("system")
     if system is not None:
@@ -48,7 +48,7 @@ def _conversation(request: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return messages
 
 
-def _is_plain(message: Any) -> bool:
+def is_plain_message(message: Any) -> bool:
     """Whether a message needs no translation anywhere: a role and a text."""
     return (
         type(message) is dict

@@ -21,10 +21,10 @@ from callgate.providers.canonical.tools import (
     read_tools,
     refuse_custom_tool,
 )
-from callgate.providers.openai_chat.messages import write_messages
+from callgate.providers.openai_chat.messages import is_plain_message, write_messages
 from callgate.providers.openai_chat.quirks import ChatQuirks
 
-__all__ = ["write_body"]
+__all__ = ["is_plain", "plain_fields", "write_body"]
 
 # Written in another form or place; what stands in neither set passes through.
 _TRANSLATED = frozenset(
@@ -43,6 +43,31 @@ _ADVICE = {
     "function_call": "use tools and tool_choice",
     "moderation": "leave it out",
 }
+
+
+# Fields that are sent as they are, to a host that has them under the same name.
+_PLAIN = frozenset(
+    {"model", "messages", "temperature", "top_p", "seed", "presence_penalty", "frequency_penalty"}
+)
+
+
+def plain_fields(quirks: ChatQuirks) -> frozenset[str]:
+    """The fields that this host takes as they are, in any request of such fields alone; empty: none."""
+    if not quirks.late_system:
+        return frozenset()
+    return _PLAIN - quirks.lacks - {name for name, _ in quirks.renamed}
+
+
+def is_plain(request: Mapping[str, Any]) -> bool:
+    """True if a request of plain fields has a model, no nulls, and only messages of a role and a text."""
+    messages = request.get("messages")
+    return (
+        type(messages) is list
+        and bool(messages)
+        and type(request.get("model")) is str
+        and all(map(is_plain_message, messages))
+        and None not in request.values()
+    )
 
 
 def write_body(request: Mapping[str, Any], quirks: ChatQuirks) -> dict[str, Any]:
