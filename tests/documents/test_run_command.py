@@ -219,7 +219,7 @@ def test_the_work_is_spread_over_several_endpoints(command: RunCommand, sim: Sim
         command.setenv("GROQ_BASE_URL", other.base_url)
         assert command.run(sim, "--rpm", "3000", model=f"{MINI},groq/llama-3.3-70b-versatile") == 0
         assert sim.stats.requests + other.stats.requests == 100
-        assert 20 <= sim.stats.requests <= 80  # both take a share
+        assert 30 <= sim.stats.requests <= 70  # each admits as many as the other
     assert count_ids(command.answered) == each_once(100)
 
 
