@@ -46,10 +46,35 @@ Engine(providers.OpenAICompatibleApiProvider("key", "https://api.example.com/v1"
 providers.NoSuchProvider  # type: ignore[attr-defined]
 """
 
+RUNS = """
+import asyncio
+from pathlib import Path
+from pydantic import BaseModel
+import callgate
+
+class Label(BaseModel):
+    label: str
+
+results = callgate.run(["a", {"prompt": "b"}], "openai/m", "out.jsonl", schema=Label, budget=5.0, top_p=0.5)
+labels: list[Label | None] = results.parsed
+first: Label | None = results[0].parsed
+texts: list[str | None] = callgate.run(Path("in.csv"), ["openai/a", "groq/b"], template="{word}").texts
+wrong: list[int] = results.parsed  # type: ignore[assignment]
+callgate.run(7, "openai/m")  # type: ignore[call-overload]
+
+async def main() -> None:
+    label = (await callgate.arun(["a"], "openai/m", schema=Label)).parsed[0]
+    if label is not None:
+        print(label.label)
+
+asyncio.run(main())
+"""
+
 
 def test_programs_that_work_pass_and_mistakes_do_not(tmp_path: Path) -> None:
     # With the project's own configuration, so that the cache of `make types` serves this run too.
-    check({"configurations.py": CONFIGURATIONS, "providers.py": PROVIDERS}, ROOT / "pyproject.toml", tmp_path)
+    programs = {"configurations.py": CONFIGURATIONS, "providers.py": PROVIDERS, "runs.py": RUNS}
+    check(programs, ROOT / "pyproject.toml", tmp_path)
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from callgate.testing import Simulator
 
 
 class Notes:
-    """A watcher that keeps what it is told, and stops the writing of the output if it is to."""
+    """A watcher that keeps its notes, and can stop the writing of the output."""
 
     def __init__(self, stops: bool = False) -> None:
         self.notes: list[str] = []

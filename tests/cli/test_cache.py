@@ -29,10 +29,10 @@ def filled(folder: Path, callgate: Run, simulate: Callable[..., Simulator]) -> t
     return options
 
 
-def test_stats_for_people_and_machines(filled: tuple[str, ...], callgate: Run) -> None:
-    told = callgate("cache", "stats", "kept").out
-    assert "2 answers" in told
-    assert "gpt-4o-mini" in told
+def test_stats_as_text_and_as_json(filled: tuple[str, ...], callgate: Run) -> None:
+    facts = callgate("cache", "stats", "kept").out
+    assert "2 answers" in facts
+    assert "gpt-4o-mini" in facts
     found = orjson.loads(callgate("cache", "stats", "kept", "--json").out)
     assert found["entries"] == 2
     assert found["models"][0]["model"] == "gpt-4o-mini"
@@ -64,13 +64,13 @@ def test_export_to_stdout_and_to_a_file(filled: tuple[str, ...], callgate: Run, 
     assert "nowhere/all.jsonl: cannot be written" in refused.err
 
 
-def test_clear_some_or_all(filled: tuple[str, ...], callgate: Run) -> None:
+def test_clear_by_age_by_model_or_all(filled: tuple[str, ...], callgate: Run) -> None:
     assert "deleted 0 answers, 2 are left" in callgate("cache", "clear", "kept", "--older-than", "1h").out
     assert "deleted 0 answers" in callgate("cache", "clear", "kept", "--model", "gpt-4o").out
     assert "deleted 2 answers, 0 are left" in callgate("cache", "clear", "kept", "--yes").out
 
 
-def test_clear_asks_before_it_forgets_all(
+def test_clear_asks_before_it_deletes_all(
     filled: tuple[str, ...], callgate: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -96,11 +96,11 @@ def test_explain_a_hit(filled: tuple[str, ...], callgate: Run, monkeypatch: pyte
         assert "is in the cache" in ended.out, ended.err
 
 
-def test_explain_says_what_differs(filled: tuple[str, ...], callgate: Run) -> None:
+def test_explain_shows_what_differs(filled: tuple[str, ...], callgate: Run) -> None:
     options = [*filled[:-1], "0.7"]
-    told = callgate("cache", "explain", "in.jsonl", "--cache", "kept", *options).out
-    assert "in.jsonl:1 is not in the cache" in told
-    assert told.splitlines()[1:] == ["  request.temperature", "    asked: 0.7", "    kept:  0.5"]
+    facts = callgate("cache", "explain", "in.jsonl", "--cache", "kept", *options).out
+    assert "in.jsonl:1 is not in the cache" in facts
+    assert facts.splitlines()[1:] == ["  request.temperature", "    asked: 0.7", "    kept:  0.5"]
     found = orjson.loads(callgate("cache", "explain", "in.jsonl", "--cache", "kept", *options, "--json").out)
     assert found["outcome"] == "miss"
     assert found["differences"] == [{"where": "request.temperature", "asked": 0.7, "kept": 0.5}]
@@ -129,7 +129,7 @@ def explained(callgate: Run, *options: str) -> str:
     return outcome
 
 
-def test_explain_finds_what_run_would_find(
+def test_explain_finds_the_entries_that_run_finds(
     folder: Path, callgate: Run, simulate: Callable[..., Simulator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = simulate(echo=True), simulate(echo=True)
@@ -156,7 +156,7 @@ def test_explain_finds_what_run_would_find(
         assert explained(callgate, *options, "--line", "2") == "hit"
 
 
-def test_a_sample_is_another_answer_and_an_old_answer_is_asked_for_anew(
+def test_a_sample_has_its_own_answer_and_an_expired_answer_is_replaced(
     folder: Path, callgate: Run, simulate: Callable[..., Simulator]
 ) -> None:
     provider = simulate()
@@ -177,7 +177,7 @@ def test_a_sample_is_another_answer_and_an_old_answer_is_asked_for_anew(
     assert provider.stats.requests == 3
 
 
-def test_a_cache_that_cannot_be_written_beside_says_what_to_do(
+def test_a_read_only_cache_is_refused_with_a_remedy(
     filled: tuple[str, ...], callgate: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # root may write anywhere
@@ -200,7 +200,7 @@ def test_a_cache_that_cannot_be_written_beside_says_what_to_do(
         ),
     ],
 )
-def test_what_cannot_work_is_one_line_and_code_2(
+def test_an_error_is_one_line_and_exit_code_two(
     filled: tuple[str, ...], callgate: Run, arguments: Any, said: str, folder: Path
 ) -> None:
     ended = callgate("cache", *arguments)

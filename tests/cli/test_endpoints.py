@@ -73,7 +73,7 @@ def test_an_endpoint_whose_key_is_refused_is_ejected_and_no_row_is_lost(
     assert "sk-" not in ended.out + ended.err
 
 
-def test_when_all_are_refused_the_run_stops(simulate: Simulate, callgate: Run) -> None:
+def test_a_run_stops_when_all_keys_are_refused(simulate: Simulate, callgate: Run) -> None:
     sim = simulate(keys=["another"])
     write_rows("in.jsonl", prompts(300))
     target = ["-m", "openai/m", "-o", "out.jsonl", "--base-url", sim.base_url]
@@ -92,14 +92,14 @@ def test_when_all_are_refused_the_run_stops(simulate: Simulate, callgate: Run) -
         ),
         (["-m", "openai/a,/b"], "model '/b' names no provider"),
         (["-m", ","], "model '' names no provider"),
-        (["-m", "openai/a,nobody/b"], "nobody"),
+        (["-m", "openai/a,unknown/b"], "unknown"),
         (
             ["-m", "openai/a", "--api-key-env", "FIRST_KEY,NO_SUCH_KEY"],
             "the environment variable NO_SUCH_KEY is not set",
         ),
     ],
 )
-def test_options_that_do_not_match_are_refused(callgate: Run, options: list[str], says: str) -> None:
+def test_options_that_differ_in_number_are_refused(callgate: Run, options: list[str], says: str) -> None:
     write_rows("in.jsonl", prompts(3))
     ended = callgate("run", "in.jsonl", "-o", "out.jsonl", *options)
     assert ended.code == 2
@@ -170,7 +170,7 @@ def test_an_unreachable_endpoint_costs_a_handful_of_attempts(simulate: Simulate,
     assert [each["answered"] for each in facts["endpoints"]] == [0, 200]
 
 
-def test_an_endpoint_that_always_answers_429_holds_up_no_row(simulate: Simulate, callgate: Run) -> None:
+def test_an_endpoint_that_returns_only_429_delays_no_row(simulate: Simulate, callgate: Run) -> None:
     busy, good = simulate(faults={"429": 1.0}, fault_retry_after=60.0), simulate(latency=0.01)
     write_rows("in.jsonl", prompts(100))
     target = ["-m", "openai/m", "--base-url", f"{busy.base_url},{good.base_url}"]

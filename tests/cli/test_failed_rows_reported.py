@@ -27,18 +27,18 @@ def report(callgate: Run) -> Any:
     return orjson.loads(callgate("report", "out.jsonl", "--json").out)
 
 
-def test_what_rows_cost_that_never_fitted_their_schema(
+def test_rows_that_never_match_their_schema_have_a_cost(
     folder: Path, simulate: Simulate, callgate: Run
 ) -> None:
     (folder / "schema.json").write_bytes(b'{"type": "object", "required": ["moons"]}')
     sim = simulate(answers=lambda ask: '{"moons": 2}' if "What is 1 " in str(ask.body) else "none", **PRICES)
     write_rows("in.jsonl", prompts(3))
-    told = orjson.loads(callgate(*command(sim), "--schema", "schema.json").out)
-    assert (told["answered"], told["failed"], told["calls"]) == (1, 2, 7)
+    facts = orjson.loads(callgate(*command(sim), "--schema", "schema.json").out)
+    assert (facts["answered"], facts["failed"], facts["calls"]) == (1, 2, 7)
     again = report(callgate)
     usage = again["usage"]
-    assert (usage["input_tokens"], usage["output_tokens"]) == (told["input_tokens"], told["output_tokens"])
-    assert again["cost_usd"] == pytest.approx(told["cost_usd"]) == pytest.approx(sim.stats.bill)
+    assert (usage["input_tokens"], usage["output_tokens"]) == (facts["input_tokens"], facts["output_tokens"])
+    assert again["cost_usd"] == pytest.approx(facts["cost_usd"]) == pytest.approx(sim.stats.bill)
     lines = [*read_lines("out.jsonl"), *read_lines("out.jsonl.errors.jsonl")]
     assert sum(line["cost_usd"] for line in lines) == pytest.approx(sim.stats.bill)
     assert sum(line["usage"]["output_tokens"] for line in lines) == sim.stats.output_tokens
@@ -50,15 +50,15 @@ def test_failures_are_grouped_as_the_run_groups_them(folder: Path, simulate: Sim
 
     sim = simulate(answers=answer)
     write_rows("in.jsonl", prompts(12))
-    told = orjson.loads(callgate(*command(sim), "--limit", "9", "--concurrency", "1").out)
-    assert len(told["errors"]) == 2
+    facts = orjson.loads(callgate(*command(sim), "--limit", "9", "--concurrency", "1").out)
+    assert len(facts["errors"]) == 2
     groups = report(callgate)["errors"]
-    assert [group["count"] for group in groups] == [group["count"] for group in told["errors"]]
-    assert [group["example"] for group in groups] == [group["example"] for group in told["errors"]]
+    assert [group["count"] for group in groups] == [group["count"] for group in facts["errors"]]
+    assert [group["example"] for group in groups] == [group["example"] for group in facts["errors"]]
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini"])
-def test_a_withheld_answer_is_a_refusal(
+def test_a_withheld_answer_counts_as_refused(
     folder: Path, simulate: Simulate, callgate: Run, provider: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("ANTHROPIC_API_KEY", "GEMINI_API_KEY"):
@@ -68,9 +68,9 @@ def test_a_withheld_answer_is_a_refusal(
     # Gemini's own path begins behind the host.
     address = sim.url if provider == "gemini" else sim.base_url
     ended = callgate(*command(sim, f"{provider}/m"), "--base-url", address)
-    told = orjson.loads(ended.out)
-    assert (ended.code, told["answered"], told["failed"], told["refused"]) == (1, 0, 30, 30)
-    assert (told["ending"], sim.stats.requests) == ("failures", 30)  # no measure of failing in the same way
+    facts = orjson.loads(ended.out)
+    assert (ended.code, facts["answered"], facts["failed"], facts["refused"]) == (1, 0, 30, 30)
+    assert (facts["ending"], sim.stats.requests) == ("failures", 30)  # no measure of failing in the same way
     assert read_lines("out.jsonl") == []
     for line in read_lines("out.jsonl.errors.jsonl"):
         assert line["error"]["type"] == "ContentFilterError"
@@ -83,7 +83,7 @@ def test_a_withheld_answer_is_a_refusal(
     assert "30 failed (30 rejected by the provider" in callgate("report", "out.jsonl").out
 
 
-def test_a_refused_row_is_tried_again_by_each_run_and_with_a_cache_paid_once(
+def test_a_refused_row_is_retried_by_each_run_and_paid_once_with_a_cache(
     folder: Path, simulate: Simulate, callgate: Run
 ) -> None:
     sim = simulate(content_filter=True)
@@ -97,17 +97,17 @@ def test_a_refused_row_is_tried_again_by_each_run_and_with_a_cache_paid_once(
     assert sim.stats.requests == 9
 
 
-def test_a_withheld_answer_to_a_schema_is_a_refusal_too(
+def test_a_withheld_answer_to_a_schema_counts_as_refused(
     folder: Path, simulate: Simulate, callgate: Run
 ) -> None:
     (folder / "schema.json").write_bytes(b'{"type": "object", "required": ["moons"]}')
     sim = simulate(content_filter=True)
     write_rows("in.jsonl", prompts(3))
-    told = orjson.loads(callgate(*command(sim), "--schema", "schema.json").out)
-    assert (told["failed"], told["refused"], told["calls"]) == (3, 3, 3)
+    facts = orjson.loads(callgate(*command(sim), "--schema", "schema.json").out)
+    assert (facts["failed"], facts["refused"], facts["calls"]) == (3, 3, 3)
 
 
-def test_the_page_of_a_batch_without_an_answer_says_so(
+def test_the_report_of_a_batch_without_an_answer_states_it(
     folder: Path, simulate: Simulate, callgate: Run
 ) -> None:
     sim = simulate(answers=lambda _: 422)

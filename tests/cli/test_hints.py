@@ -1,4 +1,4 @@
-"""What goes wrong at first: each mistake is told with what to do instead."""
+"""Common first mistakes: each error names the remedy."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ Spawn = Callable[..., "subprocess.Popen[str]"]
         ),
     ],
 )
-def test_options(folder: Path, callgate: Run, arguments: list[str], says: str) -> None:
+def test_a_mistaken_option_names_the_remedy(
+    folder: Path, callgate: Run, arguments: list[str], says: str
+) -> None:
     write_rows("in.jsonl", prompts(1))
     ended = callgate("run", "in.jsonl", "-o", "out.jsonl", *arguments)
     assert (ended.code, ended.out) == (2, "")
@@ -69,14 +71,16 @@ def test_options(folder: Path, callgate: Run, arguments: list[str], says: str) -
         ("table.xlsx", b"PK\x03\x04", "table.xlsx: .xlsx is not read or written"),
     ],
 )
-def test_inputs(folder: Path, callgate: Run, name: str, content: bytes, says: str) -> None:
+def test_a_mistaken_input_names_the_remedy(
+    folder: Path, callgate: Run, name: str, content: bytes, says: str
+) -> None:
     Path(name).write_bytes(content)
     ended = callgate("run", name, "-o", "out.jsonl", "-m", "openai/m")
     assert (ended.code, ended.out) == (2, "")
     assert says in ended.err
 
 
-def test_compressed_standard_input_says_how_to_unpack_it(folder: Path, spawn: Spawn) -> None:
+def test_compressed_standard_input_names_the_remedy(folder: Path, spawn: Spawn) -> None:
     Path("in.gz").write_bytes(gzip.compress(b'{"prompt": "a"}\n'))
     with open("in.gz") as stdin:
         process = spawn("run", "-", "-o", "out.jsonl", "-m", "openai/m", stdin=stdin)
@@ -85,7 +89,7 @@ def test_compressed_standard_input_says_how_to_unpack_it(folder: Path, spawn: Sp
     assert "UTF-8" not in err
 
 
-def test_an_input_without_rows_is_told(folder: Path, callgate: Run) -> None:
+def test_an_input_without_rows_is_reported(folder: Path, callgate: Run) -> None:
     Path("in.jsonl").write_text("\n")
     ended = callgate("run", "in.jsonl", "-o", "out.jsonl", "-m", "openai/m")
     assert ended.code == 0
@@ -103,7 +107,7 @@ def test_an_input_without_rows_is_told(folder: Path, callgate: Run) -> None:
         ["report", "out.jsonl", "--html", "-"],
     ],
 )
-def test_a_standard_output_that_is_full_is_told_in_one_line(
+def test_a_full_standard_output_is_reported_in_one_line(
     folder: Path, simulate: Simulate, callgate: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", simulate().base_url)
@@ -122,9 +126,7 @@ def test_a_standard_output_that_is_full_is_told_in_one_line(
     assert lines == ["callgate: standard output: cannot be written: No space left on device"]
 
 
-def test_the_page_of_a_report_can_go_to_standard_output(
-    folder: Path, simulate: Simulate, callgate: Run
-) -> None:
+def test_the_html_report_can_go_to_standard_output(folder: Path, simulate: Simulate, callgate: Run) -> None:
     write_rows("in.jsonl", prompts(1))
     target = ("-m", "openai/gpt-4o-mini", "--base-url", simulate().base_url)
     assert callgate("run", "in.jsonl", "-o", "out.jsonl", *target).code == 0
@@ -135,9 +137,7 @@ def test_the_page_of_a_report_can_go_to_standard_output(
     assert callgate("report", "out.jsonl", "--html", "-", "--json").code == 2
 
 
-def test_the_summary_has_no_blanks_at_the_end_of_a_line_and_no_word_twice(
-    folder: Path, simulate: Simulate, callgate: Run
-) -> None:
+def test_the_summary_has_no_trailing_blanks(folder: Path, simulate: Simulate, callgate: Run) -> None:
     write_rows("in.jsonl", prompts(1))
     target = ("-m", "openai/gpt-4o-mini", "--base-url", simulate().base_url)
     ended = callgate("run", "in.jsonl", "-o", "out.jsonl", *target, "--price", "0.00001,0.00001")
@@ -149,7 +149,7 @@ def test_the_summary_has_no_blanks_at_the_end_of_a_line_and_no_word_twice(
     assert forecast == [line.rstrip() for line in forecast]
 
 
-def test_second_attempts_are_counted_in_the_summary(folder: Path, simulate: Simulate, callgate: Run) -> None:
+def test_hedges_are_counted_in_the_summary(folder: Path, simulate: Simulate, callgate: Run) -> None:
     sim = simulate(latency=0.01, faults={"slow": 0.05}, slow_seconds=1.5)
     write_rows("in.jsonl", prompts(300))
     target = ("-m", "openai/gpt-4o-mini", "--base-url", sim.base_url, "--hedge", "0.1")
@@ -158,7 +158,7 @@ def test_second_attempts_are_counted_in_the_summary(folder: Path, simulate: Simu
     assert facts["hedges"] > 0
 
 
-def test_when_the_terminal_goes_what_is_in_flight_is_finished(
+def test_a_lost_terminal_finishes_the_requests_in_flight(
     folder: Path, simulate: Simulate, spawn: Spawn
 ) -> None:
     begun = []
@@ -186,7 +186,7 @@ def test_when_the_terminal_goes_what_is_in_flight_is_finished(
     assert len(read_lines("out.jsonl")) == len(begun) == sim.stats.requests
 
 
-def test_a_port_that_there_is_not_is_refused(callgate: Run) -> None:
+def test_a_port_out_of_range_is_refused(callgate: Run) -> None:
     ended = callgate("simulate", "--port", "80000", "--for", "0.1")
     assert ended.code == 2
     assert "--port" in ended.err

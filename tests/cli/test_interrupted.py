@@ -45,7 +45,7 @@ def names() -> Counter[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_finishes_what_is_in_flight(
+def test_the_first_signal_finishes_the_requests_in_flight(
     folder: Path, simulate: Simulate, spawn: Spawn, number: signal.Signals
 ) -> None:
     arrivals = Arrivals()
@@ -67,7 +67,7 @@ def test_the_first_signal_finishes_what_is_in_flight(
     assert f"{400 - len(lines)} left" in out
 
 
-def test_rows_that_wait_for_their_quota_are_not_waited_for(
+def test_the_first_signal_drops_rows_that_wait_for_their_quota(
     folder: Path, simulate: Simulate, spawn: Spawn
 ) -> None:
     arrivals = Arrivals()
@@ -82,7 +82,9 @@ def test_rows_that_wait_for_their_quota_are_not_waited_for(
     assert sim.stats.requests == 1
 
 
-def test_the_second_signal_stops_at_once(folder: Path, simulate: Simulate, spawn: Spawn) -> None:
+def test_the_second_signal_cancels_the_requests_in_flight(
+    folder: Path, simulate: Simulate, spawn: Spawn
+) -> None:
     arrivals = Arrivals()
     sim = simulate(answers=lambda ask: arrivals(ask), latency=60.0)
     write_rows("in.jsonl", prompts(50))
@@ -100,7 +102,7 @@ def test_the_second_signal_stops_at_once(folder: Path, simulate: Simulate, spawn
     assert read_lines("out.jsonl") == []
 
 
-def test_an_interrupted_run_goes_on(folder: Path, simulate: Simulate, spawn: Spawn) -> None:
+def test_an_interrupted_run_resumes(folder: Path, simulate: Simulate, spawn: Spawn) -> None:
     arrivals = Arrivals()
     sim = simulate(answers=arrivals, latency=0.02)
     write_rows("in.jsonl", prompts(300))
@@ -116,7 +118,7 @@ def test_an_interrupted_run_goes_on(folder: Path, simulate: Simulate, spawn: Spa
     assert sim.stats.paid_again == 0
 
 
-def test_a_killed_run_loses_nothing_and_pays_again_only_for_what_was_in_flight(
+def test_a_killed_run_loses_no_row_and_pays_again_only_for_requests_in_flight(
     folder: Path, simulate: Simulate, spawn: Spawn
 ) -> None:
     rng = random.Random(11)
@@ -179,7 +181,7 @@ def test_a_second_run_on_the_same_output_is_refused(folder: Path, simulate: Simu
     assert err == "callgate: out.jsonl: another run is writing to it; wait for its end\n"
 
 
-def test_a_reader_that_leaves_stops_the_run(folder: Path, simulate: Simulate, spawn: Spawn) -> None:
+def test_a_closed_standard_output_stops_the_run(folder: Path, simulate: Simulate, spawn: Spawn) -> None:
     sim = simulate(latency=0.01)
     write_rows("in.jsonl", prompts(2000))
     arguments = ["-m", "openai/m", "-o", "-", "--base-url", sim.base_url, "--concurrency", "8"]

@@ -62,7 +62,7 @@ TABLES = OUTPUTS[:3]
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_every_row_is_in_it_and_started_again_it_calls_nothing(
+def test_an_output_has_every_row_and_resuming_calls_nothing(
     folder: Path, simulate: Simulate, callgate: Run, output: str
 ) -> None:
     sim = simulate(echo=True)
@@ -94,7 +94,7 @@ def test_a_table_is_in_the_order_of_the_input(
     assert [row["custom_id"] for row in read_table(output)] == [f"r{i}" for i in range(120)]
 
 
-def test_failed_rows_are_not_in_a_table_and_come_in_at_their_place(
+def test_failed_rows_enter_a_table_at_their_place_once_answered(
     folder: Path, simulate: Simulate, callgate: Run
 ) -> None:
     answers = {"What is 3 plus 3?": 422}
@@ -122,7 +122,7 @@ def test_a_table_can_be_the_input_of_the_next_run(folder: Path, simulate: Simula
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_the_report_and_a_dry_run_read_what_is_behind_it(
+def test_report_and_dry_run_read_the_journal_of_a_table(
     folder: Path, simulate: Simulate, callgate: Run, output: str
 ) -> None:
     sim = simulate()
@@ -130,13 +130,13 @@ def test_the_report_and_a_dry_run_read_what_is_behind_it(
     assert callgate("run", "in.jsonl", *against(sim, output), "--limit", "8").code == 0
     facts = orjson.loads(callgate("report", output, "--json").out)
     assert (facts["answered"], facts["usage"]["output_tokens"]) == (8, sim.stats.output_tokens)
-    told = orjson.loads(callgate("run", "in.jsonl", *against(sim, output), "--dry-run", "--json").out)
-    assert (told["rows"], told["answered_before"], told["learned_from"]) == (12, 8, 8)
+    facts = orjson.loads(callgate("run", "in.jsonl", *against(sim, output), "--dry-run", "--json").out)
+    assert (facts["rows"], facts["answered_before"], facts["learned_from"]) == (12, 8, 8)
     assert sim.stats.requests == 8
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_a_budget_counts_what_is_behind_it(
+def test_a_budget_counts_the_journal_of_a_table(
     folder: Path, simulate: Simulate, callgate: Run, output: str
 ) -> None:
     sim = simulate(input_price=150.0, output_price=600.0)
@@ -179,7 +179,7 @@ def test_a_table_without_its_journal_is_refused_before_a_call(
         ("no/out.csv", "there is no folder no"),
     ],
 )
-def test_what_cannot_be_written_is_told_before_a_call(
+def test_an_output_that_cannot_be_written_is_refused_before_a_call(
     folder: Path,
     simulate: Simulate,
     callgate: Run,
@@ -200,7 +200,7 @@ def test_what_cannot_be_written_is_told_before_a_call(
 
 @pytest.mark.parametrize("command", [["--quiet"], ["--dry-run"], ["--budget", "1", "--max-tokens", "5"]])
 @pytest.mark.parametrize("output", ["out.jsonl.gz", "out.jsonl.zst"])
-def test_a_damaged_output_is_told_and_left_alone(
+def test_a_damaged_output_is_reported_and_not_changed(
     folder: Path, simulate: Simulate, callgate: Run, output: str, command: list[str]
 ) -> None:
     sim = simulate()
@@ -216,9 +216,7 @@ def test_a_damaged_output_is_told_and_left_alone(
     assert sim.stats.requests == 20
 
 
-def test_a_dry_run_waits_for_nobody_at_the_end_of_a_pipe(
-    folder: Path, simulate: Simulate, callgate: Run
-) -> None:
+def test_a_dry_run_does_not_wait_for_a_pipe(folder: Path, simulate: Simulate, callgate: Run) -> None:
     os.mkfifo("pipe")
     write_rows("in.jsonl", prompts(3))
     sim = simulate()
@@ -256,7 +254,7 @@ def test_a_table_that_cannot_be_written_ends_the_run_and_loses_nothing(
 
 
 @pytest.mark.parametrize("output", ["out.csv", "out.jsonl.gz"])
-def test_an_interrupted_run_writes_what_it_has_and_goes_on(
+def test_an_interrupted_run_writes_its_answers_and_resumes(
     folder: Path, simulate: Simulate, spawn: Spawn, output: str
 ) -> None:
     arrivals = Arrivals()
@@ -277,7 +275,7 @@ def test_an_interrupted_run_writes_what_it_has_and_goes_on(
 
 
 @pytest.mark.parametrize("output", ["out.parquet", "out.jsonl.zst"])
-def test_a_killed_run_has_paid_again_only_for_what_was_in_flight(
+def test_a_killed_run_pays_again_only_for_requests_in_flight(
     folder: Path, simulate: Simulate, spawn: Spawn, output: str
 ) -> None:
     arrivals = Arrivals()
@@ -318,7 +316,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.mark.parametrize("output", ["out.csv", "out.jsonl.gz"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_whatever_ends_the_final_writing_nothing_is_lost_or_called_again(
+def test_an_interrupted_final_write_loses_and_repeats_nothing(
     folder: Path, simulate: Simulate, spawn: Spawn, callgate: Run, output: str, number: signal.Signals
 ) -> None:
     sim = simulate()
@@ -351,16 +349,14 @@ def test_whatever_ends_the_final_writing_nothing_is_lost_or_called_again(
     assert not Path(f"{output}.writing").exists()
 
 
-def test_answers_held_to_a_schema_bring_their_object_along(
-    folder: Path, simulate: Simulate, callgate: Run
-) -> None:
+def test_a_table_has_the_parsed_answer(folder: Path, simulate: Simulate, callgate: Run) -> None:
     sim = simulate(answers=lambda ask: '{"sum": 4, "of": [2, 2]}')
     write_rows("in.jsonl", prompts(2))
     schema = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
     Path("schema.json").write_bytes(orjson.dumps(schema))
     for output in ("out.jsonl", "out.csv", "out.parquet"):
         assert callgate("run", "in.jsonl", *against(sim, output), "--schema", "schema.json").code == 0
-    told = {"sum": 4, "of": [2, 2]}
-    assert [line["parsed"] for line in read_lines("out.jsonl")] == [told, told]
+    facts = {"sum": 4, "of": [2, 2]}
+    assert [line["parsed"] for line in read_lines("out.jsonl")] == [facts, facts]
     for output in ("out.csv", "out.parquet"):
-        assert [orjson.loads(row["parsed"]) for row in read_table(output)] == [told, told]
+        assert [orjson.loads(row["parsed"]) for row in read_table(output)] == [facts, facts]

@@ -21,7 +21,7 @@ def test_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "line 7" in printed
 
 
-def test_prints_json_for_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prints_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(write(tmp_path / "out.jsonl", [answer()])), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["cost_usd"] == 0.5
 

@@ -47,7 +47,7 @@ def test_every_row_is_answered_in_batch_format(folder: Path, simulate: Simulate,
     assert not Path("out.jsonl.errors.jsonl").exists()
 
 
-def test_started_again_it_calls_nothing(folder: Path, simulate: Simulate, callgate: Run) -> None:
+def test_resuming_a_finished_run_calls_nothing(folder: Path, simulate: Simulate, callgate: Run) -> None:
     sim = simulate()
     write_rows("in.jsonl", prompts(30))
     callgate("run", "in.jsonl", *against(sim))
@@ -59,7 +59,7 @@ def test_started_again_it_calls_nothing(folder: Path, simulate: Simulate, callga
     assert Path("out.jsonl").read_bytes() == before
 
 
-def test_a_finished_batch_says_what_rows_are_known_by(
+def test_resuming_with_other_options_explains_what_identifies_a_row(
     folder: Path, simulate: Simulate, callgate: Run
 ) -> None:
     sim = simulate()
@@ -118,7 +118,7 @@ def test_failed_rows_are_kept_and_tried_again(folder: Path, simulate: Simulate, 
     assert sim.stats.requests == 12
 
 
-def test_a_torn_last_line_is_asked_for_again(folder: Path, simulate: Simulate, callgate: Run) -> None:
+def test_the_row_of_a_torn_last_line_is_called_again(folder: Path, simulate: Simulate, callgate: Run) -> None:
     sim = simulate()
     write_rows("in.jsonl", prompts(5))
     callgate("run", "in.jsonl", *against(sim))
@@ -131,7 +131,7 @@ def test_a_torn_last_line_is_asked_for_again(folder: Path, simulate: Simulate, c
     assert sim.stats.requests == 6
 
 
-def test_overwrite_starts_anew(folder: Path, simulate: Simulate, callgate: Run) -> None:
+def test_overwrite_starts_again(folder: Path, simulate: Simulate, callgate: Run) -> None:
     sim = simulate()
     write_rows("in.jsonl", prompts(5))
     callgate("run", "in.jsonl", *against(sim))
@@ -140,7 +140,7 @@ def test_overwrite_starts_anew(folder: Path, simulate: Simulate, callgate: Run) 
     assert sim.stats.requests == 10
 
 
-def test_what_the_options_say_is_sent(folder: Path, simulate: Simulate, callgate: Run) -> None:
+def test_options_of_the_request_are_sent(folder: Path, simulate: Simulate, callgate: Run) -> None:
     sent: list[Any] = []
     sim = simulate(answers=lambda ask: sent.append(ask.body))
     write_rows("in.jsonl", [{"text": "Hund", "model": "beetle"}, {"text": "Katze"}])
@@ -204,7 +204,7 @@ def test_answers_to_standard_output(folder: Path, simulate: Simulate, callgate: 
     assert "3 answered" in ended.err
 
 
-def test_quiet_says_nothing(folder: Path, simulate: Simulate, callgate: Run) -> None:
+def test_quiet_prints_nothing(folder: Path, simulate: Simulate, callgate: Run) -> None:
     sim = simulate()
     write_rows("in.jsonl", prompts(3))
     ended = callgate("run", "in.jsonl", *against(sim), "--quiet")
@@ -232,7 +232,7 @@ def test_json_summary(folder: Path, simulate: Simulate, callgate: Run) -> None:
     ]
 
 
-def test_retries_and_their_number(folder: Path, simulate: Simulate, callgate: Run) -> None:
+def test_retries_limits_the_attempts(folder: Path, simulate: Simulate, callgate: Run) -> None:
     sim = simulate(answers=[500, "fine"])
     write_rows("in.jsonl", prompts(1))
     facts = orjson.loads(callgate("run", "in.jsonl", *against(sim), "--json").out)
@@ -243,7 +243,7 @@ def test_retries_and_their_number(folder: Path, simulate: Simulate, callgate: Ru
     assert sim.stats.requests == 1
 
 
-def test_the_key_is_nowhere(folder: Path, simulate: Simulate, callgate: Run) -> None:
+def test_the_key_is_in_no_output(folder: Path, simulate: Simulate, callgate: Run) -> None:
     sim = simulate(keys=["another"])
     write_rows("in.jsonl", prompts(10))
     ended = callgate("run", "in.jsonl", *against(sim))
@@ -275,7 +275,7 @@ def test_a_key_from_another_variable(
         ({"models": ["another"]}, "404"),
     ],
 )
-def test_what_every_row_would_meet_stops_after_a_handful_of_calls(
+def test_an_error_of_every_row_stops_the_run_after_a_few_calls(
     folder: Path, simulate: Simulate, callgate: Run, options: dict[str, Any], fault: str
 ) -> None:
     sim = simulate(**options)
@@ -289,7 +289,7 @@ def test_what_every_row_would_meet_stops_after_a_handful_of_calls(
     assert read_lines("out.jsonl") == []
 
 
-def test_nothing_listening_stops_after_a_handful_of_calls(folder: Path, callgate: Run) -> None:
+def test_an_unreachable_server_stops_the_run_after_a_few_calls(folder: Path, callgate: Run) -> None:
     write_rows("in.jsonl", prompts(500))
     arguments = ["-m", "openai/m", "-o", "out.jsonl", "--base-url", "http://127.0.0.1:9/v1", "--retries", "1"]
     ended = callgate("run", "in.jsonl", *arguments, "--json")
@@ -322,7 +322,7 @@ def test_too_many_failures_stop_the_run(folder: Path, simulate: Simulate, callga
     assert sim.stats.requests < 40
 
 
-def test_refused_rows_are_told_from_failed_ones(folder: Path, simulate: Simulate, callgate: Run) -> None:
+def test_refused_rows_are_counted_apart(folder: Path, simulate: Simulate, callgate: Run) -> None:
     sim = simulate(context_tokens=2000)
     write_rows("in.jsonl", [*prompts(3), {"custom_id": "long", "prompt": "word " * 5000}])
     facts = orjson.loads(callgate("run", "in.jsonl", *against(sim), "--json").out)
@@ -334,7 +334,7 @@ def test_refused_rows_are_told_from_failed_ones(folder: Path, simulate: Simulate
 SCHEMA = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
 
 
-def test_answers_must_fit_the_schema_and_are_asked_for_again(
+def test_answers_that_do_not_match_the_schema_are_asked_for_again(
     folder: Path, simulate: Simulate, callgate: Run
 ) -> None:
     sent: list[Any] = []
@@ -359,7 +359,7 @@ def test_answers_must_fit_the_schema_and_are_asked_for_again(
     assert facts["output_tokens"] == sim.stats.output_tokens
 
 
-def test_silence_ends_an_attempt(folder: Path, simulate: Simulate, callgate: Run) -> None:
+def test_an_attempt_without_bytes_times_out(folder: Path, simulate: Simulate, callgate: Run) -> None:
     def answer(ask: Any) -> Answer | None:
         return Answer("never " * 50, fault="stall") if ask.attempt == 1 else None
 
@@ -370,7 +370,7 @@ def test_silence_ends_an_attempt(folder: Path, simulate: Simulate, callgate: Run
     assert orjson.loads(ended.out)["retries"] == 2
 
 
-def test_the_slowest_are_asked_twice(folder: Path, simulate: Simulate, callgate: Run) -> None:
+def test_the_slowest_requests_are_hedged(folder: Path, simulate: Simulate, callgate: Run) -> None:
     slow = {f"What is {i} plus {i}?" for i in (120, 150, 180)}
 
     def answer(ask: Any) -> Answer | None:
@@ -386,7 +386,7 @@ def test_the_slowest_are_asked_twice(folder: Path, simulate: Simulate, callgate:
     assert len([line for line in read_lines("out.jsonl") if line["text"] == "late"]) < len(slow)
 
 
-def test_limits_that_no_row_fits_are_wrong_input(folder: Path, simulate: Simulate, callgate: Run) -> None:
+def test_a_limit_that_no_row_fits_is_an_input_error(folder: Path, simulate: Simulate, callgate: Run) -> None:
     sim = simulate()
     write_rows("in.jsonl", prompts(50))
     ended = callgate("run", "in.jsonl", *against(sim), "--tpm", "3")
@@ -395,9 +395,7 @@ def test_limits_that_no_row_fits_are_wrong_input(folder: Path, simulate: Simulat
     assert sim.stats.requests == 0
 
 
-def test_one_row_that_does_not_fit_the_limit_is_no_reason_to_stop(
-    folder: Path, simulate: Simulate, callgate: Run
-) -> None:
+def test_one_row_that_exceeds_the_limit_fails_alone(folder: Path, simulate: Simulate, callgate: Run) -> None:
     sim = simulate()
     write_rows("in.jsonl", [*prompts(5), {"prompt": "word " * 20_000}, *prompts(5, start=5)])
     ended = callgate("run", "in.jsonl", *against(sim), "--tpm", "20000", "--max-tokens", "50")
@@ -406,7 +404,7 @@ def test_one_row_that_does_not_fit_the_limit_is_no_reason_to_stop(
     assert read_lines("out.jsonl.errors.jsonl")[0]["error"]["type"] == "QuotaTooSmallError"
 
 
-def test_a_bad_row_far_down_loses_nothing(
+def test_a_bad_row_far_into_the_input_loses_no_answer(
     folder: Path, simulate: Simulate, callgate: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("callgate.batch.run._CHECKED_BYTES", 1)
@@ -426,9 +424,7 @@ def test_a_bad_row_far_down_loses_nothing(
     assert sim.stats.requests == 21
 
 
-def test_the_cache_answers_what_another_output_has_paid_for(
-    folder: Path, simulate: Simulate, callgate: Run
-) -> None:
+def test_the_cache_serves_answers_of_another_output(folder: Path, simulate: Simulate, callgate: Run) -> None:
     sim = simulate()
     write_rows("in.jsonl", prompts(10))
     assert callgate("run", "in.jsonl", *against(sim), "--cache", "cache").code == 0

@@ -10,7 +10,7 @@ from callgate.cli.summary import print_summary
 from tests.batch.display.test_panel import progress
 
 
-def test_the_summary_says_what_is_not_known_and_groups_failures(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_summary_marks_unknown_cost_and_groups_failures(capsys: pytest.CaptureFixture[str]) -> None:
     stats = Stats(done=5, failed=700, unpriced=5)
     for number in range(7):
         stats.errors[str(number)] = ErrorGroup("ServerError", 100, f"boom {number}", 3, number % 2 == 0)

@@ -71,7 +71,9 @@ Run = Callable[..., CommandResult]
         (["runn"], "runn"),
     ],
 )
-def test_one_line_and_code_two(folder: Path, callgate: Run, arguments: list[str], says: str) -> None:
+def test_wrong_usage_is_one_line_and_exit_code_two(
+    folder: Path, callgate: Run, arguments: list[str], says: str
+) -> None:
     write_rows("in.jsonl", prompts(3))
     write_rows("other.jsonl", [{"text": "Hund"}])
     Path("bad.jsonl").write_text('{"prompt": "a"}\nnot json\n')

@@ -86,6 +86,12 @@ def find_address(config: AnyConfig, host: Host | None, environ: Mapping[str, str
     if base_url is None and host is not None:
         base_url = resolve_base_url(host, environ)
     if base_url is None:
+        if host is not None and host.base_url_env:
+            raise ConfigurationError(
+                f"{host.provider} has no default address",
+                setting="base_url",
+                remedy=f"set {host.base_url_env}, or give",
+            )
         raise ConfigurationError(
             f"no address for the endpoint {config.name!r}",
             setting="base_url",

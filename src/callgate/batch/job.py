@@ -41,14 +41,14 @@ _ASSUMED = "The last run was killed: {} that its requests may have cost count as
 
 
 class Watcher(Protocol):
-    """Is told of what happens beside the rows of a run."""
+    """Watches a run beside its rows."""
 
     def note(self, text: str) -> None:
-        """A message for the user."""
+        """Called with a message for the user."""
         ...
 
     def publishing(self, output: str) -> None:
-        """All calls have ended; the output is now written from the journal."""
+        """Called when all calls have ended and the output is written from the journal."""
         ...
 
 

@@ -68,7 +68,7 @@ class RecordSource(Source):
         return None if self.once else super().check(most_bytes, skips_bad_rows=skips_bad_rows)
 
     def count(self, stopped: Callable[[], bool]) -> int | None:
-        """The number of records, or None if only reading them tells."""
+        """The number of records, or None if it is unknown before they are read."""
         if not isinstance(self._records, Sized):
             return None
         return len(self._records) if self.limit is None else min(len(self._records), self.limit)
