@@ -10,7 +10,8 @@ import pytest
 from callgate.backends.address import Address, find_address, host_named
 from callgate.backends.config import EndpointConfig
 from callgate.errors import ConfigurationError
-from callgate.transport.auth import GoogleAuth, SigV4Auth
+from callgate.transport.auth import SigV4Auth
+from callgate.transport.tokens import GoogleAuth
 
 KEY = "sk-canary-41c7"
 
