@@ -15,7 +15,7 @@ import pytest
 
 from callgate import iModel
 from callgate.policies.cache.sqlite import SqliteCache
-from callgate.transport.auth import _SharedWork
+from callgate.transport.shared_work import SharedWork
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
 
@@ -81,7 +81,7 @@ def test_a_cache_in_the_child_names_the_fork(tmp_path: Path) -> None:
 
 def test_a_token_that_was_being_fetched_at_the_fork_is_fetched_anew() -> None:
     release = threading.Event()
-    work = _SharedWork(lambda: None if os.getpid() != parent else release.wait() and None)
+    work = SharedWork(lambda: None if os.getpid() != parent else release.wait() and None)
     parent = os.getpid()
     work.start()
     assert in_a_child(lambda: work.start().result(timeout=10)) == "None"
