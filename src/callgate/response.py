@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 __all__ = ["Cost", "Delta", "FinishReason", "Response", "StreamChunk", "ToolCall", "ToolCallDelta", "Usage"]
 
@@ -21,10 +21,17 @@ class Usage:
 
     `input_tokens` includes cache reads and writes, and `output_tokens` includes reasoning, so that sums mean
     the same everywhere; each includes its sound, where a provider counts that by itself. `total_tokens` is their sum unless given.
+    `cache_write_1h_tokens` are those of `cache_write_tokens` that the provider keeps for an hour, at a higher price.
+    `is_known` is False if a count is missing or unreadable: it is 0 then, and the cost is not known.
 
     >>> Usage(10, 5) + Usage(1, 1, reasoning_tokens=1)
     Usage(input_tokens=11, output_tokens=6, total_tokens=17, cache_read_tokens=0, cache_write_tokens=0, reasoning_tokens=1)
     """  # noqa: E501
+
+    COUNTS: ClassVar = (
+        "input_tokens", "output_tokens", "total_tokens", "cache_read_tokens", "cache_write_tokens",
+        "reasoning_tokens", "input_audio_tokens", "output_audio_tokens", "cache_write_1h_tokens",
+    )  # fmt: skip
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -34,6 +41,8 @@ class Usage:
     reasoning_tokens: int = 0
     input_audio_tokens: int = field(default=0, repr=False)
     output_audio_tokens: int = field(default=0, repr=False)
+    cache_write_1h_tokens: int = field(default=0, repr=False)
+    is_known: bool = field(default=True, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.total_tokens:
@@ -49,10 +58,12 @@ class Usage:
             self.reasoning_tokens + other.reasoning_tokens,
             self.input_audio_tokens + other.input_audio_tokens,
             self.output_audio_tokens + other.output_audio_tokens,
+            self.cache_write_1h_tokens + other.cache_write_1h_tokens,
+            self.is_known and other.is_known,
         )
 
     def to_dict(self) -> dict[str, int]:
-        """Six counts by name, ready for JSON; those of sound only where there was any."""
+        """Six counts by name, ready for JSON; those of sound and of an hour's cache if there are any."""
         counts = {
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
@@ -65,6 +76,8 @@ class Usage:
             counts["input_audio_tokens"] = self.input_audio_tokens
         if self.output_audio_tokens:
             counts["output_audio_tokens"] = self.output_audio_tokens
+        if self.cache_write_1h_tokens:
+            counts["cache_write_1h_tokens"] = self.cache_write_1h_tokens
         return counts
 
 

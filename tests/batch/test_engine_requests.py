@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from callgate.batch.cost.budget import Budget
-from callgate.batch.cost.worst_case import worst_case
+from callgate.batch.cost.worst_case import worst_case, worst_of_endpoints
 from callgate.batch.engine import Engine
 from callgate.batch.input import images
+from callgate.batch.input.images import load_images
 from callgate.batch.input.requests import RequestBuilder
 from callgate.batch.input.rows import Row
 from callgate.batch.output.results import RowResult
@@ -74,29 +75,23 @@ def test_every_answer_is_held_to_the_schema_and_asked_for_again() -> None:
     asyncio.run(main())
 
 
-def test_a_budget_reserves_for_images_and_for_asking_again(tmp_path: Path) -> None:
+def test_a_budget_reserves_for_images(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
 
     async def main() -> list[float]:
         model = model_at("http://127.0.0.1:9/v1", prices=PRICES)
         spread = Spread([model, model_at("http://127.0.0.1:9/v2", prices=PRICES)])
         worst = []
-        for who, image, schema in (
-            (model, None, None),
-            (model, "a.png", None),
-            (spread, "a.png", None),
-            (model, None, SCHEMA),
-        ):
+        for who, image in ((model, None), (model, "a.png"), (spread, "a.png")):
             asked = row(tmp_path, 0, image)
-            calling = await who.create_calling(request_payload=asked.request, response_schema=schema)
-            worst.append(await worst_case(who, calling, asked))
+            calling = await who.create_calling(request_payload=await load_images(asked.request))
+            worst.append(worst_of_endpoints(who)(calling))
         await spread.close()
         return worst
 
-    plain, pictured, spread_over, schemed = asyncio.run(main())
+    plain, pictured, spread_over = asyncio.run(main())
     assert pictured - plain > 50_000 / 1e6
     assert spread_over == pytest.approx(pictured, rel=0.01)
-    assert schemed - plain > 2 * 5_000 / 1e6
 
 
 class HoldingBackend:
@@ -117,7 +112,7 @@ class HoldingBackend:
         return "a cat"
 
 
-def test_rows_that_wait_for_their_share_of_a_budget_are_few_and_hold_no_image(
+def test_rows_that_wait_for_a_budget_are_few_and_so_are_the_images_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
@@ -135,16 +130,16 @@ def test_rows_that_wait_for_their_share_of_a_budget_are_few_and_hold_no_image(
         model = iModel(backend, prices=PRICES, limit_concurrency=None)
         rows = [row(tmp_path, number, "a.png") for number in range(200)]
         one = await model.create_calling(request_payload=rows[0].request)
-        cost = 4 * await worst_case(model, one, rows[0])
-        # The first one is answered without telling its usage, and so costs one attempt of its four.
-        budget = Budget(6.5 * cost)
+        # The first one is answered without a usage, and so costs as much as an attempt can.
+        budget = Budget(7.5 * worst_case(one))
         run = asyncio.create_task(results(Engine(model, None), rows, budget))
         while backend.begun < 7 and not run.done():
             await asyncio.sleep(0.001)
         for _ in range(20):
             await asyncio.sleep(0.001)
-        assert backend.begun == len(read) == 7
+        assert backend.begun == 7
         assert 1 <= budget.waiting <= 10  # of 190
+        assert len(read) == backend.begun + budget.waiting
         backend.go.set()
         with pytest.raises(BatchStoppedError, match="budget"):
             await run

@@ -10,6 +10,7 @@ from callgate.backends.decoding import emit
 from callgate.backends.request_check import check_request
 from callgate.call.calling import Calling
 from callgate.errors import APIClientError, ResponseError
+from callgate.providers.canonical.billing import CostBound, UnboundedCostError
 from callgate.providers.claude_code.dialect import ClaudeCode
 from callgate.response import Response
 from callgate.transport.keys import hide_secrets
@@ -78,6 +79,14 @@ class CommandBackend:
             # The provider may quote the key, and the command passes its message on.
             redact_error(error, secrets_in(self._env))
             raise
+
+    def bound(self, calling: Calling) -> CostBound:
+        """Nothing bounds a run.
+
+        Raises:
+            UnboundedCostError: always.
+        """
+        raise UnboundedCostError("a run of Claude Code, which makes requests of its own,")
 
     async def _run(self, command: CommandRequest, calling: Calling) -> Response:
         decoder = self.dialect.stream_decoder({})

@@ -25,6 +25,7 @@ from callgate.errors import ConfigurationError
 from callgate.headers import without_credentials
 from callgate.policies.breaker.breaker import CircuitBreaker
 from callgate.policies.retry.config import RetryConfig
+from callgate.providers.canonical.billing import CostBound
 from callgate.providers.catalog import dialect_of, find_dialect
 from callgate.providers.dialect import AnyDialect, Dialect
 from callgate.providers.hosts import HOSTS, Host
@@ -62,6 +63,7 @@ class _Backend(Protocol):
     @property
     def client(self) -> Any: ...
 
+    def bound(self, calling: Calling) -> CostBound: ...
     async def call(self, calling: Calling) -> Response: ...
     async def close(self) -> None: ...
 
@@ -189,6 +191,7 @@ class Endpoint:
             concurrency=backend.concurrency,
             key_variable=self.key_variable,
             completion=backend.completion,
+            price_provider=self._price_provider,
             cache_origin=backend.cache_origin,
             cache_facts=facts,
         )
@@ -213,6 +216,14 @@ class Endpoint:
     def cache_facts(self) -> Mapping[str, Any]:
         return self.info.cache_facts
 
+    @property
+    def _price_provider(self) -> str | None:
+        host, config = self.host, self.config
+        if host is None and isinstance(config, ServiceEndpointConfig) and config.sdk_config is not None:
+            # An SDK goes to its own provider unless it is given another address.
+            host = HOSTS.get(config.sdk_config.sdk_provider_name) if config.base_url is None else None
+        return None if host is None else host.price_provider
+
     # -- making a call -----------------------------------------------------------------------------------
 
     def call(self, request: Calling | Mapping[str, Any], **options: Any) -> Awaitable[Response]:
@@ -229,6 +240,15 @@ class Endpoint:
         if not isinstance(request, Calling):
             request = Calling({**self.defaults, **request}, backend=self, **options)
         return self.send(request)
+
+    def bound(self, calling: Calling) -> CostBound:
+        """The most that one attempt of a call can be billed for.
+
+        Raises:
+            InvalidRequestError: It cannot be encoded.
+            UnboundedCostError: Something in it has no bound: a file, a search, a field that is not known.
+        """
+        return self._backend.bound(calling)
 
     async def stream(self, request: Mapping[str, Any], **options: Any) -> Response:
         """Send one call as a stream: the deltas go to `sink=` (an async function), the answer is returned.

@@ -13,6 +13,7 @@ from callgate.backends.request_check import check_request, validate_request
 from callgate.call.calling import Calling
 from callgate.errors import APIClientError, ResponseError
 from callgate.headers import merge_headers
+from callgate.providers.canonical.billing import CostBound
 from callgate.providers.dialect import Dialect, WireRequest
 from callgate.providers.plain_json import PlainJson
 from callgate.response import Response
@@ -148,6 +149,17 @@ class HttpBackend:
         except APIClientError as error:
             redact_error(error, secrets_in(headers))
             raise
+
+    def bound(self, calling: Calling) -> CostBound:
+        """The most that one attempt of a call can be billed for.
+
+        Raises:
+            InvalidRequestError: it cannot be encoded.
+            UnboundedCostError: something in it has no bound.
+        """
+        wire = self._encode(calling)
+        headers = merge_headers(self.headers, wire.headers, calling.request_headers, joined=wire.joined)
+        return self.dialect.bound(wire, headers)
 
     def _encode(self, calling: Calling) -> WireRequest:
         """The request as bytes. A method without a body, such as GET, puts it into the query."""

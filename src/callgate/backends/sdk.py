@@ -8,8 +8,11 @@ from callgate.backends.config import ServiceEndpointConfig
 from callgate.backends.decoding import emit, finish, with_dated_wait
 from callgate.call.calling import Calling
 from callgate.errors import APIClientError, ConfigurationError, SDKError
+from callgate.headers import merge_headers
+from callgate.providers.canonical.billing import CostBound
+from callgate.providers.canonical.json import write_json
 from callgate.providers.catalog import find_dialect
-from callgate.providers.dialect import Dialect
+from callgate.providers.dialect import Dialect, WireRequest
 from callgate.providers.sdks import create_sdk_adapter, dialect_of_method
 from callgate.response import Response
 from callgate.transport.keys import hide_secrets
@@ -18,6 +21,8 @@ from callgate.transport.sdk import SDKAdapter
 
 __all__ = ["SdkBackend"]
 
+_OF_METHOD: Final = frozenset({"extra_body", "extra_headers", "extra_query", "timeout"})
+"""Arguments of an SDK's method that are not in the body."""
 _OF_ENDPOINT: Final = frozenset({"api_key", "base_url", "allow_http"})
 
 
@@ -114,6 +119,21 @@ class SdkBackend:
         # Without a key of the endpoint the SDK has found its own.
         key = self._key or getattr(self.client.client, "api_key", None)
         return [key] if isinstance(key, str) and key else []
+
+    def bound(self, calling: Calling) -> CostBound:
+        """The most that one attempt of a call can be billed for.
+
+        Raises:
+            UnboundedCostError: Something in it has no bound.
+        """
+        method = calling.sdk_method_name or self._method or ""
+        payload = calling.payload
+        body = {name: value for name, value in payload.items() if name not in _OF_METHOD}
+        body |= payload.get("extra_body") or {}
+        path = f"/{method.removesuffix('.create').replace('.', '/')}"
+        headers = merge_headers(self.headers, payload.get("extra_headers"), calling.request_headers)
+        dialect = find_dialect(dialect_of_method(self._provider, method))
+        return dialect.bound(WireRequest(path, write_json(body)), headers)
 
     async def close(self) -> None:
         """Close the SDK's client."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from callgate.call.calling import Calling
 from callgate.errors import ConfigurationError
@@ -14,7 +14,9 @@ from callgate.providers.dialect import AnyDialect
 from callgate.providers.host import Host
 from callgate.response import Response
 
-__all__ = ["BackendInfo", "ServiceBackend", "as_response", "describe"]
+__all__ = ["ANY_PROVIDER", "BackendInfo", "ServiceBackend", "as_response", "describe"]
+
+ANY_PROVIDER: Final = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,8 @@ class BackendInfo:
         completion: The option of a call (`http_path` or `sdk_method_name`) that asks for a legacy text
             completion; empty where there is none.
         key_variable: The environment variable of the key; None: a raw key, or none.
+        price_provider: The provider at genai-prices whose prices hold; `ANY_PROVIDER`: the one that the
+            model's name finds; None: the host's, or none.
         cache_origin: The address or the type that distinguishes backends in the cache.
         cache_facts: What answers depend on besides origin, dialect and request: keywords of
             `policies.cache.key.make_key`.
@@ -56,6 +60,7 @@ class BackendInfo:
     concurrency: int | Literal["auto"] | None = None
     completion: Mapping[str, str] = field(default_factory=dict)
     key_variable: str | None = None
+    price_provider: str | None = None
     cache_origin: str = ""
     cache_facts: Mapping[str, Any] = field(default_factory=dict)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from callgate.backends.config import EndpointConfig, make_config
 from callgate.backends.endpoint import Endpoint
+from callgate.backends.service import ANY_PROVIDER, BackendInfo
 from callgate.call.calling import Calling
 from callgate.errors import ConfigurationError
 from callgate.providers.hosts import find_host, host_at
@@ -92,6 +94,12 @@ class OpenAICompatibleApiProvider(Endpoint):
             **given,
         )
         super().__init__(config, host=host, model=model_id, **settings)
+
+    @property
+    def info(self) -> BackendInfo:
+        """Its facts. As in the batch document, a model has the price that its name finds, wherever it is."""
+        info = super().info
+        return info if self.host is not None else replace(info, price_provider=ANY_PROVIDER)
 
 
 class AwsAnthropicProvider(Endpoint):

@@ -11,10 +11,11 @@ from itertools import chain, islice
 from typing import Any, Literal, get_args
 
 from callgate.batch.cost.budget import Budget
-from callgate.batch.cost.worst_case import longest_answer, worst_case
+from callgate.batch.cost.worst_case import UnboundedBudgetError, longest_answer, worst_of_endpoints
 from callgate.batch.engine import Engine
 from callgate.batch.guard import FailureGuard
 from callgate.batch.input.feed import AsyncFeed, Feed, PulledFeed, ThreadFeed
+from callgate.batch.input.images import load_images
 from callgate.batch.input.record_source import RecordSource
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import BadRow, Source
@@ -30,6 +31,7 @@ from callgate.errors import (
     BudgetExceededError,
     ConfigurationError,
     InputError,
+    InvalidRequestError,
     QuotaTooSmallError,
 )
 
@@ -155,8 +157,19 @@ class BatchRun:
             kind = model if isinstance(model, str) else None, longest_answer(row.request) is None
             kinds.setdefault(kind, row)
         for row in kinds.values():
-            calling = await self.engine.model.create_calling(request_payload=row.request)
-            await worst_case(self.engine.model, calling, row)
+            await self._check_bound(row)
+
+    async def _check_bound(self, row: Row) -> None:
+        model = self.engine.model
+        calling = await model.create_calling(
+            request_payload=await load_images(row.request), http_path=row.path
+        )
+        try:
+            worst_of_endpoints(model)(calling)
+        except UnboundedBudgetError as error:
+            raise InputError(f"line {row.line}: {error}") from None
+        except InvalidRequestError:
+            pass  # the row fails by itself, and nothing is sent for it
 
     async def run(self, journal: ResultStore) -> Summary:
         """Run to the end. Errors of input, output and provider end it in order, and are in the summary."""

@@ -6,13 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from callgate.batch.cost.budget import Budget, charge
-from callgate.batch.cost.ledger import Ledger
-from callgate.batch.cost.possible_models import fallbacks_of, most_attempts
-from callgate.batch.cost.worst_case import worst_case
+from callgate.batch.cost.budget import Budget
+from callgate.batch.cost.worst_case import UnboundedBudgetError, worst_of_endpoints
 from callgate.batch.guard import FailureGuard
 from callgate.batch.input.feed import Feed
 from callgate.batch.input.images import ImageRequest
@@ -21,7 +19,7 @@ from callgate.batch.output.results import RowResult
 from callgate.batch.progress import RowStates
 from callgate.batch.workers import Workers
 from callgate.call.calling import Calling, RequestStatus
-from callgate.errors import BatchStoppedError, InputError
+from callgate.errors import BatchStoppedError, BudgetExceededError, InputError
 from callgate.executor.executor import Executor
 from callgate.model.base import Caller
 from callgate.schema.answer import AnswerSchema
@@ -34,13 +32,6 @@ ResultSink = Callable[[RowResult], Awaitable[object] | None]
 _PROBE = 4
 # An executor has no way to remove a listener, so each has one, and runs come and go here.
 _runs: WeakKeyDictionary[Executor, list[Runner]] = WeakKeyDictionary()
-
-
-class _Reservation(NamedTuple):
-    """What a call may cost at most, in US dollars."""
-
-    amount: float
-    per_attempt: float
 
 
 class Runner:
@@ -78,13 +69,13 @@ class Runner:
     ) -> None:
         self.feed = feed
         self.active: dict[Calling, Row] = {}
-        """The calls in flight; rows that wait for their share of the budget have none yet."""
+        """The calls in flight, those that wait for the budget included."""
         limiter = model.limiter
         self._workers = Workers(
             self._process,
             feed,
-            # One more call could not be sent before those that wait for the budget.
-            queued=lambda: limiter.waiting + (0 if budget is None else budget.waiting),
+            # One more call could not be sent before those that wait for the budget, or are about to.
+            queued=lambda: limiter.waiting + (0 if budget is None else budget.waiting + self._loading),
             most=most,
             at_first=_PROBE,
         )
@@ -98,8 +89,7 @@ class Runner:
         self._probing = True
         self._loading = 0
         self._given_up = 0
-        self._reserved: dict[str, tuple[Ledger, float]] = {}
-        """By `request_id`: what one attempt may cost, where that is written down before it is sent."""
+        self._invoke: Callable[[Calling], Awaitable[object]] = model.invoke
 
     async def run(self) -> None:
         """Call for all rows, and return when the last call has ended. Cancelling it cancels those in flight.
@@ -108,6 +98,9 @@ class Runner:
             BatchStoppedError: when all rows fail in the same way, or the budget is used up.
             Exception: what the feed or the sink raised.
         """
+        if self._budget is not None:
+            layer = self._budget.layer(worst_of_endpoints(self._model))
+            self._invoke = self._model.invoke_within([layer])
         with self._listening():
             await self._workers.run()
         stop, budget, error = self._guard.stop_reason, self._budget, self.feed.error
@@ -153,12 +146,8 @@ class Runner:
     def note_dispatched(self, calling: Calling) -> None:
         """An attempt, perhaps of another user's call, is about to be sent."""
         self._workers.grow()
-        if self._reserved:
-            call = calling.request_id  # a hedged attempt has the same one
-            reserved = self._reserved.get(call)
-            if reserved is not None:
-                ledger, worst = reserved
-                ledger.sent(call, worst)
+        if self._budget is not None:
+            self._budget.dispatched(calling)
 
     # -- internals ---------------------------------------------------------------------------------------
 
@@ -168,32 +157,28 @@ class Runner:
         calling = await self._model.create_calling(
             request_payload=row.request, metadata=metadata, response_schema=self._schema, http_path=row.path
         )
-        reservation: _Reservation | None = None
-        if self._budget is not None:
-            reservation = await self._reserve(self._budget, calling, row)
-            if reservation is None:
-                self.feed.close()
-                return
         result: RowResult | None = None
         try:
             if isinstance(row.request, ImageRequest):
                 await self._load_images(calling, row.request)
-            if self.feed.closed:  # while the images were read, or the row waited for its share
+            if self.feed.closed:  # while the images were read
                 return
             self.active[calling] = row
-            await self._model.invoke(calling)
+            await self._invoke(calling)
             result = RowResult(row, calling)
         finally:
             self.active.pop(calling, None)
             given_up = result is None or (calling.cancels > 0 and result.given_up)
-            if reservation is not None and self._budget is not None:
-                charged = self._settle(self._budget, reservation, calling, given_up=given_up)
+            refused = self._budget is not None and self._is_refused(calling, row)
+            if self._budget is not None:
+                charged = self._budget.charged(calling)
                 if result is not None:
                     result.charged = charged
+            given_up = given_up or (refused and bool(calling.attempts))
             if given_up and self._on_abandoned is not None:
                 self._on_abandoned(calling)
-        if given_up:
-            self._given_up += 1
+        if given_up or refused:
+            self._given_up += given_up
             return
         waiting = self._sink(result)
         self._guard.note(calling, result.error)
@@ -217,46 +202,29 @@ class Runner:
         finally:
             self._loading -= 1
 
-    async def _reserve(self, budget: Budget, calling: Calling, row: Row) -> _Reservation | None:
-        """Wait for the call's share of the budget; None when no more rows are to be called."""
-        try:
-            worst = await worst_case(self._model, calling, row)
-        except InputError as error:
-            # Not raised: that would cut off the calls on the wire, which are paid for.
-            self.feed.fail(error)
-            return None
-        amount = worst * most_attempts(self._model, calling)
-        if not await budget.reserve(amount):
-            return None
-        if budget.ledger is not None:
-            self._reserved[calling.request_id] = budget.ledger, worst
-        return _Reservation(amount, worst)
-
-    def _settle(
-        self, budget: Budget, reservation: _Reservation, calling: Calling, *, given_up: bool
-    ) -> float:
-        """Charge what the call came to instead of what was reserved."""
-        self._reserved.pop(calling.request_id, None)
-        charged = charge(calling, reservation.per_attempt)
-        budget.settle(reservation.amount, charged)
-        if budget.ledger is not None and given_up:
-            budget.ledger.cut_off(calling.request_id, charged)
-        return charged
+    def _is_refused(self, calling: Calling, row: Row) -> bool:
+        """Whether the budget refused the call: the row then has no result, and no other one is begun."""
+        error = calling.error
+        if isinstance(error, UnboundedBudgetError):
+            self.feed.fail(InputError(f"line {row.line}: {error}"))
+            return True
+        if isinstance(error, BudgetExceededError):
+            self.feed.close()
+            return True
+        return False
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
         """Have `note_dispatched` called, meanwhile, for each attempt that the model's limiters admit."""
-        executors = {model.executor for model in (self._model, *fallbacks_of(self._model))}
-        for executor in executors:
-            if executor not in _runs:
-                runs = _runs[executor] = []
-                executor.tell_dispatched(partial(_note_dispatched, runs))
-            _runs[executor].append(self)
+        executor = self._model.executor
+        if executor not in _runs:
+            runs = _runs[executor] = []
+            executor.tell_dispatched(partial(_note_dispatched, runs))
+        _runs[executor].append(self)
         try:
             yield
         finally:
-            for executor in executors:
-                _runs[executor].remove(self)
+            _runs[executor].remove(self)
 
 
 def _is_on_wire(calling: Calling) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self
@@ -23,7 +23,7 @@ from callgate.model.streams import StreamChannel, read_stream
 from callgate.model.sync import SyncTwins
 from callgate.model.target import ModelTarget
 from callgate.model.tools import ToolRun, run_tools
-from callgate.pipeline import Service
+from callgate.pipeline import Service, UserLayer
 from callgate.policies.cache.layer import Place, is_known
 from callgate.policies.hedge.policy import HedgePolicy
 from callgate.policies.limit.view import LimiterView
@@ -34,6 +34,8 @@ from callgate.schema.answer import AnswerSchema
 __all__ = ["Caller", "check_models"]
 
 _PENDING = RequestStatus.PENDING
+MakeOuter = Callable[[Sequence[UserLayer]], Service]
+"""Puts the layers of the whole call around what makes its attempts; the argument are further ones."""
 _HOW = 'invoke(messages=[{"role": "user", "content": "Hello!"}]), or invoke(prompt=...)'
 
 
@@ -81,14 +83,16 @@ class Caller(SyncTwins, ABC):
         self._owns_executor = owns_executor
         self._maker = maker
         self._service: Service | None = None
+        self._make_outer: MakeOuter = _no_loop
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False  # takes no calls any more
         self._ended = False
         self._ending = asyncio.Lock()
 
     @abstractmethod
-    def _make_service(self, clock: Callable[[], float]) -> Service:
-        """The pipeline that its calls pass, for the loop with this clock."""
+    def _make_service(self, clock: Callable[[], float]) -> MakeOuter:
+        """Build what makes the attempts, for the loop with this clock, and return what puts the layers of the
+        whole call around it, with further ones."""
 
     @abstractmethod
     def targets(self) -> list[ModelTarget]:
@@ -226,6 +230,23 @@ class Caller(SyncTwins, ABC):
         calling = await self.invoke(messages=messages, response_model=response_model, **request)
         return calling.response
 
+    def invoke_within(self, layers: Sequence[UserLayer]) -> Callable[[Calling], Awaitable[None]]:
+        """A function like `invoke`, for callings made by `create_calling`, that has further layers.
+
+        They stand inside the model's own layers at the same place, which may be "observe" to "hedge". Limits,
+        breakers and the queue are shared with all other calls. To be used on the running loop.
+
+        Args:
+            layers: The further layers.
+        """
+        self._ready()
+        service = self._make_outer(layers)
+
+        async def invoke(calling: Calling) -> None:
+            await self._run(calling, service)
+
+        return invoke
+
     def submit(self, **request: Any) -> Calling:
         """Put a call in line and return at once; await the calling for its end.
 
@@ -312,15 +333,16 @@ class Caller(SyncTwins, ABC):
 
     # -- the inside --------------------------------------------------------------------------------------
 
-    async def _run(self, calling: Calling) -> None:
-        """Send it through the pipeline in this task; what comes of it stands on the calling."""
+    async def _run(self, calling: Calling, service: Service | None = None) -> None:
+        """Send it through the pipeline, or this service, in this task; what comes of it is on the calling."""
         task = calling.task
         if calling.status is not _PENDING or (task is not None and task is not asyncio.current_task()):
             await calling  # invoked or submitted already, or ended
             return
-        service = self._service
-        if service is None or self._loop is not asyncio.get_running_loop():
-            service = self._ready()
+        if service is None:
+            service = self._service
+            if service is None or self._loop is not asyncio.get_running_loop():
+                service = self._ready()
         executor = self.executor
         executor.enter(calling)
         task = calling.task = asyncio.current_task(self._loop)
@@ -372,7 +394,8 @@ class Caller(SyncTwins, ABC):
             if self._loop is not None and not self._loop.is_closed() and self._owns_executor:
                 raise RuntimeError(f"the model {self.name!r} is in use on another event loop")
             self._loop = loop
-            self._service = self._make_service(loop.time)
+            self._make_outer = self._make_service(loop.time)
+            self._service = self._make_outer(())
         if self._owns_executor and not self.executor.is_running:
             self.executor.open()
         assert self._service is not None
@@ -420,3 +443,7 @@ class Caller(SyncTwins, ABC):
                 await self.executor.stop(graceful=False)
         finally:
             await self.close()
+
+
+def _no_loop(layers: Sequence[UserLayer]) -> Service:
+    raise RuntimeError("the model has not been used on a loop yet")

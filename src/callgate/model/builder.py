@@ -13,11 +13,10 @@ from callgate.backends.config import EndpointConfig, ServiceEndpointConfig
 from callgate.backends.endpoint import Endpoint
 from callgate.backends.factory import make_endpoint, restore_endpoint
 from callgate.backends.service import BackendInfo, ServiceBackend, as_response, describe
-from callgate.call.attempt import Pricer
 from callgate.call.calling import Calling
 from callgate.errors import ConfigurationError
 from callgate.executor.executor import Executor
-from callgate.model.pricing import price
+from callgate.model.pricing import Pricer
 from callgate.network.rate_limiters import RateLimitConfig, TokenBucket
 from callgate.pipeline import Layers, Service, UserLayer, pipeline
 from callgate.policies.breaker.layer import breaker_layer
@@ -36,7 +35,7 @@ from callgate.policies.structured.layer import fits, structure_layer
 from callgate.policies.timeout.attempt import timeout_layer
 from callgate.policies.timeout.deadline import deadline_layer
 from callgate.providers.guess import split_model
-from callgate.response import Cost, Response
+from callgate.response import Response
 
 __all__ = [
     "Limits",
@@ -223,24 +222,12 @@ def read_hedge(hedge: HedgePolicy | Mapping[str, Any] | float | None) -> HedgePo
 
 
 def make_pricer(backend: ServiceBackend, prices: Mapping[str, float] | None) -> Pricer:
-    """Return the function that prices this backend's responses in US dollars."""
-    host = describe(backend).host
-    if host is not None and host.embedded:
-        return lambda response, payload: Cost(0.0, 0.0)
-    provider = None if host is None else host.price_provider
-    if host is not None and provider is None and prices is None:
-        # The model's name alone would find the price of another host.
-        return lambda response, payload: None
-
-    def cost(response: Response, payload: Any) -> Cost | None:
-        # Some providers do not name the model in their responses, nor an ARN its model.
-        request = payload if isinstance(payload, Mapping) else {}
-        model = response.model or request.get("base_model") or request.get("model")
-        if response.usage is None or not isinstance(model, str):
-            return None
-        return price(provider, model, response.usage, prices=prices)
-
-    return cost
+    """The prices of a backend: the user's own, else those of its provider. A server of the user's own has
+    none: the model's name alone would find the price of another host."""
+    info = describe(backend)
+    host = info.host
+    provider = info.price_provider or (None if host is None else host.price_provider)
+    return Pricer(provider, prices, info.dialect, free=host is not None and host.embedded)
 
 
 _flights: WeakKeyDictionary[CacheStore, dict[bytes, Flight]] = WeakKeyDictionary()

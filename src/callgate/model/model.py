@@ -17,7 +17,7 @@ from typing import Any
 from callgate.backends.service import BackendInfo, ServiceBackend, describe
 from callgate.call.calling import Calling
 from callgate.executor.executor import Executor
-from callgate.model.base import Caller, check_models
+from callgate.model.base import Caller, MakeOuter, check_models
 from callgate.model.builder import (
     Limits,
     RateLimiter,
@@ -152,7 +152,7 @@ class iModel(Caller):
         fallback_targets = [target for other in self.fallbacks for target in other.targets()]
         self._find_places = find_places(self.targets(), fallback_targets)
 
-    def _make_service(self, clock: Callable[[], float]) -> Service:
+    def _make_service(self, clock: Callable[[], float]) -> MakeOuter:
         budget = RetryBudget(clock=clock)
         dispatched: Callable[[Calling], None] = self.executor.dispatched
         hedge = None
@@ -166,7 +166,7 @@ class iModel(Caller):
             retry: RetryConfig | Callable[[Calling], RetryConfig | None] | None = retry_of_latest
         else:
             attempt, retry = self.targets()[0].start(clock, dispatched).admit, self.info.retry_config
-        return make_outer_service(
+        return lambda layers: make_outer_service(
             attempt,
             clock,
             rng=self._rng,
@@ -175,7 +175,7 @@ class iModel(Caller):
             retry=retry,
             hedge=hedge,
             budget=budget,
-            own=self.layers,
+            own=(*self.layers, *layers),
         )
 
     def targets(self) -> list[ModelTarget]:

@@ -1,27 +1,33 @@
 """Usage to US dollars, by genai-prices, whose makers keep it current. Offline: its data is on disk.
 
-It takes 0.2 ms to price one answer and is asked once for every answer of a batch, so its prices are read once
-a model, into plain rates.
+Looking a price up takes 0.2 ms and happens for every answer of a batch, so the prices of a model in a mode
+are read once into plain rates.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
+from callgate.backends.service import ANY_PROVIDER
 from callgate.errors import ConfigurationError
-from callgate.response import Cost, Usage
+from callgate.providers.canonical.billing import STANDARD, Billing, CostBound
+from callgate.providers.dialect import AnyDialect
+from callgate.response import Cost, Response, Usage
 
-__all__ = ["price"]
+__all__ = ["Pricer", "price", "worst_price"]
 
 _log = logging.getLogger("callgate")
 _MILLION = 1_000_000.0
 _NAMES = ("input", "output", "cache_read", "cache_write", "reasoning")
+_LONGEST_CALL = timedelta(hours=1)
+
+Mode = tuple[tuple[str, str], ...]
 
 
 def price(
@@ -30,18 +36,20 @@ def price(
     usage: Usage,
     *,
     prices: Mapping[str, float] | None = None,
+    billing: Billing = STANDARD,
     at: datetime | None = None,
 ) -> Cost | None:
-    """What these tokens cost; None when the model's price is not known, which is said once in the log.
+    """What these tokens cost; None when the price is not known, which is logged once for each model.
 
     Args:
         provider: The provider's id at genai-prices; None: found by the model's name.
         model: As the provider names it.
         usage: Cache reads and writes are part of its input, reasoning of its output, sound of either; each
-            has its own price where the provider gives it one. What a service tier or a cache that is kept for
-            an hour adds is not known.
+            has its own price where the provider gives it one.
         prices: US dollars per million tokens, "input" and "output", instead of the known price; optionally
-            "cache_read", "cache_write" and "reasoning".
+            "cache_read", "cache_write" and "reasoning". They hold for every mode whose multiple of the
+            standard price is not known.
+        billing: The mode, its factors, and what is billed besides tokens.
         at: When it was used, for prices that change with the day or the hour; None: now.
 
     Raises:
@@ -50,26 +58,149 @@ def price(
     >>> price(None, "mine", Usage(1_000_000, 1_000_000), prices={"input": 1.0, "output": 2.0})
     Cost(input=1.0, output=2.0)
     """
+    if billing.told is not None:
+        return billing.told
+    factor = billing.factor
     if prices is not None:
-        return _own_rates(prices).cost(usage)
-    rates = _known_rates(provider, model)
+        rates: _Rates | None = _own_rates(prices)
+        factor *= billing.mode_factor or 1.0
+    else:
+        rates = _rates(provider, model, billing.mode, at)
+        if rates is None and billing.mode_factor is not None:
+            rates = _rates(provider, model, (), at)
+            factor *= billing.mode_factor
     if rates is None:
         return None
-    return (rates if isinstance(rates, _Rates) else rates(at)).cost(usage)
+    cost = rates.cost(usage)
+    if factor != 1.0:
+        cost = Cost(cost.input * factor, cost.output * factor)
+    return Cost(cost.input + billing.searches * rates.search, cost.output) if billing.searches else cost
+
+
+def worst_price(
+    provider: str | None, model: str, bound: CostBound, *, prices: Mapping[str, float] | None = None
+) -> float | None:
+    """The most US dollars that an attempt within a bound can cost; None when no price is known.
+
+    Of the ways in which it may be billed, those without a known price are left out: a model without a listed
+    price for a mode is not sold in it. If it is certain to be billed in such a mode, the price is not known.
+    With `prices` of one's own, a mode that is certain needs a known multiple.
+
+    >>> worst_price(None, "mine", CostBound(1_000_000, 1_000_000), prices={"input": 1.0, "output": 2.0})
+    3.0
+    """
+    certain = bound.billings[0] if len(bound.billings) == 1 else None
+    if prices is not None and certain is not None and certain.mode and certain.mode_factor is None:
+        return None
+    usages = [Usage(bound.input_tokens, bound.output_tokens)]
+    if bound.cache_writes is not None:
+        usages.append(replace(usages[0], cache_write_tokens=bound.input_tokens))
+    if bound.cache_writes == "1h":
+        usages.append(replace(usages[1], cache_write_1h_tokens=bound.input_tokens))
+    now = datetime.now(UTC)
+    costs = [
+        price(provider, model, usage, prices=prices, billing=billing, at=moment)
+        for usage in usages
+        for billing in bound.billings
+        for moment in (now, now + _LONGEST_CALL)
+    ]
+    return max((cost.total for cost in costs if cost is not None), default=None)
+
+
+class Pricer:
+    """The prices of one model's backend: of its answers, and of what an attempt may come to.
+
+    Args:
+        provider: The provider's id at genai-prices; `ANY_PROVIDER`: the one that the model's name finds;
+            None: it has no prices there.
+        prices: The user's own prices; see `price`.
+        dialect: Reads how an answer is billed; None: by its tokens alone.
+        free: Whether it costs nothing, as a model on this machine.
+
+    Example::
+
+        pricer = Pricer("openai", None, OpenAIChat())
+        cost = pricer(calling.response, calling.payload)
+    """
+
+    __slots__ = ("_dialect", "_free", "_prices", "_provider")
+
+    def __init__(
+        self,
+        provider: str | None,
+        prices: Mapping[str, float] | None,
+        dialect: AnyDialect | None,
+        *,
+        free: bool = False,
+    ) -> None:
+        self._provider = provider
+        self._prices = prices
+        self._dialect = dialect
+        self._free = free
+
+    def __call__(self, response: Response, payload: Any) -> Cost | None:
+        """What an answer to a payload cost, in US dollars; None if the price or its tokens are not known."""
+        if self._free:
+            return Cost(0.0, 0.0)
+        billing = STANDARD
+        if self._dialect is not None:
+            billing = self._dialect.billing(response, payload if isinstance(payload, Mapping) else {})
+            if billing.told is not None:
+                return billing.told
+        usage = response.usage
+        if usage is None or not usage.is_known or (self._provider is None and self._prices is None):
+            return None
+        # Some providers do not name the model in their answers.
+        model = response.model or _model_of(payload)
+        if model is None:
+            return None
+        return price(self._listed, model, usage, prices=self._prices, billing=billing)
+
+    def is_billed(self, response: Response) -> bool:
+        """Whether an answer's counts are of tokens that were used, so that its cost can be believed: some
+        servers report zeros for what they do not count."""
+        usage = response.usage
+        if self._free or (self._dialect is not None and self._dialect.billing(response, {}).told is not None):
+            return True
+        said = response.text or response.tool_calls or response.reasoning
+        return usage is not None and usage.input_tokens > 0 and (usage.output_tokens > 0 or not said)
+
+    def worst(self, bound: CostBound, payload: Any) -> float | None:
+        """The most US dollars that an attempt within a bound can cost; None when the price is not known."""
+        if self._free:
+            return 0.0
+        model = _model_of(payload)
+        if self._prices is None and (self._provider is None or model is None):
+            return None
+        return worst_price(self._listed, model or "", bound, prices=self._prices)
+
+    @property
+    def _listed(self) -> str | None:
+        return None if self._provider == ANY_PROVIDER else self._provider
+
+
+def _model_of(payload: Any) -> str | None:
+    """The model that a payload asks for: the one behind an inference profile, where that is named."""
+    if not isinstance(payload, Mapping):
+        return None
+    model = payload.get("base_model") or payload.get("model")
+    return model if isinstance(model, str) else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Rates:
-    """US dollars per token, and per request. Above a threshold of input tokens another set holds."""
+    """US dollars per token, request and search. Above a threshold of input tokens another set holds."""
 
     input: float
     output: float
     cache_read: float
     cache_write: float
+    cache_write_1h: float
     reasoning: float
     input_audio: float
     output_audio: float
     request: float = 0.0
+    search: float = 0.0
     above: int | None = None
     """More input tokens than these are priced by `then`, all of them."""
     then: _Rates | None = None
@@ -78,6 +209,7 @@ class _Rates:
         if self.then is not None and self.above is not None and usage.input_tokens > self.above:
             return self.then.cost(usage)
         read, written, thought = usage.cache_read_tokens, usage.cache_write_tokens, usage.reasoning_tokens
+        hour = min(written, usage.cache_write_1h_tokens)
         # Not below nothing: some providers count what they cached beside the input.
         plain = max(0, usage.input_tokens - read - written)
         said = max(0, usage.output_tokens - thought)
@@ -87,7 +219,8 @@ class _Rates:
             (plain - heard) * self.input
             + heard * self.input_audio
             + read * self.cache_read
-            + written * self.cache_write
+            + (written - hour) * self.cache_write
+            + hour * self.cache_write_1h
             + self.request,
             (said - spoken) * self.output + spoken * self.output_audio + thought * self.reasoning,
         )
@@ -111,15 +244,16 @@ def _own_rates(prices: Mapping[str, float]) -> _Rates:
 
 def _with_defaults(rates: Mapping[str, float], **more: Any) -> _Rates:
     """What has no price of its own is priced as what it is part of."""
-    said, told = rates.get("input", 0.0), rates.get("output", 0.0)
+    reading, writing = rates.get("input", 0.0), rates.get("output", 0.0)
     return _Rates(
-        said,
-        told,
-        rates.get("cache_read", said),
-        rates.get("cache_write", said),
-        rates.get("reasoning", told),
-        rates.get("input_audio", said),
-        rates.get("output_audio", told),
+        reading,
+        writing,
+        rates.get("cache_read", reading),
+        rates.get("cache_write", reading),
+        rates.get("cache_write_1h", rates.get("cache_write", reading)),
+        rates.get("reasoning", writing),
+        rates.get("input_audio", reading),
+        rates.get("output_audio", writing),
         **more,
     )
 
@@ -130,35 +264,51 @@ _FIELDS = {
     "output": "output_mtok",
     "cache_read": "cache_read_mtok",
     "cache_write": "cache_write_mtok",
+    "cache_write_1h": "cache_write_1h_mtok",
     "reasoning": "output_reasoning_mtok",
     "input_audio": "input_audio_mtok",
     "output_audio": "output_audio_mtok",
 }
+_UNLISTED: Mapping[tuple[str | None, str], Mapping[str, float]] = {
+    # cloud.google.com/vertex-ai/generative-ai/pricing, Llama 3.1 405B
+    ("google", "meta/llama3-405b-instruct-maas"): {"input": 5.0, "output": 16.0},
+}
+"""Prices that genai-prices does not list."""
+
+
+def _rates(provider: str | None, model: str, mode: Mode, at: datetime | None) -> _Rates | None:
+    """The rates of a model in a mode; None when it has none."""
+    unlisted = _UNLISTED.get((provider, model))
+    if unlisted is not None:
+        return None if mode else _own_rates(unlisted)
+    found = _find(provider, model)
+    if found is None:
+        return None
+    info, changes = found
+    moment = at or datetime.now(UTC)
+    # By the minute, as some prices change with the hour.
+    return _read_rates(_ById(info), mode, moment.replace(second=0, microsecond=0) if changes else None)
+
+
+class _ById:
+    """A key for what cannot be hashed."""
+
+    __slots__ = ("thing",)
+
+    def __init__(self, thing: Any) -> None:
+        self.thing = thing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ById) and self.thing is other.thing
+
+    def __hash__(self) -> int:
+        return id(self.thing)
 
 
 @lru_cache(maxsize=4096)
-def _known_rates(provider: str | None, model: str) -> _Rates | Callable[[datetime | None], _Rates] | None:
-    """The rates of a model; a function of the time, when they change with it."""
-    found = _find(provider, model)
-    if found is None:
-        _log.warning("no price is known for the model %s; its cost is not counted", model)
-        return None
-    if not isinstance(found.prices, list):
-        return _read(found.prices)
-    by_identity: dict[int, _Rates] = {}
-
-    def at(moment: datetime | None) -> _Rates:
-        current = found.get_prices(moment or datetime.now(UTC))
-        rates = by_identity.get(id(current))
-        if rates is None:
-            rates = by_identity[id(current)] = _read(current)
-        return rates
-
-    return at
-
-
-def _find(provider: str | None, model: str) -> Any | None:
-    """The entry of genai-prices that prices tokens, also under the name without its publisher."""
+def _find(provider: str | None, model: str) -> tuple[Any, bool] | None:
+    """The entry of genai-prices that prices tokens, also under the name without its publisher; and whether
+    its prices change with the time."""
     # 0.3 s to import, so only when a price is first asked for.
     snapshot: Any = import_module("genai_prices.data_snapshot").get_snapshot()
     for name in dict.fromkeys((model, model.rsplit("/", 1)[-1])):
@@ -166,22 +316,40 @@ def _find(provider: str | None, model: str) -> Any | None:
             _, found = snapshot.find_provider_model(name, None, provider, None)
         except LookupError:
             continue
-        prices = found.prices[0].prices if isinstance(found.prices, list) else found.prices
+        by_time = isinstance(found.prices, list)
+        prices = found.prices[0].prices if by_time else found.prices
         if prices.input_mtok is not None or prices.output_mtok is not None:
-            return found
+            return found, by_time or any(variant.constraint for variant in found.price_variants or ())
+    _log.warning("no price is known for the model %s; its cost is not counted", model)
     return None
+
+
+@lru_cache(maxsize=4096)
+def _read_rates(entry: _ById, mode: Mode, moment: datetime | None) -> _Rates | None:
+    info, context = entry.thing, dict(mode)
+    moment = moment or datetime.now(UTC)
+    if context and not any(_applies(variant, context, moment) for variant in info.price_variants or ()):
+        return None
+    return _read(info.get_prices(moment, context or None))
+
+
+def _applies(variant: Any, context: Mapping[str, str], moment: datetime) -> bool:
+    active = variant.constraint is None or variant.constraint.active(moment)
+    return bool(active and variant.when == context)
 
 
 def _read(prices: Any) -> _Rates:
     """Rates from a `ModelPrice`: one set, or one for each step of its tiers."""
-    given = {name: getattr(prices, field) for name, field in _FIELDS.items()}
+    given = {name: getattr(prices, field, None) for name, field in _FIELDS.items()}
     given = {name: value for name, value in given.items() if value is not None}
     request = float(prices.requests_kcount or 0) / 1000.0
+    search = getattr(prices, "web_searches_kcount", None)
+    each = {"request": request, "search": float(getattr(search, "base", search) or 0) / 1000.0}
     starts = sorted({tier.start for value in given.values() for tier in getattr(value, "tiers", ())})
     rates: _Rates | None = None
     for above, then in zip([*reversed(starts), None], [None, *reversed(starts)], strict=True):
         at_least = {name: float(_step(value, above)) / _MILLION for name, value in given.items()}
-        rates = _with_defaults(at_least, request=request, above=then, then=rates)
+        rates = _with_defaults(at_least, **each, above=then, then=rates)
     assert rates is not None
     return rates
 

@@ -10,11 +10,11 @@ from typing import Any
 from callgate.call.calling import Calling
 from callgate.errors import APIClientError, ConfigurationError
 from callgate.executor.executor import Executor
-from callgate.model.base import Caller, check_models
+from callgate.model.base import Caller, MakeOuter, check_models
 from callgate.model.builder import check_layers, each_of, make_outer_service
 from callgate.model.call_factory import CallFactory
 from callgate.model.target import ModelTarget, find_places, most_tries, retry_of_latest
-from callgate.pipeline import Service, UserLayer
+from callgate.pipeline import UserLayer
 from callgate.policies.cache.layer import Place
 from callgate.policies.hedge.layer import Hedge
 from callgate.policies.hedge.policy import MOST_AT_ONCE, HedgePolicy
@@ -105,7 +105,7 @@ class Spread(Caller):
             hooks=hook_registry,
         )
 
-    def _make_service(self, clock: Callable[[], float]) -> Service:
+    def _make_service(self, clock: Callable[[], float]) -> MakeOuter:
         budget = RetryBudget(clock=clock)
         dispatched: Callable[[Calling], None] = self.executor.dispatched
         hedge = None
@@ -115,7 +115,7 @@ class Spread(Caller):
         self._pool.restart(clock)
         for target in self._targets:
             target.start(clock, dispatched)
-        return make_outer_service(
+        return lambda layers: make_outer_service(
             route_service([self._pool]),
             clock,
             rng=self._rng,
@@ -124,7 +124,7 @@ class Spread(Caller):
             retry=retry_of_latest,
             hedge=hedge,
             budget=budget,
-            own=self.layers,
+            own=(*self.layers, *layers),
         )
 
     def targets(self) -> list[ModelTarget]:

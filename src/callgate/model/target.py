@@ -100,6 +100,14 @@ class ModelTarget:
         assert self._admission is not None  # started with the pipeline
         return self._admission.tokens(calling)
 
+    @property
+    def price_identity(self) -> tuple[Any, ...]:
+        """Equal for endpoints that bill a call alike."""
+        info = self.info
+        dialect = None if info.dialect is None else info.dialect.name
+        prices = repr(getattr(self.model, "prices", None))
+        return dialect, None if info.host is None else info.host.provider, repr(info.defaults), prices
+
     async def send(self, calling: Calling, lease: Lease) -> Response:
         """Make one attempt with a lease of its gate."""
         assert self._admission is not None

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from callgate.errors import APIClientError
+from callgate.providers.canonical.billing import Billing, CostBound
 from callgate.response import Delta, Response
 
 __all__ = ["AnyDialect", "Dialect", "StreamDecoder", "WireRequest"]
@@ -98,6 +99,10 @@ class AnyDialect(Protocol):
         """The typed error for an answer with an error status; never raises itself."""
         ...
 
+    def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
+        """The way in which an answer to a request is billed: its mode, or the cost that it reports."""
+        ...
+
 
 class Dialect(AnyDialect, Protocol):
     """A dialect over HTTP: encodes requests, decodes answers, classifies its own errors."""
@@ -114,5 +119,17 @@ class Dialect(AnyDialect, Protocol):
 
         Raises:
             InvalidRequestError: It cannot be encoded (a part of an unknown kind, a missing model).
+        """
+        ...
+
+    def bound(self, wire: WireRequest, headers: Mapping[str, str]) -> CostBound:
+        """The most that one attempt of an encoded request can be billed for.
+
+        Args:
+            wire: As `encode` returned it.
+            headers: All headers that go with it, by lower-case names.
+
+        Raises:
+            UnboundedCostError: Something in it has no bound: a file, a search, a field that is not known.
         """
         ...

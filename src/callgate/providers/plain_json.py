@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import orjson
 
 from callgate.errors import APIClientError, InvalidRequestError, ResponseError
+from callgate.providers.canonical.billing import Billing, CostBound, UnboundedCostError
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.openai_chat.dialect import OpenAIChat
 from callgate.providers.openai_chat.response import read_other_usage
@@ -48,6 +49,20 @@ class PlainJson:
         except (TypeError, ValueError) as error:
             raise InvalidRequestError(f"the request is no JSON: {error}") from error
         return WireRequest(where, body, method=self.method, stream=stream)
+
+    def bound(self, wire: WireRequest, headers: Mapping[str, str]) -> CostBound:
+        """The most that one attempt of an encoded request can be billed for.
+
+        Raises:
+            UnboundedCostError: Something in it has no bound.
+        """
+        if not wire.body:
+            raise UnboundedCostError(f"a {self.method} request")
+        return self._chat.bound(wire, headers)
+
+    def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
+        """The way in which an answer to a request is billed."""
+        return self._chat.billing(response, request)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer's JSON, or its text; an OpenAI-style answer is read as one."""

@@ -19,11 +19,14 @@ from callgate.errors import (
     InvalidAnswerError,
     InvalidRequestError,
     RateLimitError,
+    RefusedError,
     SDKError,
     ServerError,
     error_for_status,
 )
+from callgate.model.pricing import Pricer
 from callgate.response import Cost, Response, Usage
+from callgate.testing import VirtualClock
 
 
 def test_what_fits_is_reserved_and_what_was_not_used_comes_back() -> None:
@@ -50,7 +53,7 @@ def test_it_is_exhausted_when_nothing_can_come_back() -> None:
         budget.settle(0.4, 0.4)
         assert [await place for place in waiting] == [False, False, False]
         assert isinstance(budget.refusal, BudgetExceededError)
-        assert "$1.00 is used up: $0.90 are spent, and the next row could cost up to $0.30" in str(
+        assert "$1.00 is used up: $0.90 are spent, and the next request could cost up to $0.30" in str(
             budget.refusal
         )
         assert not await budget.reserve(0.01)
@@ -151,45 +154,55 @@ OK = Response(text="ok", usage=Usage(3, 4))
 PAID = Cost(0.1, 0.2)
 
 
-def attempted(*ends: Response | BaseException, cost: Cost | None = PAID) -> Calling:
-    """A call whose attempts ended so; `cost` is the price of each of its responses."""
+def charged(end: Response | BaseException | None, cost: Cost | None = PAID) -> float:
+    """What an attempt is charged that ended so, of at most 1.0; `cost` is the price of its response."""
     calling = Calling({}, now=10.0)
     calling.pricer = lambda response, payload: cost
-    for end in ends:
-        attempt = calling.begin_attempt("model", 10.5)
-        if isinstance(end, Response):
-            attempt.succeed(end, 11.0)
-        else:
-            attempt.fail(end, 11.0)
-    return calling
+    attempt = calling.begin_attempt("model", 10.5)
+    if isinstance(end, Response):
+        attempt.succeed(end, 11.0)
+    elif end is not None:
+        attempt.fail(end, 11.0)
+    return charge(attempt, calling, 1.0)
 
 
 @pytest.mark.parametrize(
-    ("calling", "charged"),
+    ("end", "cost", "amount"),
     [
-        (attempted(OK), 0.3),
-        (attempted(OK, cost=None), 1.0),
-        (attempted(Response(text="no usage reported")), 1.0),
-        (attempted(), 0.0),
-        (attempted(ServerError("x", status_code=500), OK), 1.3),
-        (attempted(RateLimitError("x", status_code=429), OK), 0.3),
-        (attempted(APIConnectionError("x", surely_unsent=True), OK), 0.3),
-        (attempted(asyncio.CancelledError(), OK), 1.3),
-        (attempted(OK, OK, OK), 0.9),
-        (attempted(OK, Response(text="no usage reported")), 1.3),
-        (attempted(*[APITimeoutError("x")] * 3), 3.0),
-        (attempted(InvalidRequestError("x", status_code=400)), 0.0),
-        (attempted(ZeroDivisionError()), 1.0),
+        (OK, PAID, 0.3),
+        (OK, None, 1.0),
+        (Response(text="no usage reported"), PAID, 1.0),
+        (ServerError("x", status_code=500), PAID, 1.0),
+        (RateLimitError("x", status_code=429), PAID, 0.0),
+        (APIConnectionError("x", surely_unsent=True), PAID, 0.0),
+        (APITimeoutError("x"), PAID, 1.0),
+        (asyncio.CancelledError(), PAID, 1.0),
+        (None, PAID, 1.0),  # in flight
     ],
 )
-def test_each_attempt_is_charged_its_cost_or_the_worst_case(calling: Calling, charged: float) -> None:
-    assert charge(calling, 1.0) == pytest.approx(charged)
+def test_an_attempt_is_charged_its_cost_or_the_worst_case(
+    end: Response | BaseException | None, cost: Cost | None, amount: float
+) -> None:
+    assert charged(end, cost) == pytest.approx(amount)
 
 
-def test_an_attempt_in_flight_is_charged_in_full() -> None:
-    calling = Calling({}, now=10.0)
-    calling.begin_attempt("model", 10.5)
-    assert charge(calling, 1.0) == 1.0
+@pytest.mark.parametrize(
+    ("usage", "amount"),
+    [
+        (Usage(1000, 1000), 0.002),
+        (Usage(1000, 0), 1.0),  # it has answered with a text
+        (Usage(0, 1000), 1.0),
+        (Usage(0, 0), 1.0),
+        (Usage(1000, 1000, is_known=False), 1.0),
+        (None, 1.0),
+    ],
+)
+def test_counts_that_cannot_be_believed_are_charged_in_full(usage: Usage | None, amount: float) -> None:
+    calling = Calling({"model": "m"}, now=10.0)
+    calling.pricer = Pricer(None, {"input": 1.0, "output": 1.0}, None)
+    attempt = calling.begin_attempt("model", 10.5)
+    attempt.succeed(Response(text="ok", usage=usage), 11.0)
+    assert charge(attempt, calling, 1.0) == pytest.approx(amount)
 
 
 class FromSDK(Exception):
@@ -213,4 +226,132 @@ class FromSDK(Exception):
     ],
 )
 def test_what_is_billed_without_an_answer(error: BaseException, free: bool) -> None:
-    assert charge(attempted(error, error), 1.0) == (0.0 if free else 2.0)
+    assert charged(error) == (0.0 if free else 1.0)
+
+
+# -- the layer -------------------------------------------------------------------------------------------
+
+
+class Attempts:
+    """A service whose attempts end as they are told to; it counts those in flight."""
+
+    def __init__(self, seconds: float = 1.0, end: Response | Exception = OK) -> None:
+        self.seconds = seconds
+        self.end = end
+        self.made = 0
+        self.in_flight = 0
+        self.most = 0
+
+    async def __call__(self, calling: Calling) -> Response:
+        attempt = calling.begin_attempt("model", asyncio.get_running_loop().time())
+        self.made += 1
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        try:
+            await asyncio.sleep(self.seconds)
+            if isinstance(self.end, Exception):
+                raise self.end
+        except BaseException as error:
+            attempt.fail(error, 0.0)
+            raise
+        finally:
+            self.in_flight -= 1
+        attempt.succeed(self.end, 0.0)
+        return self.end
+
+
+def call(cost: Cost | None = PAID) -> Calling:
+    calling = Calling({})
+    calling.pricer = lambda response, payload: cost
+    return calling
+
+
+def test_an_attempt_waits_until_those_in_flight_are_settled_and_then_the_budget_is_used_up() -> None:
+    async def main() -> None:
+        budget = Budget(1.0)
+        attempts = Attempts()
+        service = budget.layer(lambda calling: 0.4).layer(attempts)
+        callings = [call() for _ in range(5)]
+        ends = await asyncio.gather(*map(service, callings), return_exceptions=True)
+        # Two at once; each costs 0.3. A third fits when they have ended.
+        assert (attempts.most, attempts.made) == (2, 3)
+        assert [isinstance(end, BudgetExceededError) for end in ends] == [False, False, False, True, True]
+        assert budget.charged(callings[0]) == pytest.approx(0.3)
+        assert budget.charged(callings[0]) == 0.0
+        assert budget.charged(callings[4]) == 0.0
+
+    VirtualClock().run(main())
+
+
+def test_a_call_that_backs_off_holds_no_reservation() -> None:
+    async def main() -> None:
+        budget = Budget(1.0)
+        busy = Attempts(end=RateLimitError("x", status_code=429))
+        service = budget.layer(lambda calling: 1.0).layer(busy)
+        calling = call()
+        for _ in range(3):
+            with pytest.raises(RateLimitError):
+                await service(calling)
+            assert (budget.reserved, budget.spent) == (0.0, 0.0)
+        failing = budget.layer(lambda calling: 0.5).layer(Attempts(end=ServerError("x", status_code=500)))
+        for _ in range(2):
+            with pytest.raises(ServerError):
+                await failing(calling)
+        assert budget.charged(calling) == 1.0  # of all its attempts
+
+    VirtualClock().run(main())
+
+
+def test_what_was_never_dispatched_is_charged_nothing() -> None:
+    async def main() -> None:
+        budget = Budget(1.0)
+        calling = call()
+
+        async def queued(calling: Calling) -> Response:
+            await asyncio.sleep(60.0)
+            return OK
+
+        task = asyncio.ensure_future(budget.layer(lambda calling: 1.0).layer(queued)(calling))
+        await asyncio.sleep(1.0)
+        assert budget.reserved == 1.0
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert (budget.reserved, budget.spent) == (0.0, 0.0)
+
+    VirtualClock().run(main())
+
+
+def test_an_attempt_that_ended_before_is_not_charged_again() -> None:
+    async def main() -> None:
+        budget = Budget(1.0)
+        calling = call()
+        calling.begin_attempt("model", 0.0).fail(ServerError("x", status_code=500), 0.0)
+
+        async def refuse(calling: Calling) -> Response:
+            raise RefusedError("the breaker is open")
+
+        with pytest.raises(RefusedError):
+            await budget.layer(lambda calling: 0.5).layer(refuse)(calling)
+        assert budget.spent == 0.0
+
+    VirtualClock().run(main())
+
+
+def test_what_costs_more_than_its_worst_case_is_reserved_for_from_then_on() -> None:
+    """A provider that adds a prompt of its own, say."""
+
+    async def main() -> None:
+        budget = Budget(1.0)
+        service = budget.layer(lambda calling: 0.1).layer(Attempts())
+        await service(call())
+        assert budget.spent == pytest.approx(0.3)
+        task = asyncio.ensure_future(service(call()))
+        await asyncio.sleep(0.5)
+        assert budget.reserved == pytest.approx(0.3)
+        await task
+        await service(call())
+        with pytest.raises(BudgetExceededError):
+            await service(call())
+        assert budget.spent == pytest.approx(0.9)
+
+    VirtualClock().run(main())

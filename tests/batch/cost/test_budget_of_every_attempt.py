@@ -70,14 +70,12 @@ def failing(_: int) -> Exception:
     return ServerError("x", status_code=500)
 
 
-def test_a_budget_knows_of_the_retries_by_itself() -> None:
+@pytest.mark.parametrize("fitting", [1, 2, 4, 5])
+def test_each_retry_is_reserved_by_itself(fitting: int) -> None:
     bill: list[float] = []
-    budget = Budget(2.5 * WRITTEN)
+    budget = Budget((fitting + 0.5) * WRITTEN)
     run(iModel(Backend(bill, failing, 3), prices=PRICES), budget, 10)
-    assert bill == []  # four attempts do not fit
-    budget = Budget(4.5 * WRITTEN)
-    run(iModel(Backend(bill, failing, 3), prices=PRICES), budget, 10)
-    assert len(bill) == 4
+    assert len(bill) == fitting
     assert sum(bill) <= budget.spent <= budget.limit
 
 

@@ -13,16 +13,14 @@ import pytest
 from callgate.batch.cost.budget import Budget
 from callgate.batch.cost.ledger import Ledger, read_account, read_spent
 from callgate.batch.engine import Engine
-from callgate.batch.guard import FailureGuard
-from callgate.batch.input.feed import PulledFeed
 from callgate.batch.output.journal import Journal
 from callgate.batch.output.paths import ledger_path
 from callgate.batch.output.results import RowResult
-from callgate.batch.runner import Runner
 from callgate.call.calling import Calling
 from callgate.errors import InputError
 from callgate.model.spread import Spread
-from callgate.testing import Ask
+from callgate.response import Response
+from callgate.testing import Ask, VirtualClock
 from tests.batch.simulation import Simulation
 
 PRICES: dict[str, Any] = {"input": 1.0, "output": 10.0}
@@ -55,9 +53,10 @@ def test_what_was_cut_off_is_charged_at_the_end(output: str) -> None:
     for name in ("written", "cut off", "never sent", "nobody knows"):
         ledger.sent(name, 1.0)
     ledger.sent("nobody knows", 1.0)
+    ledger.settled("written", 1.0, 0.5)
     ledger.written("written")
-    ledger.cut_off("cut off", 0.25)
-    ledger.cut_off("never sent", 0.0)
+    ledger.settled("cut off", 1.0, 0.25)
+    ledger.settled("never sent", 1.0, 0.0)
     assert read_spent(output) >= 5.0
     ledger.settle()
     assert read_spent(output) == 2.25
@@ -124,19 +123,23 @@ def test_every_attempt_is_covered_when_it_arrives(output: str, kind: str) -> Non
 
 def test_a_second_attempt_beside_a_slow_one_is_covered_too(output: str) -> None:
     async def main() -> None:
-        ledger = Ledger(output)
-        sim = Simulation()
-        calls = Runner(
-            sim.model(), PulledFeed(iter(())), print, most=1, guard=FailureGuard(), budget=Budget(1.0)
-        )
-        calling = Calling({})
-        calls._reserved[calling.request_id] = ledger, 0.5
-        calls.note_dispatched(calling)
-        calls.note_dispatched(calling.fork())
-        calls.note_dispatched(Calling({}))  # somebody else's
-        assert 1.0 <= read_account(output).reserved_usd < 1.2
+        budget = Budget(2.0, ledger=Ledger(output))
 
-    Simulation().run(main())
+        async def attempt(calling: Calling) -> Response:
+            budget.dispatched(calling)
+            budget.dispatched(calling)  # once for each attempt, however often it is reported
+            budget.dispatched(Calling({}))  # of another user
+            await asyncio.sleep(1.0)
+            return Response()
+
+        service = budget.layer(lambda calling: 0.5).layer(attempt)
+        calling = Calling({})
+        attempts = [asyncio.ensure_future(service(each)) for each in (calling, calling.fork())]
+        await asyncio.sleep(0.5)
+        assert 1.0 <= read_account(output).reserved_usd < 1.2
+        await asyncio.gather(*attempts)
+
+    VirtualClock().run(main())
 
 
 def test_rows_that_are_given_up_are_charged_for_what_went_out(output: str) -> None:

@@ -1,10 +1,10 @@
 """`--budget`: a hard cap on what a batch can cost.
 
-Before a row is called, the most that it could cost is reserved: its bytes as input tokens, its `max_tokens`
-as output (see `worst_case`), for every attempt that may be made (see `candidates`). When it has ended, what
-it really cost is charged instead; an attempt of which nobody can say whether it was billed (a timeout, a
-broken connection, a server error) is charged in full. So spent plus reserved is never above the limit, and
-the bill never above what was spent.
+Before an attempt is sent, the most that it can cost is reserved (see `worst_case`): of several endpoints that
+may take it, at the dearest. When it has ended, what it did cost is charged instead; an attempt that may have
+been billed without an answer (a timeout, a broken connection, a server error), or whose usage cannot be read,
+is charged in full. So spent plus reserved is never above the limit, and the bill never above what was spent.
+Backing off holds no reservation.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
+from collections.abc import Callable
 
 from callgate.batch.cost.ledger import Ledger
+from callgate.call.attempt import Attempt
 from callgate.call.calling import Calling
 from callgate.errors import (
     APIClientError,
@@ -24,6 +26,9 @@ from callgate.errors import (
     InvalidRequestError,
     SDKError,
 )
+from callgate.model.pricing import Pricer
+from callgate.pipeline import Service, UserLayer
+from callgate.response import Response
 
 __all__ = ["Budget", "charge", "dollars"]
 
@@ -31,10 +36,10 @@ _REFUSED_AT_THE_DOOR = frozenset({401, 402, 403, 404, 405, 413, 429})
 
 
 class Budget:
-    """An amount of US dollars that calls reserve from and are charged to.
+    """An amount of US dollars that attempts reserve from and are charged to.
 
-    Rows are served in the order in which they ask. The budget is exhausted when the next row does not fit and
-    none is in flight any more whose reservation could come back.
+    Attempts are served in the order in which they ask. One that does not fit waits until those in flight have
+    ended. The budget is used up when the next one does not fit and none is in flight.
 
     Args:
         limit: US dollars.
@@ -66,13 +71,67 @@ class Budget:
         self.reserved = 0.0
         self.ledger = ledger
         self.refusal: BudgetExceededError | None = None
-        """Why no more rows are called, once it is exhausted."""
+        """Why no more attempts are made, once it is used up."""
         self._open = 0
         self._waiting: deque[tuple[float, asyncio.Future[bool]]] = deque()
+        self._excess = 1.0
+        """How much more than its worst case an attempt has cost at most: more is reserved from then on."""
+        self._reservations: dict[Calling, _Reservation] = {}
+        self._charged: dict[str, float] = {}
+
+    def layer(self, worst: Callable[[Calling], float]) -> UserLayer:
+        """A layer that every attempt of a call passes: it reserves before, and charges after.
+
+        It stands outside of the limiter, so that an attempt that waits for the budget holds no place there,
+        and inside of retry and hedge.
+
+        Args:
+            worst: Returns the most US dollars that the next attempt of a call can cost.
+
+        Raises (in the service):
+            BudgetExceededError: the budget is used up; the attempt was not made.
+        """
+
+        def wrap(call: Service) -> Service:
+            async def within_budget(calling: Calling) -> Response:
+                reservation = _Reservation(worst(calling) * self._excess)
+                if not await self.reserve(reservation.amount):
+                    assert self.refusal is not None
+                    raise self.refusal
+                self._reservations[calling] = reservation
+                before = calling.attempt
+                try:
+                    return await call(calling)
+                finally:
+                    del self._reservations[calling]
+                    attempt = calling.attempt
+                    charged = 0.0
+                    if attempt is not None and attempt is not before:
+                        charged = charge(attempt, calling, reservation.amount)
+                    self._settle(calling.request_id, reservation, charged)
+
+            return within_budget
+
+        return UserLayer("budget", wrap, inside="hedge")
+
+    def dispatched(self, calling: Calling) -> None:
+        """An attempt of a call is about to be sent: write down what it may cost.
+
+        Raises:
+            InputError: when it cannot be written. The attempt must not be sent then.
+        """
+        reservation = self._reservations.get(calling)
+        if self.ledger is not None and reservation is not None and not reservation.written:
+            reservation.written = True
+            self.ledger.sent(calling.request_id, reservation.amount)
+
+    def charged(self, calling: Calling) -> float:
+        """What all attempts of a call that has ended were charged, in US dollars. To be asked once."""
+        return self._charged.pop(calling.request_id, 0.0)
 
     @property
     def waiting(self) -> int:
-        """Rows that wait for their share."""
+        """Attempts that wait until those in flight have ended."""
         return len(self._waiting)
 
     async def reserve(self, amount: float) -> bool:
@@ -102,6 +161,15 @@ class Budget:
         self.reserved = max(0.0, self.reserved - reserved) if self._open else 0.0
         self._serve()
 
+    def _settle(self, call: str, reservation: _Reservation, charged: float) -> None:
+        if charged > reservation.amount > 0.0:
+            self._excess *= charged / reservation.amount
+        if charged:
+            self._charged[call] = self._charged.get(call, 0.0) + charged
+        if self.ledger is not None and reservation.written:
+            self.ledger.settled(call, reservation.amount, charged)
+        self.settle(reservation.amount, charged)
+
     def _take(self, amount: float) -> None:
         self.reserved += amount
         self._open += 1
@@ -126,7 +194,7 @@ class Budget:
     def _exhaust(self, amount: float) -> None:
         self.refusal = BudgetExceededError(
             f"the budget of {dollars(self.limit)} is used up: {dollars(self.spent)} are spent, and the next"
-            f" row could cost up to {dollars(amount)} with all its attempts"
+            f" request could cost up to {dollars(amount)}"
         )
         while self._waiting:
             _, place = self._waiting.popleft()
@@ -150,23 +218,32 @@ def dollars(amount: float) -> str:
     return f"${whole}.{digits.rstrip('0'):0<2}"
 
 
-def charge(calling: Calling, worst: float) -> float:
-    """What a call that has ended, or was cut off, is charged, in US dollars.
+class _Reservation:
+    """What one attempt may cost at most, in US dollars, and whether the ledger states it."""
 
-    An attempt without a response of known cost is charged in full, unless its error proves that it was free.
+    __slots__ = ("amount", "written")
+
+    def __init__(self, amount: float) -> None:
+        self.amount = amount
+        self.written = False
+
+
+def charge(attempt: Attempt, calling: Calling, worst: float) -> float:
+    """What an attempt is charged, in US dollars.
 
     Args:
-        calling: The call.
-        worst: What one attempt may cost at most.
+        attempt: It has ended, or was cut off.
+        calling: Its call, as it was sent.
+        worst: What the attempt may cost at most. It is charged where the real cost is not known.
     """
-    charged = 0.0
-    for attempt in calling.attempts:
+    if attempt.response is not None:
         cost = attempt.cost
-        if cost is not None:
-            charged += cost.total
-        elif attempt.error is None or not _is_free(attempt.error):
-            charged += worst
-    return charged
+        if cost is None or (
+            isinstance(calling.pricer, Pricer) and not calling.pricer.is_billed(attempt.response)
+        ):
+            return worst
+        return cost.total
+    return 0.0 if attempt.error is not None and _is_free(attempt.error) else worst
 
 
 def _is_free(error: BaseException) -> bool:

@@ -20,8 +20,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from callgate.batch.cost.input_totals import AlikeRows, IsCached, WholeInput
-from callgate.batch.cost.possible_models import shared_calls
-from callgate.batch.cost.worst_case import longest_answer
+from callgate.batch.cost.worst_case import longest_answer, turned
 from callgate.batch.input.sources import Source
 from callgate.batch.output.completed_keys import CompletedKeys, read_completed_keys
 from callgate.call.calling import Calling
@@ -126,7 +125,8 @@ def _learn(sample: Sample, line: bytes) -> None:
     usage = record.get("usage")
     if record.get("error") is not None or not isinstance(usage, dict):
         return
-    used = Usage(**{name: usage.get(name) or 0 for name in Usage.__slots__})
+    counts: dict[str, Any] = {name: usage.get(name) or 0 for name in Usage.COUNTS}
+    used = Usage(**counts)
     sample.answers += 1
     sample.usage += used
     if not record.get("cached"):
@@ -227,9 +227,9 @@ async def _members(model: Caller, told: WholeInput, sample: Sample, concurrency:
     parts: list[list[_Work]] = []
     for name, rows in told.groups.items():
         calling = await model.create_calling(request_payload={} if name is None else {"model": name})
-        calls = shared_calls(model, calling)
-        limits = [member.limiter.snapshot() for member, _ in calls]
-        parts.append([_work(call, rows, told.ratio, sample) for _, call in calls])
+        targets = model.targets()  # those that answer while nothing fails
+        limits = [target.gate.snapshot() for target in targets]
+        parts.append([_work(turned(calling, target), rows, told.ratio, sample) for target in targets])
     works = [_Work(*map(sum, zip(*each, strict=True))) for each in zip(*parts, strict=True)]
     return [
         _Member(work, _bounds(each, concurrency, work.charged / told.rows, sample.latency))

@@ -152,12 +152,11 @@ class Ledger:
         if self._reserved > self.account.reserved_usd:
             self._write(replace(self.account, reserved_usd=self._reserved * _STEP))
 
-    def cut_off(self, call: str, charged: float) -> None:
-        """A call ended early, and no line will state what it was charged."""
-        self.written(call)
-        if charged:
-            self._calls[call] = charged
-            self._reserved += charged
+    def settled(self, call: str, worst: float, charged: float) -> None:
+        """An attempt of a call has ended, and was charged so many US dollars instead of its worst case. They
+        stay reserved until a line states them, or until the end of the run."""
+        self._calls[call] += charged - worst
+        self._reserved += charged - worst
 
     def written(self, call: str) -> None:
         """A line states what a call was charged."""

@@ -177,7 +177,7 @@ class _Reader:
         self._ends = array("d")
         self._took = array("d")
         self._costs = array("d")
-        self._usage = [0] * len(Usage.__slots__)
+        self._usage = [0] * len(Usage.COUNTS)
 
     def take_all(self, stream: BinaryIO, source: str) -> None:
         try:
@@ -219,7 +219,7 @@ class _Reader:
     def _take_usage(self, row: dict[str, Any]) -> None:
         usage = row.get("usage")
         if isinstance(usage, dict) and not row.get("cached"):
-            for index, name in enumerate(Usage.__slots__):
+            for index, name in enumerate(Usage.COUNTS):
                 self._usage[index] += usage.get(name) or 0
 
     def _take_failure(self, row: dict[str, Any]) -> None:
@@ -241,7 +241,8 @@ class _Reader:
 
     def finish(self) -> Report:
         report = self._report
-        report.usage = Usage(*self._usage)
+        counts: dict[str, Any] = dict(zip(Usage.COUNTS, self._usage, strict=True))
+        report.usage = Usage(**counts)
         report.latencies = array("d", sorted(report.latencies))
         report.errors = sorted(self._kinds.values(), key=lambda kind: -kind.count)
         if self._ends:

@@ -85,6 +85,7 @@ def decode_response(encoded: bytes) -> Response:
             usage.get("reasoning_tokens", 0),
             usage.get("input_audio_tokens", 0),
             usage.get("output_audio_tokens", 0),
+            usage.get("cache_write_1h_tokens", 0),
         )
     if "data" in kept:
         response.data = kept["data"]  # None too, which the constructor takes for "the text"

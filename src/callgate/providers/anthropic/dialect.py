@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from callgate.errors import APIClientError
+from callgate.providers.anthropic.bounds import bill_messages, bound_messages
 from callgate.providers.anthropic.errors import error_of_body
 from callgate.providers.anthropic.hosting import BETA_HEADER, write_anthropic_fields
 from callgate.providers.anthropic.request import write_body
 from callgate.providers.anthropic.response import read_answer
 from callgate.providers.anthropic.stream import MessageStream
+from callgate.providers.canonical.billing import Billing, CostBound
 from callgate.providers.canonical.fields import merge_extra_body
-from callgate.providers.canonical.json import write_json
+from callgate.providers.canonical.json import read_object, write_json
 from callgate.providers.canonical.messages import read_model
 from callgate.providers.canonical.sse_decoder import decode_body
 from callgate.providers.dialect import StreamDecoder, WireRequest
@@ -60,6 +62,18 @@ class AnthropicMessages:
         headers = {**_HEADERS, "anthropic-beta": ",".join(betas)} if betas else _HEADERS
         body = merge_extra_body(body, request)
         return WireRequest(_full_path(path), write_json(body), headers, joined=BETA_HEADER, stream=stream)
+
+    def bound(self, wire: WireRequest, headers: Mapping[str, str]) -> CostBound:
+        """The most that one attempt of an encoded request can be billed for.
+
+        Raises:
+            UnboundedCostError: Something in it has no bound.
+        """
+        return bound_messages(read_object(wire.body))
+
+    def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
+        """The way in which an answer to a request is billed."""
+        return bill_messages(response)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer as a Response.

@@ -9,7 +9,14 @@ from callgate.providers.anthropic.content import REPLAY_NAME
 from callgate.providers.anthropic.errors import error_of_content
 from callgate.providers.canonical.content import AnswerContent
 from callgate.providers.canonical.errors import no_answer
-from callgate.providers.canonical.json import as_dict, as_text, as_text_or_none, token_count
+from callgate.providers.canonical.json import (
+    are_counts,
+    as_dict,
+    as_list,
+    as_text,
+    as_text_or_none,
+    token_count,
+)
 from callgate.response import FinishReason, Response, Usage
 
 __all__ = ["FINISH_REASONS", "read_answer", "read_usage"]
@@ -77,17 +84,27 @@ def _read_content(content: list[Any], response_id: Any) -> AnswerContent:
 
 
 def read_usage(usage: dict[str, Any]) -> Usage:
-    """The canonical count, whose input includes the cache; Anthropic's `input_tokens` excludes it.
+    """The canonical count, whose input includes the cache; Anthropic's `input_tokens` excludes it, and its
+    sums exclude compactions.
 
     >>> read_usage({"input_tokens": 3, "cache_read_input_tokens": 10, "output_tokens": 2}).input_tokens
     13
     """
-    read = token_count(usage.get("cache_read_input_tokens"))
-    written = token_count(usage.get("cache_creation_input_tokens"))
-    return Usage(
-        token_count(usage.get("input_tokens")) + read + written,
-        token_count(usage.get("output_tokens")),
+    names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    counts = [usage.get(name) for name in names]
+    given, said, read, written = map(token_count, counts)
+    whole = Usage(
+        given + read + written,
+        said,
         cache_read_tokens=read,
         cache_write_tokens=written,
         reasoning_tokens=token_count(as_dict(usage.get("output_tokens_details")).get("thinking_tokens")),
+        cache_write_1h_tokens=token_count(
+            as_dict(usage.get("cache_creation")).get("ephemeral_1h_input_tokens")
+        ),
+        is_known=None not in counts[:2] and are_counts(*counts),
     )
+    for step in as_list(usage.get("iterations")):
+        if as_dict(step).get("type") == "compaction":
+            whole += read_usage(step)
+    return whole

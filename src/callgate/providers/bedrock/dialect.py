@@ -7,11 +7,13 @@ from typing import Any
 from urllib.parse import quote
 
 from callgate.errors import APIClientError
+from callgate.providers.bedrock.bounds import bill_converse, bound_converse
 from callgate.providers.bedrock.errors import error_of_body, error_of_text, is_error
 from callgate.providers.bedrock.frames import holds_frames
 from callgate.providers.bedrock.request import write_body
 from callgate.providers.bedrock.response import read_answer
 from callgate.providers.bedrock.stream import ConverseStream
+from callgate.providers.canonical.billing import Billing, CostBound
 from callgate.providers.canonical.json import read_object, write_json
 from callgate.providers.canonical.messages import read_model
 from callgate.providers.dialect import StreamDecoder, WireRequest
@@ -63,6 +65,18 @@ class BedrockConverse:
         if path is None:
             path = model_path(model, "converse-stream" if stream else "converse")
         return WireRequest("/" + path.lstrip("/"), body, stream=stream)
+
+    def bound(self, wire: WireRequest, headers: Mapping[str, str]) -> CostBound:
+        """The most that one attempt of an encoded request can be billed for.
+
+        Raises:
+            UnboundedCostError: Something in it has no bound.
+        """
+        return bound_converse(read_object(wire.body))
+
+    def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
+        """The way in which an answer to a request is billed."""
+        return bill_converse(response)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer as a Response.

@@ -12,11 +12,13 @@ from callgate.providers.anthropic.hosting import refuse_anthropic_only
 from callgate.providers.anthropic.request import write_body
 from callgate.providers.anthropic.response import read_answer
 from callgate.providers.anthropic.stream import MessageBuilder, MessageStream
+from callgate.providers.bedrock.bounds import bill_invoke, bound_invoke
 from callgate.providers.bedrock.dialect import model_path
 from callgate.providers.bedrock.errors import error_of_body, error_of_text, is_error
 from callgate.providers.bedrock.frames import FrameDecoder, holds_frames
 from callgate.providers.bedrock.models import is_named, model_behind, refuse_unnamed
 from callgate.providers.bedrock.request import SERVICE_TIERS
+from callgate.providers.canonical.billing import Billing, CostBound
 from callgate.providers.canonical.errors import read_error_body
 from callgate.providers.canonical.fields import merge_extra_body, read_betas, read_service_tier
 from callgate.providers.canonical.json import as_dict, as_text, read_object, write_json
@@ -72,6 +74,18 @@ class BedrockInvoke:
             path = model_path(model, "invoke-with-response-stream" if stream else "invoke")
         wire = write_json(merge_extra_body(body, request))
         return WireRequest("/" + path.lstrip("/"), wire, _headers(request, of_amazon), stream=stream)
+
+    def bound(self, wire: WireRequest, headers: Mapping[str, str]) -> CostBound:
+        """The most that one attempt of an encoded request can be billed for.
+
+        Raises:
+            UnboundedCostError: Something in it has no bound.
+        """
+        return bound_invoke(read_object(wire.body), headers)
+
+    def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
+        """The way in which an answer to a request is billed."""
+        return bill_invoke(response)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer as a Response.

@@ -8,7 +8,14 @@ from typing import Any
 from callgate.providers.bedrock.content import REPLAY_NAME
 from callgate.providers.canonical.content import AnswerContent
 from callgate.providers.canonical.errors import no_answer
-from callgate.providers.canonical.json import as_dict, as_list, as_text, as_text_or_none, token_count
+from callgate.providers.canonical.json import (
+    are_counts,
+    as_dict,
+    as_list,
+    as_text,
+    as_text_or_none,
+    token_count,
+)
 from callgate.response import FinishReason, Response, Usage
 
 __all__ = ["FINISH_REASONS", "is_server_tool", "read_answer", "read_usage", "request_id"]
@@ -93,11 +100,17 @@ def read_usage(usage: dict[str, Any]) -> Usage:
     >>> read_usage({"inputTokens": 3, "outputTokens": 2, "totalTokens": 15, "cacheReadInputTokens": 10}).input_tokens
     13
     """  # noqa: E501
-    read = token_count(usage.get("cacheReadInputTokens"))
-    written = token_count(usage.get("cacheWriteInputTokens"))
+    names = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
+    counts = [usage.get(name) for name in names]
+    given, said, read, written = map(token_count, counts)
+    kept = [as_dict(detail) for detail in as_list(usage.get("cacheDetails"))]
     return Usage(
-        token_count(usage.get("inputTokens")) + read + written,
-        token_count(usage.get("outputTokens")),
+        given + read + written,
+        said,
         cache_read_tokens=read,
         cache_write_tokens=written,
+        cache_write_1h_tokens=sum(
+            token_count(detail.get("inputTokens")) for detail in kept if detail.get("ttl") == "1h"
+        ),
+        is_known=None not in counts[:2] and are_counts(*counts),
     )

@@ -21,6 +21,7 @@ from callgate.errors import InvalidRequestError, ResponseError
 from callgate.exact_json import dumps, loads, read_integer
 
 __all__ = [
+    "are_counts",
     "as_dict",
     "as_list",
     "as_text",
@@ -130,6 +131,15 @@ def token_count(value: Any) -> int:
     if type(value) is float and 0 <= value <= _MAX_TOKENS and value.is_integer():
         return int(value)
     return 0
+
+
+def are_counts(*values: Any) -> bool:
+    """True if every value is a number of tokens, or None: otherwise the usage that they are of is not known.
+
+    >>> are_counts(12, 0, None), are_counts(12, "5"), are_counts(-1)
+    (True, False, False)
+    """
+    return all(value is None or value == 0 or token_count(value) for value in values)
 
 
 def update_counts(held: dict[str, Any], new: Any) -> None:

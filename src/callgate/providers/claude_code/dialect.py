@@ -19,6 +19,7 @@ from callgate.errors import (
     ServerError,
 )
 from callgate.providers.anthropic.response import FINISH_REASONS, read_usage
+from callgate.providers.canonical.billing import Billing, read_told_cost
 from callgate.providers.canonical.errors import build_error
 from callgate.providers.canonical.json import (
     as_dict,
@@ -89,6 +90,10 @@ class ClaudeCode:
             InvalidRequestError: The command has no argument for something: tools, an unknown field.
         """
         return write_command(request, stream=stream, command=self._command, arguments=self._arguments)
+
+    def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
+        """The cost that the command reported."""
+        return Billing(told=read_told_cost(response.metadata.get("total_cost_usd")))
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer in the output of the command, in lines or as one list.

@@ -7,11 +7,13 @@ from typing import Any
 from urllib.parse import quote
 
 from callgate.errors import APIClientError
+from callgate.providers.canonical.billing import Billing, CostBound
 from callgate.providers.canonical.fields import read_service_tier
-from callgate.providers.canonical.json import write_json
+from callgate.providers.canonical.json import read_object, write_json
 from callgate.providers.canonical.messages import read_model, refuse
 from callgate.providers.canonical.sse_decoder import decode_body
 from callgate.providers.dialect import StreamDecoder, WireRequest
+from callgate.providers.gemini.bounds import bill_content, bound_content
 from callgate.providers.gemini.errors import error_of_body
 from callgate.providers.gemini.request import SERVICE_TIERS, write_body
 from callgate.providers.gemini.response import read_answer
@@ -40,8 +42,6 @@ class Gemini:
     """  # noqa: E501
 
     name = "gemini"
-    opens_any_address = True
-    """Whether an address under `image_url` may also be that of a film or a document."""
 
     def encode(
         self, request: Mapping[str, Any], *, stream: bool = False, path: str | None = None
@@ -59,6 +59,18 @@ class Gemini:
         if path is None:
             path = f"/v1beta/{_resource(model)}:{method_of(stream)}"
         return WireRequest("/" + path.lstrip("/"), write_json(body), stream=stream)
+
+    def bound(self, wire: WireRequest, headers: Mapping[str, str]) -> CostBound:
+        """The most that one attempt of an encoded request can be billed for.
+
+        Raises:
+            UnboundedCostError: Something in it has no bound.
+        """
+        return bound_content(read_object(wire.body), headers)
+
+    def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
+        """The way in which an answer to a request is billed."""
+        return bill_content(response)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer as a Response; of several candidates the first.

@@ -9,6 +9,7 @@ from typing import Any
 from callgate.providers.canonical.content import AnswerContent
 from callgate.providers.canonical.errors import no_answer
 from callgate.providers.canonical.json import (
+    are_counts,
     as_dict,
     as_list,
     as_text,
@@ -124,6 +125,8 @@ def read_usage(usage: dict[str, Any]) -> Usage:
     >>> read_usage({"promptTokenCount": 3, "candidatesTokenCount": 2, "thoughtsTokenCount": 4}).output_tokens
     6
     """
+    prompt = usage.get("promptTokenCount")
+    counts = map(usage.get, ("candidatesTokenCount", "thoughtsTokenCount", "toolUsePromptTokenCount"))
     thoughts = token_count(usage.get("thoughtsTokenCount"))
     return Usage(
         token_count(usage.get("promptTokenCount")) + token_count(usage.get("toolUsePromptTokenCount")),
@@ -133,6 +136,7 @@ def read_usage(usage: dict[str, Any]) -> Usage:
         reasoning_tokens=thoughts,
         input_audio_tokens=_audio(usage.get("promptTokensDetails")),
         output_audio_tokens=_audio(usage.get("candidatesTokensDetails")),
+        is_known=prompt is not None and are_counts(prompt, *counts),
     )
 
 

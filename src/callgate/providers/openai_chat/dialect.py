@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from callgate.errors import APIClientError
+from callgate.providers.canonical.billing import Billing, CostBound
 from callgate.providers.canonical.fields import merge_extra_body
-from callgate.providers.canonical.json import write_json
+from callgate.providers.canonical.json import read_object, write_json
 from callgate.providers.canonical.sse_decoder import decode_body
 from callgate.providers.dialect import StreamDecoder, WireRequest
+from callgate.providers.openai_chat.bounds import bill_chat, bound_chat
 from callgate.providers.openai_chat.errors import error_of_body
 from callgate.providers.openai_chat.quirks import ChatQuirks
 from callgate.providers.openai_chat.request import is_plain, plain_fields, write_body
@@ -69,6 +71,18 @@ class OpenAIChat:
             if self._quirks.stream_options:
                 body["stream_options"] = {"include_usage": True, **(options or {})}
         return WireRequest(where, write_json(merge_extra_body(body, request)), stream=stream)
+
+    def bound(self, wire: WireRequest, headers: Mapping[str, str]) -> CostBound:
+        """The most that one attempt of an encoded request can be billed for.
+
+        Raises:
+            UnboundedCostError: Something in it has no bound.
+        """
+        return bound_chat(read_object(wire.body), wire.path)
+
+    def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
+        """The way in which an answer to a request is billed."""
+        return bill_chat(response)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer in our words; of several choices the first.

@@ -12,6 +12,7 @@ from typing import Any
 
 from callgate.providers.canonical.errors import no_answer
 from callgate.providers.canonical.json import (
+    are_counts,
     as_dict,
     as_list,
     as_text,
@@ -139,10 +140,12 @@ def read_usage(usage: dict[str, Any]) -> Usage:
     """
     prompt = as_dict(usage.get("prompt_tokens_details"))
     completion = as_dict(usage.get("completion_tokens_details"))
-    given = token_count(usage.get("prompt_tokens"))
-    written = token_count(usage.get("completion_tokens"))
-    total = token_count(usage.get("total_tokens"))
     reasoning = completion.get("reasoning_tokens") or usage.get("reasoning_tokens")
+    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
+    given, written, total = map(token_count, counts)
+    # An embedding has no completion: its sum shows that nothing was written.
+    missing = counts[0] is None or (counts[1] is None and (total != given or not given))
+    is_known = not missing and are_counts(*counts, reasoning)
     if reasoning:
         reasoning = token_count(reasoning)
         if total == given + written + reasoning:
@@ -164,6 +167,7 @@ def read_usage(usage: dict[str, Any]) -> Usage:
         reasoning or 0,
         token_count(prompt.get("audio_tokens")),
         token_count(completion.get("audio_tokens")),
+        is_known=is_known,
     )
 
 

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from callgate.errors import APIClientError
-from callgate.providers.canonical.json import write_json
+from callgate.providers.canonical.billing import Billing, CostBound
+from callgate.providers.canonical.json import read_object, write_json
 from callgate.providers.canonical.sse_decoder import decode_body
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.openai_chat.errors import error_of_body
+from callgate.providers.openai_responses.bounds import bill_response, bound_response
 from callgate.providers.openai_responses.request import write_body
 from callgate.providers.openai_responses.response import read_answer
 from callgate.providers.openai_responses.stream import ResponsesStream
@@ -51,6 +53,18 @@ class OpenAIResponses:
             body["stream"] = True
         where = "/responses" if path is None else path if path[:1] == "/" else "/" + path
         return WireRequest(where, write_json(body), stream=stream)
+
+    def bound(self, wire: WireRequest, headers: Mapping[str, str]) -> CostBound:
+        """The most that one attempt of an encoded request can be billed for.
+
+        Raises:
+            UnboundedCostError: Something in it has no bound.
+        """
+        return bound_response(read_object(wire.body))
+
+    def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
+        """The way in which an answer to a request is billed."""
+        return bill_response(response)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer in our words.

@@ -8,6 +8,7 @@ from typing import Any
 from callgate.errors import ServerError
 from callgate.providers.canonical.errors import no_answer
 from callgate.providers.canonical.json import (
+    are_counts,
     as_dict,
     as_list,
     as_text,
@@ -124,6 +125,7 @@ def _finish_reason(data: dict[str, Any], items: OutputItems) -> tuple[FinishReas
 
 
 def _read_usage(usage: dict[str, Any]) -> Usage:
+    sums = usage.get("input_tokens"), usage.get("output_tokens")
     given = as_dict(usage.get("input_tokens_details"))
     return Usage(
         token_count(usage.get("input_tokens")),
@@ -132,4 +134,5 @@ def _read_usage(usage: dict[str, Any]) -> Usage:
         token_count(given.get("cached_tokens")),
         token_count(given.get("cache_write_tokens")),
         token_count(as_dict(usage.get("output_tokens_details")).get("reasoning_tokens")),
+        is_known=None not in sums and are_counts(*sums),
     )

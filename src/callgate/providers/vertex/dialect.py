@@ -11,6 +11,7 @@ from callgate.providers.anthropic import errors as anthropic_errors
 from callgate.providers.anthropic.hosting import BETA_HEADER, add_web_search, refuse_anthropic_only
 from callgate.providers.anthropic.models import is_claude
 from callgate.providers.anthropic.request import write_body as write_claude
+from callgate.providers.canonical.billing import Billing, CostBound
 from callgate.providers.canonical.fields import merge_extra_body, read_betas, read_service_tier
 from callgate.providers.canonical.json import read_object, write_json
 from callgate.providers.canonical.messages import read_model, refuse
@@ -23,6 +24,7 @@ from callgate.providers.gemini.request import SERVICE_TIERS, write_body as write
 from callgate.providers.openai_chat.dialect import OpenAIChat
 from callgate.providers.openai_chat.quirks import GOOGLE
 from callgate.providers.vertex.answers import VertexStream, read_any
+from callgate.providers.vertex.bounds import bill_vertex, bound_vertex
 from callgate.response import Response
 
 __all__ = ["Vertex"]
@@ -50,7 +52,6 @@ class Vertex:
     """
 
     name = "vertex"
-    opens_any_address = True
 
     def __init__(self, project: str | None = None, location: str | None = None) -> None:
         self._project = project
@@ -79,6 +80,18 @@ class Vertex:
             wire.path = f"/endpoints/openapi{wire.path}"
         wire.path = self._parent(request, model) + wire.path if path is None else "/" + path.lstrip("/")
         return wire
+
+    def bound(self, wire: WireRequest, headers: Mapping[str, str]) -> CostBound:
+        """The most that one attempt of an encoded request can be billed for.
+
+        Raises:
+            UnboundedCostError: Something in it has no bound.
+        """
+        return bound_vertex(read_object(wire.body), wire.path, headers)
+
+    def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
+        """The way in which an answer to a request is billed."""
+        return bill_vertex(response, str(request.get("model")), self._location_of(request))
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer as a Response, in whichever of the three formats it is.

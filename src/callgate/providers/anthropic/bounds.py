@@ -1,0 +1,137 @@
+"""What bounds the cost of a request in Anthropic's Messages format, and what its answer is billed by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from callgate.providers.canonical.billing import (
+    STANDARD,
+    Billing,
+    CostBound,
+    InputBound,
+    UnboundedCostError,
+    UnboundedOutputError,
+    cache_kept,
+    check_fields,
+    each_part,
+    whole_number,
+)
+from callgate.providers.canonical.json import as_dict, as_list, as_text, token_count
+from callgate.response import Response
+
+__all__ = ["bill_messages", "bound_messages", "geo_factor"]
+
+_FIELDS = frozenset(
+    {
+        "anthropic_beta", "anthropic_version", "cache_control", "inference_geo", "max_tokens", "messages",
+        "metadata", "model", "output_config", "output_format", "service_tier", "speed", "stop_sequences",
+        "stream", "system", "temperature", "thinking", "tool_choice", "tools", "top_k", "top_p",
+    }
+)  # fmt: skip
+"""Fields of a body that leave its cost within the bound; `speed` and `inference_geo` are looked at apart."""
+_TEXTS = frozenset({"redacted_thinking", "search_result", "text", "thinking", "tool_reference", "tool_use"})
+_TEXT_SOURCES = frozenset({"content", "text"})
+_CLIENT_TOOLS = ("bash_", "computer_", "memory_", "text_editor_")
+"""Types of tools that the caller runs, with a version behind."""
+_GEO_FACTORS = {"global": 1.0, "us": 1.1}
+_STANDARD_TIERS = frozenset({"", "standard", "priority"})
+"""Tiers at the standard price: capacity that was bought ahead is paid for ahead."""
+
+
+def bound_messages(body: Mapping[str, Any]) -> CostBound:
+    """The most that a body can be billed for.
+
+    Raises:
+        UnboundedCostError: Something in it has no bound.
+    """
+    check_fields(body, _FIELDS)
+    bound = InputBound()
+    read_part = _PartReader(bound).read
+    stripped = dict(body)
+    stripped["system"] = each_part(body.get("system"), read_part)
+    stripped["messages"] = [
+        {**as_dict(message), "content": each_part(as_dict(message).get("content"), read_part)}
+        for message in as_list(body.get("messages"))
+    ]
+    for tool in as_list(body.get("tools")):
+        _check_tool(as_dict(tool))
+    return CostBound(
+        bound.tokens(stripped, prompted=bool(body.get("tools"))),
+        _longest(body),
+        cache_kept(body, "cache_control"),
+        (Billing(_speed(body.get("speed")), factor=geo_factor(body.get("inference_geo"))),),
+    )
+
+
+def bill_messages(response: Response) -> Billing:
+    """How an answer is billed: by the speed, the place and the tier that its usage names."""
+    usage = as_dict(as_dict(response.raw).get("usage"))
+    mode = _speed(usage.get("speed"))
+    tier = as_text(usage.get("service_tier"))
+    if tier == "batch":
+        mode += (("processing", "batch"),)
+    elif tier not in _STANDARD_TIERS:
+        mode += (("service_tier", tier),)
+    factor = _GEO_FACTORS.get(as_text(usage.get("inference_geo")), 1.0)
+    searches = token_count(as_dict(usage.get("server_tool_use")).get("web_search_requests"))
+    billing = Billing(mode, factor=factor, searches=searches)
+    return STANDARD if billing == STANDARD else billing
+
+
+def geo_factor(place: Any) -> float:
+    """The factor of `inference_geo` on all prices.
+
+    Raises:
+        UnboundedCostError: The factor of the place is not known.
+    """
+    if place is None:
+        return max(_GEO_FACTORS.values())  # the workspace's setting decides
+    if place not in _GEO_FACTORS:
+        raise UnboundedCostError(f"inference_geo={place}")
+    return _GEO_FACTORS[place]
+
+
+def _speed(speed: Any) -> tuple[tuple[str, str], ...]:
+    return () if speed in (None, "standard") else (("speed", as_text(speed)),)
+
+
+def _longest(body: Mapping[str, Any]) -> int:
+    longest = whole_number(body.get("max_tokens"))
+    if longest is None:
+        raise UnboundedOutputError
+    budget = as_dict(body.get("thinking")).get("budget_tokens")
+    if budget is not None and (whole_number(budget) is None or budget >= longest):
+        # With interleaved thinking, such a budget holds for all thoughts together, beyond max_tokens.
+        raise UnboundedCostError("thinking.budget_tokens that are not below max_tokens")
+    return longest
+
+
+def _check_tool(tool: Mapping[str, Any]) -> None:
+    kind = tool.get("type")
+    if kind in (None, "custom") and "name" in tool:
+        return
+    if not as_text(kind).startswith(_CLIENT_TOOLS):
+        raise UnboundedCostError(f"a tool of type {kind}" if kind else f"a tool with {', '.join(tool)}")
+
+
+class _PartReader:
+    """Reads the blocks of a message: text, images, and blocks that hold these."""
+
+    __slots__ = ("_bound",)
+
+    def __init__(self, bound: InputBound) -> None:
+        self._bound = bound
+
+    def read(self, part: Mapping[str, Any]) -> Any:
+        kind = part.get("type")
+        if kind == "image":
+            return self._bound.image(part, "source")
+        if kind in _TEXTS:
+            return part
+        if kind == "tool_result":
+            return {**part, "content": each_part(part.get("content"), self.read)}
+        source = part.get("source")
+        if kind == "document" and isinstance(source, Mapping) and source.get("type") in _TEXT_SOURCES:
+            return {**part, "source": {**source, "content": each_part(source.get("content"), self.read)}}
+        raise UnboundedCostError(f"a part of type {kind}" if kind else f"a part with {', '.join(part)}")
