@@ -14,7 +14,7 @@ from callgate.errors import APIConnectionError, APITimeoutError, ResponseTooLarg
 from callgate.model.model import iModel
 from callgate.policies.retry.config import RetryConfig
 from callgate.testing import MemoryTransport, Options, SimulatedProvider, VirtualClock
-from callgate.transport.http import HttpAnswer, HttpTransport
+from callgate.transport.http import HttpAnswer, Transport
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 KEY = {"Authorization": "Bearer k", "Content-Type": "application/json"}
@@ -148,12 +148,12 @@ def test_closing_fails_calls_in_flight_and_refuses_new_ones() -> None:
     assert repr(sim.transport) == "<MemoryTransport closed>"
 
 
-def test_it_has_the_methods_of_the_http_transport() -> None:
+def test_it_has_the_methods_of_the_transport_protocol() -> None:
     def signature(method: Callable[..., Any]) -> list[str]:
         return list(inspect.signature(method).parameters)
 
     for name in ("send", "stream", "close"):
-        assert signature(getattr(MemoryTransport, name)) == signature(getattr(HttpTransport, name))
+        assert signature(getattr(MemoryTransport, name)) == signature(getattr(Transport, name))
 
 
 class TestTheWholeStackOnTheVirtualClock:

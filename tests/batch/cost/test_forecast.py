@@ -189,7 +189,7 @@ def test_a_price_that_is_not_known_is_said(tmp_path: Path) -> None:
 
 
 def test_a_quota_begins_with_its_burst(tmp_path: Path) -> None:
-    assert told(tmp_path, model(limit_requests=60)).seconds == pytest.approx(95.0)
+    assert told(tmp_path, model(limit_requests=60)).seconds == pytest.approx(90.0)
     own = model(limit_requests=60)
     own.limiter.set_quota("requests", Quota(60, 60.0, capacity=30))
     assert told(tmp_path, own).seconds == pytest.approx(70.0)
@@ -246,7 +246,7 @@ def test_rows_are_shared_by_the_quotas(tmp_path: Path) -> None:
     alone = told(tmp_path, model(1.0)).cost_usd
     assert alone is not None
     assert found.cost_usd == pytest.approx(alone * (1 * 0.25 + 10 * 0.75))
-    assert found.seconds == pytest.approx(100 / 40 * 60 - 5)
+    assert found.seconds == pytest.approx(75 * 2 - 20)  # 30 a minute, ten of them at once
     assert found.bottleneck == "requests per minute"
 
 
