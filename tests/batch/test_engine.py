@@ -286,7 +286,7 @@ def test_an_engine_of_a_provider_object_takes_the_limits_and_the_object_the_rest
             limits = engine.model.limiter.snapshot()
             assert limits.requests is not None
             assert limits.requests.quota.rate == 100
-            with pytest.raises(ConfigurationError, match=r"settings \(retry_config\); set them on the backend"):
+            with pytest.raises(ConfigurationError, match=r"\(retry_config\); set them on the backend"):
                 Engine(provider, None, retry_config=None)
             await provider.close()
 
