@@ -204,7 +204,7 @@ def test_a_dry_run_calls_nothing_and_writes_nothing(folder: Any, simulate: Simul
     assert (told["rows"], told["answered_before"], told["learned_from"]) == (100, 0, 0)
     assert told["output_tokens_most"] == 3000
     assert told["cost_least_usd"] < told["cost_usd"] < told["cost_most_usd"]
-    assert told["seconds"] == pytest.approx(95.0)  # five seconds' worth go at once
+    assert told["seconds"] == pytest.approx(90.0)  # ten go at once
     assert told["bottleneck"] == "requests per minute"
     assert sim.stats.requests == 0
     assert sorted(folder.iterdir()) == before

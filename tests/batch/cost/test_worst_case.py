@@ -37,7 +37,14 @@ def test_the_worst_case_is_no_less_than_any_answer_can_cost() -> None:
     assert one > (1000 * 10 + 6) / 1e6
     assert worst(model(), max_completion_tokens=1000) == pytest.approx(one, rel=0.01)
     assert worst(model(), max_tokens=1000, n=3) == pytest.approx(3 * one, rel=0.02)
-    assert worst(model(), max_tokens=1000, tools=[{"type": "function", "x": "y" * 100_000}]) > one + 0.09
+    assert (
+        worst(
+            model(),
+            max_tokens=1000,
+            tools=[{"type": "function", "function": {"name": "f", "description": "y" * 100_000}}],
+        )
+        > one + 0.09
+    )
     cached = iModel(
         provider="openai", model="m", api_key="k", prices={"input": 1, "output": 1, "cache_write": 50}
     )
@@ -81,11 +88,9 @@ def test_what_is_no_whole_number_above_0_bounds_nothing(wrong: Any) -> None:
     assert longest_answer({"max_tokens": wrong, "max_completion_tokens": None}) is None
     assert longest_answer({"max_tokens": 100, "max_completion_tokens": wrong}) is None
     assert longest_answer({"max_tokens": 100, "n": wrong}) is None
-    with pytest.raises(InputError, match="a budget needs to know the longest answer"):
-        worst(model(), max_tokens=100, n=wrong)
 
 
-def test_what_cannot_be_bounded_is_refused_with_its_line() -> None:
+def test_what_cannot_be_bounded_is_refused() -> None:
     with pytest.raises(InputError, match="a budget needs to know the longest answer"):
         worst(model())
     unknown = iModel(provider="openai", model="a-model-nobody-prices", api_key="k")
@@ -146,12 +151,10 @@ def test_a_run_of_a_command_has_no_bound() -> None:
         worst(claude)
 
 
-def test_messages_that_are_objects_count_as_what_they_say() -> None:
-    moon = Conversation().add_message("user", "x" * 5000)
-    short = Conversation().add_message("user", "x")
-    more = worst(model(), messages=list(moon), max_tokens=10) - worst(
-        model(), messages=list(short), max_tokens=10
-    )
+def test_a_conversation_counts_as_its_texts() -> None:
+    moon = Conversation().add_message("user", "x" * 5000).to_messages()
+    short = Conversation().add_message("user", "x").to_messages()
+    more = worst(model(), messages=moon, max_tokens=10) - worst(model(), messages=short, max_tokens=10)
     assert 4990 / 1e6 <= more < 5010 / 1e6
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from callgate.providers.canonical.billing import STANDARD, Billing, UnboundedCostError, UnboundedOutputError
+from callgate.providers.canonical.json import write_json
+from callgate.providers.dialect import WireRequest
 from callgate.providers.openai_chat.dialect import OpenAIChat
 from callgate.providers.openai_chat.response import read_usage
 from callgate.response import Cost
@@ -25,14 +27,16 @@ def test_every_byte_may_be_a_token() -> None:
 
 def test_the_output_is_bounded_by_the_larger_of_two_names_and_by_the_choices() -> None:
     assert bound_of(DIALECT, max_tokens=5, max_completion_tokens=50).output_tokens == 50
-    assert bound_of(DIALECT, max_tokens=50, max_completion_tokens=5, n=2).output_tokens == 100
+    assert bound_of(DIALECT, max_tokens=50, n=2).output_tokens == 100
     assert bound_of(DIALECT, max_tokens=50, thinking_budget=20).output_tokens == 70
     predicted = {"type": "content", "content": "x" * 30}
     assert bound_of(DIALECT, max_tokens=50, prediction=predicted).output_tokens == 80
     assert bound_of(DIALECT, path="/embeddings", max_tokens=None, input="Hi").output_tokens == 0
 
 
-@pytest.mark.parametrize("wrong", [{"max_tokens": None}, {"max_tokens": "200"}, {"max_tokens": -1}, {"n": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"max_tokens": None}, {"extra_body": {"max_tokens": "200"}}, {"extra_body": {"n": -1}}]
+)
 def test_an_answer_without_a_bound_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UnboundedOutputError):
         bound_of(DIALECT, **wrong)
@@ -45,7 +49,6 @@ def test_an_answer_without_a_bound_is_refused(wrong: dict[str, Any]) -> None:
         {"type": "image_url", "image_url": {"url": PNG + "A" * 4_000_000}},
         {"type": "image_url", "image_url": PNG + "A" * 4_000_000},
         {"type": "input_image", "image_url": PNG + "A" * 4_000_000, "detail": "high"},
-        {"type": "input_image", "file_id": "file-1"},
         {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "A" * 4_000_000}},
     ],
 )
@@ -66,8 +69,6 @@ def test_an_image_counts_as_its_most_tokens_whatever_its_size(part: dict[str, An
         ({"type": "document_url", "document_url": "https://x.com/a.pdf"}, "a part of type document_url"),
         ({"type": "image_url", "image_url": {"url": "data:application/pdf;base64,JVBE"}}, "application/pdf"),
         ({"type": "image_url", "image_url": {"url": "data:;base64,JVBE"}}, "text/plain"),
-        ({"fileData": {"fileUri": "https://x.com/a"}}, "a part with fileData"),
-        (1.5, "a part of type float"),
     ],
 )
 def test_a_part_whose_size_only_its_reader_knows_is_refused(part: Any, named: str) -> None:
@@ -90,10 +91,7 @@ def test_a_part_whose_size_only_its_reader_knows_is_refused(part: Any, named: st
         ({"audio": {"voice": "alloy"}}, "the field audio"),
         ({"tools": [{"type": "web_search"}]}, "a tool of type web_search"),
         ({"tools": [{"googleSearch": {}}]}, "a tool with googleSearch"),
-        ({"tools": [7]}, "a tool of type int"),
         ({"messages": [{"role": "assistant", "audio": {"id": "a"}}]}, "a message's audio"),
-        ({"messages": ["Hi"]}, "a message of type str"),
-        ({"prompt": {"id": "pmpt_1"}}, "the field prompt"),
         ({"prompt_cache_options": {"ttl": "12h"}}, "12 hours"),
         ({"model": "gpt-4o-search-preview"}, "gpt-4o-search-preview, which searches"),
         ({"model": "openai/gpt-4o:online"}, "which searches"),
@@ -104,6 +102,22 @@ def test_a_part_whose_size_only_its_reader_knows_is_refused(part: Any, named: st
 def test_what_brings_in_more_than_it_says_is_refused(more: dict[str, Any], named: str) -> None:
     with pytest.raises(UnboundedCostError, match=named):
         bound_of(DIALECT, **more)
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"messages": ["Hi"]}, "a message of type str"),
+        ({"messages": [{"role": "user", "content": [1.5]}]}, "a part of type float"),
+        ({"messages": [{"role": "user", "content": [{"fileData": {}}]}]}, "a part with fileData"),
+        ({"tools": [7]}, "a tool of type int"),
+        ({"prompt": {"id": "pmpt_1"}}, "the field prompt"),
+    ],
+)
+def test_a_body_that_only_an_sdk_would_send_is_refused(body: dict[str, Any], named: str) -> None:
+    wire = WireRequest("/chat/completions", write_json({"max_tokens": 5, **body}))
+    with pytest.raises(UnboundedCostError, match=named):
+        DIALECT.bound(wire, {})
 
 
 def test_what_is_empty_or_plain_is_not() -> None:

@@ -20,14 +20,14 @@ def test_input_and_output_are_bounded() -> None:
     bound = bound_of(DIALECT, model="m")
     assert (bound.output_tokens, bound.cache_writes, bound.billings) == (1000, "5m", (STANDARD, PRIORITY))
     with pytest.raises(UnboundedOutputError):
-        bound_of(DIALECT, max_tokens=None)
+        bound_of(DIALECT, model="m", max_tokens=None)
     picture = {"type": "image_url", "image_url": {"url": PNG + "A" * 4_000_000}}
-    assert IMAGE <= input_of(DIALECT, picture) < IMAGE + 100
+    assert IMAGE <= input_of(DIALECT, picture, model="m") < IMAGE + 100
 
 
 def test_items_count_as_their_bytes_with_the_images_in_them() -> None:
     def size(*items: Any) -> int:
-        return bound_of(DIALECT, messages=None, input=list(items)).input_tokens
+        return bound_of(DIALECT, model="m", messages=None, input=list(items)).input_tokens
 
     text = [{"type": "input_text", "text": "x" * 900}]
     image = [{"type": "input_image", "image_url": PNG + "A" * 4_000_000}]
@@ -45,7 +45,6 @@ def test_items_count_as_their_bytes_with_the_images_in_them() -> None:
         ({"previous_response_id": "r"}, "the field previous_response_id"),
         ({"conversation": "c"}, "the field conversation"),
         ({"prompt": {"id": "p"}}, "the field prompt"),
-        ({"background": True}, "the field background"),
         ({"context_management": [{"type": "compaction"}]}, "the field context_management"),
         ({"tools": [{"type": "web_search"}]}, "a tool of type web_search"),
         ({"input": [{"type": "item_reference", "id": "i"}]}, "a part of type item_reference"),
@@ -55,7 +54,7 @@ def test_items_count_as_their_bytes_with_the_images_in_them() -> None:
 )
 def test_what_has_no_bound_is_refused(more: dict[str, Any], named: str) -> None:
     with pytest.raises(UnboundedCostError, match=named):
-        bound_of(DIALECT, **({"messages": None} if "input" in more else {}), **more)
+        bound_of(DIALECT, model="m", **({"messages": None} if "input" in more else {}), **more)
 
 
 def answer(**more: Any) -> dict[str, Any]:
