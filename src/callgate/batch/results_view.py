@@ -223,8 +223,9 @@ class Results(Sequence[Result[T]]):
         Path(path).write_text(page, encoding="utf-8")
 
     def __repr__(self) -> str:
+        # Of the run alone: a repr must not read the output.
         stats = self.summary.progress.stats
-        cost = "" if self.cost is None else f", ${self.cost:.4g}"
+        cost = f", ${stats.cost:.4g} in this run" if stats.cost else ""
         return f"<Results of {self._count:,} rows: {stats.failed:,} failed, {self.summary.ending}{cost}>"
 
     def _repr_html_(self) -> str:
