@@ -360,3 +360,16 @@ def test_a_table_has_the_parsed_answer(folder: Path, simulate: Simulate, callgat
     assert [line["parsed"] for line in read_lines("out.jsonl")] == [facts, facts]
     for output in ("out.csv", "out.parquet"):
         assert [orjson.loads(row["parsed"]) for row in read_table(output)] == [facts, facts]
+
+
+def test_escape_formulas_keeps_a_spreadsheet_from_running_an_answer(
+    folder: Path, simulate: Simulate, callgate: Run
+) -> None:
+    rows = [{"prompt": "=HYPERLINK(1)"}, {"prompt": "-5"}]
+    write_rows("in.jsonl", rows)
+    sim = simulate(echo=True)
+    assert callgate("run", "in.jsonl", *against(sim, "out.csv")).code == 0
+    assert [row["text"] for row in read_table("out.csv")] == ["=HYPERLINK(1)", "-5"]
+    assert callgate("run", "in.jsonl", *against(sim, "out.csv"), "--escape-formulas").code == 0
+    assert [row["text"] for row in read_table("out.csv")] == ["'=HYPERLINK(1)", "-5"]
+    assert sim.stats.requests == 2

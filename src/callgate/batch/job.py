@@ -137,7 +137,8 @@ async def _run_into_journal(
     summary: Summary | None = None
     path = options.output
     try:
-        async with Journal(options.output, overwrite=options.overwrite) as journal:
+        opened = Journal(options.output, overwrite=options.overwrite, escape_formulas=options.escape_formulas)
+        async with opened as journal:
             # Only now: while the journal is locked, no other run can spend on this output.
             batch.budget = _budget(options, journal)
             with watch(batch, journal) as watcher:

@@ -432,6 +432,13 @@ class RunOptions:
     no_cache: Annotated[bool, Option("Use no cache, even if CALLGATE_CACHE is set.", _CACHE)] = False
 
     overwrite: Annotated[bool, Option("Start again instead of resuming OUTPUT.", _OUTPUT)] = False
+    escape_formulas: Annotated[
+        bool,
+        Option(
+            "Begin texts of a CSV or TSV that a spreadsheet would run as a formula (=, +, -, @) with '.",
+            _OUTPUT,
+        ),
+    ] = False
     quiet: Annotated[bool, Option("Print neither progress nor summary.", _OUTPUT, flags="-q --quiet")] = False
     json: Annotated[bool, Option("Print the summary as JSON on stdout.", _OUTPUT)] = False
 

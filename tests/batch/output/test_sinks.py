@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import os
 import sys
@@ -31,11 +32,16 @@ def answer(**more: Any) -> dict[str, Any]:
     return {"id": "a", "custom_id": None, "response": {"body": {}}, "error": None, **more}
 
 
-def put(output: Path | str, *lines: dict[str, Any], stopped: Callable[[], bool] = lambda: False) -> bytes:
+def put(
+    output: Path | str,
+    *lines: dict[str, Any],
+    stopped: Callable[[], bool] = lambda: False,
+    escape_formulas: bool = False,
+) -> bytes:
     """Write an output from these lines."""
     journal = "".join(json.dumps(line) + "\n" for line in lines).encode()
     Path(journal_path(str(output))).write_bytes(journal)
-    sink = sink_for(str(output))
+    sink = sink_for(str(output), escape_formulas=escape_formulas)
     assert sink is not None
     write_output(sink, str(output), stopped=stopped)
     return journal
@@ -236,6 +242,33 @@ def test_names_that_nothing_can_be_written_under_are_refused(tmp_path: Path) -> 
     ]:
         with pytest.raises(InputError, match=rf"{name}: {says}"):
             sink_for(str(tmp_path / name))
+
+
+FORMULAS = ["=1+1", "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "\t=1", "\r=1", "\n=1", "\uff1d1+1"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "csv.gz"])
+def test_escaped_formulas_are_texts_in_every_cell_and_the_header(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"out.{ending}"
+    lines = [answer(text=text, custom_id=text, **{"=own": text}) for text in FORMULAS]
+    put(path, *lines, escape_formulas=True)
+    text = (gzip.decompress(path.read_bytes()) if ending.endswith("gz") else path.read_bytes()).decode()
+    header, *rows = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if ending == "tsv" else ",")
+    assert header[:3] == ["custom_id", "'=own", "text"]
+    assert [row[:3] for row in rows] == [[f"'{text}"] * 3 for text in FORMULAS]
+
+
+def test_escaping_formulas_leaves_numbers_and_other_texts(tmp_path: Path) -> None:
+    texts = ["-5", "+3.5e-7", "-.5", "", "a=b", "1-2", "'=", " plain"]
+    put(tmp_path / "out.csv", *(answer(text=text, change=-0.5) for text in texts), escape_formulas=True)
+    rows = read_csv(tmp_path / "out.csv")
+    assert [row["text"] for row in rows] == texts
+    assert {row["change"] for row in rows} == {"-0.5"}
+
+
+def test_formulas_stay_as_they_came_unless_they_are_to_be_escaped(tmp_path: Path) -> None:
+    put(tmp_path / "out.csv", *(answer(text=text) for text in FORMULAS))
+    assert [row["text"] for row in read_csv(tmp_path / "out.csv")] == FORMULAS
 
 
 def test_json_lines_need_no_sink(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ class Journal:
     Args:
         output: The output's path, or "-" for standard output.
         overwrite: Start anew instead of going on. What was there is renamed (`kept`), never deleted.
+        escape_formulas: As of `sink_for`.
 
     Raises:
         InputError: when it cannot be written, a package for its format is missing, another run is writing to
@@ -73,7 +74,7 @@ class Journal:
                 journal.write(result)
     """
 
-    def __init__(self, output: str, *, overwrite: bool = False) -> None:
+    def __init__(self, output: str, *, overwrite: bool = False, escape_formulas: bool = False) -> None:
         self.output = output = output_file(output)
         self.path = journal_path(output)
         """Where the answers are appended: the output itself, or the journal beside it."""
@@ -88,7 +89,7 @@ class Journal:
         """Where a budget writes what may be spent before it is; None: nothing is kept."""
         self.all_tried = False
         """Whether the whole input was read: of earlier failures, no other row is kept then."""
-        self._sink = sink_for(output)
+        self._sink = sink_for(output, escape_formulas=escape_formulas)
         self._tried = self._held = -1  # how large the journal was when that was last tried, and last done
         self._stop = threading.Event()
         if not overwrite:

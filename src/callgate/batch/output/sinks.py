@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -31,6 +32,9 @@ _BATCH_ROWS = 4096
 _BATCH_CHARACTERS = 16 * 1024 * 1024
 _GROUP_BYTES = 32 * 1024 * 1024
 _NESTED = (dict, list)
+# What a spreadsheet may run as a formula, and what begins so without being one: a number.
+_FORMULA = re.compile(r"[=+\-@\t\r\n\uFF1D\uFF0B\uFF0D\uFF20]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 class Sink(Protocol):
@@ -58,8 +62,12 @@ class Sink(Protocol):
         """
 
 
-def sink_for(output: str) -> Sink | None:
+def sink_for(output: str, *, escape_formulas: bool = False) -> Sink | None:
     """What writes an output of this name; None: it is plain JSON lines, and so its own journal.
+
+    Args:
+        output: The output's path.
+        escape_formulas: Put an apostrophe before each text of a CSV or TSV that a spreadsheet would run.
 
     Raises:
         InputError: when nothing can be written under this name, or a package for it is missing.
@@ -90,7 +98,7 @@ def sink_for(output: str) -> Sink | None:
         return ParquetSink(_pyarrow(output))
     if form == "jsonl":
         return CompressedSink(pack)
-    return CsvSink(pack, "\t" if form == "tsv" else ",")
+    return CsvSink(pack, "\t" if form == "tsv" else ",", escape_formulas=escape_formulas)
 
 
 def write_output(sink: Sink, output: str, *, stopped: Callable[[], bool]) -> None:
@@ -129,11 +137,19 @@ class CompressedSink:
 
 
 class CsvSink:
-    """A table as UTF-8 text with a header: quoted where needed, nested values as JSON, None as nothing."""
+    """A table as UTF-8 text with a header: quoted where needed, nested values as JSON, None as nothing.
 
-    def __init__(self, pack: Packer, delimiter: str) -> None:
+    Args:
+        pack: Compresses the file.
+        delimiter: What separates the cells.
+        escape_formulas: Put an apostrophe before each text, of the header too, that begins as a formula does
+            and is no number.
+    """
+
+    def __init__(self, pack: Packer, delimiter: str, *, escape_formulas: bool = False) -> None:
         self._pack = pack
         self._delimiter = delimiter
+        self._cell: Callable[[Any], Any] = _inert_cell if escape_formulas else _cell
 
     def write(self, journal: str, file: BinaryIO, stopped: Callable[[], bool]) -> None:
         table = AnswerTable(journal, stopped)
@@ -141,9 +157,9 @@ class CsvSink:
             # Of the line ends in cells, the writer quotes those that its own line end is made of. So it ends
             # lines in both characters, and the first of them is left out: "\n" is what Unix tools expect.
             writer = csv.writer(_Lines(packed), delimiter=self._delimiter, lineterminator="\r\n")
-            writer.writerow([column.name for column in table.columns])
+            writer.writerow([self._cell(column.name) for column in table.columns])
             for cells in table.rows():
-                writer.writerow(map(_cell, cells))
+                writer.writerow(map(self._cell, cells))
 
 
 class _Lines:
@@ -162,6 +178,12 @@ def _cell(value: Any) -> Any:
     if type(value) is bool:
         return "true" if value else "false"
     return orjson.dumps(value).decode() if type(value) in _NESTED else value
+
+
+def _inert_cell(value: Any) -> Any:
+    if type(value) is str and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
+        return "'" + value
+    return _cell(value)
 
 
 class ParquetSink:
