@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-__all__ = ["dumps", "loads", "may_hold_big_integer", "read_integer"]
+__all__ = ["dumps", "loads", "read_integer"]
 
 _DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _LONG_RUN = b"0" * 19  # 2**63 - 1 has 19 digits
@@ -27,7 +27,9 @@ def loads(data: bytes | str) -> Any:
     >>> loads(b'{"wei": 1234567890123456789012}')
     {'wei': 1234567890123456789012}
     """
-    if not may_hold_big_integer(data):
+    raw = data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
+    # So many digits in a row are the only sign of an integer over 64 bits, and quickly found.
+    if len(raw) < len(_LONG_RUN) or _LONG_RUN not in raw.translate(_DIGITS_AS_ZERO):
         return orjson.loads(data)
     text = ""
     try:
@@ -69,12 +71,6 @@ def dumps(value: Any, default: Callable[[Any], Any] | None = None, option: int |
         return text.encode() + (b"\n" if option & orjson.OPT_APPEND_NEWLINE else b"")
     except (ValueError, RecursionError) as error:
         raise TypeError(str(error)) from None
-
-
-def may_hold_big_integer(data: bytes | str) -> bool:
-    """Whether so many digits follow each other that an integer over 64 bits is possible; fast."""
-    raw = data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
-    return len(raw) >= len(_LONG_RUN) and _LONG_RUN in raw.translate(_DIGITS_AS_ZERO)
 
 
 def read_integer(digits: str) -> int:

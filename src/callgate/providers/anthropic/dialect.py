@@ -16,7 +16,7 @@ from callgate.providers.canonical.billing import Billing, CostBound
 from callgate.providers.canonical.fields import merge_extra_body
 from callgate.providers.canonical.json import read_object, write_json
 from callgate.providers.canonical.messages import read_model
-from callgate.providers.canonical.sse_decoder import decode_body
+from callgate.providers.canonical.sse_decoder import decode_stream, read_document
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.response import Response
 
@@ -82,11 +82,10 @@ class AnthropicMessages:
             APIClientError: The body is an error after all.
             ResponseError: It cannot be read.
         """
-        return decode_body(
-            body,
-            lambda: self.stream_decoder(headers),
-            lambda data: read_answer(data, headers, status_code),
-        )
+        data = read_document(body)
+        if data is None:
+            return decode_stream(body, self.stream_decoder(headers))
+        return read_answer(data, headers, status_code)
 
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
         """A decoder for one streamed answer."""

@@ -10,11 +10,11 @@ from callgate.providers.anthropic.errors import error_of_content
 from callgate.providers.canonical.content import AnswerContent
 from callgate.providers.canonical.errors import no_answer
 from callgate.providers.canonical.json import (
-    are_counts,
     as_dict,
     as_list,
     as_text,
     as_text_or_none,
+    read_counts,
     token_count,
 )
 from callgate.response import FinishReason, Response, Usage
@@ -92,7 +92,7 @@ def read_usage(usage: dict[str, Any]) -> Usage:
     """
     names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
     counts = [usage.get(name) for name in names]
-    given, said, read, written = map(token_count, counts)
+    (given, said, read, written), is_known = read_counts(*counts)
     whole = Usage(
         given + read + written,
         said,
@@ -102,7 +102,7 @@ def read_usage(usage: dict[str, Any]) -> Usage:
         cache_write_1h_tokens=token_count(
             as_dict(usage.get("cache_creation")).get("ephemeral_1h_input_tokens")
         ),
-        is_known=None not in counts[:2] and are_counts(*counts),
+        is_known=is_known and None not in counts[:2],
     )
     for step in as_list(usage.get("iterations")):
         if as_dict(step).get("type") == "compaction":

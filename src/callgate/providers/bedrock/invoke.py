@@ -23,7 +23,7 @@ from callgate.providers.canonical.errors import read_error_body
 from callgate.providers.canonical.fields import merge_extra_body, read_betas, read_service_tier
 from callgate.providers.canonical.json import as_dict, as_text, read_object, write_json
 from callgate.providers.canonical.messages import read_model
-from callgate.providers.canonical.sse_decoder import decode_body
+from callgate.providers.canonical.sse_decoder import decode_stream, read_document
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.response import Delta, Response
 from callgate.transport.eventstream import Frame
@@ -120,17 +120,14 @@ def _headers(request: Mapping[str, Any], of_amazon: Mapping[str, Any]) -> dict[s
 
 
 def _read_body(body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
-    def read(data: dict[str, Any]) -> Response:
-        if is_error(data, headers) or ("content" not in data and type(data.get("message")) is str):
-            raise error_of_text(body, headers)
-        return read_answer(data, headers, status_code)
-
     if holds_frames(body):
-        stream = _InvokeStream(headers)
-        for _ in stream.feed(body):
-            pass
-        return stream.finish()
-    return decode_body(body, lambda: MessageStream(headers), read)
+        return decode_stream(body, _InvokeStream(headers))
+    data = read_document(body)
+    if data is None:
+        return decode_stream(body, MessageStream(headers))
+    if is_error(data, headers) or ("content" not in data and type(data.get("message")) is str):
+        raise error_of_text(body, headers)
+    return read_answer(data, headers, status_code)
 
 
 class _InvokeStream(FrameDecoder):

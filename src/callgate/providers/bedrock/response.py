@@ -9,11 +9,11 @@ from callgate.providers.bedrock.content import REPLAY_NAME
 from callgate.providers.canonical.content import AnswerContent
 from callgate.providers.canonical.errors import no_answer
 from callgate.providers.canonical.json import (
-    are_counts,
     as_dict,
     as_list,
     as_text,
     as_text_or_none,
+    read_counts,
     token_count,
 )
 from callgate.response import FinishReason, Response, Usage
@@ -102,7 +102,7 @@ def read_usage(usage: dict[str, Any]) -> Usage:
     """  # noqa: E501
     names = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
     counts = [usage.get(name) for name in names]
-    given, said, read, written = map(token_count, counts)
+    (given, said, read, written), is_known = read_counts(*counts)
     kept = [as_dict(detail) for detail in as_list(usage.get("cacheDetails"))]
     return Usage(
         given + read + written,
@@ -112,5 +112,5 @@ def read_usage(usage: dict[str, Any]) -> Usage:
         cache_write_1h_tokens=sum(
             token_count(detail.get("inputTokens")) for detail in kept if detail.get("ttl") == "1h"
         ),
-        is_known=None not in counts[:2] and are_counts(*counts),
+        is_known=is_known and None not in counts[:2],
     )

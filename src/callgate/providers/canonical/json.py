@@ -21,13 +21,13 @@ from callgate.errors import InvalidRequestError, ResponseError
 from callgate.exact_json import dumps, loads, read_integer
 
 __all__ = [
-    "are_counts",
     "as_dict",
     "as_list",
     "as_text",
     "as_text_or_none",
     "excerpt",
     "read_arguments",
+    "read_counts",
     "read_json",
     "read_object",
     "token_count",
@@ -61,7 +61,7 @@ def read_json(data: bytes | str) -> Any:
         value = loads(data)
     except ValueError:
         value = _read_leniently(data)
-    if len(data) > 2 * _MAX_DEPTH and _opening_brackets(data) > _MAX_DEPTH and _depth(value) > _MAX_DEPTH:
+    if len(data) > 2 * _MAX_DEPTH and _is_too_deep(data, value):
         raise ResponseError(
             f"the answer is nested deeper than {_MAX_DEPTH} levels", response_content=excerpt(data)
         )
@@ -133,13 +133,23 @@ def token_count(value: Any) -> int:
     return 0
 
 
-def are_counts(*values: Any) -> bool:
-    """True if every value is a number of tokens, or None: otherwise the usage that they are of is not known.
+def read_counts(*values: Any) -> tuple[list[int], bool]:
+    """The numbers of tokens of one usage; and whether all are known: each value is such a number, or None.
 
-    >>> are_counts(12, 0, None), are_counts(12, "5"), are_counts(-1)
-    (True, False, False)
+    >>> read_counts(12, 0, None), read_counts(12, "5"), read_counts(-1)
+    (([12, 0, 0], True), ([12, 0], False), ([0], False))
     """
-    return all(value is None or value == 0 or token_count(value) for value in values)
+    counts: list[int] = []
+    is_known = True
+    for value in values:
+        if type(value) is int and 0 <= value <= _MAX_TOKENS:
+            counts.append(value)
+        elif value is None:
+            counts.append(0)
+        else:
+            counts.append(token_count(value))
+            is_known = is_known and (value == 0 or counts[-1] > 0)
+    return counts, is_known
 
 
 def update_counts(held: dict[str, Any], new: Any) -> None:
@@ -216,18 +226,17 @@ def _finite_float(digits: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _opening_brackets(data: bytes | str) -> int:
-    if isinstance(data, str):
-        return data.count("{") + data.count("[")
-    return data.count(b"{") + data.count(b"[")
-
-
-def _depth(value: Any) -> int:
+def _is_too_deep(data: bytes | str, value: Any) -> bool:
+    brackets = (
+        data.count("{") + data.count("[") if isinstance(data, str) else data.count(b"{") + data.count(b"[")
+    )
+    if brackets <= _MAX_DEPTH:
+        return False
     level, depth = [value], 0
     while level:
         depth += 1
         if depth > _MAX_DEPTH:
-            break
+            return True
         children: list[Any] = []
         for item in level:
             if type(item) is dict:
@@ -235,7 +244,7 @@ def _depth(value: Any) -> int:
             elif type(item) is list:
                 children.extend(item)
         level = children
-    return depth
+    return False
 
 
 def _plain(value: Any) -> Any:

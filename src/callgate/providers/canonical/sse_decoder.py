@@ -8,7 +8,7 @@ the content type.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -19,32 +19,34 @@ from callgate.providers.dialect import StreamDecoder
 from callgate.response import Delta, Response
 from callgate.transport.sse import ServerSentEvent, SSEParser
 
-__all__ = ["EventStreamDecoder", "decode_body"]
+__all__ = ["EventStreamDecoder", "decode_stream", "read_document"]
 
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
-def decode_body(
-    body: bytes, decoder: Callable[[], StreamDecoder], read: Callable[[dict[str, Any]], Response]
-) -> Response:
-    """Decode the answer to a call that asked for no stream, also when it is one.
+def read_document(body: bytes) -> dict[str, Any] | None:
+    """The JSON object that an answer consists of; None for an answer that is a stream.
 
-    Args:
-        body: All of it.
-        decoder: Makes the dialect's stream decoder.
-        read: Reads the dialect's answer object.
+    Raises:
+        ResponseError: The body is neither, or the object cannot be read.
+    """
+    if body[:1] != b"{":
+        start = body.lstrip(_BLANK)
+        if start.startswith(_FIELDS) or start[:1] == b"[":
+            return None
+    return read_object(_without_end_mark(body) if b"[DONE]" in body[-64:] else body)
+
+
+def decode_stream(body: bytes, decoder: StreamDecoder) -> Response:
+    """Decode a streamed answer that is complete.
 
     Raises:
         APIClientError: The answer is an error after all, or cannot be read.
     """
-    start = body.lstrip(_BLANK)
-    if start.startswith(_FIELDS) or start[:1] == b"[":
-        stream = decoder()
-        for _ in stream.feed(body):
-            pass
-        return stream.finish()
-    return read(read_object(_without_end_mark(body)))
+    for _ in decoder.feed(body):
+        pass
+    return decoder.finish()
 
 
 class EventStreamDecoder(ABC):

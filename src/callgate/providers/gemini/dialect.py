@@ -11,7 +11,7 @@ from callgate.providers.canonical.billing import Billing, CostBound
 from callgate.providers.canonical.fields import read_service_tier
 from callgate.providers.canonical.json import read_object, write_json
 from callgate.providers.canonical.messages import read_model, refuse
-from callgate.providers.canonical.sse_decoder import decode_body
+from callgate.providers.canonical.sse_decoder import decode_stream, read_document
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.gemini.bounds import bill_content, bound_content
 from callgate.providers.gemini.errors import error_of_body
@@ -79,11 +79,10 @@ class Gemini:
             APIClientError: The body is an error after all.
             ResponseError: It cannot be read.
         """
-        return decode_body(
-            body,
-            lambda: self.stream_decoder(headers),
-            lambda data: read_answer(data, headers, status_code),
-        )
+        data = read_document(body)
+        if data is None:
+            return decode_stream(body, self.stream_decoder(headers))
+        return read_answer(data, headers, status_code)
 
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
         """A decoder for one streamed answer."""

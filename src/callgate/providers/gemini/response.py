@@ -9,12 +9,12 @@ from typing import Any
 from callgate.providers.canonical.content import AnswerContent
 from callgate.providers.canonical.errors import no_answer
 from callgate.providers.canonical.json import (
-    are_counts,
     as_dict,
     as_list,
     as_text,
     as_text_or_none,
     read_arguments,
+    read_counts,
     token_count,
     write_json,
 )
@@ -126,17 +126,17 @@ def read_usage(usage: dict[str, Any]) -> Usage:
     6
     """
     prompt = usage.get("promptTokenCount")
-    counts = map(usage.get, ("candidatesTokenCount", "thoughtsTokenCount", "toolUsePromptTokenCount"))
-    thoughts = token_count(usage.get("thoughtsTokenCount"))
+    names = ("candidatesTokenCount", "thoughtsTokenCount", "toolUsePromptTokenCount")
+    (given, written, thoughts, used), is_known = read_counts(prompt, *map(usage.get, names))
     return Usage(
-        token_count(usage.get("promptTokenCount")) + token_count(usage.get("toolUsePromptTokenCount")),
-        token_count(usage.get("candidatesTokenCount")) + thoughts,
+        given + used,
+        written + thoughts,
         token_count(usage.get("totalTokenCount")),
         cache_read_tokens=token_count(usage.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
         input_audio_tokens=_audio(usage.get("promptTokensDetails")),
         output_audio_tokens=_audio(usage.get("candidatesTokensDetails")),
-        is_known=prompt is not None and are_counts(prompt, *counts),
+        is_known=is_known and prompt is not None,
     )
 
 

@@ -13,7 +13,7 @@ from callgate.errors import APIClientError
 from callgate.providers.canonical.billing import Billing, CostBound
 from callgate.providers.canonical.fields import merge_extra_body
 from callgate.providers.canonical.json import read_object, write_json
-from callgate.providers.canonical.sse_decoder import decode_body
+from callgate.providers.canonical.sse_decoder import decode_stream, read_document
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.openai_chat.bounds import bill_chat, bound_chat
 from callgate.providers.openai_chat.errors import error_of_body
@@ -91,11 +91,10 @@ class OpenAIChat:
             APIClientError: when the body is an error after all.
             ResponseError: when it cannot be read.
         """
-        return decode_body(
-            body,
-            lambda: self.stream_decoder(headers),
-            lambda data: read_answer(data, headers, status_code, self._quirks.provider),
-        )
+        data = read_document(body)
+        if data is None:
+            return decode_stream(body, self.stream_decoder(headers))
+        return read_answer(data, headers, status_code, self._quirks.provider)
 
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
         """A decoder for one streamed answer."""

@@ -12,12 +12,12 @@ from typing import Any
 
 from callgate.providers.canonical.errors import no_answer
 from callgate.providers.canonical.json import (
-    are_counts,
     as_dict,
     as_list,
     as_text,
     as_text_or_none,
     read_arguments,
+    read_counts,
     token_count,
     write_json,
 )
@@ -84,52 +84,54 @@ def read_answer(
     raw_reason = choice.get("finish_reason")
     if type(raw_reason) is not str:
         raw_reason = None
-    reason = FINISH_REASONS.get(raw_reason.lower()) if raw_reason else None
-    message = choice.get("message")
-    calls: list[ToolCall] = []
-    metadata: dict[str, Any] = {}
-    reasoning = None
-    if type(message) is dict:
-        content = message.get("content")
-        text = content if type(content) is str else ""
-        reasoning = as_text_or_none(message.get("reasoning_content")) or as_text_or_none(
-            message.get("reasoning")
-        )
-        if not text:
-            text, reasoning = _read_unusual(message, reasoning)
-        if reasoning is None and message.get("reasoning_details"):
-            reasoning = read_reasoning_details(message["reasoning_details"]) or None
-        if message.get("tool_calls") or message.get("function_call"):
-            calls = _tool_calls(message, data.get("id"))
-            if any(call.name == ANSWER_TOOL for call in calls):
-                # The answer came as the input of a tool, because the host takes no schema beside tools.
-                text += _answer_text(message)
-                calls = [call for call in calls if call.name != ANSWER_TOOL]
-                reason = "stop" if reason == "tool_call" and not calls else reason
-            if calls and reason in ("stop", None):
-                # A call that was forced by name, and some hosts' every call, ends with "stop".
-                reason = "tool_call"
-        if message.get("refusal") and reason == "stop":
-            reason = "content_filter"
-        if len(message) > 2:
-            metadata = read_replay(message, provider)
-    else:
-        text = as_text(choice.get("text"))
-    usage = data.get("usage")
-    return Response(
-        text=text,
-        reasoning=reasoning,
-        tool_calls=calls,
-        finish_reason=reason,
+    usage, model, identity = data.get("usage"), data.get("model"), data.get("id")
+    response = Response(
+        finish_reason=FINISH_REASONS.get(raw_reason.lower()) if raw_reason else None,
         raw_finish_reason=raw_reason,
         usage=read_usage(usage) if type(usage) is dict else None,
-        model=as_text_or_none(data.get("model")),
-        id=as_text_or_none(data.get("id")),
+        model=model if model and type(model) is str else None,
+        id=identity if identity and type(identity) is str else None,
         raw=data,
         headers=headers,
         status_code=status_code,
-        metadata=metadata,
     )
+    message = choice.get("message")
+    if type(message) is not dict:
+        response.text = as_text(choice.get("text"))
+    elif len(message) == 2 and "role" in message and type(message.get("content")) is str:
+        response.text = message["content"]  # as most are, and the path of every call leads through here
+    else:
+        _read_message(response, message, provider)
+    response.data = response.text
+    return response
+
+
+def _read_message(response: Response, message: dict[str, Any], provider: str) -> None:
+    """Read a message that may hold more than a role and a text."""
+    content = message.get("content")
+    text = content if type(content) is str else ""
+    reasoning = as_text_or_none(message.get("reasoning_content")) or as_text_or_none(message.get("reasoning"))
+    if not text:
+        text, reasoning = _read_unusual(message, reasoning)
+    if reasoning is None and message.get("reasoning_details"):
+        reasoning = read_reasoning_details(message["reasoning_details"]) or None
+    reason = response.finish_reason
+    if message.get("tool_calls") or message.get("function_call"):
+        calls = _tool_calls(message, response.raw.get("id"))
+        if any(call.name == ANSWER_TOOL for call in calls):
+            # The answer came as the input of a tool, because the host takes no schema beside tools.
+            text += _answer_text(message)
+            calls = [call for call in calls if call.name != ANSWER_TOOL]
+            reason = "stop" if reason == "tool_call" and not calls else reason
+        if calls and reason in ("stop", None):
+            # A call that was forced by name, and some hosts' every call, ends with "stop".
+            reason = "tool_call"
+        response.tool_calls = calls
+    if message.get("refusal") and reason == "stop":
+        reason = "content_filter"
+    response.text, response.reasoning, response.finish_reason = text, reasoning, reason
+    if len(message) > 2:
+        response.metadata = read_replay(message, provider)
 
 
 def read_usage(usage: dict[str, Any]) -> Usage:
@@ -138,19 +140,21 @@ def read_usage(usage: dict[str, Any]) -> Usage:
     >>> read_usage({"prompt_tokens": 3, "completion_tokens": 2}).total_tokens
     5
     """
-    prompt = as_dict(usage.get("prompt_tokens_details"))
-    completion = as_dict(usage.get("completion_tokens_details"))
-    reasoning = completion.get("reasoning_tokens") or usage.get("reasoning_tokens")
-    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
-    given, written, total = map(token_count, counts)
+    prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    prompt = prompt if type(prompt) is dict else {}
+    completion = completion if type(completion) is dict else {}
+    (given, written, total, reasoning), is_known = read_counts(
+        prompt_tokens := usage.get("prompt_tokens"),
+        completion_tokens := usage.get("completion_tokens"),
+        usage.get("total_tokens"),
+        completion.get("reasoning_tokens") or usage.get("reasoning_tokens"),
+    )
     # An embedding has no completion: its sum shows that nothing was written.
-    missing = counts[0] is None or (counts[1] is None and (total != given or not given))
-    is_known = not missing and are_counts(*counts, reasoning)
-    if reasoning:
-        reasoning = token_count(reasoning)
-        if total == given + written + reasoning:
-            # xAI and Vertex count reasoning beside the completion, OpenAI within it; their sums tell.
-            written += reasoning
+    if prompt_tokens is None or (completion_tokens is None and (total != given or not given)):
+        is_known = False
+    if reasoning and total == given + written + reasoning:
+        # xAI and Vertex count reasoning beside the completion, OpenAI within it; their sums tell.
+        written += reasoning
     cache_read = (
         prompt.get("cached_tokens")
         or usage.get("prompt_cache_hit_tokens")
@@ -158,15 +162,16 @@ def read_usage(usage: dict[str, Any]) -> Usage:
         or usage.get("num_cached_tokens")
     )
     cache_write = prompt.get("cache_write_tokens") or prompt.get("cache_creation_tokens")
+    audio = prompt.get("audio_tokens"), completion.get("audio_tokens")
     return Usage(
         given,
         written,
         total,
         token_count(cache_read) if cache_read else 0,
         token_count(cache_write) if cache_write else 0,
-        reasoning or 0,
-        token_count(prompt.get("audio_tokens")),
-        token_count(completion.get("audio_tokens")),
+        reasoning,
+        token_count(audio[0]) if audio[0] else 0,
+        token_count(audio[1]) if audio[1] else 0,
         is_known=is_known,
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 from callgate.errors import APIClientError
 from callgate.providers.canonical.billing import Billing, CostBound
 from callgate.providers.canonical.json import read_object, write_json
-from callgate.providers.canonical.sse_decoder import decode_body
+from callgate.providers.canonical.sse_decoder import decode_stream, read_document
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.openai_chat.errors import error_of_body
 from callgate.providers.openai_responses.bounds import bill_response, bound_response
@@ -73,11 +73,10 @@ class OpenAIResponses:
             APIClientError: The answer reports a failure.
             ResponseError: when it cannot be read.
         """
-        return decode_body(
-            body,
-            lambda: self.stream_decoder(headers),
-            lambda data: read_answer(data, headers, status_code),
-        )
+        data = read_document(body)
+        if data is None:
+            return decode_stream(body, self.stream_decoder(headers))
+        return read_answer(data, headers, status_code)
 
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
         """A decoder for one streamed answer."""

@@ -8,12 +8,12 @@ from typing import Any
 from callgate.errors import ServerError
 from callgate.providers.canonical.errors import no_answer
 from callgate.providers.canonical.json import (
-    are_counts,
     as_dict,
     as_list,
     as_text,
     as_text_or_none,
     read_arguments,
+    read_counts,
     token_count,
 )
 from callgate.providers.canonical.messages import REPLAY
@@ -126,13 +126,14 @@ def _finish_reason(data: dict[str, Any], items: OutputItems) -> tuple[FinishReas
 
 def _read_usage(usage: dict[str, Any]) -> Usage:
     sums = usage.get("input_tokens"), usage.get("output_tokens")
+    (received, written), is_known = read_counts(*sums)
     given = as_dict(usage.get("input_tokens_details"))
     return Usage(
-        token_count(usage.get("input_tokens")),
-        token_count(usage.get("output_tokens")),
+        received,
+        written,
         token_count(usage.get("total_tokens")),
         token_count(given.get("cached_tokens")),
         token_count(given.get("cache_write_tokens")),
         token_count(as_dict(usage.get("output_tokens_details")).get("reasoning_tokens")),
-        is_known=None not in sums and are_counts(*sums),
+        is_known=is_known and None not in sums,
     )

@@ -15,7 +15,7 @@ from callgate.providers.canonical.billing import Billing, CostBound
 from callgate.providers.canonical.fields import merge_extra_body, read_betas, read_service_tier
 from callgate.providers.canonical.json import read_object, write_json
 from callgate.providers.canonical.messages import read_model, refuse
-from callgate.providers.canonical.sse_decoder import decode_body
+from callgate.providers.canonical.sse_decoder import decode_stream, read_document
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.gemini import errors as gemini_errors
 from callgate.providers.gemini.dialect import method_of
@@ -100,11 +100,10 @@ class Vertex:
             APIClientError: The body is an error after all.
             ResponseError: It cannot be read.
         """
-        return decode_body(
-            body,
-            lambda: self.stream_decoder(headers),
-            lambda data: read_any(data, headers, status_code),
-        )
+        data = read_document(body)
+        if data is None:
+            return decode_stream(body, self.stream_decoder(headers))
+        return read_any(data, headers, status_code)
 
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
         """A decoder for one streamed answer, in whichever of the three formats it is."""
