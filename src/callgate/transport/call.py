@@ -73,11 +73,11 @@ class Call:
         "_limits",
         "_method",
         "_pool",
-        "_reused",
         "_target",
         "_timeout",
         "_timer",
         "exchange",
+        "loop",
     )
 
     def __init__(
@@ -94,6 +94,7 @@ class Call:
         streaming: bool = False,
     ) -> None:
         self._pool = pool
+        self.loop = pool.loop
         self._dispatch = dispatch
         self._limits = limits
         self._method = method
@@ -103,7 +104,6 @@ class Call:
         self._timeout = timeout
         self._deadline = None if timeout is None else pool.clock() + timeout
         self._connection: Connection | None = None
-        self._reused = False
         self._grace = False
         self._timer: asyncio.TimerHandle | None = None
         self.exchange = Exchange(method, target.origin, limits.max_response_bytes, streaming=streaming)
@@ -113,53 +113,38 @@ class Call:
 
         What came of it, good or bad, is in the exchange.
         """
-        exchange = await self._begin(self._pool.idle_connection(self._target))
+        pool, target, body, exchange = self._pool, self._target, self._body, self.exchange
+        proxied = pool.proxied(target) if pool.has_proxies else None
+        head = request_head(self._method, target, self._headers, body, proxied=proxied)
+        idle = pool.idle_connection(target)
         while True:
+            connection = await self._open() if idle is None else idle
+            self._connection = connection
+            if body is None:
+                connection.begin(exchange, head)
+            elif len(body) <= _JOINED_BYTES:
+                connection.begin(exchange, head + body)
+            else:
+                connection.begin(exchange, head, body)
+            if idle is None and self._dispatch is not None:
+                self._dispatch.sent(pool.clock())
+            if self._deadline is not None or self._limits.read_timeout is not None:
+                self._set_timer()
             while not (exchange.complete or exchange.error or (exchange.streaming and exchange.status)):
-                await self.wait(exchange)
-            if not (exchange.unanswered and self._reused and self._method in _IDEMPOTENT):
+                await exchange.news(pool.loop)
+            if not exchange.unanswered or idle is None or self._method not in _IDEMPOTENT:
                 return exchange
             # The server closed the connection while it was idle, and the news crossed our request.
             self.end()
-            self.exchange = Exchange(
-                self._method, exchange.origin, exchange.limit, streaming=exchange.streaming
-            )
-            exchange = await self._begin(None)
+            idle = None
+            exchange = Exchange(self._method, exchange.origin, exchange.limit, streaming=exchange.streaming)
+            self.exchange = exchange
 
-    async def wait(self, exchange: Exchange) -> None:
-        """Until something has come, or the end."""
-        exchange.waiter = waiter = self._pool.loop.create_future()
-        try:
-            await waiter
-        finally:
-            exchange.waiter = None
-
-    async def _begin(self, connection: Connection | None) -> Exchange:
-        head = request_head(
-            self._method, self._target, self._headers, self._body, proxied=self._pool.proxied(self._target)
-        )
-        self._reused = connection is not None
-        dispatch = None
-        if connection is None:
-            dispatch = self._dispatch
-            if dispatch is not None:
-                dispatch.hold()
-            connection = await self._connect()
-        self._connection = connection
-        body = self._body
-        if body is None:
-            connection.begin(self.exchange, head)
-        elif len(body) <= _JOINED_BYTES:
-            connection.begin(self.exchange, head + body)
-        else:
-            connection.begin(self.exchange, head, body)
-        if dispatch is not None:
-            dispatch.sent(self._pool.clock())
-        self._set_timer()
-        return self.exchange
-
-    async def _connect(self) -> Connection:
+    async def _open(self) -> Connection:
+        """A connection of its own; what waits for it counts as not sent."""
         pool = self._pool
+        if self._dispatch is not None:
+            self._dispatch.hold()
         connection = await pool.connect(self._target, self._limits.connect_timeout, self._deadline)
         if pool.closed:
             connection.abort()
@@ -186,9 +171,8 @@ class Call:
             self._connection.resume(self.exchange)
 
     def _set_timer(self) -> None:
-        if self._deadline is not None or self._limits.read_timeout is not None:
-            self.exchange.last_byte = self._pool.clock()
-            self._timer = self._pool.loop.call_at(self._next_limit()[0], self._on_time)
+        self.exchange.last_byte = self._pool.clock()
+        self._timer = self._pool.loop.call_at(self._next_limit()[0], self._on_time)
 
     def _on_time(self) -> None:
         """A limit may have passed, or bytes have come meanwhile and moved it."""

@@ -70,9 +70,14 @@ class Exchange:
         """When it came, in seconds of the loop's clock."""
         self.waiter: asyncio.Future[None] | None = None
 
+    def news(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        """To be awaited by the one call that waits: until something has come, or the end."""
+        self.waiter = waiter = loop.create_future()
+        return waiter
+
     def wake(self) -> None:
         """Wake the waiting call."""
-        waiter = self.waiter
+        waiter, self.waiter = self.waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
@@ -259,7 +264,14 @@ class Connection(asyncio.Protocol):
             if exchange.inflater is not None:
                 del headers["content-encoding"]
                 headers.pop("content-length", None)
-        elif length is not None and exchange.method != "HEAD" and _number(length) > exchange.limit:
+        # One that is no number is what the parser complains of itself.
+        elif (
+            length is not None
+            and exchange.method != "HEAD"
+            and length.isdecimal()
+            and len(length) < 20
+            and int(length) > exchange.limit
+        ):
             self._fail(too_large(exchange.limit, exchange.origin))
             return
         exchange.headers = headers
@@ -274,8 +286,10 @@ class Connection(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None or exchange.error is not None:
             return
-        if exchange.left == exchange.limit and exchange.inflater is None and _is_packed_text(exchange, data):
-            exchange.inflater = Inflater(["gzip"])
+        if exchange.left == exchange.limit and exchange.inflater is None and data.startswith(GZIP_MAGIC):
+            kind = exchange.headers.get("content-type", "").lower()
+            if kind.startswith("text/") or "json" in kind:  # packed without a word of it
+                exchange.inflater = Inflater(["gzip"])
         if exchange.inflater is not None:
             try:
                 data = exchange.inflater.feed(data, exchange.left)
@@ -329,16 +343,3 @@ class Connection(asyncio.Protocol):
     def _fail(self, error: ResponseError | APIConnectionError) -> None:
         if self._exchange is not None:
             self._exchange.fail(error)
-
-
-def _is_packed_text(exchange: Exchange, data: bytes) -> bool:
-    """Whether a body without a Content-Encoding is gzip all the same: its type is text, its bytes are not."""
-    if not data.startswith(GZIP_MAGIC):
-        return False
-    kind = exchange.headers.get("content-type", "").lower()
-    return kind.startswith("text/") or "json" in kind
-
-
-def _number(text: str) -> int:
-    """A Content-Length; 0 when it is none, which the parser then complains of itself."""
-    return int(text) if text.isdecimal() and len(text) < 20 else 0

@@ -151,7 +151,6 @@ class HttpTransport:
     __slots__ = (
         "_closed",
         "_find_proxy",
-        "_loop",
         "_make_tls",
         "_pool",
         "_pools",
@@ -172,8 +171,7 @@ class HttpTransport:
         client_cert, proxy = hide_secrets({"certificate": client_cert})["certificate"], hide_user(proxy)
         self._closed = False
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pool: Pool | None = None
+        self._pool: Pool | None = None  # that was used last; None once it is closed
         self.limits = Limits(connect_timeout, read_timeout, max_response_bytes)
         self._make_tls = tls_maker(verify, client_cert)
         self._find_proxy: Callable[[Target], Proxy | None] | None = None
@@ -200,7 +198,10 @@ class HttpTransport:
             timeout: Seconds for the whole exchange.
             dispatch: Where to report that a connection is opened first, and that the request is sent then.
         """
-        pool = self.pool_of(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        pool = self._pool
+        if pool is None or pool.loop is not loop:
+            pool = self.pool_of(loop)
         call = Call(pool, self.limits, method, url, headers, body, timeout, dispatch)
         try:
             exchange = await call.run()
@@ -234,6 +235,7 @@ class HttpTransport:
     async def close(self) -> None:
         """Close every connection; calls in flight end with APIConnectionError. Idempotent."""
         self._closed = True
+        self._pool = None
         here = asyncio.get_running_loop()
         for loop, pool in list(self._pools.items()):
             if loop is here:
@@ -252,21 +254,19 @@ class HttpTransport:
         Raises:
             RuntimeError: it has been closed.
         """
-        if loop is self._loop and self._pool is not None and not self._closed:
-            return self._pool
         if self._closed:
             raise RuntimeError("this transport has been closed")
         pool = self._pools.get(loop)
         if pool is None:
             pool = self._pools[loop] = Pool(loop, self._make_tls, self._find_proxy, self._forget)
-        self._loop, self._pool = loop, pool
+        self._pool = pool
         return pool
 
     def _forget(self, pool: Pool) -> None:
         if self._pools.get(pool.loop) is pool:
             del self._pools[pool.loop]
         if self._pool is pool:
-            self._loop = self._pool = None
+            self._pool = None
 
     @live_repr
     def __repr__(self) -> str:
@@ -325,7 +325,7 @@ class _OpenStream:
                 raise exchange.error
             if exchange.complete:
                 raise StopAsyncIteration
-            await self._call.wait(exchange)
+            await exchange.news(self._call.loop)
 
     async def read(self) -> bytes:
         return b"".join([piece async for piece in self])

@@ -50,6 +50,7 @@ class Pool:
         "_tls",
         "clock",
         "closed",
+        "has_proxies",
         "loop",
     )
 
@@ -64,6 +65,7 @@ class Pool:
         self.clock = loop.time
         self._tls = tls
         self._find_proxy = find_proxy
+        self.has_proxies = find_proxy is not None
         self._proxies: dict[tuple[bool, str, int], Proxy | None] = {}
         self._ended = ended
         self._idle: dict[tuple[bool, str, int], list[Connection]] = {}
