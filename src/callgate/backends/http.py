@@ -72,8 +72,10 @@ class HttpBackend:
         self._signs = fixed is None
         self.headers: dict[str, str] = {**(fixed or {}), **hide_secrets(headers)}
         check_headers(self.headers)
-        secrets = secrets_in(fixed or {})
-        self._secret = secrets[0].encode() if secrets else None
+        # Some services quote the key that they refuse. An answer that holds these bytes may quote it: any
+        # answer where the credential changes with every call, none where there is no credential.
+        secrets = [b""] if fixed is None else [secret.encode() for secret in secrets_in(fixed)]
+        self._secret = secrets[0] if secrets else None
         self._owns_transport = owns_transport
         self._transport = transport
         # Only this one opens connections, and reports that a request is sent later for it.
@@ -140,8 +142,8 @@ class HttpBackend:
                 answer = await self._transport.send(method, url, headers, wire.body)
             else:
                 answer = await self._sockets.send(method, url, headers, wire.body, dispatch=calling.attempt)
-            # Some services quote the key that they refuse: no frame of an error holds it either.
-            if answer.status >= 300 or self._quotes(answer.body):
+            # No frame of an error holds the credential either.
+            if answer.status >= 300 or (self._secret is not None and self._secret in answer.body):
                 answer = redact_answer(answer, secrets_in(headers))
             if 200 <= answer.status < 300:
                 return self.dialect.decode(answer.body, answer.headers, answer.status)
@@ -190,7 +192,7 @@ class HttpBackend:
                 raise self._error(whole, url)
             decoder = self.dialect.stream_decoder(answer.headers)
             async for piece in answer:
-                if self._quotes(piece):
+                if self._secret is not None and self._secret in piece:
                     piece = redact(piece, secrets_in(headers))
                 await emit(calling, decoder, piece)
             return finish(decoder, answer.status, answer.headers)
@@ -204,10 +206,6 @@ class HttpBackend:
             proof = self._auth.ready()
             headers.update(proof if proof is not None else await self._auth.headers(method, url, wire.body))
         return headers
-
-    def _quotes(self, data: bytes) -> bool:
-        """Whether an answer may hold the credential; not looked at for one that changes with every call."""
-        return self._signs or (self._secret is not None and self._secret in data)
 
     def _client_error(self, answer: HttpAnswer, request: Prepared) -> APIClientError:
         return self._error(answer, request.url)

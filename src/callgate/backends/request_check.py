@@ -14,20 +14,22 @@ from callgate.errors import InvalidRequestError
 __all__ = ["check_request", "validate_request"]
 
 _ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+_TEXT: Final = (str, list, tuple)
+# The plain types first: they are compared before any abstract class is asked.
 _KINDS: Final[Mapping[str, tuple[tuple[Any, ...], str]]] = {
     "model": ((str,), "a string"),
-    "prompt": ((str, list, tuple), "a string or a list"),
-    "system": ((str, list, tuple), "a string or a list of parts"),
-    "max_tokens": ((Integral,), "a positive integer"),
-    "max_completion_tokens": ((Integral,), "a positive integer"),
-    "temperature": ((Real,), "a number"),
-    "top_p": ((Real,), "a number"),
-    "seed": ((Integral,), "an integer"),
-    "n": ((Integral,), "a positive integer"),
-    "stop": ((str, list, tuple), "a string or a list of strings"),
+    "prompt": (_TEXT, "a string or a list"),
+    "system": (_TEXT, "a string or a list of parts"),
+    "max_tokens": ((int, Integral), "a positive integer"),
+    "max_completion_tokens": ((int, Integral), "a positive integer"),
+    "temperature": ((float, int, Real), "a number"),
+    "top_p": ((float, int, Real), "a number"),
+    "seed": ((int, Integral), "an integer"),
+    "n": ((int, Integral), "a positive integer"),
+    "stop": (_TEXT, "a string or a list of strings"),
     "tools": ((list, tuple), "a list"),
-    "tool_choice": ((str, Mapping), "a string or an object"),
-    "response_format": ((Mapping,), "an object"),
+    "tool_choice": ((str, dict, Mapping), "a string or an object"),
+    "response_format": ((dict, Mapping), "an object"),
 }
 """Field of the request format -> its types, and their description. None is as good as no field."""
 _POSITIVE: Final = frozenset({"max_tokens", "max_completion_tokens", "n"})
@@ -49,13 +51,13 @@ def check_request(request: Any, *, needs_model: bool = False) -> None:
         ...
     callgate.errors.InvalidRequestError: messages must be a list of messages, got str
     """
-    if not isinstance(request, Mapping):
+    if type(request) is not dict and not isinstance(request, Mapping):
         raise _refuse(f"the request must be an object, got {type(request).__name__}")
     value: Any
     for name, value in request.items():
         if name in _KINDS and value is not None:
             kinds, description = _KINDS[name]
-            fits = isinstance(value, kinds) and not isinstance(value, bool)
+            fits = type(value) in kinds or (isinstance(value, kinds) and not isinstance(value, bool))
             if not fits or (name in _POSITIVE and value < 1):
                 raise _refuse(f"{name} must be {description}, got {_shown(value)}")
     for name in request:
@@ -79,13 +81,13 @@ def _check_messages(messages: Any) -> None:
     if not messages:
         raise _refuse("messages must not be empty")
     for number, message in enumerate(messages):
-        if not isinstance(message, Mapping):
+        if type(message) is not dict and not isinstance(message, Mapping):
             raise _refuse(f"messages[{number}] must be an object, got {type(message).__name__}")
         role = message.get("role")
         if not isinstance(role, str) or role not in _ROLES:
             raise _refuse(f"messages[{number}].role must be one of {', '.join(sorted(_ROLES))}, got {role!r}")
         content = message.get("content")
-        if not isinstance(content, str | list | tuple | None):
+        if content is not None and not isinstance(content, _TEXT):
             raise _refuse(
                 f"messages[{number}].content must be a string or a list of parts,"
                 f" got {type(content).__name__}"

@@ -41,7 +41,6 @@ class Calling(CallView):
         "__weakref__",
         "_encoded",
         "_error",
-        "_headers",
         "_number",
         "_response",
         "_sent_method",
@@ -67,6 +66,7 @@ class Calling(CallView):
         "processed_at",
         "queued_on",
         "request",
+        "request_headers",
         "route",
         "sdk_method_name",
         "shares",
@@ -136,7 +136,7 @@ class Calling(CallView):
         self.backend = backend
         self.endpoint_url = endpoint_url
         self.http_method = method
-        self._headers = headers
+        self.request_headers = headers
         self.num_api_tokens_needed = num_api_tokens_needed
         self.metadata = {} if metadata is None else metadata
         self.timeout = timeout

@@ -43,6 +43,8 @@ class CallView:
     """Its attempts in the order in which they were admitted, hedges included; `len` counts them."""
     cached: bool
     http_method: str | None
+    request_headers: Mapping[str, str] | None
+    """The request's own headers with credentials: for the transport only."""
     made_at: float
     """When it was created; this and the other times are seconds of the loop's clock."""
     queued_on: float | None
@@ -50,7 +52,6 @@ class CallView:
     ended_at: float | None
     _sent_method: str | None
     _number: int
-    _headers: Mapping[str, str] | None
     _response: Response | None
     _error: BaseException | None
 
@@ -102,12 +103,7 @@ class CallView:
     @property
     def headers(self) -> dict[str, str]:
         """The request's own headers; credentials are masked."""
-        return mask_headers(self._headers)
-
-    @property
-    def request_headers(self) -> Mapping[str, str] | None:
-        """The request's own headers with credentials: for the transport only."""
-        return self._headers
+        return mask_headers(self.request_headers)
 
     @property
     def response_status_code(self) -> int | None:
