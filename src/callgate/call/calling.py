@@ -101,8 +101,8 @@ class Calling(CallView):
     """True if the response came from the cache or from an identical call; it then costs nothing."""
     shares: bool
     """True while waiting on an identical request in flight (single-flight)."""
-    size: tuple[Any, int] | None
-    """The payload whose characters were counted last, and the count: they are counted once per payload."""
+    size: tuple[Any, int, int | None] | None
+    """The payload that was measured last, its characters and its bound on the output in tokens, if any."""
     sink: Callable[[Delta], Awaitable[None]] | None
     """Where the deltas of a stream go; None for a call that is not streamed."""
     delivered: int

@@ -66,7 +66,7 @@ class CallFactory:
         if request_payload is not None:
             request = {**request_payload, **request}
         headers = None
-        if isinstance(request.get("extra_headers"), Mapping):
+        if "extra_headers" in request and isinstance(request["extra_headers"], Mapping):
             request = dict(request)
             headers = request.pop("extra_headers")
         calling = Calling(

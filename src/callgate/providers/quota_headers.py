@@ -16,6 +16,7 @@ from callgate.providers.canonical.durations import DAY, HOUR, LONGEST, MINUTE, r
 
 __all__ = [
     "FAMILIES",
+    "names_of",
     "read_quota",
     "read_request_id",
     "read_reset",
@@ -110,6 +111,28 @@ _COMBINED_VALUES = {
 _ZERO_IS_UNKNOWN = frozenset({"azure"})
 
 
+def names_of(family: str) -> frozenset[str]:
+    """The lower-case names of the headers of a family; an answer without them reports no quota.
+
+    Raises:
+        ConfigurationError: when there is no such family.
+
+    >>> sorted(names_of("plain"))
+    ['x-ratelimit-limit', 'x-ratelimit-remaining']
+    """
+    names = {name for row in _rows(family) for name in (row.limit, row.remaining)}
+    return frozenset(names | {_COMBINED} if family == "any" else names)
+
+
+def _rows(family: str) -> tuple[_Row, ...]:
+    try:
+        return FAMILIES[family]
+    except KeyError:
+        raise ConfigurationError(
+            f"unknown family of quota headers {family!r}; use one of {', '.join(FAMILIES)}"
+        ) from None
+
+
 def read_quota(family: str, headers: Mapping[str, str]) -> list[QuotaNews]:
     """The quotas that the headers of one answer report, at most one for each resource.
 
@@ -126,12 +149,7 @@ def read_quota(family: str, headers: Mapping[str, str]) -> list[QuotaNews]:
     >>> read_quota("openai", {"x-ratelimit-limit-requests": "600", "x-ratelimit-reset-requests": "100ms"})
     [QuotaNews(resource='requests', limit=600.0, remaining=None, reset_after=0.1, period=60.0)]
     """
-    try:
-        rows = FAMILIES[family]
-    except KeyError:
-        raise ConfigurationError(
-            f"unknown family of quota headers {family!r}; use one of {', '.join(FAMILIES)}"
-        ) from None
+    rows = _rows(family)
     if family == "any" and _COMBINED in headers:
         headers = {**_split_combined(headers[_COMBINED]), **headers}
     news: dict[Resource, QuotaNews] = {}

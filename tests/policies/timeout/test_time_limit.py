@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from callgate.policies.timeout.time_limit import Bounded, time_limit
-from callgate.policies.timeout.timer import Watch
 from callgate.testing.clock import run_virtual
 from tests.composition.scripted_model import timers
 from tests.policies.scripted_service import After, Scripted, calling, now
@@ -18,7 +17,7 @@ class LateError(Exception):
 
 
 def limit() -> Bounded:
-    return time_limit(Watch.begin, lambda _, seconds: LateError(f"more than {seconds:g} s"))
+    return time_limit(lambda _, seconds: LateError(f"more than {seconds:g} s"), from_now=True)
 
 
 def test_a_call_over_its_limit_is_cancelled_and_raises_the_given_error() -> None:

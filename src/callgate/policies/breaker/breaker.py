@@ -201,8 +201,15 @@ class CircuitBreaker:
         """
         if error is None:
             self._successes += 1
-            if generation == self._generation:
-                self._succeeded()
+            if generation != self._generation:
+                return
+            if self._state is CircuitState.HALF_OPEN:
+                self._change(CircuitState.CLOSED, self._clock())
+                self._forget()
+                return
+            self._in_a_row = 0
+            if self.failure_rate is not None:
+                self._note(False)
         elif self._counts(error):
             self._failures += 1
             if generation == self._generation:
@@ -284,15 +291,6 @@ class CircuitBreaker:
         if isinstance(verdict, bool):
             return verdict
         return not isinstance(error, ConfigurationError | InputError | CallCancelledError)
-
-    def _succeeded(self) -> None:
-        if self._state is CircuitState.HALF_OPEN:
-            self._change(CircuitState.CLOSED, self._clock())
-            self._forget()
-            return
-        self._in_a_row = 0
-        if self.failure_rate is not None:
-            self._note(False)
 
     def _failed_once(self) -> None:
         self._in_a_row += 1

@@ -8,7 +8,6 @@ timeout like any attempt.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -221,7 +220,7 @@ class _Race:
         self.second: asyncio.Task[Response] | None = None
         self.repeated = False  # True once the second one was admitted
         self.first_over = False
-        self._first = Watched(task, math.inf)
+        self._first = Watched(task)
 
     def begin_second(self, attempt: Coroutine[Any, Any, Response]) -> None:
         self.second = asyncio.get_running_loop().create_task(attempt)

@@ -59,7 +59,15 @@ class TokenEstimator:
             policy: What the provider reserves when a call comes: "max_tokens" its bound, however little is
                 used of it; "input_output" what the call really uses.
         """
-        return characters * self._tokens / self._characters + self._output(max_tokens, policy)
+        if max_tokens is not None and (policy == "max_tokens" or not self._sorted):
+            output: float = max_tokens
+        elif not self._sorted:
+            output = OUTPUT_BEFORE_DATA
+        else:
+            output = self._sorted[math.ceil(self._quantile * len(self._sorted)) - 1]
+            if max_tokens is not None and max_tokens < output:
+                output = max_tokens
+        return characters * self._tokens / self._characters + output
 
     def observe(self, characters: int, input_tokens: float | None, output_tokens: float | None) -> None:
         """Learn from a call's usage. None, negative and infinite figures are no usage and are ignored."""
@@ -72,11 +80,3 @@ class TokenEstimator:
             insort(ordered, output_tokens)
             if len(outputs) > REMEMBERED_OUTPUTS:
                 del ordered[bisect_left(ordered, outputs.popleft())]
-
-    def _output(self, max_tokens: int | None, policy: ReservationPolicy) -> float:
-        if max_tokens is not None and (policy == "max_tokens" or not self._sorted):
-            return max_tokens
-        if not self._sorted:
-            return OUTPUT_BEFORE_DATA
-        usual = self._sorted[math.ceil(self._quantile * len(self._sorted)) - 1]
-        return usual if max_tokens is None else min(usual, max_tokens)

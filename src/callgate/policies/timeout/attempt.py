@@ -25,7 +25,7 @@ def timeout_layer(seconds: float | None, watch: Watch | None = None) -> Layer:
         APITimeoutError: the time is over. The provider may still work on the request, so the attempt stays
             charged against the quota.
     """
-    bounded = time_limit(Watch.begin, _too_slow, watch)
+    bounded = time_limit(_too_slow, watch, from_now=True)
 
     def wrap(call: Service) -> Service:
         def within_timeout(calling: Calling) -> Awaitable[Response]:

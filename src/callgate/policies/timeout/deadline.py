@@ -23,7 +23,7 @@ def deadline_layer(watch: Watch | None = None) -> Layer:
     Raises (in the service):
         DeadlineExceededError: when the deadline passes first.
     """
-    bounded = time_limit(Watch.begin_until, _too_late, watch)
+    bounded = time_limit(_too_late, watch, from_now=False)
 
     def wrap(call: Service) -> Service:
         def within_deadline(calling: Calling) -> Awaitable[Response]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from callgate.call.calling import Calling
 from callgate.pipeline import Service
-from callgate.policies.timeout.timer import Watch, Watched
+from callgate.policies.timeout.timer import Watch
 from callgate.response import Response
 
 __all__ = ["Bounded", "time_limit"]
@@ -18,20 +18,18 @@ Bounded = Callable[[Service, Calling, float], Coroutine[Any, Any, Response]]
 
 
 def time_limit(
-    begin: Callable[[Watch, asyncio.Task[Any], float], Watched],
-    too_late: Callable[[Calling, float], Exception],
-    watch: Watch | None = None,
+    too_late: Callable[[Calling, float], Exception], watch: Watch | None = None, *, from_now: bool
 ) -> Bounded:
     """Returns a function that calls a service within a limit; all calls of a loop share one timer.
 
     Args:
-        begin: The meaning of a limit: `Watch.begin`, seconds from now; `Watch.begin_until`, the loop's clock.
         too_late: Creates the error of a calling that has passed its limit.
         watch: The timer, shared with others of the same loop; None: created for the first call.
+        from_now: True: a limit is a number of seconds from now; False: a moment of the loop's clock.
 
     Example::
 
-        bounded = time_limit(Watch.begin, lambda calling, seconds: TimeoutError(f"more than {seconds} s"))
+        bounded = time_limit(lambda calling, seconds: TimeoutError(f"more than {seconds} s"), from_now=True)
         response = await bounded(service, calling, 5.0)
     """
 
@@ -41,7 +39,7 @@ def time_limit(
             watch = Watch(asyncio.get_running_loop())
         task = calling.task or asyncio.current_task()
         assert task is not None  # a coroutine that runs is in a task
-        watched = begin(watch, task, limit)
+        watched = watch.begin(task, watch.now() + limit if from_now else limit)
         try:
             return await call(calling)
         except asyncio.CancelledError as error:

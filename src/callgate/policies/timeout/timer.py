@@ -23,17 +23,13 @@ _FEW = 64
 
 
 class Reminder:
-    """A function and when to call it, in seconds of the loop's clock."""
+    """A function that is called at its time."""
 
-    __slots__ = ("_call", "ended", "when")
+    __slots__ = ("_call", "ended")
 
-    def __init__(self, when: float, call: Callable[[], object]) -> None:
-        self.when = when
+    def __init__(self, call: Callable[[], object]) -> None:
         self.ended = False
         self._call = call
-
-    def __lt__(self, other: Reminder | Watched) -> bool:
-        return self.when < other.when
 
     def expire(self) -> None:
         """Call the function."""
@@ -42,21 +38,17 @@ class Reminder:
 
 
 class Watched:
-    """One task and when to cancel it, in seconds of the loop's clock."""
+    """A task that is cancelled at its time."""
 
-    __slots__ = ("_cancelling", "_settled", "ended", "expired", "task", "when")
+    __slots__ = ("_cancelling", "_settled", "ended", "expired", "task")
 
-    def __init__(self, task: asyncio.Task[object], when: float) -> None:
+    def __init__(self, task: asyncio.Task[object]) -> None:
         self.task = task
-        self.when = when
         self.ended = False
         self.expired = False
         self._settled = False
         # Cancellations by others, to distinguish ours from them later.
         self._cancelling = task.cancelling()
-
-    def __lt__(self, other: Reminder | Watched) -> bool:
-        return self.when < other.when
 
     def expire(self) -> None:
         """Cancel the task."""
@@ -80,7 +72,7 @@ class Watch:
 
     Example::
 
-        watched = watch.begin(asyncio.current_task(), seconds=60.0)
+        watched = watch.begin(asyncio.current_task(), watch.now() + 60.0)
         try:
             return await send()
         except asyncio.CancelledError:
@@ -91,34 +83,39 @@ class Watch:
             watch.end(watched)
     """
 
-    __slots__ = ("_alarm", "_dead", "_due", "_grace", "_heap", "_loop")
+    __slots__ = ("_alarm", "_dead", "_due", "_grace", "_heap", "_loop", "_number")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._heap: list[Reminder | Watched] = []
+        # The number keeps entries of one moment in order, and spares them a comparison of their own.
+        self._heap: list[tuple[float, int, Reminder | Watched]] = []
+        self._number = 0
         self._dead = 0
         self._due = -math.inf  # when the alarm was set to ring
         self._grace = False
         self._alarm = Alarm(self._look)
 
-    def begin(self, task: asyncio.Task[object], seconds: float) -> Watched:
-        """Cancel a task after so many seconds."""
-        return self.begin_until(task, self._loop.time() + seconds)
+    def now(self) -> float:
+        """The present moment, in seconds of the loop's clock."""
+        return self._loop.time()
 
-    def begin_until(self, task: asyncio.Task[object], when: float) -> Watched:
+    def begin(self, task: asyncio.Task[object], when: float) -> Watched:
         """Cancel a task at a moment of the loop's clock."""
-        watched = Watched(task, when)
-        heap = self._heap
-        heappush(heap, watched)
-        if heap[0] is watched:
+        watched = Watched(task)
+        self._number += 1
+        entry = when, self._number, watched
+        heappush(self._heap, entry)
+        if self._heap[0] is entry:
             self._arm()
         return watched
 
     def remind(self, when: float, call: Callable[[], object]) -> Reminder:
         """Call a function at a moment of the loop's clock, unless `end` is called before."""
-        reminder = Reminder(when, call)
-        heappush(self._heap, reminder)
-        if self._heap[0] is reminder:
+        reminder = Reminder(call)
+        self._number += 1
+        entry = when, self._number, reminder
+        heappush(self._heap, entry)
+        if self._heap[0] is entry:
             self._arm()
         return reminder
 
@@ -132,7 +129,7 @@ class Watch:
         watched.ended = True
         self._dead += 1
         if self._dead > _FEW and 2 * self._dead > len(self._heap):
-            self._heap = [each for each in self._heap if not each.ended]
+            self._heap = [each for each in self._heap if not each[2].ended]
             heapify(self._heap)
             self._dead = 0
             self._arm()
@@ -142,7 +139,7 @@ class Watch:
         if self._grace:
             return  # it rings at the end of the grace
         if self._heap:
-            self._ring_by(max(self._heap[0].when, self._loop.time()))
+            self._ring_by(max(self._heap[0][0], self._loop.time()))
         else:
             self._alarm.silence()
 
@@ -161,8 +158,8 @@ class Watch:
         self._grace = False
         try:
             # Read again each time: the called function may end other entries and have the heap rebuilt.
-            while (heap := self._heap) and (heap[0].ended or heap[0].when <= now):
-                watched = heappop(heap)
+            while (heap := self._heap) and (heap[0][2].ended or heap[0][0] <= now):
+                watched = heappop(heap)[2]
                 if watched.ended:
                     self._dead -= 1
                 else:
