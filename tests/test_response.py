@@ -15,10 +15,17 @@ def test_the_total_is_the_sum_of_input_and_output_unless_given() -> None:
 
 
 def test_adding_usages_adds_every_count() -> None:
-    names = [field.name for field in fields(Usage)]
-    one = Usage(**{name: number for number, name in enumerate(names, 1)})
+    assert {*Usage.COUNTS, "is_known"} == {field.name for field in fields(Usage)}
+    one = Usage(**{name: number for number, name in enumerate(Usage.COUNTS, 1)})
     both = one + one
-    assert [getattr(both, name) for name in names] == [2 * getattr(one, name) for name in names]
+    assert [getattr(both, name) for name in Usage.COUNTS] == [2 * getattr(one, name) for name in Usage.COUNTS]
+
+
+def test_a_sum_is_known_where_both_usages_are() -> None:
+    known, unknown = Usage(1, 1), Usage(1, 1, is_known=False)
+    assert (known + known).is_known
+    assert not (known + unknown).is_known
+    assert not (unknown + known).is_known
 
 
 def test_audio_tokens_are_serialised_only_where_there_are_any() -> None:

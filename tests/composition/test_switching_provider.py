@@ -96,9 +96,14 @@ def test_every_provider_takes_the_same_request(host: Host, environment: Any) -> 
 KEYED = [host for host in ELSEWHERE if host.auth != "google"]
 
 
-@pytest.mark.parametrize("host", KEYED, ids=lambda host: host.provider)
+# Amazon's keys come in pairs that sign the request, or alone as a bearer token, which goes before them.
+@pytest.mark.parametrize(
+    ("host", "bearer"),
+    [(host, False) for host in KEYED] + [(host, True) for host in KEYED if host.auth == "sigv4"],
+    ids=lambda value: value.provider if isinstance(value, Host) else "bearer" if value else "",
+)
 def test_every_provider_reports_a_wrong_key_as_an_authentication_error(
-    host: Host, environment: Any, monkeypatch: pytest.MonkeyPatch
+    host: Host, bearer: bool, environment: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = {} if host.auth == "sigv4" else {"api_key": "OTHER_KEY"}
 
@@ -106,6 +111,10 @@ def test_every_provider_reports_a_wrong_key_as_an_authentication_error(
         async with Simulator(keys=[KEY]) as sim:
             environment(host, sim)
             monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-nobody")
+            if bearer:
+                monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "of-nobody")
+            else:
+                monkeypatch.delenv("AWS_BEARER_TOKEN_BEDROCK", raising=False)
             name = MODELS.get(host.provider, "some-model")
             async with iModel(provider=host.provider, model=name, **settings) as model:
                 calling = await model.invoke(**asked_of(host))

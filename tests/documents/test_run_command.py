@@ -212,14 +212,15 @@ def test_a_broken_endpoint_is_ejected_and_no_row_is_lost(command: RunCommand, si
     assert count_ids(command.answered) == each_once(80)
 
 
-def test_the_work_is_spread_over_several_endpoints(command: RunCommand, sim: Simulator) -> None:
+def test_the_work_is_spread_over_several_endpoints(command: RunCommand) -> None:
     command.rows(100)
     command.setenv("GROQ_API_KEY", KEY)
-    with Simulator(latency=0.01) as other:
+    with Simulator(latency=0.01) as first, Simulator(latency=0.01) as other:
         command.setenv("GROQ_BASE_URL", other.base_url)
-        assert command.run(sim, "--rpm", "3000", model=f"{MINI},groq/llama-3.3-70b-versatile") == 0
-        assert sim.stats.requests + other.stats.requests == 100
-        assert 30 <= sim.stats.requests <= 70  # each admits as many as the other
+        assert command.run(first, "--rpm", "3000", model=f"{MINI},groq/llama-3.3-70b-versatile") == 0
+        assert first.stats.requests + other.stats.requests == 100
+        # Which one answers faster is up to the machine; equal shares are tested on the virtual clock.
+        assert 20 <= first.stats.requests <= 80
     assert count_ids(command.answered) == each_once(100)
 
 

@@ -166,8 +166,8 @@ def test_overwrite_begins_anew(sim: Simulator, output: str) -> None:
 @SOME
 def test_a_budget_counts_what_was_spent_for_it_before(sim: Simulator, output: str) -> None:
     for _ in range(2):
-        assert run(output, "--budget", "0.0002", "--max-tokens", "40") == 3
-    assert 0 < sim.stats.bill <= 0.0002
+        assert run(output, "--budget", "0.0001", "--max-tokens", "40") == 3
+    assert 0 < sim.stats.bill <= 0.0001
     assert run(output, "--budget", "1", "--max-tokens", "40") == 0
     assert texts(output) == EVERY
     assert sim.stats.requests == len(WORDS)

@@ -427,6 +427,7 @@ class TestBedrock:
             messages = [{"role": "user", "content": [{"text": BOTH}]}]
             answer = client.converse_stream(modelId=self.MODEL, messages=messages, toolConfig=self.TOOLS)
             events = list(answer["stream"])
+            answer["stream"].close()
             client.close()
         assert next(iter(events[0])) == "messageStart"
         assert [next(iter(event)) for event in events[-2:]] == ["messageStop", "metadata"]
@@ -448,6 +449,7 @@ class TestBedrock:
             assert json.loads(plain["body"].read())["stop_reason"] == "max_tokens"
             streamed = client.invoke_model_with_response_stream(modelId=self.MODEL, body=json.dumps(body))
             events = [json.loads(event["chunk"]["bytes"]) for event in streamed["body"]]
+            streamed["body"].close()
             client.close()
         assert events[0]["type"] == "message_start"
         assert events[-1]["type"] == "message_stop"
@@ -486,6 +488,7 @@ class TestBedrock:
             )
             with pytest.raises(boto3.exceptions.botocore.exceptions.EventStreamError):
                 list(answer["stream"])
+            answer["stream"].close()  # the SDK keeps the connection of a stream that broke
             client.close()
 
 
