@@ -167,6 +167,8 @@ def test_an_unreachable_endpoint_costs_a_handful_of_attempts(simulate: Simulate,
     assert answered_once(200)
     facts = orjson.loads(ended.out)
     assert facts["calls"] - 200 <= 8
+    assert facts["endpoints"][0]["ejections"] >= 1
+    assert "127.0.0.1:1 is ejected for now: " in ended.err
     assert [each["answered"] for each in facts["endpoints"]] == [0, 200]
 
 

@@ -97,12 +97,12 @@ def test_latency_is_averaged_and_counts_the_time_waited_for_a_first_answer() -> 
     assert health.latency(0.0) == 0.0
 
 
-def test_an_unreachable_endpoint_is_avoided_until_it_answers() -> None:
+def test_three_attempts_in_a_row_that_cannot_connect_eject_an_endpoint_that_has_answered_a_lot() -> None:
     health = Health()
-    health.failed(UNREACHABLE, 10.0)
-    assert health.unreachable_until == 15.0
-    health.succeeded(1.0)
-    assert health.unreachable_until < 10.0
+    for _ in range(100):
+        health.succeeded(1.0)
+    assert [health.failed(UNREACHABLE, 10.0) for _ in range(3)] == [False, False, True]
+    assert health.ejected_until == 40.0
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,6 @@ LONG_WAIT: Final = 120.0
 # Seconds until it is tried again: after transient failures, and after its key was refused.
 EJECTED: Final = 30.0
 EJECTED_KEY: Final = 300.0
-# Seconds in which an endpoint that could not be reached gets no further calls; its retries usually end
-# sooner.
-UNREACHABLE: Final = 5.0
 # Latency differences below this, in seconds, do not matter: their quotas are used alike.
 EQUAL_LATENCY: Final = 0.25
 # Weight of the former average when a new latency comes in.
@@ -94,7 +91,7 @@ class Health:
 
     __slots__ = (
         "_attempts", "_failed", "_failures", "_latency", "_only_429s_since", "_waiting_since", "answered",
-        "ejected_until", "ejections", "error", "key_refused", "unreachable_until",
+        "ejected_until", "ejections", "error", "key_refused",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -109,8 +106,6 @@ class Health:
         self.ejected_until = -math.inf
         self.key_refused = False
         """True while it is ejected for what does not pass by itself."""
-        self.unreachable_until = -math.inf
-        """Until then other endpoints are preferred: it could not be reached."""
         self._failures = 0  # in a row
         self._attempts = 0.0  # ended ones and failed ones, the later the more
         self._failed = 0.0
@@ -138,7 +133,6 @@ class Health:
         self._failures = 0
         self._attempts = self._attempts * FADE + 1.0
         self._failed *= FADE
-        self.unreachable_until = -math.inf
         self._only_429s_since = None
         self.answered += 1
         usual = self._latency
@@ -158,15 +152,13 @@ class Health:
             is_news = self._eject(error, now, EJECTED_KEY)
             self.key_refused = True
             return is_news
-        unreachable = isinstance(error, APIConnectionError) and error.surely_unsent
-        if unreachable:
-            self.unreachable_until = now + UNREACHABLE
         self._failures += 1  # also for a 403, which may concern one request only
         self._attempts = self._attempts * FADE + 1.0
         self._failed = self._failed * FADE + 1.0
         if self._failures < MOST_FAILURES:
             return False
         # When it is tried again after an ejection, one more failure is enough.
+        unreachable = isinstance(error, APIConnectionError) and error.surely_unsent
         failing = unreachable or self._failed >= FAILING_SHARE * self._attempts
         return failing and self._eject(error, now, EJECTED)
 
@@ -180,6 +172,5 @@ class Health:
         self.error = error
         self.ejected_until = now + seconds
         self.key_refused = False
-        self.unreachable_until = -math.inf  # when it is due again, a call has to try it
         self.ejections += is_news
         return is_news

@@ -159,12 +159,9 @@ class Pool:
         return any(member not in route.tried for member in self._in_use(self.clock()))
 
     def is_ejected(self, route: Route) -> bool:
-        """True if the endpoint of the call's latest attempt is ejected, or could not be reached just now."""
+        """True if the endpoint of the call's latest attempt is ejected."""
         latest = self._latest(route)
-        if latest is None:
-            return False
-        health = latest.health
-        return max(health.ejected_until, health.unreachable_until) > self.clock()
+        return latest is not None and latest.health.ejected_until > self.clock()
 
     def _latest(self, route: Route) -> Member | None:
         return next((each for each in self.members if each.target is route.target), None)
@@ -192,7 +189,6 @@ class Pool:
             usable = self._last_resort(candidate)
         if len(gates) < len(candidate.gates):
             usable = [each for each in usable if each.gate in gates]
-        usable = [each for each in usable if each.health.unreachable_until <= now] or usable
         passed_over: set[Member] = set()
         while (member := self._best(usable, passed_over, candidate.tokens, now)) is not None:
             member.target.turn(candidate.calling)

@@ -82,7 +82,7 @@ class Route:
         return self.tier.has_untried(self)
 
     def needs_no_backoff(self) -> bool:
-        """True if the endpoint that failed is ejected or unreachable, and another one may take the call."""
+        """True if the endpoint that failed is ejected, and another one may take the call."""
         return self.tier.is_ejected(self) and self.has_untried()
 
     def may_move(self, error: BaseException) -> bool:
