@@ -8,10 +8,15 @@ from callgate.policies.timeout.timer import Watch
 from callgate.testing.clock import VirtualClock, run_virtual
 
 
+def after(seconds: float) -> float:
+    """The moment in so many seconds, by the loop's clock."""
+    return asyncio.get_running_loop().time() + seconds
+
+
 async def bounded(watch: Watch, seconds: float, work: float) -> str:
     task = asyncio.current_task()
     assert task is not None
-    watched = watch.begin(task, watch.now() + seconds)
+    watched = watch.begin(task, after(seconds))
     try:
         await asyncio.sleep(work)
     except asyncio.CancelledError:
@@ -77,7 +82,7 @@ def test_an_answer_to_our_cancellation_leaves_no_cancellation_behind() -> None:
         watch = Watch(asyncio.get_running_loop())
         task = asyncio.current_task()
         assert task is not None
-        watched = watch.begin(task, watch.now() + 1.0)
+        watched = watch.begin(task, after(1.0))
         try:
             await asyncio.sleep(5.0)
         except asyncio.CancelledError:
@@ -94,7 +99,7 @@ def test_of_two_watches_on_one_task_the_inner_one_is_told_apart() -> None:
         watch = Watch(asyncio.get_running_loop())
         task = asyncio.current_task()
         assert task is not None
-        outer, inner = watch.begin(task, watch.now() + 10.0), watch.begin(task, watch.now() + 1.0)
+        outer, inner = watch.begin(task, after(10.0)), watch.begin(task, after(1.0))
         try:
             await asyncio.sleep(60.0)
         except asyncio.CancelledError:
@@ -122,7 +127,7 @@ def test_a_hundred_thousand_watched_hold_one_timer_and_the_ended_are_forgotten()
             return call_at(*args, **kwargs)  # type: ignore[arg-type]
 
         loop.call_at = counted  # type: ignore[method-assign]
-        watched = [watch.begin(task, watch.now() + 60.0 + number) for number in range(100_000)]
+        watched = [watch.begin(task, after(60.0 + number)) for number in range(100_000)]
         assert timers == 1
         for each in watched:
             watch.end(each)
@@ -217,9 +222,9 @@ def test_what_arrived_while_the_process_was_stopped_is_read_before_anything_ends
         watch = Watch(asyncio.get_running_loop())
         task = asyncio.current_task()
         assert task is not None
-        watched = watch.begin(task, watch.now() + 3.0)
+        watched = watch.begin(task, after(3.0))
         for _ in range(200):  # so many that end meanwhile have the heap tidied up
-            watch.end(watch.begin(task, watch.now() + 2.5))
+            watch.end(watch.begin(task, after(2.5)))
         try:
             await arrived.wait()
         except asyncio.CancelledError:

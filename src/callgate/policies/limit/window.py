@@ -236,7 +236,8 @@ class RateWindow:
         change = actual - charged
         if change == 0.0:
             return
-        self._advance(now)
+        if now > self._at:
+            self._advance(now)
         # One window pays for any debt: the log remembers the rest of it for exactly as long.
         level = self._level - change
         if change < 0.0:
@@ -319,13 +320,11 @@ class RateWindow:
         self._turn(self._at)
 
     def _advance(self, now: float) -> None:
-        if now > self._at:
-            if now >= self._next:
-                self._turn(now)
-            self._fill(now)
-
-    def _fill(self, now: float) -> None:
         """Refill the bucket: to the size of a burst while the log is empty, else to what pacing needs."""
+        if now <= self._at:
+            return
+        if now >= self._next:
+            self._turn(now)
         top = self._burst if self._empty else self._capacity
         if self._level < top:
             level = self._level + (now - self._at) * self._refill
@@ -347,7 +346,7 @@ class RateWindow:
                 span.used = self._unsent.amount  # and with the rest goes what floats have lost
         if not (self._empty or self._spans[-1].slots or self._unsent.amount > 0.0):
             if self._tail is not None:
-                self._fill(max(self._at, min(now, self._tail.stamp + self._spans[-1].seconds)))
+                self._advance(min(now, self._tail.stamp + self._spans[-1].seconds))  # nothing is due by then
             self._empty = True
         quiet, seconds = now - self._quiet_since, self._spans[0].seconds
         if self._caution and quiet >= seconds:

@@ -259,7 +259,8 @@ class RetryBudget:
 
     def deposit(self) -> None:
         """A call begins."""
-        self._advance()
+        if int(self._clock()) > self._second:
+            self._advance()
         self._seconds[self._second % self.WINDOW] += self._ratio
         self._sum += self._ratio
 

@@ -35,11 +35,12 @@ def time_limit(
 
     async def bounded(call: Service, calling: Calling, limit: float) -> Response:
         nonlocal watch
+        loop = asyncio.get_running_loop()
         if watch is None:
-            watch = Watch(asyncio.get_running_loop())
+            watch = Watch(loop)
         task = calling.task or asyncio.current_task()
         assert task is not None  # a coroutine that runs is in a task
-        watched = watch.begin(task, watch.now() + limit if from_now else limit)
+        watched = watch.begin(task, loop.time() + limit if from_now else limit)
         try:
             return await call(calling)
         except asyncio.CancelledError as error:

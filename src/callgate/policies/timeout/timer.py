@@ -72,7 +72,7 @@ class Watch:
 
     Example::
 
-        watched = watch.begin(asyncio.current_task(), watch.now() + 60.0)
+        watched = watch.begin(asyncio.current_task(), loop.time() + 60.0)
         try:
             return await send()
         except asyncio.CancelledError:
@@ -94,10 +94,6 @@ class Watch:
         self._due = -math.inf  # when the alarm was set to ring
         self._grace = False
         self._alarm = Alarm(self._look)
-
-    def now(self) -> float:
-        """The present moment, in seconds of the loop's clock."""
-        return self._loop.time()
 
     def begin(self, task: asyncio.Task[object], when: float) -> Watched:
         """Cancel a task at a moment of the loop's clock."""

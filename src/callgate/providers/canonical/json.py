@@ -113,11 +113,9 @@ def write_json(value: Any) -> bytes:
         InvalidRequestError: when something in it cannot be said in JSON.
     """
     try:
-        return dumps(value, _plain, orjson.OPT_PASSTHROUGH_DATACLASS)
-    except TypeError as error:
-        raise InvalidRequestError(
-            f"the request cannot be written as JSON: {error}", surely_unsent=True
-        ) from None
+        return orjson.dumps(value, _plain, orjson.OPT_PASSTHROUGH_DATACLASS)
+    except TypeError:
+        return _write_exactly(value)
 
 
 def token_count(value: Any) -> int:
@@ -245,6 +243,15 @@ def _is_too_deep(data: bytes | str, value: Any) -> bool:
                 children.extend(item)
         level = children
     return False
+
+
+def _write_exactly(value: Any) -> bytes:
+    try:
+        return dumps(value, _plain, orjson.OPT_PASSTHROUGH_DATACLASS)
+    except TypeError as error:
+        raise InvalidRequestError(
+            f"the request cannot be written as JSON: {error}", surely_unsent=True
+        ) from None
 
 
 def _plain(value: Any) -> Any:
