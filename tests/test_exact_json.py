@@ -71,3 +71,10 @@ def test_options_hold_beside_a_big_integer() -> None:
 def test_a_value_without_a_json_form_is_a_type_error(value: Any) -> None:
     with pytest.raises(TypeError):
         dumps(value)
+
+
+@pytest.mark.parametrize("offset", range(20))
+def test_a_big_integer_is_found_wherever_it_stands(offset: int) -> None:
+    for number in (2**64, 10**18 + 1, 10**19 + 7, 2**200):
+        assert loads(b" " * offset + b"[%d]" % number) == [number]
+        assert loads(" " * offset + f'{{"a":{number}}}') == {"a": number}

@@ -85,11 +85,8 @@ class Network:
         timeout: float | None = None,
     ) -> bytes:
         call = Call(self.pool, Limits(10.0, read_timeout, 1000), method, url, {}, None, timeout)
-        exchange = await call.run()
-        call.give_up()
-        if exchange.error is not None:
-            raise exchange.error
-        return b"".join(exchange.pieces)
+        answer = await call.run()
+        return answer.body
 
 
 def later(seconds: float, said: bytes) -> Callable[[Socket], None]:

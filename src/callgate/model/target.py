@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from callgate.backends.service import BackendInfo, ServiceBackend
@@ -108,10 +108,11 @@ class ModelTarget:
         prices = repr(getattr(self.model, "prices", None))
         return dialect, None if info.host is None else info.host.provider, repr(info.defaults), prices
 
-    async def send(self, calling: Calling, lease: Lease) -> Response:
+    def send(self, calling: Calling, lease: Lease) -> Awaitable[Response]:
         """Make one attempt with a lease of its gate."""
         assert self._admission is not None
-        return await self._admission.send(calling, lease)
+        lease.sent()
+        return self._admission.send(calling, lease)
 
     @property
     def cache_identity(self) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from callgate.transport.failures import shut, too_late
 from callgate.transport.pool import Pool
 from callgate.transport.request_head import read_target, request_head
 
-__all__ = ["Call", "Dispatch", "Limits"]
+__all__ = ["Call", "Dispatch", "HttpAnswer", "Limits"]
 
 # Bodies up to this are sent in one piece with the head: one system call, one packet on the way.
 _JOINED_BYTES: Final = 64 * 1024
@@ -46,6 +46,19 @@ class Limits:
                 raise ConfigurationError(
                     f"{name} must be a positive number of {unit}, got {limit!r}", setting=name
                 )
+
+
+@dataclass(slots=True)
+class HttpAnswer:
+    """One complete answer: status, headers with lower-case names (repeated ones joined by ", "), body.
+
+    >>> HttpAnswer(200, {"content-type": "application/json"}, b"{}").status
+    200
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
 
 
 class Dispatch(Protocol):
@@ -108,37 +121,48 @@ class Call:
         self._timer: asyncio.TimerHandle | None = None
         self.exchange = Exchange(method, target.origin, limits.max_response_bytes, streaming=streaming)
 
-    async def run(self) -> Exchange:
-        """Send it, and wait for the answer: all of it, or its head when it is a stream.
+    async def run(self) -> HttpAnswer:
+        """Send it, and return the answer: all of it, or its head without a body when it is a stream.
 
-        What came of it, good or bad, is in the exchange.
+        When that fails, its connection is closed; what is raised stands in `HttpTransport`.
         """
         pool, target, body, exchange = self._pool, self._target, self._body, self.exchange
-        proxied = pool.proxied(target) if pool.has_proxies else None
-        head = request_head(self._method, target, self._headers, body, proxied=proxied)
-        idle = pool.idle_connection(target)
-        while True:
-            connection = await self._open() if idle is None else idle
-            self._connection = connection
-            if body is None:
-                connection.begin(exchange, head)
-            elif len(body) <= _JOINED_BYTES:
-                connection.begin(exchange, head + body)
-            else:
-                connection.begin(exchange, head, body)
-            if idle is None and self._dispatch is not None:
-                self._dispatch.sent(pool.clock())
-            if self._deadline is not None or self._limits.read_timeout is not None:
-                self._set_timer()
-            while not (exchange.complete or exchange.error or (exchange.streaming and exchange.status)):
-                await exchange.news(pool.loop)
-            if not exchange.unanswered or idle is None or self._method not in _IDEMPOTENT:
-                return exchange
-            # The server closed the connection while it was idle, and the news crossed our request.
+        try:
+            proxied = pool.proxied(target) if pool.has_proxies else None
+            head = request_head(self._method, target, self._headers, body, proxied=proxied)
+            idle = pool.idle_connection(target)
+            while True:
+                self._connection = connection = await self._open() if idle is None else idle
+                if body is None:
+                    connection.begin(exchange, head)
+                elif len(body) <= _JOINED_BYTES:
+                    connection.begin(exchange, head + body)
+                else:
+                    connection.begin(exchange, head, body)
+                if idle is None and self._dispatch is not None:
+                    self._dispatch.sent(pool.clock())
+                if self._deadline is not None or self._limits.read_timeout is not None:
+                    self._set_timer()
+                while not (exchange.complete or exchange.error or (exchange.streaming and exchange.status)):
+                    await exchange.news(pool.loop)
+                if not exchange.unanswered or idle is None or self._method not in _IDEMPOTENT:
+                    break
+                # The server closed the connection while it was idle, and the news crossed our request.
+                self.end()
+                idle = None
+                self.exchange = exchange = exchange.anew()
+            if exchange.streaming and exchange.status:
+                return HttpAnswer(exchange.status, exchange.headers, b"")
+            if exchange.error is not None:
+                raise exchange.error
+        except BaseException:
+            self.give_up()
+            raise
+        if self._timer is not None:
             self.end()
-            idle = None
-            exchange = Exchange(self._method, exchange.origin, exchange.limit, streaming=exchange.streaming)
-            self.exchange = exchange
+        pieces = exchange.pieces
+        whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return HttpAnswer(exchange.status, exchange.headers, whole)
 
     async def _open(self) -> Connection:
         """A connection of its own; what waits for it counts as not sent."""

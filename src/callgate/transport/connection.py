@@ -70,6 +70,10 @@ class Exchange:
         """When it came, in seconds of the loop's clock."""
         self.waiter: asyncio.Future[None] | None = None
 
+    def anew(self) -> Exchange:
+        """One for the same request, which is sent again."""
+        return Exchange(self.method, self.origin, self.limit, streaming=self.streaming)
+
     def news(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
         """To be awaited by the one call that waits: until something has come, or the end."""
         self.waiter = waiter = loop.create_future()

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from callgate.reprs import live_repr
-from callgate.transport.call import Call, Dispatch, Limits
+from callgate.transport.call import Call, Dispatch, HttpAnswer, Limits
 from callgate.transport.keys import hide_secrets, hide_user
 from callgate.transport.pool import Pool
 from callgate.transport.proxy import Proxies, Proxy, read_proxy
@@ -30,19 +29,6 @@ __all__ = ["HTTP_SETTINGS", "Dispatch", "HttpAnswer", "HttpStream", "HttpTranspo
 HTTP_SETTINGS = ("connect_timeout", "read_timeout", "max_response_bytes", "verify", "client_cert", "proxy",
                  "trust_env")  # fmt: skip
 """The settings of an `HttpTransport`."""
-
-
-@dataclass(slots=True)
-class HttpAnswer:
-    """One complete answer: status, headers with lower-case names (repeated ones joined by ", "), body.
-
-    >>> HttpAnswer(200, {"content-type": "application/json"}, b"{}").status
-    200
-    """
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
 
 
 class HttpStream(Protocol):
@@ -181,7 +167,7 @@ class HttpTransport:
         elif trust_env and (proxies := Proxies()):
             self._find_proxy = proxies.find
 
-    async def send(
+    def send(
         self,
         method: str,
         url: str,
@@ -190,8 +176,8 @@ class HttpTransport:
         *,
         timeout: float | None = None,
         dispatch: Dispatch | None = None,
-    ) -> HttpAnswer:
-        """The whole answer.
+    ) -> Coroutine[Any, Any, HttpAnswer]:
+        """The whole answer, to be awaited at once.
 
         Args:
             method, url, headers, body: The request as it goes over the wire.
@@ -202,19 +188,7 @@ class HttpTransport:
         pool = self._pool
         if pool is None or pool.loop is not loop:
             pool = self.pool_of(loop)
-        call = Call(pool, self.limits, method, url, headers, body, timeout, dispatch)
-        try:
-            exchange = await call.run()
-            if exchange.error is not None:
-                raise exchange.error
-        except BaseException:
-            call.give_up()
-            raise
-        call.end()
-        pieces = exchange.pieces
-        return HttpAnswer(
-            exchange.status, exchange.headers, pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        )
+        return Call(pool, self.limits, method, url, headers, body, timeout, dispatch).run()
 
     def stream(
         self,
@@ -293,13 +267,7 @@ class _OpenStream:
         return self._call.exchange.headers
 
     async def __aenter__(self) -> Self:
-        try:
-            exchange = await self._call.run()
-            if exchange.error is not None and exchange.status == 0:
-                raise exchange.error
-        except BaseException:
-            self._call.give_up()
-            raise
+        await self._call.run()
         return self
 
     async def __aexit__(

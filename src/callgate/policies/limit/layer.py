@@ -155,9 +155,11 @@ class Admission:
         return tokens
 
     async def send(self, calling: Calling, lease: Lease) -> Response:
-        """Make one attempt, settle the lease with what it cost, and release it."""
+        """Make one attempt, settle the lease with what it cost, and release it.
+
+        `lease.sent` has been called, unless the lease was granted at this moment.
+        """
         try:
-            lease.sent()
             attempt = calling.begin_attempt(self._endpoint, lease.sent_at, lease)
             if self._dispatched is not None:
                 self._dispatched(calling)
@@ -177,9 +179,11 @@ class Admission:
     async def _wait_in_queue(self, calling: Calling, tokens: float) -> Lease:
         calling.mark_queued(self._clock())
         try:
-            return await self._limiter.acquire(
+            lease = await self._limiter.acquire(
                 tokens, front=bool(calling.attempts), deadline=calling.deadline, on_head=calling.mark_next
             )
+            lease.sent()  # it was granted before this task could go on
+            return lease
         except Exception:
             if self._dispatched is not None:
                 self._dispatched(calling)

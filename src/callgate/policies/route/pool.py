@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from callgate.call.calling import Calling
@@ -45,7 +45,7 @@ class Target(Protocol):
         """Tokens to reserve for the call, which was turned to it."""
         ...
 
-    async def send(self, calling: Calling, lease: Lease) -> Response:
+    def send(self, calling: Calling, lease: Lease) -> Awaitable[Response]:
         """Make one attempt with a lease of its gate."""
         ...
 

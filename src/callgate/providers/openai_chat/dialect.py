@@ -61,7 +61,7 @@ class OpenAIChat:
         where = _CHAT if path is None else path if path[:1] == "/" else "/" + path
         if where.endswith(_CHAT):
             # Most requests need no translation, and encoding is on the path of every call.
-            plain = self._plain.issuperset(request) and is_plain(request)
+            plain = request.keys() <= self._plain and is_plain(request)
             if plain and not stream:
                 return WireRequest(where, write_json(request))
             body = dict(request) if plain else write_body(request, self._quirks)
