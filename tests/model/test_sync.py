@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import pytest
 
 from callgate import Calling, ServerError, iModel
+from callgate.model.sync import Portal
 from callgate.response import Delta, Response
 from callgate.testing import Answer, Simulator
 
@@ -155,6 +157,38 @@ print(iModel(backend=Tool(lambda: 42, tool_schema={"name": "f"})).invoke_sync().
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout.strip()) == (0, "42"), ended.stderr
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_ctrl_c_while_a_coroutine_is_handed_over_cancels_it(
+    begun: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    portal = Portal()
+    hand_over = portal._loop.call_soon_threadsafe
+    started, ended = threading.Event(), threading.Event()
+
+    async def forever() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    def interrupted(callback: Any, *arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(portal._loop, "call_soon_threadsafe", hand_over)
+        hand_over(callback, *arguments, **options)
+        if begun:
+            started.wait()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(portal._loop, "call_soon_threadsafe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        portal.run(forever())
+    if begun:
+        assert ended.wait(60)
+    portal.run(asyncio.sleep(0))
+    portal.stop()
+    assert started.is_set() == ended.is_set()
 
 
 @pytest.mark.parametrize("call", ["model.invoke_sync()", "list(model.stream_sync())"])

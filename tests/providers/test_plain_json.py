@@ -24,6 +24,12 @@ def test_methods_without_a_body_put_the_request_into_the_query(method: str) -> N
     assert dialect.encode({}, path="/users").path == "/users"
 
 
+def test_integers_over_64_bits_are_sent_and_read_exactly() -> None:
+    wei = 1234567890123456789012
+    assert PlainJson().encode({"wei": wei}).body == b'{"wei":1234567890123456789012}'
+    assert PlainJson().decode(b'{"wei":1234567890123456789012}', {}).data == {"wei": wei}
+
+
 def test_a_value_without_a_json_form_is_refused() -> None:
     with pytest.raises(InvalidRequestError):
         PlainJson().encode({"value": object()})

@@ -7,12 +7,11 @@ from copy import copy
 from hashlib import sha256
 from typing import Any, NotRequired, TypedDict
 
-import orjson
-
 from callgate.batch.input.rows import Row
 from callgate.batch.output.results import RowResult
 from callgate.call.calling import Calling
 from callgate.errors import APIClientError, BatchStoppedError
+from callgate.exact_json import dumps
 from callgate.model.base import Caller
 from callgate.model.builder import make_pricer
 from callgate.policies.cache.layer import key_of
@@ -129,7 +128,7 @@ def _decode(backend: Any, raw: Any) -> Response | None:
     if dialect is None:
         return None
     try:
-        answer: Response = dialect.decode(orjson.dumps(raw), {})
+        answer: Response = dialect.decode(dumps(raw), {})
     except (APIClientError, TypeError):
         return None
     return answer

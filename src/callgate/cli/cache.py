@@ -112,9 +112,8 @@ def export(
 
     Example: callgate cache export answers/ -o answers.jsonl
     """
-    import orjson
-
     from callgate.errors import InputError
+    from callgate.exact_json import dumps
 
     if output == "-" and sys.stdout is None:
         raise InputError("-o - writes to standard output, which is closed")
@@ -123,7 +122,7 @@ def export(
         try:
             with nullcontext(sys.stdout.buffer) if output == "-" else Path(output).open("wb") as file:
                 for entry in cache.export():
-                    file.write(orjson.dumps(entry) + b"\n")
+                    file.write(dumps(entry) + b"\n")
                     count += 1
                 file.flush()
         except BrokenPipeError:
@@ -218,9 +217,9 @@ def _print_explanation(explanation: Explanation, row: str) -> None:
 
 
 def _short(value: Any) -> str:
-    import orjson
+    from callgate.exact_json import dumps
 
     if value is None:
         return "(nothing)"
-    text = orjson.dumps(value).decode()
+    text = dumps(value).decode()
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text):,} characters)"

@@ -13,10 +13,9 @@ from contextvars import Token
 from typing import Any
 from urllib.parse import urlsplit
 
-import orjson
-
 from callgate.backends.tool import Tool
 from callgate.call.calling import Calling
+from callgate.exact_json import dumps
 from callgate.policies.observe.hooks import HookPhase, HookRegistry
 from callgate.providers.telemetry import operation_name, provider_name
 from callgate.response import Response
@@ -281,4 +280,4 @@ def _output_message(answer: Response) -> dict[str, Any]:
 
 
 def _json(value: Any) -> str:
-    return orjson.dumps(value, default=str).decode()
+    return dumps(value, default=str).decode()

@@ -61,11 +61,27 @@ class Portal:
         if threading.current_thread() is self._thread:
             coroutine.close()
             raise RuntimeError("a sync call from within the loop it would run on; use the async one")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        task: asyncio.Task[Any] | None = None
+        interrupted = False
+
+        async def begin() -> _T:
+            nonlocal task
+            task = asyncio.current_task()
+            if interrupted:
+                coroutine.close()
+                raise asyncio.CancelledError
+            return await coroutine
+
+        def cancel() -> None:
+            if task is not None:
+                task.cancel()
+
         try:
-            return future.result()
+            return asyncio.run_coroutine_threadsafe(begin(), self._loop).result()
         except BaseException:
-            future.cancel()
+            # Ctrl-C may come before there is a future to cancel, while the coroutine runs already.
+            interrupted = True
+            self._loop.call_soon_threadsafe(cancel)
             raise
 
     def iterate(self, items: AsyncIterator[_T]) -> Iterator[_T]:

@@ -8,9 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from callgate.errors import APIClientError, ConfigurationError, error_for_status
+from callgate.exact_json import dumps
 from callgate.network.decorators import retrying
 from callgate.policies.breaker.breaker import CircuitBreaker
 from callgate.policies.limit.limiter import Limiter
@@ -202,7 +201,7 @@ def _message_in(content: Any) -> str:
         found = inner.get("message") or inner.get("detail") if isinstance(inner, dict) else inner
         if isinstance(found, str):
             return found[:500]
-        return orjson.dumps(content).decode()[:200] if content else ""
+        return dumps(content).decode()[:200] if content else ""
     return str(content)[:200] if content and not isinstance(content, bytes) else ""
 
 

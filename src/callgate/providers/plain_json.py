@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-import orjson
-
 from callgate.errors import APIClientError, InvalidRequestError, ResponseError
+from callgate.exact_json import dumps, loads
 from callgate.providers.canonical.billing import Billing, CostBound, UnboundedCostError
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.openai_chat.dialect import OpenAIChat
@@ -45,7 +44,7 @@ class PlainJson:
             glue = "&" if "?" in where else "?"
             return WireRequest(where + (glue + query if query else ""), b"", method=self.method)
         try:
-            body = orjson.dumps({**request, "stream": True} if stream else request)
+            body = dumps({**request, "stream": True} if stream else request)
         except (TypeError, ValueError) as error:
             raise InvalidRequestError(f"the request is no JSON: {error}") from error
         return WireRequest(where, body, method=self.method, stream=stream)
@@ -67,7 +66,7 @@ class PlainJson:
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer's JSON, or its text; an OpenAI-style answer is read as one."""
         try:
-            data = orjson.loads(body)
+            data = loads(body)
         except ValueError:
             text = body.decode("utf-8", "replace")
             if "json" in headers.get("content-type", ""):

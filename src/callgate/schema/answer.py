@@ -8,10 +8,8 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import orjson
-
 from callgate.errors import ConfigurationError
-from callgate.exact_json import loads
+from callgate.exact_json import dumps, loads
 from callgate.schema.strict import strict_answer_schema
 
 if TYPE_CHECKING:
@@ -115,14 +113,14 @@ def to_answer_schema(schema: Mapping[str, Any] | AnswerSchema) -> AnswerSchema:
         return schema
     try:
         # In its own order, which the model sees and may follow.
-        return _compiled(orjson.dumps(schema))
+        return _compiled(dumps(schema))
     except TypeError as error:
         raise ConfigurationError(f"this is no JSON schema: {error}") from None
 
 
 @lru_cache(maxsize=128)
 def _compiled(schema: bytes) -> AnswerSchema:
-    return AnswerSchema(orjson.loads(schema))
+    return AnswerSchema(loads(schema))
 
 
 def schema_name(text: str) -> str:

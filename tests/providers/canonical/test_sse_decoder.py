@@ -39,6 +39,14 @@ def test_chunks_as_a_json_list_are_a_stream() -> None:
     assert CHAT.decode(body, {}).text == "Hello"
 
 
+def test_integers_over_64_bits_in_a_json_list_are_exact() -> None:
+    wei = 84074254905367237870223360
+    call = {"index": 0, "id": "t", "function": {"name": "send", "arguments": json.dumps({"wei": wei})}}
+    chunks = [chunk({"tool_calls": [call]}, big=wei), chunk({}, "tool_calls")]
+    _, response = read_stream(CHAT, [json.dumps(chunks).encode()], EVENT_STREAM)
+    assert response.tool_calls[0].arguments == {"wei": wei}
+
+
 def test_an_error_event_of_plain_text_keeps_its_text() -> None:
     body = events(chunk({"content": "Hel"})) + b"event: error\ndata: upstream went away\n\n"
     with pytest.raises(ServerError, match="upstream went away"):

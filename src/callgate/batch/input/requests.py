@@ -29,6 +29,7 @@ from callgate.batch.input.images import COLUMNS as IMAGES, ImageResolver
 from callgate.batch.input.rows import Row, content_key, custom_id_key
 from callgate.batch.input.template import Template, is_empty
 from callgate.errors import InputError
+from callgate.exact_json import dumps
 
 __all__ = ["PARAMETERS", "RequestBuilder"]
 
@@ -391,8 +392,8 @@ def _is_too_deep(said: dict[str, Any]) -> bool:
     else:
         return False
     try:
-        orjson.dumps(said, default=str)
-    except TypeError as error:  # of numbers of more than 64 bits too, which can be written in another way
+        dumps(said, default=str)
+    except TypeError as error:
         return "ecursion" in str(error)
     return False
 

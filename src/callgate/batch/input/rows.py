@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from callgate.exact_json import dumps
+
 __all__ = ["Row", "content_key", "custom_id_key"]
 
 
@@ -19,8 +21,8 @@ def content_key(content: Mapping[str, Any]) -> int:
     """
     try:
         # default=str: a table may hold what JSON does not know (decimals, bytes).
-        canonical = orjson.dumps(content, default=str, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # a number of more than 64 bits, a name that is no text
+        canonical = dumps(content, default=str, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # a name that is no text
         canonical = repr(content).encode()
     return int.from_bytes(blake2b(canonical, digest_size=8).digest(), "big")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import orjson
-
 from callgate.errors import InputError
+from callgate.exact_json import dumps
 
 __all__ = ["Template", "is_empty"]
 
@@ -66,7 +65,7 @@ class Template:
                 if isinstance(value, str):
                     texts.append(value)
                 elif not is_empty(value):
-                    texts.append(orjson.dumps(value, default=str).decode())
+                    texts.append(dumps(value, default=str).decode())
         return "".join(texts)
 
 

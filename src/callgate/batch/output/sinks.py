@@ -16,13 +16,12 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any, BinaryIO, Protocol, cast
 
-import orjson
-
 from callgate.batch.input.files import format_of, refuse_unknown_table
 from callgate.batch.output.atomic_file import whole_file
 from callgate.batch.output.paths import is_own_journal, journal_path, output_file
 from callgate.batch.output.table import AnswerTable, Column, WritingStoppedError
 from callgate.errors import InputError
+from callgate.exact_json import dumps
 
 __all__ = ["Sink", "sink_for", "write_output"]
 
@@ -177,7 +176,7 @@ class _Lines:
 def _cell(value: Any) -> Any:
     if type(value) is bool:
         return "true" if value else "false"
-    return orjson.dumps(value).decode() if type(value) in _NESTED else value
+    return dumps(value).decode() if type(value) in _NESTED else value
 
 
 def _inert_cell(value: Any) -> Any:
@@ -241,7 +240,7 @@ def _batches(table: AnswerTable) -> Iterator[list[list[Any]]]:
 def _typed(column: Column, cells: tuple[Any, ...]) -> list[Any] | tuple[Any, ...]:
     if column.kind != "json":
         return cells
-    return [None if cell is None else orjson.dumps(cell).decode() for cell in cells]
+    return [None if cell is None else dumps(cell).decode() for cell in cells]
 
 
 def _packer(output: str, compression: str | None) -> Packer:

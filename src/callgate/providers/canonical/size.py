@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
+from callgate.exact_json import dumps
 
 __all__ = ["CHARACTERS_PER_MESSAGE", "MEDIA_CHARACTERS", "count_characters"]
 
@@ -101,6 +101,6 @@ def _text(text: str) -> int:
 
 def _json_size(value: Any) -> int:
     try:
-        return len(orjson.dumps(value, default=str))
+        return len(dumps(value, default=str))
     except TypeError:
         return 0

@@ -11,9 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import orjson
-
 from callgate.errors import APIClientError, ResponseError
+from callgate.exact_json import dumps
 from callgate.providers.canonical.json import as_dict, read_json, read_object
 from callgate.providers.dialect import StreamDecoder
 from callgate.response import Delta, Response
@@ -157,7 +156,7 @@ def _split_json(body: bytes) -> list[str]:
     """The events in a body that is a list of objects, or one object per line; none when it is neither."""
     if body.lstrip(_BLANK)[:1] == b"[":
         items = read_json(body)
-        return [orjson.dumps(item).decode() for item in items if type(item) is dict]
+        return [dumps(item).decode() for item in items if type(item) is dict]
     lines = [line for line in body.splitlines() if line.strip()]
     if len(lines) < 2 or not all(line.strip()[-1:] == b"}" for line in lines):
         return []
