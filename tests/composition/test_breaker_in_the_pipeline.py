@@ -84,7 +84,7 @@ def test_429s_and_refusals_of_our_own_do_not_open_it() -> None:
 
     async def main() -> None:
         first = asyncio.ensure_future(model.invoke(prompt="x"))
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(4)
         late = await model.invoke(prompt="x", poll_timeout=1.0)
         assert isinstance(late.error, DeadlineExceededError)
         assert (await first).response.text == "fine"

@@ -95,8 +95,8 @@ async def wait_end(calling: Any) -> None:
     await calling
 
 
-def test_a_429_pauses_the_queue_and_uses_no_attempts() -> None:
-    steps = [slow_down(20.0), slow_down(20.0), slow_down(20.0), "fine"]
+def test_429s_pause_the_queue_and_use_no_attempts() -> None:
+    steps = [*[slow_down(20.0)] * 4, "fine"]
     model, backend = make_model(*steps, retry=RetryConfig(max_retries=0, jitter=False))
 
     async def main() -> None:
@@ -107,8 +107,8 @@ def test_a_429_pauses_the_queue_and_uses_no_attempts() -> None:
         assert (await second).response.text == "fine"
 
     run_virtual(main())
-    assert backend.at[0] == 0.0
-    assert all(at >= 20.0 for at in backend.at[1:])
+    assert backend.at[:2] == [0.0, 1.0]  # the second call has shown that it was not about the first alone
+    assert all(at >= 21.0 for at in backend.at[2:])
 
 
 def test_many_calls_that_get_429s_wait_and_are_all_answered() -> None:
@@ -123,7 +123,8 @@ def test_many_calls_that_get_429s_wait_and_are_all_answered() -> None:
 
     run_virtual(main())
     assert backend.at[:5] == [0.0] * 5
-    assert all(11.0 <= at <= 12.0 for at in backend.at[5:])
+    assert backend.at[5] == 1.0  # the one that shows whether it is so for all
+    assert all(11.0 <= at <= 12.0 for at in backend.at[6:])
 
 
 def test_a_retry_after_beyond_the_deadline_ends_the_call_at_once() -> None:

@@ -20,8 +20,9 @@ from callgate.executor.backlog import Backlog
 from callgate.executor.function_backend import ApiCall, Returned429, api_call_backend
 from callgate.pipeline import Layers, Service, pipeline
 from callgate.policies.limit.adaptive import AdaptiveConcurrency
-from callgate.policies.limit.layer import Pushback, limit_layer
+from callgate.policies.limit.layer import limit_layer
 from callgate.policies.limit.limiter import Limiter
+from callgate.policies.limit.pushback import Pushback
 from callgate.policies.limit.quota import Quota
 from callgate.policies.observe.layer import observe_layer
 from callgate.reprs import live_repr
@@ -102,7 +103,7 @@ class Executor:
         )
         self._state = _State.NEW
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pushback = Pushback(random.Random())
+        self._pushback = Pushback(random.Random(), at_once=True)
         self._layers = Layers()
         self._live: set[Calling] = set()
         self._tasks: set[asyncio.Task[Any]] = set()

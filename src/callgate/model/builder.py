@@ -26,7 +26,7 @@ from callgate.policies.cache.store import CacheStore
 from callgate.policies.hedge.layer import Hedge
 from callgate.policies.hedge.policy import HedgePolicy
 from callgate.policies.limit.adaptive import AdaptiveConcurrency
-from callgate.policies.limit.layer import Pushback
+from callgate.policies.limit.pushback import Pushback
 from callgate.policies.observe.hooks import HookRegistry
 from callgate.policies.observe.layer import observe_layer
 from callgate.policies.retry.config import RetryBudget, RetryConfig

@@ -12,9 +12,10 @@ from callgate.model.call_factory import CallFactory
 from callgate.pipeline import UserLayer
 from callgate.policies.cache.layer import Place, key_of
 from callgate.policies.cache.store import CacheStore
-from callgate.policies.limit.layer import Admission, Pushback
+from callgate.policies.limit.layer import Admission
 from callgate.policies.limit.lease import Lease
 from callgate.policies.limit.limiter import Limiter
+from callgate.policies.limit.pushback import Pushback
 from callgate.policies.retry.config import RetryConfig
 from callgate.policies.route.layer import Single
 from callgate.policies.route.pool import Pool

@@ -20,8 +20,9 @@ from callgate.errors import (
 )
 from callgate.pipeline import Service
 from callgate.policies.limit.adaptive import AdaptiveConcurrency
-from callgate.policies.limit.layer import Account, Pushback, limit_layer
+from callgate.policies.limit.layer import Account, limit_layer
 from callgate.policies.limit.limiter import Limiter
+from callgate.policies.limit.pushback import Pushback
 from callgate.policies.limit.quota import Quota, QuotaNews
 from callgate.response import Delta, Response, Usage
 from callgate.testing.clock import run_virtual
@@ -289,23 +290,105 @@ def test_an_error_without_headers_is_no_news() -> None:
 # --- push-back ------------------------------------------------------------------------------------------
 
 
-def test_a_429_pauses_the_whole_line_for_as_long_as_it_says() -> None:
-    backend = Scripted(RateLimitError("429", retry_after=20.0), "fine")
+def test_after_a_429_one_call_goes_on_and_the_others_when_it_is_answered() -> None:
+    backend = Scripted(RateLimitError("429", retry_after=20.0), After(0.2, "fine"))
 
     async def main() -> None:
         service = limited(Limiter(), backend)
         await result_of(service, calling())
+        await asyncio.gather(*(service(calling()) for _ in range(4)))
+
+    run_virtual(main())
+    assert backend.at == [0.0, 0.0, 0.2, 0.2, 0.2]
+
+
+def test_a_429_that_the_next_call_confirms_pauses_the_queue_for_as_long_as_it_asks() -> None:
+    refused = RateLimitError("429", retry_after=20.0)
+    backend = Scripted(refused, refused, After(0.2, "fine"))
+
+    async def main() -> None:
+        service = limited(Limiter(), backend)
+        await result_of(service, calling())
+        await result_of(service, calling())
         await asyncio.gather(*(service(calling()) for _ in range(3)))
 
     run_virtual(main())
-    assert backend.at[0] == 0.0
-    assert all(20.0 <= at <= 21.0 for at in backend.at[1:])
+    assert backend.at[:2] == [0.0, 0.0]
+    probe, *others = backend.at[2:]
+    assert 20.0 <= probe <= 21.0
+    assert others == [probe + 0.2] * 2
+
+
+@pytest.mark.parametrize(("remaining", "real"), [(0.0, True), (9.0, True), (10.0, False)])
+def test_a_429_with_less_left_than_the_call_costs_needs_no_probe(remaining: float, real: bool) -> None:
+    news = [QuotaNews("tokens", limit=1000.0, remaining=remaining)]
+    backend = Scripted(RateLimitError("429", retry_after=20.0), "fine")
+
+    async def main() -> None:
+        limiter = Limiter()
+        await result_of(limited(limiter, backend, account=Fixed(news)), calling())
+        assert (limiter.snapshot().paused_for >= 20.0) is real
+
+    run_virtual(main())
+
+
+def test_where_429s_are_real_at_once_each_pauses_the_queue() -> None:
+    async def main() -> None:
+        limiter = Limiter()
+        pushback = Pushback(random.Random(0), at_once=True)
+        service = limited(limiter, Scripted(RateLimitError("429", retry_after=20.0)), pushback=pushback)
+        await result_of(service, calling())
+        assert limiter.snapshot().paused_for >= 20.0
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("step", "opens"),
+    [
+        ("fine", True),
+        (ServerError("down", status_code=500), True),
+        (APITimeoutError("slow"), False),
+        (APIConnectionError("refused", surely_unsent=True), False),
+        (KeyError("bug"), False),
+    ],
+)
+def test_what_the_provider_answers_to_a_probe_opens_the_gate_and_nothing_else_does(
+    step: Any, opens: bool
+) -> None:
+    backend = Scripted(RateLimitError("429"), step, After(9, "fine"))
+
+    async def main() -> None:
+        limiter = Limiter()
+        service = limited(limiter, backend)
+        await result_of(service, calling())
+        await result_of(service, calling())
+        assert limiter.hold.held is not opens
+        assert limiter.hold.room(now()) == 0.0  # another probe may go
+
+    run_virtual(main())
+
+
+def test_a_probe_that_is_cancelled_lets_another_one_go() -> None:
+    backend = Scripted(RateLimitError("429"), After(0.1, "never"), "fine")
+
+    async def main() -> None:
+        limiter = Limiter()
+        service = limited(limiter, backend)
+        await result_of(service, calling())
+        probe, waiting = (asyncio.ensure_future(service(calling())) for _ in range(2))
+        await asyncio.sleep(0.05)
+        probe.cancel()
+        await waiting
+
+    run_virtual(main())
+    assert backend.at == [0.0, 0.0, 0.05]
 
 
 @pytest.mark.parametrize(
     ("error", "cut"),
     [
-        (RateLimitError("429"), True),
+        (RateLimitError("429"), False),  # of one call
         (OverloadedError("529"), True),
         (APITimeoutError("slow"), True),
         (ServerError("500"), False),
@@ -322,6 +405,17 @@ def test_overload_lowers_the_adaptive_concurrency_and_nothing_else_does(error: E
     run_virtual(main())
 
 
+def test_429s_that_are_real_lower_the_adaptive_concurrency() -> None:
+    async def main() -> None:
+        adaptive = AdaptiveConcurrency(start=20)
+        service = limited(Limiter(adaptive=adaptive), Scripted(RateLimitError("429")))
+        for _ in range(2):
+            await result_of(service, calling())
+        assert adaptive.limit < 20
+
+    run_virtual(main())
+
+
 def test_a_success_is_told_to_the_adaptive_concurrency() -> None:
     async def main() -> None:
         adaptive = AdaptiveConcurrency(start=4)
@@ -333,58 +427,24 @@ def test_a_success_is_told_to_the_adaptive_concurrency() -> None:
     run_virtual(main())
 
 
-def test_a_call_that_came_through_ends_the_row_of_429s() -> None:
+def test_a_call_that_came_through_ends_the_row_of_pauses() -> None:
     """Else the pauses would grow with every 429 of a whole day."""
 
     async def main() -> None:
         limiter = Limiter()
         refused = RateLimitError("slow", status_code=429)
-        service = limited(limiter, Scripted(refused, refused, refused, "fine", refused))
+        service = limited(limiter, Scripted(*[refused] * 4, "fine", refused))
         pauses: list[float] = []
-        for _ in range(5):
+        for _ in range(7):
             await result_of(service, calling())
             pauses.append(limiter.snapshot().paused_for)
-        assert pauses[2] >= 2.0  # the third in a row
-        assert pauses[3] == 0.0
-        assert 0.0 < pauses[4] <= 1.0
+        assert pauses[0] == 0.0
+        assert 0.5 <= pauses[1] <= 1.0
+        assert 2.0 <= pauses[3] <= 4.0  # the third in a row
+        assert pauses[4] == pauses[5] == 0.0
+        assert 0.5 <= pauses[6] <= 1.0
 
     run_virtual(main())
-
-
-class TestPushback:
-    def test_without_a_word_of_the_provider_pauses_grow_with_every_429_in_a_row(self) -> None:
-        pushback = Pushback(random.Random(0), base=1.0, ceiling=8.0)
-        at, lengths = 0.0, []
-        for _ in range(6):
-            until = pushback.pause(at, None)
-            lengths.append(until - at)
-            at = until
-        for length, full in zip(lengths, [1, 2, 4, 8, 8, 8], strict=True):
-            assert full / 2 <= length <= full
-
-    def test_those_who_were_in_flight_together_lengthen_nothing(self) -> None:
-        pushback = Pushback(random.Random(0))
-        until = pushback.pause(0.0, None)
-        assert pushback.pause(until / 2, None) == until
-
-    def test_a_success_begins_anew(self) -> None:
-        pushback = Pushback(random.Random(0), base=1.0)
-        for at in (0.0, 10.0, 20.0):
-            pushback.pause(at, None)
-        pushback.relent()
-        assert pushback.pause(100.0, None) <= 101.0
-
-    def test_the_providers_word_is_a_floor_with_a_little_on_top(self) -> None:
-        pushback = Pushback(random.Random(0))
-        untils = [pushback.pause(0.0, 30.0) for _ in range(100)]
-        assert all(30.0 <= until <= 31.5 for until in untils)
-        assert len(set(untils)) > 90
-
-    def test_a_word_that_nobody_waits_for_is_not_obeyed(self) -> None:
-        """The call that heard it ends at once; the others must find out soon, and not after an hour."""
-        pushback = Pushback(random.Random(0), longest=120.0)
-        assert pushback.pause(0.0, 120.0) >= 120.0
-        assert Pushback(random.Random(0), longest=120.0).pause(0.0, 121.0) <= 1.0
 
 
 def test_the_moment_of_queueing_is_that_of_the_first_time() -> None:

@@ -29,7 +29,7 @@ class TestHold:
         hold = Hold()
         refuse(hold, 1)
         hold.granted(2, now=1.0)
-        assert hold.answered(2)
+        assert not hold.answered(2)  # there was no pause
         assert not hold.held
         assert hold.room(1.0) == 0.0
 
@@ -38,30 +38,49 @@ class TestHold:
         refuse(hold, 1)
         hold.granted(2, now=1.0)
         assert refuse(hold, 2, now=1.2) is True
-        hold.pause_until(5.0)
-        hold.pause_until(4.0)
-        assert hold.room(1.2) == pytest.approx(3.8)
 
-    def test_after_a_pause_one_probe_goes_first(self) -> None:
+    def test_after_a_pause_one_probe_goes_first_and_its_answer_ends_the_pause(self) -> None:
         hold = Hold()
         refuse(hold, 1, certain=True)
-        hold.pause_until(5.0)
         assert hold.room(5.0) == 0.0
         hold.granted(2, now=5.0)
         assert hold.room(5.0) > 0.0
-        assert hold.answered(2)
+        assert hold.answered(2) is True
+        assert not hold.held
+        assert hold.answered(3) is False
+
+    def test_a_probe_in_flight_when_the_pause_becomes_real_neither_ends_it_nor_lets_others_pass(self) -> None:
+        hold = Hold()
+        refuse(hold, 1)
+        hold.granted(2, now=1.0)
+        assert refuse(hold, 1, granted=2, certain=True) is True
+        assert not hold.answered(2)
+        assert hold.held
+        assert hold.room(60.0) == 0.0
+        assert hold.held
+        hold.granted(3, now=60.0)
+        assert hold.room(60.0) > 0.0
+
+    def test_a_pause_that_no_probe_was_refused_after_is_ended_by_the_next_answer(self) -> None:
+        """The answer to the probe comes after its time; the pauses in a row end with it all the same."""
+        hold = Hold()
+        refuse(hold, 1, certain=True)
+        hold.granted(2, now=5.0)
+        assert hold.room(60.0) == 0.0
+        assert not hold.held
+        assert hold.answered(2) is True
 
     def test_an_answer_to_a_call_that_was_sent_later_opens_the_gate_without_a_probe(self) -> None:
         hold = Hold()
         refuse(hold, 3, granted=9)
-        assert not hold.answered(2)
+        hold.answered(2)
         assert hold.held
-        assert hold.answered(4)
+        hold.answered(4)
         assert not hold.held
 
     def test_a_refusal_that_a_later_call_has_disproved_holds_nothing(self) -> None:
         hold = Hold()
-        assert hold.answered(5)
+        hold.answered(5)
         assert refuse(hold, 4, granted=9) is False
         assert not hold.held
 
@@ -69,38 +88,51 @@ class TestHold:
         hold = Hold()
         refuse(hold, 3, granted=9)
         refuse(hold, 6, granted=9)
-        assert not hold.answered(5)
-        assert hold.answered(7)
+        hold.answered(5)
+        assert hold.held
+        hold.answered(7)
+        assert not hold.held
 
     def test_a_quota_that_is_reported_as_used_up_is_real_at_once(self) -> None:
         hold = Hold()
         hold.answered(5)
         assert refuse(hold, 4, granted=9, certain=True) is True
-        hold.pause_until(8.0)
-        assert not hold.answered(9)  # in flight when it came
-        assert hold.room(1.0) == 7.0
+        hold.answered(9)  # in flight when it came
+        assert hold.held
 
-    def test_several_refusals_in_a_row_are_real_at_once(self) -> None:
+    def test_refusals_of_calls_in_a_row_are_real_at_once_in_whatever_order_they_come(self) -> None:
         hold = Hold()
-        assert [refuse(hold, order, granted=9) for order in (1, 2, 3, 4, 5)] == [
-            False,
-            False,
-            False,
-            True,
-            True,
-        ]
-        assert not hold.answered(9)
+        assert [refuse(hold, order, granted=9) for order in (4, 1, 9, 2)] == [False] * 4
+        assert refuse(hold, 3, granted=9)
+        hold.answered(9)
+        assert hold.held
 
-    def test_half_of_the_latest_outcomes_are_several(self) -> None:
+    def test_half_of_the_calls_in_a_row_are_several(self) -> None:
         hold = Hold()
-        real = []
-        for order in range(1, 40, 4):
-            real.append(refuse(hold, order, granted=100))
-            real.append(refuse(hold, order + 1, granted=100))
-            hold.answered(0)
-            hold.answered(0)
+        real = [refuse(hold, order, granted=100) for order in range(1, 40, 2)]
         assert real[:7] == [False] * 7
-        assert real[7] is True
+        assert all(real[7:])
+
+    def test_refusals_that_come_before_the_answers_to_calls_between_them_are_not_several(self) -> None:
+        """Providers refuse at once, while an answer takes its time."""
+        hold = Hold()
+        assert not any(refuse(hold, order, granted=200) for order in range(1, 200, 12))
+
+    def test_the_call_that_was_granted_last_is_waited_for_if_it_is_in_flight(self) -> None:
+        hold = Hold()
+        refused = {"now": 1.0, "seconds": 0.25, "granted": 9, "certain": False, "latest_sent_at": 0.5}
+        assert hold.refused(3, **refused) is False  # type: ignore[arg-type]
+        assert hold.room(1.0) == 0.5
+        assert hold.refused(9, **refused) is False  # type: ignore[arg-type]
+        assert hold.held
+        assert hold.room(1.0) == 0.0  # now a probe
+        hold.granted(10, now=1.0)
+        assert refuse(hold, 10, now=1.2) is True
+
+    def test_a_later_call_that_would_have_been_refused_by_now_shows_that_the_gate_is_open(self) -> None:
+        hold = Hold()
+        assert hold.refused(3, 1.5, 0.25, granted=9, certain=False, latest_sent_at=0.5) is False
+        assert not hold.held
 
     def test_what_led_to_a_pause_is_forgotten_when_it_is_over(self) -> None:
         hold = Hold()

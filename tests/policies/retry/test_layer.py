@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -205,14 +206,56 @@ def test_when_the_budget_is_spent_calls_end_with_their_first_error() -> None:
 # --- 429 ------------------------------------------------------------------------------------------------
 
 
-def test_a_429_uses_up_no_attempts_and_rejoins_the_line_at_once() -> None:
-    backend = Scripted(*[RateLimitError("429", status_code=429)] * 10, "fine")
+def test_a_429_uses_up_no_attempts_and_backs_off_as_after_any_failure() -> None:
+    backend = Scripted(*[RateLimitError("429", status_code=429)] * 4, "fine")
 
     async def main() -> None:
         assert isinstance(await result_of(persistent(backend, max_retries=1), calling()), Response)
 
     run_virtual(main())
-    assert backend.at == [0.0] * 11
+    assert backend.at == [0.0, 1.0, 3.0, 7.0, 15.0]
+
+
+def test_the_first_retry_after_is_taken_at_its_word() -> None:
+    backend = Scripted(RateLimitError("429", retry_after=0.25), "fine")
+
+    async def main() -> None:
+        await persistent(backend)(calling())
+
+    run_virtual(main())
+    assert backend.at == [0.0, 0.25]
+
+
+def test_a_call_is_never_sent_before_its_retry_after() -> None:
+    backend = Scripted(*[RateLimitError("429", retry_after=20.0)] * 8, "fine")
+
+    async def main() -> None:
+        await persistent(backend, jitter=True)(calling())
+
+    run_virtual(main())
+    assert all(later - earlier >= 20.0 for earlier, later in pairwise(backend.at))
+
+
+@pytest.mark.parametrize("asked", [0.0, -3.0, 0.001])
+def test_a_retry_after_of_nothing_makes_no_storm(asked: float) -> None:
+    backend = Scripted(RateLimitError("429", retry_after=asked))
+
+    async def main() -> None:
+        await result_of(persistent(backend, jitter=True, max_quota_wait=60.0), calling())
+
+    run_virtual(main())
+    assert 3 <= len(backend.at) <= 30
+
+
+def test_after_another_failure_the_row_of_429s_begins_anew() -> None:
+    pushed_back = RateLimitError("429", retry_after=0.5)
+    backend = Scripted(pushed_back, pushed_back, DOWN, pushed_back, "fine")
+
+    async def main() -> None:
+        await persistent(backend)(calling())
+
+    run_virtual(main())
+    assert [later - earlier for earlier, later in pairwise(backend.at)] == [0.5, 2.0, 1.0, 0.5]
 
 
 def test_other_failures_between_429s_use_up_attempts_as_ever() -> None:
@@ -281,7 +324,8 @@ def test_the_time_spent_on_429s_is_bounded() -> None:
         assert await result_of(persistent(backend, max_quota_wait=600.0), calling()) is pushed_back
 
     run_virtual(main())
-    assert len(backend.at) == 14  # the first push-back at 50 s, the last one above 650 s
+    # The first push-back came at 50 s, the last one above 650 s; the call backs off for 1, 2, 4 ... 60 s.
+    assert backend.at == [0.0, 51.0, 103.0, 157.0, 215.0, 281.0, 363.0, 473.0, 583.0, 693.0]
 
 
 def test_after_a_429_the_loop_gets_a_turn_before_the_next_attempt() -> None:
@@ -295,7 +339,7 @@ def test_after_a_429_the_loop_gets_a_turn_before_the_next_attempt() -> None:
             asyncio.get_running_loop().call_soon(turn)
 
         turn()
-        await persistent(Scripted(*[RateLimitError("429")] * 50, "fine"))(calling())
+        await persistent(Scripted(*[RateLimitError("429")] * 50, "fine"), base_delay=0.0)(calling())
 
     run_virtual(main())
     assert turns >= 50

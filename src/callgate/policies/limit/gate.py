@@ -11,6 +11,7 @@ from callgate.errors import ConfigurationError, QuotaTooSmallError
 from callgate.policies.limit.adaptive import AdaptiveConcurrency
 from callgate.policies.limit.errors import not_a_cost, too_small
 from callgate.policies.limit.lease import Lease
+from callgate.policies.limit.pushback import Hold
 from callgate.policies.limit.quota import Quota, QuotaNews, Resource
 from callgate.policies.limit.rates import Rates
 from callgate.policies.limit.snapshot import Bottleneck, LimiterSnapshot
@@ -44,6 +45,7 @@ class Gate:
 
     Attributes:
         clock: The seconds that all times here are in; see `use_clock`.
+        hold: Whether it waits for an answer since a call was refused; see `refused`.
         in_flight: Leases not released yet.
         listeners: What `subscribe` was given.
 
@@ -62,10 +64,12 @@ class Gate:
         "_adaptive",
         "_concurrency",
         "_granted",
+        "_latest",
         "_paused_until",
         "_rates",
         "_slots",
         "clock",
+        "hold",
         "in_flight",
         "listeners",
         "name",
@@ -86,7 +90,9 @@ class Gate:
         self._adaptive = adaptive
         self._rates = Rates(requests, tokens, -math.inf)
         self._granted = 0
+        self._latest: Lease | None = None  # the one that was granted last
         self._paused_until = -math.inf
+        self.hold = Hold()
         self.listeners: tuple[Listener, ...] = ()
         self._concurrency: int | None = None
         self._slots = math.inf
@@ -101,6 +107,7 @@ class Gate:
         if now < self.clock():
             self._rates = self._rates.restarted(now)
             self._paused_until = -math.inf
+            self.hold = Hold()
         self.clock = clock
 
     # -- admission
@@ -108,6 +115,8 @@ class Gate:
     def try_grant(self, tokens: float, now: float) -> Lease | None:
         """A lease for a call of this cost if it fits now, else None."""
         if self.in_flight >= self._slots or now < self._paused_until:
+            return None
+        if self.hold.held and self.hold.room(now) > 0.0:
             return None
         for window in self._rates.requests:
             if window.wait(1.0, now) > 0.0:
@@ -129,7 +138,12 @@ class Gate:
             look_again = self._follow_quota(self._adaptive, tokens, now)
             if self.in_flight >= self._slots:
                 return max(look_again - now, _SHORTEST_WAIT)
-        return max(self._paused_until - now, self._rates.wait(tokens, now)[0])
+        return max(self._closed_for(now), self._rates.wait(tokens, now)[0])
+
+    def _closed_for(self, now: float) -> float:
+        """Seconds until it grants anything, after refusals; not above 0.0 if it does now."""
+        pause = self._paused_until - now
+        return max(pause, self.hold.room(now)) if self.hold.held else pause
 
     def grant(self, tokens: float, now: float) -> Lease:
         """Take what a call costs, which must fit now: `wait` has returned 0.0 for this moment.
@@ -138,7 +152,9 @@ class Gate:
         """
         self.in_flight += 1
         self._granted += 1
-        lease = Lease(self, tokens, now, self._granted)
+        if self.hold.held:
+            self.hold.granted(self._granted, now)
+        lease = self._latest = Lease(self, tokens, now, self._granted)
         rates = self._rates
         for window in rates.requests:
             lease.request_charges += (window.take(1.0, now),)
@@ -166,7 +182,8 @@ class Gate:
     def eta(self, tokens: float, now: float, calls: int = 0, ahead: float = 0.0) -> float:
         """A lower bound of the seconds until a call fits behind `calls` others that cost `ahead` tokens.
 
-        It counts quotas and pauses, and not the concurrency, as nothing is known of how long calls take.
+        It counts quotas and pauses. It does not count the concurrency, nor the wait for a probe's answer, as
+        nothing is known of how long calls take.
         """
         return max(self._paused_until - now, self._rates.eta(calls, ahead, tokens, now))
 
@@ -185,11 +202,12 @@ class Gate:
         """
         now = self.clock()
         crowded = self.in_flight >= self._slots
-        if not (calls or crowded or now < self._paused_until or self._rates.wait(tokens, now)[0] > 0.0):
+        closed = self._closed_for(now)
+        if not (calls or crowded or closed > 0.0 or self._rates.wait(tokens, now)[0] > 0.0):
             return 0.0
         if self.refusal(tokens) is not None:
             return math.inf
-        wait = max(0.0, self.eta(tokens, now, calls, ahead))
+        wait = max(0.0, closed, self.eta(tokens, now, calls, ahead))
         return max(wait, call_seconds * (calls + 1) / self._slots) if crowded else wait
 
     def _follow_quota(self, adaptive: AdaptiveConcurrency, tokens: float, now: float) -> float:
@@ -235,7 +253,7 @@ class Gate:
     # -- news
 
     def pause_until(self, when: float) -> None:
-        """Grant nothing before `when`, in seconds of the clock: a Retry-After. The latest moment rules.
+        """Grant nothing before `when`, in seconds of the clock. The latest moment rules.
 
         A moment that is not finite is ignored.
         """
@@ -256,21 +274,48 @@ class Gate:
         if self._rates.learn(news, lease, self.clock()):
             self.changed()
 
-    def succeeded(self, lease: Lease, first_byte: float | None = None) -> None:
-        """Report an answer to the adaptive concurrency.
+    def succeeded(self, lease: Lease, first_byte: float | None = None) -> bool:
+        """Report an answer.
 
         Args:
             lease: The call's lease, not released yet.
             first_byte: Seconds until the first byte of the answer, where it is known, as of a stream. (The
                 time of one whole answer means little: it follows the length of the output.)
+
+        Returns:
+            True if it is the first one after a pause.
         """
         if self._adaptive is not None:
             now = self.clock()
             self._adaptive.on_success(now, now - lease.granted_at, self.in_flight, first_byte)
             self._count_slots()
+        return self.hold.answered(lease.order)
+
+    def refused(self, lease: Lease, certain: bool = False) -> bool:
+        """Report a 429.
+
+        Until a call that was granted later is answered, one call at a time is granted at most.
+
+        Args:
+            lease: The call's lease, not released yet.
+            certain: Whether it is known that other calls would be refused, too.
+
+        Returns:
+            True if other calls would be refused: call `pause_until`.
+        """
+        now = self.clock()
+        self._rates.pushed_back(now)
+        latest = self._latest
+        sent_at = latest.sent_at if latest is not None and latest.in_use else None
+        is_real = self.hold.refused(
+            lease.order, now, now - lease.sent_at, self._granted, certain, latest_sent_at=sent_at
+        )
+        if is_real:
+            self.pushed_back(lease)
+        return is_real
 
     def pushed_back(self, lease: Lease) -> None:
-        """Report an overload (429, 529, a timeout) to the adaptive concurrency."""
+        """Report an overload (529, a timeout) to the adaptive concurrency."""
         if self._adaptive is not None:
             self._adaptive.on_push_back(self.clock(), lease.granted_at, self.in_flight)
             self._count_slots()
@@ -307,7 +352,7 @@ class Gate:
     def limited_by(self, tokens: float, now: float) -> Bottleneck | None:
         """What a call of this cost would wait for now; None if it fits."""
         wait, resource = self._rates.wait(tokens, now)
-        if self._paused_until - now > wait:
+        if self._closed_for(now) > wait:
             return "paused"
         if wait > 0.0:
             return resource
@@ -321,7 +366,7 @@ class Gate:
             waiting=0,
             in_flight=self.in_flight,
             concurrency=None if self._slots == math.inf else int(self._slots),
-            paused_for=max(0.0, self._paused_until - now),
+            paused_for=max(0.0, self._closed_for(now)),
             bottleneck=None,
             requests=self._rates.snapshot("requests", now),
             tokens=self._rates.snapshot("tokens", now),

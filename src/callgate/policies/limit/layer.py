@@ -1,12 +1,12 @@
 """Admission: reserve the estimate, settle the actual, learn from what the provider says.
 
-A 429 pauses the whole line, not one call; a refusal of ours gives everything back; an ambiguous end (a
-timeout, a broken connection) keeps its charge, because the provider may have counted it.
+A 429 is news of one call; it pauses the others when later calls confirm it. A refusal of ours gives
+everything back; an ambiguous end (a timeout, a broken connection) keeps its charge, because the provider may
+have counted it.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -16,10 +16,11 @@ from callgate.errors import APIClientError, APITimeoutError, OverloadedError, Ra
 from callgate.pipeline import Layer, Service
 from callgate.policies.limit.lease import Lease
 from callgate.policies.limit.limiter import Limiter
+from callgate.policies.limit.pushback import Pushback
 from callgate.policies.limit.quota import QuotaNews
 from callgate.response import Response
 
-__all__ = ["Account", "Admission", "Pushback", "limit_layer"]
+__all__ = ["Account", "Admission", "limit_layer"]
 
 
 class Account(Protocol):
@@ -38,49 +39,6 @@ class Account(Protocol):
         ...
 
 
-class Pushback:
-    """How long the line pauses after a 429.
-
-    As long as the provider says, if anybody would wait that long; otherwise longer with every 429 in a row.
-
-    Args:
-        rng: Where jitter comes from.
-        base, ceiling: Seconds; the first pause of its own, and the longest.
-        longest: Seconds; who names more is not obeyed, because no call waits for it: each that comes next
-            has to find out soon, and end.
-    """
-
-    __slots__ = ("_base", "_ceiling", "_in_a_row", "_longest", "_rng", "_until")
-
-    def __init__(
-        self, rng: random.Random, *, base: float = 1.0, ceiling: float = 60.0, longest: float = 120.0
-    ) -> None:
-        self._rng = rng
-        self._base = base
-        self._ceiling = ceiling
-        self._longest = longest
-        self._in_a_row = 0
-        self._until = 0.0
-
-    def pause(self, now: float, retry_after: float | None) -> float:
-        """When to go on, by the loop's clock.
-
-        Those in flight when the first 429 came bring more of the same news: they lengthen nothing.
-        """
-        if now >= self._until:
-            self._in_a_row += 1
-            backoff = min(self._ceiling, self._base * 2.0 ** (self._in_a_row - 1))
-            self._until = now + backoff * (0.5 + self._rng.random() / 2)
-        if retry_after is not None and retry_after <= self._longest:
-            # The provider's word is a floor; what comes on top keeps many clients from coming back as one.
-            return now + retry_after * (1.0 + 0.05 * self._rng.random())
-        return self._until
-
-    def relent(self) -> None:
-        """A call came through."""
-        self._in_a_row = 0
-
-
 def limit_layer(
     limiter: Limiter,
     clock: Callable[[], float],
@@ -96,7 +54,7 @@ def limit_layer(
         limiter: The quotas, and the queue in front of them.
         clock: The loop's clock, in seconds.
         account: What a call costs in tokens; None: only what the calling itself asks for.
-        pushback: How long the limiter pauses after a 429; one for each limiter and provider.
+        pushback: How long the limiter pauses after 429s; one for each limiter and provider.
         dispatched: Called with each calling that leaves the queue, admitted or refused; not with one that is
             cancelled there.
         endpoint: The endpoint's name, kept on each attempt.
@@ -198,18 +156,30 @@ class Admission:
             for news in account.news(response.headers):
                 self._limiter.learn(news, lease)
         began = attempt.first_byte_at
-        self._limiter.succeeded(lease, None if began is None else began - lease.granted_at)
-        self._pushback.relent()
+        if self._limiter.succeeded(lease, None if began is None else began - lease.granted_at):
+            self._pushback.relent()
 
     def _push_back(self, lease: Lease, error: Exception) -> None:
         if getattr(error, "surely_unsent", False):
             lease.refund()
             return
-        if isinstance(error, RateLimitError):
-            self._limiter.pushed_back(lease)
-            self._limiter.pause_until(self._pushback.pause(self._clock(), error.retry_after))
-        elif isinstance(error, OverloadedError | APITimeoutError):
-            self._limiter.pushed_back(lease)
+        news: Sequence[QuotaNews] = ()
         if self._account is not None and isinstance(error, APIClientError):
-            for news in self._account.news(error.headers):
-                self._limiter.learn(news, lease)
+            news = self._account.news(error.headers)
+        limiter, pushback = self._limiter, self._pushback
+        if isinstance(error, RateLimitError):
+            certain = pushback.at_once or any(_is_used_up(each, lease) for each in news)
+            if limiter.refused(lease, certain):
+                limiter.pause_until(pushback.pause(self._clock(), error.retry_after))
+        elif isinstance(error, OverloadedError | APITimeoutError):
+            limiter.pushed_back(lease)
+        elif getattr(error, "status_code", None) is not None and limiter.hold.answered(lease.order):
+            pushback.relent()
+        for each in news:
+            limiter.learn(each, lease)
+
+
+def _is_used_up(news: QuotaNews, lease: Lease) -> bool:
+    """Whether the provider reports less left of the quota than the call costs."""
+    cost = 1.0 if news.resource == "requests" else max(1.0, lease.tokens)
+    return news.remaining is not None and news.remaining < cost

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from callgate.policies.limit.pushback import Hold
 from callgate.policies.limit.quota import Resource
 from callgate.policies.limit.window import Charge, RateWindow
 
@@ -20,6 +21,7 @@ class Grantor(Protocol):
 
     name: str
     clock: Callable[[], float]
+    hold: Hold
     in_flight: int
     listeners: tuple[Callable[[Any], None], ...]
 
@@ -39,6 +41,7 @@ class Lease:
         gate: Where it was granted.
         tokens: Tokens charged for the call at present: the estimate, later what it was settled with.
         granted_at: When it was granted, in seconds of the loop's clock.
+        in_use: Whether it is not released yet.
         sent_at: When the call was sent, as far as it is known; until then when it was granted.
         order: Its number among all grants of its gate, from 1.
 
@@ -53,13 +56,13 @@ class Lease:
     """
 
     __slots__ = (
-        "_in_use", "_on_hold", "gate", "granted_at", "order", "request_charges", "sent_at", "token_charges",
+        "_on_hold", "gate", "granted_at", "in_use", "order", "request_charges", "sent_at", "token_charges",
         "tokens",
     )  # fmt: skip
 
     def __init__(self, gate: Grantor, tokens: float, granted_at: float, order: int) -> None:
         self.gate = gate
-        self._in_use = True
+        self.in_use = True
         self._on_hold = False
         self.tokens = tokens
         self.granted_at = granted_at
@@ -127,12 +130,14 @@ class Lease:
 
     def release(self) -> None:
         """Free the place among the concurrent calls. Further calls have no effect."""
-        if self._in_use:
-            self._in_use = False
+        if self.in_use:
+            self.in_use = False
             if self._on_hold:
                 self.refund()
             gate = self.gate
             gate.in_flight -= 1
+            if gate.hold.held:
+                gate.hold.inconclusive(self.order)  # unless its outcome was reported before
             if gate.listeners:
                 gate.changed()
 
@@ -145,5 +150,5 @@ class Lease:
         return 0.0, 0.0
 
     def __repr__(self) -> str:
-        state = "held" if self._in_use else "released"
+        state = "held" if self.in_use else "released"
         return f"<Lease {self.order} of {self.gate.name!r}: {self.tokens:g} tokens, {state}>"

@@ -9,8 +9,9 @@ from typing import Final
 
 __all__ = ["Hold", "Pushback"]
 
-# Refusals that close the gate without a probe: so many in a row, or half of so many latest outcomes. At 5 %
-# of refusals at random either comes less than once in 100,000 calls.
+# Refusals that close the gate without a probe: of so many calls in a row, or of half of so many. They are
+# counted in the order in which the calls were sent: refusals come at once, the answers to the calls between
+# them later. At 5 % of refusals at random that comes about once in 100,000 calls.
 IN_A_ROW: Final = 4
 LATEST: Final = 16
 # A probe that is not refused in this time counts as answered: so many times what the refusal took, plus
@@ -27,13 +28,13 @@ class Hold:
     """Whether a gate is closed after a refusal. No I/O and no clock; calls are known by their order.
 
     A refusal is news of one call. The gate is held until a call that was sent after the refused one shows
-    more: it is answered, and the gate opens; or it is refused, and the pause is real. While it is held, one
-    call at a time passes as a probe. Several refusals among the latest outcomes, or a quota that is
-    reported as used up, need no probe: the pause is real at once. After a pause again one probe goes first.
+    more. If it is answered, the gate opens. If none is in flight, or all of those are refused, one call
+    passes as a probe; if that is refused, too, the pause is real. Several refusals among calls that were
+    sent one after another, or a quota that is reported as used up, need no probe: the pause is real at
+    once. After a pause again one probe goes first.
 
     Attributes:
         held: Whether anything but a probe has to wait.
-        until: When the next probe may go, in seconds of the gate's clock.
 
     >>> hold = Hold()
     >>> hold.refused(1, now=0.2, seconds=0.2, granted=1, certain=False)
@@ -44,32 +45,32 @@ class Hold:
     >>> hold.room(0.3) > 0.0
     True
     >>> hold.answered(2)
-    True
+    False
     >>> hold.held
     False
     """
 
     __slots__ = (
         "_answered",
-        "_in_a_row",
         "_latest",
         "_patience",
+        "_paused",
         "_probe",
+        "_probe_is_extra",
         "_probe_until",
         "_refused",
         "held",
-        "until",
     )
 
     def __init__(self) -> None:
         self.held = False
-        self.until = -math.inf
+        self._paused = False  # there was a pause, and no call has been answered since
         self._refused = 0  # the order up to which answers show nothing
         self._answered = 0  # the latest call, by order, that was answered
-        self._in_a_row = 0
-        self._latest: deque[bool] = deque(maxlen=LATEST)
+        self._latest: deque[int] = deque(maxlen=LATEST // 2)  # the latest refused calls since it was open
         self._patience = PATIENCE_SECONDS
-        self._probe = 0  # the order of the probe in flight; 0: none
+        self._probe = 0  # the order of the call in flight that is waited for; 0: none
+        self._probe_is_extra = False  # it passed while the gate was held
         self._probe_until = math.inf
 
     def room(self, now: float) -> float:
@@ -78,25 +79,38 @@ class Hold:
             if now < self._probe_until:
                 return self._probe_until - now
             self._open()
-        return max(0.0, self.until - now) if self.held else 0.0
+        return 0.0
 
     def granted(self, order: int, now: float) -> None:
         """A call passes while the gate is held: it is the probe."""
         self._probe = order
+        self._probe_is_extra = True
         self._probe_until = now + self._patience
 
     def answered(self, order: int) -> bool:
-        """A call was answered, with whatever but a refusal; True if the gate is open now."""
-        self._in_a_row = 0
-        self._latest.append(False)
-        self._answered = max(self._answered, order)
+        """A call was answered, with whatever but a refusal; True if it is the first one after a pause."""
+        if order > self._answered:
+            self._answered = order
+        if not self._paused and not self.held:
+            return False
         self.inconclusive(order)
-        if self.held and order > self._refused:
+        if order <= self._refused:
+            return False
+        if self.held:
             self._open()
-        return not self.held
+        ended, self._paused = self._paused, False
+        return ended
 
-    def refused(self, order: int, now: float, seconds: float, granted: int, certain: bool) -> bool:
-        """A call was refused; True if the pause is real, and `pause_until` is to be called.
+    def refused(
+        self,
+        order: int,
+        now: float,
+        seconds: float,
+        granted: int,
+        certain: bool,
+        latest_sent_at: float | None = None,
+    ) -> bool:
+        """A call was refused; True if that is so for all: the gate has to pause before the next probe.
 
         Args:
             order: The call's.
@@ -104,32 +118,46 @@ class Hold:
             seconds: How long it took.
             granted: The order of the latest call that was granted.
             certain: Whether the provider reports that its quota is used up.
+            latest_sent_at: When the call that was granted last was sent; None if it is not in flight.
         """
-        self._in_a_row += 1
-        self._latest.append(True)
-        several = self._in_a_row >= IN_A_ROW or 2 * sum(self._latest) >= LATEST
+        self._latest.append(order)
+        several = self._several()
         if order < self._answered and not (certain or several or self.held):
             return False  # a later call has shown already that the gate is open
-        probed = order == self._probe
+        if certain or several or (order == self._probe and self._probe_is_extra):
+            self.held = self._paused = True
+            self._probe = 0  # also one that is in flight: it was sent before the pause
+            self._refused = granted
+            return True
         self.inconclusive(order)
-        self.held = True
+        self._refused = max(self._refused, order)
+        if self._probe:
+            return False
         self._patience = PATIENCE * seconds + PATIENCE_SECONDS
-        real = certain or several or probed
-        self._refused = granted if real else max(self._refused, order)
-        return real
+        if latest_sent_at is not None and granted > self._refused:
+            if latest_sent_at + self._patience <= now:
+                return False  # it would have been refused by now
+            self._probe = granted
+            self._probe_is_extra = False
+            self._probe_until = latest_sent_at + self._patience
+        self.held = True
+        return False
 
     def inconclusive(self, order: int) -> None:
         """A call ended without a word of the provider: if it was the probe, another one may go."""
         if order == self._probe:
             self._probe = 0
 
-    def pause_until(self, when: float) -> None:
-        """Let no probe go before `when`; the latest moment rules."""
-        self.until = max(self.until, when)
+    def _several(self) -> bool:
+        """Whether the latest refusals are of calls that were sent (nearly) one after another."""
+        refused = sorted(self._latest)
+        count = len(refused)
+        if count == self._latest.maxlen and refused[-1] - refused[0] < LATEST:
+            return True
+        return any(refused[n + IN_A_ROW - 1] - refused[n] < IN_A_ROW for n in range(count - IN_A_ROW + 1))
 
     def _open(self) -> None:
         self.held = False
-        self.until = -math.inf
         self._probe = 0
         self._latest.clear()
 
@@ -144,13 +172,25 @@ class Pushback:
         base, ceiling: Seconds; the first pause without a Retry-After, and the longest.
         longest: Seconds; a longer Retry-After is not obeyed, because no call waits for it: each that comes
             next has to find out soon, and end.
+        at_once: Pause for every refusal, without a probe. For calls that are not retried: a probe costs the
+            answer of another one.
+
+    Attributes:
+        at_once: As given.
     """
 
-    __slots__ = ("_base", "_ceiling", "_in_a_row", "_longest", "_rng", "_until")
+    __slots__ = ("_base", "_ceiling", "_in_a_row", "_longest", "_rng", "_until", "at_once")
 
     def __init__(
-        self, rng: random.Random, *, base: float = 1.0, ceiling: float = 60.0, longest: float = 120.0
+        self,
+        rng: random.Random,
+        *,
+        base: float = 1.0,
+        ceiling: float = 60.0,
+        longest: float = 120.0,
+        at_once: bool = False,
     ) -> None:
+        self.at_once = at_once
         self._rng = rng
         self._base = base
         self._ceiling = ceiling
@@ -179,5 +219,5 @@ class Pushback:
         return self._until
 
     def relent(self) -> None:
-        """A call was answered while the gate was open."""
+        """A call was answered: the next pause is the first again."""
         self._in_a_row = 0

@@ -146,6 +146,11 @@ class Rates:
                 )
         return changed
 
+    def pushed_back(self, now: float) -> None:
+        """Take a 429 that came although the quotas were kept: be more cautious for a while."""
+        for window in self.requests + self.tokens:
+            window.pushed_back(now)
+
     def snapshot(self, resource: Resource, now: float) -> RateSnapshot | None:
         """The state of one resource, by the slower of its quotas; None where it is not limited."""
         windows = self._resources[resource].windows

@@ -2,7 +2,8 @@
 
 Every attempt passes the limiter and pays it; a call holds no permit while it backs off. A 429 uses up no try:
 the call waits as long as its Retry-After asks and joins the queue again, and only the time spent so is
-bounded.
+bounded. Without a Retry-After, or when refused again, it backs off as after any failure, and never less than
+asked.
 """
 
 from __future__ import annotations
@@ -51,12 +52,13 @@ def retry_layer(
 
     def wrap(call: Service) -> Service:
         async def persistent(calling: Calling) -> Response:
-            if budget is not None:
-                budget.deposit()
             try:
                 return await call(calling)
             except Exception as error:
                 last = error
+            finally:  # not when the call comes: the share of one that waits in the queue would be forgotten
+                if budget is not None:
+                    budget.deposit()
             tries = _Tries(rng, budget)
             while True:
                 delay = tries.delay(calling, last, config_of(calling), clock())
@@ -75,12 +77,13 @@ def retry_layer(
 class _Tries:
     """What a call that has failed may still do: created with its first failure."""
 
-    __slots__ = ("_budget", "_failed", "_pushed_back_since", "_rng", "_tries")
+    __slots__ = ("_budget", "_failed", "_pushed_back_since", "_refusals", "_rng", "_tries")
 
     def __init__(self, rng: random.Random, budget: RetryBudget | None) -> None:
         self._rng = rng
         self._budget = budget
         self._tries = 0
+        self._refusals = 0  # 429s in a row
         self._pushed_back_since: float | None = None
         self._failed: list[Exception] = []  # final errors of the endpoints that were left
 
@@ -104,7 +107,7 @@ class _Tries:
             elif route is not None and route.may_move(error):
                 return self._leave(final, route.pause(now))
             if route is not None and route.descend(calling, final):
-                self._tries, self._pushed_back_since = 0, None
+                self._tries, self._refusals, self._pushed_back_since = 0, 0, None
                 return self._leave(final, 0.0)
         for earlier in self._failed:
             final.add_note(f"before it: {type(earlier).__name__}: {earlier}")
@@ -127,8 +130,12 @@ class _Tries:
                 return None
             if too_long:
                 return math.inf
+            self._refusals += 1
             wait: float = error.retry_after or 0.0
+            if wait <= 0.0 or self._refusals > 1:
+                wait = config.delay(self._refusals, error, self._rng)
             return wait if route is None else route.wait(wait, now)
+        self._refusals = 0
         self._tries += 1
         if self._tries > config.max_retries or not (self._budget is None or self._budget.withdraw()):
             return None
