@@ -1,6 +1,8 @@
 """The price of a call: `iModel.invoke` with executor, request and token limits, retry and breaker on.
 
-    taskset -c 1 python bench/invoke.py PORT [REQUESTS] [CONCURRENCY]
+    taskset -c 1 python bench/invoke.py PORT [REQUESTS] [CONCURRENCY] [AUTHORITY]
+
+With the PEM file of an authority it speaks TLS.
 
 Prints requests/s and CPU microseconds per request, as floor.py does.
 """
@@ -17,16 +19,18 @@ from callgate import CircuitBreaker, Executor, OAIChatEndpoint, RetryConfig, iMo
 PORT = sys.argv[1]
 REQUESTS = int(sys.argv[2]) if len(sys.argv) > 2 else 20_000
 CONCURRENCY = int(sys.argv[3]) if len(sys.argv) > 3 else 64
+AUTHORITY = sys.argv[4] if len(sys.argv) > 4 else None
 MESSAGES = [{"role": "user", "content": "hello " * 40}]
 
 
 async def main() -> None:
     endpoint = OAIChatEndpoint(
-        base_url=f"http://127.0.0.1:{PORT}/v1",
+        base_url=f"{'https' if AUTHORITY else 'http'}://127.0.0.1:{PORT}/v1",
         api_key="k",
         model="m",
         retry_config=RetryConfig(),
         circuit_breaker=CircuitBreaker(),
+        client_kwargs={} if AUTHORITY is None else {"verify": AUTHORITY},
     )
     limits = Executor(
         concurrency_limit=CONCURRENCY,
