@@ -53,14 +53,11 @@ def check_request(request: Any, *, needs_model: bool = False) -> None:
     """
     if type(request) is not dict and not isinstance(request, Mapping):
         raise _refuse(f"the request must be an object, got {type(request).__name__}")
-    value: Any
     for name, value in request.items():
-        if name in _KINDS and value is not None:
-            kinds, description = _KINDS[name]
-            fits = type(value) in kinds or (isinstance(value, kinds) and not isinstance(value, bool))
-            if not fits or (name in _POSITIVE and value < 1):
-                raise _refuse(f"{name} must be {description}, got {_shown(value)}")
-    for name in request:
+        if name in _KINDS:
+            if type(value) not in _KINDS[name][0] or name in _POSITIVE:
+                _check_value(name, value)
+            continue
         problem = problem_with_field(name) if isinstance(name, str) else f"a field is named {name!r}"
         if problem is not None:
             raise _refuse(problem)
@@ -73,6 +70,14 @@ def check_request(request: Any, *, needs_model: bool = False) -> None:
         raise InvalidRequestError(
             "the request has no model", surely_unsent=True, setting="model", remedy="name one with"
         )
+
+
+def _check_value(name: str, value: Any) -> None:
+    kinds, description = _KINDS[name]
+    if value is not None:
+        fits = isinstance(value, kinds) and not isinstance(value, bool)
+        if not fits or (name in _POSITIVE and value < 1):
+            raise _refuse(f"{name} must be {description}, got {_shown(value)}")
 
 
 def _check_messages(messages: Any) -> None:

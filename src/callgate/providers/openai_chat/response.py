@@ -58,6 +58,9 @@ FINISH_REASONS: Mapping[str, FinishReason] = {
 """The hosts' words for why an answer ended -> ours; a word that is not here reads as None."""
 
 
+_SUMS = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
+
+
 def read_answer(
     data: dict[str, Any], headers: Mapping[str, str], status_code: int = 200, provider: str = ""
 ) -> Response:
@@ -152,6 +155,8 @@ def read_usage(usage: dict[str, Any]) -> Usage:
     # An embedding has no completion: its sum shows that nothing was written.
     if prompt_tokens is None or (completion_tokens is None and (total != given or not given)):
         is_known = False
+    if usage.keys() <= _SUMS:
+        return Usage(given, written, total, is_known=is_known)
     if reasoning and total == given + written + reasoning:
         # xAI and Vertex count reasoning beside the completion, OpenAI within it; their sums tell.
         written += reasoning
