@@ -60,7 +60,7 @@ def test_a_place_that_the_quota_asks_for_comes_by_time_alone() -> None:
 
 class TestEvents:
     def test_each_kind_is_reported_to_every_listener_until_it_unsubscribes(self) -> None:
-        gate = Gate(concurrency=1, requests=Quota(100), tokens=Quota(100))
+        gate = Gate(concurrency=2, requests=Quota(100), tokens=Quota(100))
         events: list[Event] = []
         unsubscribe = gate.subscribe(events.append)
         again = gate.subscribe(events.append)
@@ -75,7 +75,7 @@ class TestEvents:
         lease.release()
         assert events[2:] == ["changed"] * 3
         gate.set_quota("requests", Quota(50))
-        gate.set_concurrency(2)
+        gate.set_concurrency(3)
         gate.set_concurrency(1)
         gate.learn(QuotaNews("requests", limit=5.0))
         gate.learn(QuotaNews("requests", limit=5.0))
@@ -84,6 +84,16 @@ class TestEvents:
         gate.grant(1, 0.0).release()
         gate.admitted()
         assert len(events) == 8
+
+    def test_a_settled_call_is_not_reported_while_all_places_are_taken_and_its_release_is(self) -> None:
+        gate = Gate(concurrency=1, tokens=Quota(100))
+        events: list[Event] = []
+        gate.subscribe(events.append)
+        lease = gate.grant(100, 0.0)
+        lease.settle(5)
+        assert events == []
+        lease.release()
+        assert events == ["changed"]
 
     def test_a_listener_may_unsubscribe_while_it_is_called(self) -> None:
         gate = Gate()

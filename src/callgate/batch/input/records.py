@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
-import orjson
-
 from callgate.batch.input.files import READ_ERRORS
 from callgate.errors import InputError
+from callgate.exact_json import loads
 
 __all__ = ["TABLE_ROWS", "Block", "count_parquet", "read_json", "read_parquet", "read_table"]
 
@@ -40,9 +39,6 @@ _PACKED = (
     (b"PAR1", "Parquet", "rename it to end in .parquet"),
 )
 _NOT_UTF8 = "is not UTF-8; convert the file, from Latin-1 for example: iconv -f LATIN1 -t UTF-8 FILE > NEW"
-# Beyond this, orjson reads whole numbers as floats.
-_WIDE = float(2**63)
-_NARROW = frozenset({str, int, bool, type(None)})
 
 
 def read_json(stream: BinaryIO, name: str, consumed: Callable[[int], None]) -> Iterator[Block]:
@@ -56,7 +52,6 @@ def read_json(stream: BinaryIO, name: str, consumed: Callable[[int], None]) -> I
     Raises:
         InputError: when nothing more can be read, or the file as a whole is not JSON lines.
     """
-    loads, narrow = orjson.loads, _NARROW.issuperset
     for first, lines in _lines(stream, name, consumed):
         block: Block = []
         for line, text in enumerate(lines, first):
@@ -64,12 +59,6 @@ def read_json(stream: BinaryIO, name: str, consumed: Callable[[int], None]) -> I
                 continue
             try:
                 record = loads(text)
-                if (
-                    type(record) is dict
-                    and not narrow(map(type, record.values()))
-                    and _has_wide_number(record)
-                ):
-                    record = json.loads(text.decode())
             except ValueError as error:
                 record = _read_as_python(text, name, line, error)
             if line == 1 and type(record) is not dict:
@@ -106,17 +95,6 @@ def _read_as_python(text: bytes, name: str, line: int, error: ValueError) -> Any
         why = getattr(error, "msg", error)
         return InputError(f"is no JSON ({why}): {start}", source=name, line=line)
     return record
-
-
-def _has_wide_number(value: Any) -> bool:
-    """Whether a whole number may have lost digits when orjson read it as a float."""
-    if type(value) is float:
-        return abs(value) >= _WIDE
-    if type(value) is dict:
-        value = value.values()
-    elif type(value) is not list:
-        return False
-    return any(type(each) not in _NARROW and _has_wide_number(each) for each in value)
 
 
 def _refuse_other_formats(text: bytes, name: str) -> None:

@@ -250,6 +250,14 @@ class Gate:
         for listener in self.listeners:
             listener("changed")
 
+    def settled(self) -> None:
+        """Report that a call in flight has cost less than estimated.
+
+        That brings no room while all places are taken, and their release is reported anyway.
+        """
+        if self._adaptive is not None or self.in_flight < self._slots:
+            self.changed()
+
     # -- news
 
     def pause_until(self, when: float) -> None:

@@ -33,6 +33,10 @@ class Grantor(Protocol):
         """Room may have come back."""
         ...
 
+    def settled(self) -> None:
+        """A call in flight has cost less than estimated."""
+        ...
+
 
 class Lease:
     """A permit for one call. Settle it with what the call has cost, and release it when the call has ended.
@@ -118,7 +122,7 @@ class Lease:
             window.settle(slot, self.tokens, tokens, now)
         self.tokens = tokens
         if gate.listeners:
-            gate.changed()
+            gate.settled()
 
     def refund(self) -> None:
         """Give back the request and the tokens: only for a call that was certainly never sent."""

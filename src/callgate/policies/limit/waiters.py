@@ -89,6 +89,12 @@ class Waiters:
     def first(self, claimed: set[Gate] | frozenset[Gate] = frozenset()) -> Waiter | None:
         """The next to be admitted, of those that want a gate which is not claimed."""
         best: Waiter | None = None
+        if len(self._lanes) == 1 and not claimed:  # as it nearly always is
+            (lane,) = self._lanes.values()
+            best = self._head(lane)
+            if best is None:
+                self._lanes.clear()
+            return best
         for key, lane in tuple(self._lanes.items()):
             if claimed and claimed.issuperset(key[1]):
                 continue
