@@ -347,10 +347,12 @@ class Calling(CallView):
 
         A call answered from the cache has the usage of the stored response.
         """
-        unpaid = self.cached or not any(attempt.response for attempt in self.attempts)
-        total = self._response.usage if unpaid and self._response is not None else None
-        for attempt in self.attempts:
-            usage = attempt.usage
+        responses = [attempt.response for attempt in self.attempts if attempt.response is not None]
+        if self._response is not None and (self.cached or not responses):
+            responses.append(self._response)
+        total: Usage | None = None
+        for response in responses:
+            usage = response.usage
             if usage is not None:
                 total = usage if total is None else total + usage
         return total
