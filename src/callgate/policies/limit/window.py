@@ -215,6 +215,10 @@ class RateWindow:
         """
         if slot is None:
             return None
+        if slot is self._tail and now - slot.first < self._step:  # it would come back to the same place
+            self._advance(now)
+            slot.stamp = self._at
+            return slot
         self._leave(slot, amount, now)
         return self._record(amount)
 
