@@ -111,6 +111,17 @@ class TestLife:
         asyncio.run(interrupted())
         assert all(key[1] != 2 for key in embedded._running)
 
+    def test_a_server_that_is_closed_as_soon_as_it_listens_ends(self) -> None:
+        program = """
+from callgate.backends.embedded import EmbeddedServer
+for _ in range(12):
+    with EmbeddedServer(parallel=1, context_tokens=2048):
+        pass
+"""
+        # A program of its own: one that hangs would take the others with it.
+        ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
+
     def test_a_program_may_end_with_a_request_in_flight_and_prints_nothing(self) -> None:
         program = """
 import threading, urllib.request

@@ -175,6 +175,7 @@ class _LlamaServer:
         parameters.verbosity = -1  # the terminal is the user's
         parameters.ui = False
         parameters.endpoint_slots = False  # they would show one client's prompt to another
+        parameters.endpoint_metrics = True  # see below
         # What the makers of small instruct models advise; a request's own settings go before these.
         parameters.sampling.temp = 0.2
         parameters.sampling.top_p = 0.9
@@ -185,6 +186,9 @@ class _LlamaServer:
                 f"llama.cpp cannot load {path}: it is damaged, of a kind this version does not know, "
                 f"or too large for the memory"
             ) from error
+        # Its address is known before its loop runs, and a server that is closed in between never ends: the
+        # loop misses the stop and the destructor waits for it. Metrics are read by the loop.
+        self._native.handle_metrics()
         address: str = self._native.listening_address
         self._port = int(address.rsplit(":", 1)[1])
         self.base_url = f"{address}/v1"
