@@ -194,3 +194,10 @@ def test_the_repr_shows_state_attempts_error_and_a_short_answer() -> None:
     assert "completed attempts=2 " in repr(calling)
     assert len(repr(calling)) < 150
     assert "secret" not in repr(calling)
+
+
+def test_the_repr_of_a_failed_call_shows_why() -> None:
+    calling = Calling({"messages": []})
+    calling.fail(ServerError("the server is on fire " + "again and " * 20), 1.0)
+    assert "failed error=ServerError('the server is on fire again" in repr(calling)
+    assert len(repr(calling)) < 150

@@ -63,6 +63,19 @@ def test_a_question_in_the_place_of_a_calling_is_told_how_to_ask() -> None:
         ({"fallbacks": "openai"}, "fallbacks must be a list of models"),
         ({"fallbacks": ["openai/gpt-4o-mini"]}, "fallbacks must be a list of models"),
         ({"layers": 5}, "layers must be a sequence of UserLayer"),
+        ({"retry_config": {"max_retry": 5}}, "unknown setting max_retry; did you mean max_retries"),
+        ({"circuit_breaker": {"failures": 5}}, "circuit_breaker: unknown setting failures"),
+        ({"executor": 5}, "executor must be an Executor, got int"),
+        ({"rate_limiter": 5}, "rate_limiter must have `await acquire"),
+        ({"hook_registry": [print]}, "hook_registry must be a HookRegistry, got list"),
+        ({"queue_capacity": "many"}, "queue_capacity must be a whole number from 1, got 'many'"),
+        ({"headers": ["x-tag: blue"]}, "headers must be a mapping"),
+        ({"prices": (0.15, 0.6)}, "prices must be a mapping"),
+        ({"prices": {"in": 0.15, "out": 0.6}}, "not 'in', 'out'"),
+        (
+            {"prices": {"input": "0.15", "output": 0.6}},
+            "the price 'input' must be US dollars from 0",
+        ),
     ],
 )
 def test_a_setting_of_the_wrong_type_is_refused_at_once(settings: dict[str, Any], message: str) -> None:

@@ -150,6 +150,24 @@ def test_a_sync_call_inside_its_own_loop_is_refused_not_waited_for_ever() -> Non
     model.close_sync()
 
 
+def test_awaiting_after_a_sync_call_is_refused_with_the_reason() -> None:
+    model = iModel(Counting())
+    model.invoke_sync()
+
+    async def invoke() -> None:
+        await model.invoke()
+
+    async def enter() -> None:
+        async with model:
+            pass
+
+    with pytest.raises(RuntimeError, match="its sync calls, such as ask_sync, have one of their own"):
+        asyncio.run(invoke())
+    with pytest.raises(RuntimeError, match="another event loop .the sync calls of a model have one"):
+        asyncio.run(enter())
+    model.close_sync()
+
+
 def test_a_script_that_forgets_to_close_still_ends() -> None:
     script = """
 from callgate import Tool, iModel

@@ -120,3 +120,18 @@ def test_a_name_of_capitals_is_a_variable_only_with_an_underscore_or_when_it_is_
     assert key_variable("EMPTY", {}) is None
     assert key_variable("EMPTY", {"EMPTY": "x"}) == "EMPTY"
     assert key_variable("A_B", {}) == "A_B"
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        ("MY_KEY", "the environment variable MY_KEY"),
+        (KEY + "\nsk-2", "the key of the endpoint"),
+        (SecretStr("a\0b"), "the key"),
+    ],
+)
+def test_a_key_of_several_lines_is_refused_with_the_name_of_its_variable(given: Any, where: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{where}.* holds a line break or NUL") as caught:
+        read_key(given, {"MY_KEY": f"{KEY}\n{KEY}\n"}, what="the endpoint 'openai'")
+    assert KEY not in str(caught.value)
+    assert read_key("MY_KEY", {"MY_KEY": f"{KEY}\n"}) == KEY

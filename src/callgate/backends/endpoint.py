@@ -5,6 +5,7 @@ It only encodes, sends and decodes. When and how often a call is made is up to t
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -16,7 +17,7 @@ from callgate.backends.config import (
     make_config,
 )
 from callgate.backends.http import HttpBackend
-from callgate.backends.option_check import refuse_misspelt
+from callgate.backends.option_check import refuse_misspelt, refuse_unknown
 from callgate.backends.request_check import validate_request
 from callgate.backends.sdk import SdkBackend
 from callgate.backends.service import BackendInfo
@@ -360,10 +361,8 @@ def _read_policy(setting: str, kind: type[Policy], given: Any) -> Policy | None:
             f" got {type(given).__name__}",
             setting=setting,
         )
-    try:
-        return kind(**given)
-    except TypeError as error:
-        raise ConfigurationError(f"{setting}: {error}", setting=setting) from None
+    refuse_unknown(setting, given, list(inspect.signature(kind).parameters))
+    return kind(**given)
 
 
 def _dialect_for(config: EndpointConfig, host: Host | None) -> Dialect:

@@ -17,6 +17,7 @@ from callgate.backends.config import (
 from callgate.backends.embedded_endpoint import EmbeddedEndpoint
 from callgate.backends.endpoint import Endpoint, policies_from_dict
 from callgate.backends.option_check import refuse_misspelt
+from callgate.errors import ConfigurationError
 from callgate.providers.hosts import HOSTS, Host, is_google_key
 from callgate.transport.keys import ENVIRONMENT, hide_secrets, read_key
 
@@ -79,7 +80,7 @@ def read_settings(provider: str | None, endpoint: str, settings: Mapping[str, An
     """
     settings = hide_secrets(settings)
     host = None if provider is None else host_named(provider, settings.get("base_url"))
-    headers = {**(settings.pop("headers", None) or {}), **(settings.pop("extra_headers", None) or {})}
+    headers = {**_take_headers(settings, "headers"), **_take_headers(settings, "extra_headers")}
     if headers:
         settings["default_headers"] = {**settings.get("default_headers", {}), **headers}
     of_config = _take(settings, _OF_CONFIG)
@@ -118,6 +119,15 @@ def _is_express(of_config: Mapping[str, Any]) -> bool:
     """Whether the key is one of Vertex's express mode, which needs no project."""
     key = read_key(of_config.get("api_key_env") or of_config.get("api_key"), ENVIRONMENT)
     return key is not None and is_google_key(key)
+
+
+def _take_headers(settings: dict[str, Any], name: str) -> Mapping[str, str]:
+    headers = settings.pop(name, None)
+    if headers is None or isinstance(headers, Mapping):
+        return headers or {}
+    raise ConfigurationError(
+        f"{name} must be a mapping of header names to values, got {type(headers).__name__}", setting=name
+    )
 
 
 def _take(settings: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ __all__ = ["Calling", "Execution", "NetworkRequestEvent", "RequestStatus"]
 
 _PENDING, _QUEUED, _PROCESSING, _CALLING, _COMPLETED, _FAILED = RequestStatus
 _numbers = itertools.count(1)
+_SHOWN = 60
 
 
 class Calling(CallView):
@@ -378,11 +379,14 @@ class Calling(CallView):
         if len(self.attempts) > 1:
             bits.append(f"attempts={len(self.attempts)}")
         if self._error is not None:
-            bits.append(f"error={self.error_type}")
+            bits.append(f"error={self.error_type}({_shown(self.error_message or '')})")
         if self._response is not None:
-            text = self._response.text
-            bits.append(repr(text if len(text) <= 60 else text[:57] + "..."))
+            bits.append(_shown(self._response.text))
         return " ".join(bits) + ">"
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
 
 
 NetworkRequestEvent = Calling

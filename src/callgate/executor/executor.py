@@ -80,8 +80,11 @@ class Executor:
         *,
         adaptive: AdaptiveConcurrency | None = None,
     ) -> None:
-        if queue_capacity < 1:
-            raise ConfigurationError(f"queue_capacity must be at least 1, not {queue_capacity}")
+        if type(queue_capacity) is not int or queue_capacity < 1:
+            raise ConfigurationError(
+                f"queue_capacity must be a whole number from 1, got {queue_capacity!r}",
+                setting="queue_capacity",
+            )
         self.queue_capacity = queue_capacity
         self.num_workers = num_workers
         self._settings: dict[str, Any] = {
@@ -311,7 +314,10 @@ class Executor:
                 f"the executor is {self._state.value}; use 'async with executor' or await executor.start()"
             )
         if asyncio.get_running_loop() is not self._loop:
-            raise RuntimeError("the executor runs in another event loop; make one for each loop")
+            raise RuntimeError(
+                "the executor runs in another event loop (the sync calls of a model have one of their own);"
+                " make one for each loop"
+            )
 
     def _queue(self, calling: Calling, service: Service) -> None:
         """Take a place in the queue, in a task that waits in the limiter's queue."""

@@ -392,7 +392,10 @@ class Caller(SyncTwins, ABC):
             raise RuntimeError(f"the model {self.name!r} is closed")
         if self._loop is not loop:
             if self._loop is not None and not self._loop.is_closed() and self._owns_executor:
-                raise RuntimeError(f"the model {self.name!r} is in use on another event loop")
+                raise RuntimeError(
+                    f"the model {self.name!r} is in use on another event loop (its sync calls, such as"
+                    " ask_sync, have one of their own); use one kind of call, or make a second model"
+                )
             self._loop = loop
             self._make_outer = self._make_service(loop.time)
             self._service = self._make_outer(())

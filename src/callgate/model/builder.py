@@ -41,7 +41,9 @@ __all__ = [
     "Limits",
     "Parts",
     "RateLimiter",
+    "check_hooks",
     "check_layers",
+    "check_rate_limiter",
     "each_of",
     "flights_of",
     "make_attempt_service",
@@ -161,6 +163,10 @@ def read_constructor(
             'name a model with its provider, iModel("openai/gpt-4o-mini"), or give backend= or base_url=',
             setting="provider",
         )
+    if not isinstance(executor, Executor | None):
+        raise ConfigurationError(
+            f"executor must be an Executor, got {type(executor).__name__}", setting="executor"
+        )
     if executor is not None and _has_limits(limits):
         raise ConfigurationError("give an executor or limit_requests/limit_tokens, not both")
     owns_executor = executor is None
@@ -255,6 +261,33 @@ def check_layers(layers: Sequence[UserLayer]) -> tuple[UserLayer, ...]:
             setting="layers",
         )
     return tuple(layers)
+
+
+def check_rate_limiter(limiter: RateLimiter | None) -> RateLimiter | None:
+    """The user's additional limiter.
+
+    Raises:
+        ConfigurationError: it has no `acquire`.
+    """
+    if limiter is not None and not callable(getattr(limiter, "acquire", None)):
+        raise ConfigurationError(
+            f"rate_limiter must have `await acquire(1)`, as a TokenBucket has, got {type(limiter).__name__}",
+            setting="rate_limiter",
+        )
+    return limiter
+
+
+def check_hooks(hooks: HookRegistry | None) -> HookRegistry | None:
+    """The hooks of a model.
+
+    Raises:
+        ConfigurationError: it is no `HookRegistry`.
+    """
+    if not isinstance(hooks, HookRegistry | None):
+        raise ConfigurationError(
+            f"hook_registry must be a HookRegistry, got {type(hooks).__name__}", setting="hook_registry"
+        )
+    return hooks
 
 
 def make_pushback(retry: RetryConfig | None, rng: random.Random) -> Pushback:

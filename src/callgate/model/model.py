@@ -21,7 +21,9 @@ from callgate.model.base import Caller, MakeOuter, check_models
 from callgate.model.builder import (
     Limits,
     RateLimiter,
+    check_hooks,
     check_layers,
+    check_rate_limiter,
     each_of,
     make_outer_service,
     make_pricer,
@@ -130,13 +132,13 @@ class iModel(Caller):
         self._given_executor = not parts.owns_executor
         self.fallbacks = check_models(fallbacks, "fallbacks")
         self.layers = check_layers(layers)
-        self._rate_limiter = rate_limiter
+        self._rate_limiter = check_rate_limiter(rate_limiter)
         self._hedging = read_hedge(hedge)
         self._owned_fallbacks: tuple[Caller, ...] = ()
         self._cache = open_cache(cache)
         self._cache_path = os.fspath(cache) if isinstance(cache, str | Path) else None
         self._owns_cache = self._cache is not None and self._cache is not cache
-        self._prices = dict(prices) if prices else None
+        self._prices = prices if not isinstance(prices, Mapping) else dict(prices) or None
         self._rng = random.Random()
         self._account = TokenAccount(self.info.host)
         pricer = make_pricer(self.backend, self._prices)
@@ -147,7 +149,7 @@ class iModel(Caller):
             parts.executor,
             owns_executor=parts.owns_executor,
             maker=CallFactory(self.backend, dict(self.info.defaults), pricer),
-            hooks=hook_registry,
+            hooks=check_hooks(hook_registry),
         )
         fallback_targets = [target for other in self.fallbacks for target in other.targets()]
         self._find_places = find_places(self.targets(), fallback_targets)

@@ -7,6 +7,7 @@ are read once into plain rates.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -117,6 +118,9 @@ class Pricer:
         dialect: Reads how an answer is billed; None: by its tokens alone.
         free: Whether it costs nothing, as a model on this machine.
 
+    Raises:
+        ConfigurationError: when `prices` are no prices.
+
     Example::
 
         pricer = Pricer("openai", None, OpenAIChat())
@@ -133,6 +137,8 @@ class Pricer:
         *,
         free: bool = False,
     ) -> None:
+        if prices is not None:
+            _own_rates(prices)  # refuses what is no price, before a call is paid for
         self._provider = provider
         self._prices = prices
         self._dialect = dialect
@@ -227,6 +233,12 @@ class _Rates:
 
 
 def _own_rates(prices: Mapping[str, float]) -> _Rates:
+    if not isinstance(prices, Mapping):
+        raise ConfigurationError(
+            'prices must be a mapping, such as {"input": 0.15, "output": 0.6} in US dollars per million'
+            f" tokens, got {prices!r}",
+            setting="prices",
+        )
     unknown = [name for name in prices if name not in _NAMES]
     if unknown or "input" not in prices or "output" not in prices:
         wrong = (
@@ -236,8 +248,14 @@ def _own_rates(prices: Mapping[str, float]) -> _Rates:
         )
         raise ConfigurationError(
             'prices are "input" and "output" in US dollars per million tokens, perhaps "cache_read",'
-            f' "cache_write" and "reasoning" too; {wrong}'
+            f' "cache_write" and "reasoning" too; {wrong}',
+            setting="prices",
         )
+    for name, dollars in prices.items():
+        if type(dollars) not in (int, float) or not 0 <= dollars < math.inf:
+            raise ConfigurationError(
+                f"the price {name!r} must be US dollars from 0, got {dollars!r}", setting="prices"
+            )
     per_token = {name: dollars / _MILLION for name, dollars in prices.items()}
     return _with_defaults(per_token)
 

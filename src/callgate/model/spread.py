@@ -11,7 +11,7 @@ from callgate.call.calling import Calling
 from callgate.errors import APIClientError, ConfigurationError
 from callgate.executor.executor import Executor
 from callgate.model.base import Caller, MakeOuter, check_models
-from callgate.model.builder import check_layers, each_of, make_outer_service
+from callgate.model.builder import check_hooks, check_layers, each_of, make_outer_service
 from callgate.model.call_factory import CallFactory
 from callgate.model.target import ModelTarget, find_places, most_tries, retry_of_latest
 from callgate.pipeline import UserLayer
@@ -102,7 +102,7 @@ class Spread(Caller):
             Executor(queue_capacity, concurrency_limit=None, requests_rate=None),
             owns_executor=True,
             maker=CallFactory(_Unrouted(name), {}, lambda response, payload: None),
-            hooks=hook_registry,
+            hooks=check_hooks(hook_registry),
         )
 
     def _make_service(self, clock: Callable[[], float]) -> MakeOuter:

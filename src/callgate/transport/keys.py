@@ -31,6 +31,7 @@ _SURELY_A_NAME = re.compile(
 )
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_NAME = re.compile(r"auth|cert|cookie|credential|key|pass|secret|token|account", re.IGNORECASE)
+_NOT_IN_A_KEY = re.compile(r"[\r\n\0]")
 _MASK: Final = "'***'"
 
 
@@ -191,7 +192,7 @@ def read_key(
         variable: The environment variable that holds the key, whatever its name; it wins over `api_key`.
 
     Raises:
-        ConfigurationError: the variable is not set, or empty.
+        ConfigurationError: the variable is not set, or empty; or a key has several lines.
 
     >>> read_key("MY_KEY", {"MY_KEY": "sk-12ab"})
     '***'
@@ -200,8 +201,9 @@ def read_key(
     if name is None:
         if api_key is None:
             return None
-        given = api_key if isinstance(api_key, str) else api_key.get_secret_value()
-        return Hidden(given.strip())
+        given = Hidden((api_key if isinstance(api_key, str) else api_key.get_secret_value()).strip())
+        _check_key(given, f"the key of {what}", "api_key")
+        return given
     key = read_set(name, environ)
     if key is None:
         shown = name if is_surely_a_name(name) else "that is named (not shown: it may be a key)"
@@ -215,8 +217,21 @@ def read_key(
 def read_set(variable: str, environ: Mapping[str, str] = ENVIRONMENT) -> str | None:
     """The key that an environment variable holds, without blanks around it; None if it holds none.
 
+    Raises:
+        ConfigurationError: the key has several lines.
+
     >>> read_set("MY_KEY", {"MY_KEY": "sk-12ab "}), read_set("MY_KEY", {"MY_KEY": " "})
     ('***', None)
     """
-    key = environ.get(variable, "").strip()
-    return Hidden(key) if key else None
+    key = Hidden(environ.get(variable, "").strip())
+    shown = variable if is_surely_a_name(variable) else "that holds the key"
+    _check_key(key, f"the environment variable {shown}", "api_key_env")
+    return key or None
+
+
+def _check_key(key: Hidden, where: str, setting: str) -> None:
+    if _NOT_IN_A_KEY.search(key):
+        raise ConfigurationError(
+            f"{where} holds a line break or NUL; a key is one line (several keys: one variable for each)",
+            setting=setting,
+        )

@@ -284,3 +284,9 @@ def test_an_error_without_words_is_told_all_the_same(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="cannot be written: the disk went away"):
         write_output(Broken(), str(tmp_path / "out.csv"), stopped=lambda: False)
+
+
+@pytest.mark.parametrize(("name", "better"), [("z.json", "z.jsonl"), ("z.JSON.gz", "z.jsonl.gz")])
+def test_a_name_that_promises_one_json_document_is_refused(name: str, better: str) -> None:
+    with pytest.raises(InputError, match=f"JSON lines, not one JSON document; name the output {better}$"):
+        sink_for(name)

@@ -76,6 +76,7 @@ def sink_for(output: str, *, escape_formulas: bool = False) -> Sink | None:
     """
     output = output_file(output)
     refuse_unknown_table(output)
+    _refuse_json(output)
     if is_own_journal(output):
         return None
     try:
@@ -98,6 +99,20 @@ def sink_for(output: str, *, escape_formulas: bool = False) -> Sink | None:
     if form == "jsonl":
         return CompressedSink(pack)
     return CsvSink(pack, "\t" if form == "tsv" else ",", escape_formulas=escape_formulas)
+
+
+def _refuse_json(output: str) -> None:
+    """Refuse a name that promises one JSON document: answers are appended, one line for each."""
+    stem, ending = os.path.splitext(output)
+    compression = ""
+    if format_of(output)[1] is not None:
+        compression = ending
+        stem, ending = os.path.splitext(stem)
+    if ending.lower() == ".json":
+        raise InputError(
+            f"answers are JSON lines, not one JSON document; name the output {stem}.jsonl{compression}",
+            source=output,
+        )
 
 
 def write_output(sink: Sink, output: str, *, stopped: Callable[[], bool]) -> None:
