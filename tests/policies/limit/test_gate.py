@@ -46,6 +46,75 @@ def test_a_pause_is_waited_out() -> None:
     assert gate.try_grant(0.0, 7.0) is not None
 
 
+def test_after_a_refusal_one_call_passes_and_the_others_when_it_is_answered() -> None:
+    now = 0.0
+    gate = Gate()
+    gate.use_clock(lambda: now)
+    lease = gate.grant(0.0, 0.0)
+    now = 0.2
+    assert gate.refused(lease) is False
+    lease.release()
+    probe = gate.try_grant(0.0, 0.2)
+    assert probe is not None
+    assert gate.try_grant(0.0, 0.2) is None
+    assert gate.limited_by(0.0, 0.2) == "paused"
+    patience = gate.wait(0.0, 0.2)
+    assert 0.2 < patience < 1.0
+    assert gate.expected_wait() == patience
+    assert gate.snapshot().paused_for == patience
+    assert gate.eta(0.0, 0.2) <= 0.0  # a lower bound: the answer may come at once
+    assert gate.succeeded(probe) is False
+    assert gate.wait(0.0, 0.2) <= 0.0
+
+
+def test_a_call_that_is_granted_and_not_sent_makes_room_for_another_probe() -> None:
+    gate = Gate()
+    gate.use_clock(lambda: 1.0)
+    lease = gate.grant(0.0, 1.0)
+    gate.refused(lease)
+    lease.release()
+    probe = gate.grant(0.0, 1.0)
+    assert gate.wait(0.0, 1.0) > 0.0
+    probe.release()
+    assert gate.wait(0.0, 1.0) <= 0.0
+
+
+def test_on_another_loop_whose_clock_is_behind_nothing_is_held() -> None:
+    gate = Gate()
+    gate.use_clock(lambda: 100.0)
+    assert gate.refused(gate.grant(0.0, 100.0), certain=True)
+    assert gate.hold.held
+    gate.use_clock(lambda: 1.0)
+    assert not gate.hold.held
+
+
+def test_a_429_within_the_quota_widens_its_guard_and_shrinks_its_burst_until_time_has_healed_that() -> None:
+    now = 0.0
+    gate = Gate(requests=Quota(100, 1.0))
+    gate.use_clock(lambda: now)
+
+    def fits_at_once() -> int:
+        count = 0
+        while (lease := gate.try_grant(0.0, now)) is not None:
+            gate.succeeded(lease)
+            lease.release()
+            count += 1
+        return count
+
+    assert fits_at_once() == 100
+    now = 2.0
+    gate.refused(lease := gate.grant(0.0, now))
+    lease.release()
+    gate.succeeded(gate.grant(0.0, now))
+    bursts = []
+    for _ in range(4):
+        now += 2.2
+        bursts.append(fits_at_once())
+    assert 60 <= bursts[0] < 90
+    assert bursts == sorted(bursts)
+    assert bursts[-1] == 100
+
+
 def test_a_place_that_the_quota_asks_for_comes_by_time_alone() -> None:
     gate = Gate(requests=Quota(100, 1.0), adaptive=AdaptiveConcurrency(start=1))
     now = 0.0

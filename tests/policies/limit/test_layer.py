@@ -291,7 +291,7 @@ def test_an_error_without_headers_is_no_news() -> None:
 
 
 def test_after_a_429_one_call_goes_on_and_the_others_when_it_is_answered() -> None:
-    backend = Scripted(RateLimitError("429", retry_after=20.0), After(0.2, "fine"))
+    backend = Scripted(After(0.2, RateLimitError("429", retry_after=20.0)), After(0.2, "fine"))
 
     async def main() -> None:
         service = limited(Limiter(), backend)
@@ -299,11 +299,11 @@ def test_after_a_429_one_call_goes_on_and_the_others_when_it_is_answered() -> No
         await asyncio.gather(*(service(calling()) for _ in range(4)))
 
     run_virtual(main())
-    assert backend.at == [0.0, 0.0, 0.2, 0.2, 0.2]
+    assert backend.at == pytest.approx([0.0, 0.2, 0.4, 0.4, 0.4])
 
 
 def test_a_429_that_the_next_call_confirms_pauses_the_queue_for_as_long_as_it_asks() -> None:
-    refused = RateLimitError("429", retry_after=20.0)
+    refused = After(0.2, RateLimitError("429", retry_after=20.0))
     backend = Scripted(refused, refused, After(0.2, "fine"))
 
     async def main() -> None:
@@ -313,10 +313,10 @@ def test_a_429_that_the_next_call_confirms_pauses_the_queue_for_as_long_as_it_as
         await asyncio.gather(*(service(calling()) for _ in range(3)))
 
     run_virtual(main())
-    assert backend.at[:2] == [0.0, 0.0]
+    assert backend.at[:2] == [0.0, 0.2]
     probe, *others = backend.at[2:]
-    assert 20.0 <= probe <= 21.0
-    assert others == [probe + 0.2] * 2
+    assert 20.4 <= probe <= 21.4
+    assert others == pytest.approx([probe + 0.2] * 2)
 
 
 @pytest.mark.parametrize(("remaining", "real"), [(0.0, True), (9.0, True), (10.0, False)])

@@ -236,26 +236,26 @@ def test_a_call_is_never_sent_before_its_retry_after() -> None:
     assert all(later - earlier >= 20.0 for earlier, later in pairwise(backend.at))
 
 
-@pytest.mark.parametrize("asked", [0.0, -3.0, 0.001])
-def test_a_retry_after_of_nothing_makes_no_storm(asked: float) -> None:
+@pytest.mark.parametrize(("asked", "most"), [(None, 20), (0.0, 20), (-3.0, 20), (0.001, 180)])
+def test_a_retry_after_of_nothing_makes_no_storm(asked: float | None, most: int) -> None:
     backend = Scripted(RateLimitError("429", retry_after=asked))
 
     async def main() -> None:
         await result_of(persistent(backend, jitter=True, max_quota_wait=60.0), calling())
 
     run_virtual(main())
-    assert 3 <= len(backend.at) <= 30
+    assert 3 <= len(backend.at) <= most  # in a minute
 
 
 def test_after_another_failure_the_row_of_429s_begins_anew() -> None:
     pushed_back = RateLimitError("429", retry_after=0.5)
-    backend = Scripted(pushed_back, pushed_back, DOWN, pushed_back, "fine")
+    backend = Scripted(*[pushed_back] * 3, DOWN, pushed_back, "fine")
 
     async def main() -> None:
         await persistent(backend)(calling())
 
     run_virtual(main())
-    assert [later - earlier for earlier, later in pairwise(backend.at)] == [0.5, 2.0, 1.0, 0.5]
+    assert [later - earlier for earlier, later in pairwise(backend.at)] == [0.5, 0.5, 1.0, 1.0, 0.5]
 
 
 def test_other_failures_between_429s_use_up_attempts_as_ever() -> None:

@@ -68,6 +68,14 @@ def test_three_failures_by_chance_do_not_eject_an_endpoint_that_mostly_answers()
     assert ejected == [False] * 4 + [True]
 
 
+def test_failures_that_come_before_the_answers_to_calls_sent_with_them_do_not_eject_it() -> None:
+    """An error comes at once, and an answer takes its time: three of sixteen first calls."""
+    health = Health()
+    assert not any(health.failed(DOWN, 0.0, in_flight) for in_flight in (15, 14, 13))
+    broken = Health()
+    assert any(broken.failed(DOWN, 0.0, in_flight) for in_flight in range(15, -1, -1))
+
+
 def test_a_minute_of_nothing_but_429s_ejects_it() -> None:
     busy = RateLimitError("slow down", status_code=429)
     health = Health()

@@ -14,10 +14,13 @@ __all__ = ["Hold", "Pushback"]
 # them later. At 5 % of refusals at random that comes about once in 100,000 calls.
 IN_A_ROW: Final = 4
 LATEST: Final = 16
-# A probe that is not refused in this time counts as answered: so many times what the refusal took, plus
+# A call that is not refused in this time counts as answered: so many times what the refusal took, plus
 # seconds. Providers refuse at once, while an answer may take minutes.
 PATIENCE: Final = 2.0
-PATIENCE_SECONDS: Final = 0.5
+PATIENCE_SECONDS: Final = 0.05
+# Where so many refusals since the last pause were of one call only, they come at random, and that of a probe
+# may be such a one: a second probe has to confirm it.
+AT_RANDOM: Final = 3
 # The first pause (seconds) where the provider asks for none, for less, or for a moment in the past; doubled
 # with each pause in a row, up to the longest.
 LEAST_PAUSE: Final = 0.1
@@ -29,7 +32,8 @@ class Hold:
 
     A refusal is news of one call. The gate is held until a call that was sent after the refused one shows
     more. If it is answered, the gate opens. If none is in flight, or all of those are refused, one call
-    passes as a probe; if that is refused, too, the pause is real. Several refusals among calls that were
+    passes as a probe; if that is refused, too, the pause is real (where refusals have been coming at random:
+    after a second probe). Several refusals among calls that were
     sent one after another, or a quota that is reported as used up, need no probe: the pause is real at
     once. After a pause again one probe goes first.
 
@@ -52,6 +56,8 @@ class Hold:
 
     __slots__ = (
         "_answered",
+        "_confirmed",
+        "_disproved",
         "_latest",
         "_patience",
         "_paused",
@@ -67,6 +73,8 @@ class Hold:
         self._paused = False  # there was a pause, and no call has been answered since
         self._refused = 0  # the order up to which answers show nothing
         self._answered = 0  # the latest call, by order, that was answered
+        self._confirmed = 0  # probes that were refused since the gate was open
+        self._disproved = 0  # how often a later call has shown that the gate is open, since the last pause
         self._latest: deque[int] = deque(maxlen=LATEST // 2)  # the latest refused calls since it was open
         self._patience = PATIENCE_SECONDS
         self._probe = 0  # the order of the call in flight that is waited for; 0: none
@@ -124,9 +132,12 @@ class Hold:
         several = self._several()
         if order < self._answered and not (certain or several or self.held):
             return False  # a later call has shown already that the gate is open
-        if certain or several or (order == self._probe and self._probe_is_extra):
+        if order == self._probe and self._probe_is_extra:
+            self._confirmed += 1
+        if certain or several or self._confirmed > (self._disproved >= AT_RANDOM):
             self.held = self._paused = True
             self._probe = 0  # also one that is in flight: it was sent before the pause
+            self._confirmed = self._disproved = 0
             self._refused = granted
             return True
         self.inconclusive(order)
@@ -135,11 +146,11 @@ class Hold:
             return False
         self._patience = PATIENCE * seconds + PATIENCE_SECONDS
         if latest_sent_at is not None and granted > self._refused:
-            if latest_sent_at + self._patience <= now:
+            until = latest_sent_at + self._patience
+            if until <= now:
                 return False  # it would have been refused by now
-            self._probe = granted
+            self._probe, self._probe_until = granted, until
             self._probe_is_extra = False
-            self._probe_until = latest_sent_at + self._patience
         self.held = True
         return False
 
@@ -158,6 +169,8 @@ class Hold:
 
     def _open(self) -> None:
         self.held = False
+        self._confirmed = 0
+        self._disproved += not self._paused
         self._probe = 0
         self._latest.clear()
 

@@ -2,8 +2,8 @@
 
 Every attempt passes the limiter and pays it; a call holds no permit while it backs off. A 429 uses up no try:
 the call waits as long as its Retry-After asks and joins the queue again, and only the time spent so is
-bounded. Without a Retry-After, or when refused again, it backs off as after any failure, and never less than
-asked.
+bounded. Without a Retry-After it backs off longer with each 429 in a row; refused again and again in spite of
+one, at least as after a first failure.
 """
 
 from __future__ import annotations
@@ -132,8 +132,10 @@ class _Tries:
                 return math.inf
             self._refusals += 1
             wait: float = error.retry_after or 0.0
-            if wait <= 0.0 or self._refusals > 1:
-                wait = config.delay(self._refusals, error, self._rng)
+            if wait <= 0.0:
+                wait = config.delay(self._refusals, None, self._rng)
+            elif self._refusals > 2:  # not exponentially: the provider has named a time
+                wait = config.delay(1, error, self._rng)
             return wait if route is None else route.wait(wait, now)
         self._refusals = 0
         self._tries += 1

@@ -138,8 +138,15 @@ class Health:
         usual = self._latency
         self._latency = seconds if usual is None else DECAY * usual + (1.0 - DECAY) * seconds
 
-    def failed(self, error: APIClientError, now: float) -> bool:
-        """Record a failed attempt; True if it ejected the endpoint, which was not ejected before."""
+    def failed(self, error: APIClientError, now: float, in_flight: int = 0) -> bool:
+        """Record a failed attempt; True if it ejected the endpoint, which was not ejected before.
+
+        Args:
+            error: What it ended in.
+            now: The present moment.
+            in_flight: Attempts that have not ended. They count as attempts that have not failed: errors come
+                at once, and the answers to the attempts that were sent with them later.
+        """
         if isinstance(error, QuotaTooSmallError):
             return False
         self._waiting_since = None
@@ -159,7 +166,7 @@ class Health:
             return False
         # When it is tried again after an ejection, one more failure is enough.
         unreachable = isinstance(error, APIConnectionError) and error.surely_unsent
-        failing = unreachable or self._failed >= FAILING_SHARE * self._attempts
+        failing = unreachable or self._failed >= FAILING_SHARE * (self._attempts + in_flight)
         return failing and self._eject(error, now, EJECTED)
 
     def _pushed_back(self, error: APIClientError, now: float) -> bool:

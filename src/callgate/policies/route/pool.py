@@ -262,7 +262,7 @@ class Pool:
     # -- health ------------------------------------------------------------------------------------------
 
     def _failed(self, member: Member, error: APIClientError) -> None:
-        if not member.health.failed(error, self.clock()):
+        if not member.health.failed(error, self.clock(), member.gate.in_flight):
             return
         self._refusal = error
         for each in self.members:
