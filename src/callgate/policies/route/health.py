@@ -29,6 +29,9 @@ _OF_THE_ENDPOINT = (
 # random, three in a row come once in 8,000 attempts. One that cannot be reached is not at fault by chance.
 MOST_FAILURES: Final = 3
 FAILING_SHARE: Final = 0.4
+# So many of the attempts in flight count as not failed: errors come at once, and the answers to the attempts
+# that were sent with them later. With more of them an endpoint that only fails would get too many calls.
+MOST_PENDING: Final = 8
 # Weight of the earlier attempts in that share when a new one ends.
 FADE: Final = 0.9
 # Seconds of nothing but 429s that eject it.
@@ -144,8 +147,7 @@ class Health:
         Args:
             error: What it ended in.
             now: The present moment.
-            in_flight: Attempts that have not ended. They count as attempts that have not failed: errors come
-                at once, and the answers to the attempts that were sent with them later.
+            in_flight: Attempts that have not ended.
         """
         if isinstance(error, QuotaTooSmallError):
             return False
@@ -166,7 +168,8 @@ class Health:
             return False
         # When it is tried again after an ejection, one more failure is enough.
         unreachable = isinstance(error, APIConnectionError) and error.surely_unsent
-        failing = unreachable or self._failed >= FAILING_SHARE * (self._attempts + in_flight)
+        attempts = self._attempts + min(in_flight, MOST_PENDING)
+        failing = unreachable or self._failed >= FAILING_SHARE * attempts
         return failing and self._eject(error, now, EJECTED)
 
     def _pushed_back(self, error: APIClientError, now: float) -> bool:
