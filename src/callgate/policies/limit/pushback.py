@@ -33,9 +33,8 @@ class Hold:
     A refusal is news of one call. The gate is held until a call that was sent after the refused one shows
     more. If it is answered, the gate opens. If none is in flight, or all of those are refused, one call
     passes as a probe; if that is refused, too, the pause is real (where refusals have been coming at random:
-    after a second probe). Several refusals among calls that were
-    sent one after another, or a quota that is reported as used up, need no probe: the pause is real at
-    once. After a pause again one probe goes first.
+    after a second probe). Several refusals among calls that were sent one after another, or a quota that is
+    reported as used up, need no probe: the pause is real at once. After a pause again one probe goes first.
 
     Attributes:
         held: Whether anything but a probe has to wait.
