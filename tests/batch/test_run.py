@@ -191,6 +191,18 @@ def test_syncing_goes_on_while_it_runs(tmp_path: Path, output: str, monkeypatch:
     assert synced > 2
 
 
+def test_a_row_that_will_fail_by_itself_does_not_keep_a_budget_from_being_checked(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    rows = [{"prompt": "a", "max_tokens": -5}, {"prompt": "b", "max_tokens": 5}]
+    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+
+    async def main() -> None:
+        async with iModel(provider="openai", model="gpt-4o-mini", api_key="sk-x") as model:
+            await BatchRun(Engine(model), Source(str(path))).check_bounds()
+
+    asyncio.run(main())
+
+
 def test_a_budget_that_cannot_be_kept_shows_before_the_first_call(tmp_path: Path, output: str) -> None:
     path = tmp_path / "in.jsonl"
     rows = [{"prompt": "a", "max_tokens": 5}] * 3 + [{"prompt": "b"}]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from callgate.batch.input.files import READ_ERRORS, open_bytes
+from callgate.batch.input.files import READ_ERRORS, open_bytes, refuse_unknown_table
+from callgate.errors import InputError
 
 PLAIN = random.Random(1).randbytes(40_000) + b"the same again " * 50_000
 PACK: dict[str, Callable[[bytes], bytes]] = {
@@ -56,3 +57,14 @@ def test_reading_what_is_there_does_not_wait_for_more(tmp_path: Path) -> None:
             pieces.append(piece)
     assert b"".join(pieces) == PLAIN
     assert stream.closed
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "A.XLSX", "folder.csv/a.feather"])
+def test_a_table_of_a_kind_that_is_not_known_is_refused_by_its_name(name: str) -> None:
+    with pytest.raises(InputError, match=r"is not read or written; use \.csv, \.tsv, \.parquet or \.jsonl"):
+        refuse_unknown_table(name)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl.gz", "a", "-"])
+def test_other_names_are_not_refused(name: str) -> None:
+    refuse_unknown_table(name)

@@ -156,6 +156,7 @@ def test_placeholders_of_the_system_prompt_are_filled() -> None:
     assert build({"messages": [own, USER]}, system=system).request["messages"] == [own, USER]
     with pytest.raises(InputError, match=r"in.jsonl:1: the system prompt wants \{tone\}"):
         RequestBuilder(source="in.jsonl", system=system).check_columns(["prompt"])
+    RequestBuilder(source="in.jsonl", system=system).check_columns(["prompt", "tone"])
 
 
 def test_empty_values_set_no_parameter() -> None:

@@ -108,6 +108,13 @@ def test_intact_lines_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(read(b"".join(LINES))[0]) == 3
 
 
+def test_a_line_edited_in_place_is_parsed_and_counts() -> None:
+    edited = LINES[1].replace(b'"status_code"', b'"status-code"')
+    assert edited != LINES[1]
+    completed, good, _ = read(LINES[0] + edited + LINES[2])
+    assert (len(completed), good) == (3, len(b"".join(LINES)))
+
+
 def test_lines_of_the_version_before_checksums_count() -> None:
     old = re.sub(rb',"check":"[0-9a-f]{8}"', b"", LINES[1])
     completed, _, _ = read(LINES[0] + old)

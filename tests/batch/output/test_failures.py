@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from callgate.batch.cost.ledger import Ledger
+from callgate.batch.output.failures import take_up_failures
 from callgate.batch.output.journal import Journal
 from callgate.batch.output.paths import errors_path
 from callgate.batch.output.results import RowResult
@@ -130,3 +131,10 @@ def test_an_empty_file_that_cannot_be_removed_is_told(output: str, monkeypatch: 
             journal.close()
     run(output)
     assert not os.path.exists(errors_path(output))
+
+
+def test_answers_that_cannot_be_looked_at_end_the_run_before_it_begins(output: str) -> None:
+    ledger = Ledger(output)
+    with pytest.raises(InputError, match="cannot be kept: No such file"):
+        take_up_failures(output, ledger)  # no journal is there
+    ledger.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from datetime import date
+from typing import Any
 from zlib import crc32
 
 import orjson
@@ -140,6 +141,19 @@ def test_what_travels_along_never_costs_an_answer_its_line() -> None:
     assert read_completed_keys(io.BytesIO(line), "out")[0].take(row.key)
     found = loads(line)
     assert (found["number"], found["7"], found["more"]) == (2**70, "lucky", {"x": [1]})
+
+
+class NamedOddly:
+    def __str__(self) -> str:
+        return "odd"
+
+
+def test_a_column_that_json_does_not_have_is_written_as_text() -> None:
+    inner: list[Any] = []
+    inner.append(inner)
+    row = make_row(0, columns={7: "lucky", NamedOddly(): 1, "loop": inner, "plain": [1.5, None]})
+    found = loads(encode_result(RowResult(row, answered())))
+    assert (found["7"], found["odd"], found["loop"], found["plain"]) == ("lucky", 1, "[[...]]", [1.5, None])
 
 
 def withheld(text: str = " ") -> RowResult:

@@ -53,6 +53,17 @@ def test_entries_that_cannot_be_read_and_empty_caches() -> None:
     assert explain(key("Hi"), []).differences == ()
 
 
+def test_a_conversation_of_instructions_alone_is_compared_from_its_end() -> None:
+    def alone(text: str) -> CacheKey:
+        made = make_key("https://a", "chat", {"model": "m", "messages": [{"role": "system", "content": text}]})
+        assert made is not None
+        return made
+
+    assert nearest(alone("Be kind."), alone("Be brief.")) == [
+        ("request.messages[0].content", "Be kind.", "Be brief.")
+    ]
+
+
 def test_a_system_prompt_more_or_less_does_not_hide_the_same_question() -> None:
     def plain(text: str) -> CacheKey:
         made = make_key("https://a", "chat", {"model": "m", "messages": [{"role": "user", "content": text}]})

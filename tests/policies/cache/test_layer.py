@@ -385,6 +385,22 @@ class TestTheLeaderFails:
 
         assert texts(run_virtual(main())) == [asyncio.CancelledError, asyncio.CancelledError, "answer 2"]
 
+    def test_cancelled_in_the_moment_it_is_to_lead_with_none_behind_it_leaves_no_flight(self) -> None:
+        flights: dict[bytes, Flight] = {}
+        service = cache_layer(MemoryCache(), flights=flights)(Provider())
+
+        async def main() -> list[Any]:
+            tasks = [asyncio.create_task(service(ask())) for _ in range(2)]
+            await asyncio.sleep(0.5)
+            tasks[0].cancel()
+            await asyncio.sleep(0)
+            tasks[1].cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert flights == {}
+            return [await service(ask())]  # it would wait for ever for a leader
+
+        assert texts(run_virtual(main())) == ["answer 2"]
+
     @pytest.mark.parametrize(
         "end",
         [

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,20 @@ class TestVersions:
         execute_sql(cache, "PRAGMA user_version = 1")
         with SqliteCache(tmp_path) as cache:
             assert cache.get(key(1)) == answer(1)
+
+    def test_the_switch_to_wal_waits_for_another_process_that_reads(self, tmp_path: Path) -> None:
+        file = SqliteCache(tmp_path).path
+        other = apsw.Connection(str(file))
+        SqliteCache(tmp_path)
+        other.pragma("journal_mode", "delete")
+        other.execute("BEGIN; SELECT * FROM entries")
+        end = threading.Timer(0.05, other.execute, ["ROLLBACK"])
+        end.start()
+        with SqliteCache(tmp_path) as cache:
+            put(cache, 1)
+            assert cache.get(key(1)) == answer(1)
+        end.join()
+        other.close()
 
     def test_one_that_is_up_to_date_is_opened_while_another_process_writes(self, tmp_path: Path) -> None:
         with SqliteCache(tmp_path) as cache:

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from callgate.errors import ConfigurationError
 from callgate.policies.limit.adaptive import AdaptiveConcurrency
 from callgate.policies.limit.gate import Event, Gate
 from callgate.policies.limit.quota import Quota, QuotaNews
@@ -191,3 +192,9 @@ def test_the_wait_behind_others_is_foreseen() -> None:
     for _ in range(4):
         crowded.grant(0.0, 0.0)
     assert crowded.expected_wait(0.0, call_seconds=8.0, calls=3) == 8.0
+
+
+@pytest.mark.parametrize("tokens", [-1.0, math.nan])
+def test_a_cost_that_is_no_number_of_tokens_is_refused(tokens: float) -> None:
+    with pytest.raises(ConfigurationError):
+        Gate().check_fits(tokens)

@@ -198,6 +198,14 @@ class TestSending:
         window.settle(slot, 1, 0, 3.6)
         assert window.used(3.6) == 1
 
+    def test_a_call_sent_a_little_later_keeps_its_place_and_counts_from_then(self) -> None:
+        window = RateWindow(Quota(10, 60.0), 0.0)
+        _, slot, *_ = window.take(1, 0.0)
+        assert window.sent(slot, 1, 0.01) is slot
+        window.settle(slot, 1, 3, 0.02)
+        assert window.used(60.245) == 3  # the guard is 0.24 s: a call sent at 0.0 would be forgotten
+        assert window.used(60.3) == 0
+
     def test_a_call_that_costs_nothing_has_no_place_to_move(self) -> None:
         window = RateWindow(Quota(1, 1.0), 0.0)
         assert window.hold(None, 0, 0.0) is None
@@ -344,6 +352,9 @@ class TestSettling:
         assert slot is None
         window.settle(slot, 0, 40, 0.0)
         assert window.used(0.0) == 40
+        window.settle(slot, 40, 10, 0.0)  # no place in the log is known to be its own
+        assert window.used(0.0) == 40
+        assert window.used(1.01) == 0
 
 
 class TestNews:

@@ -111,11 +111,9 @@ class Flight:
     def register(self) -> None:
         """Let equal calls find it."""
         for place in self.places:
-            known = place.flights.get(place.key.digest)
-            if known is None or known.loop is not self.loop:
-                place.flights[place.key.digest] = self
+            place.flights[place.key.digest] = self
 
-    def unregister(self) -> None:
+    def _unregister(self) -> None:
         """No call joins it any more."""
         for place in self.places:
             if place.flights.get(place.key.digest) is self:
@@ -142,30 +140,28 @@ class Flight:
                 self.pass_on()
             raise
 
-    def pass_on(self) -> bool:
-        """Make the next waiting call the leader; False if none waits."""
+    def pass_on(self) -> None:
+        """Make the next waiting call the leader; if none waits, the flight ends."""
         while self._waiters:
             _, waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_result(None)
-                return True
-        return False
+                return
+        self._unregister()
 
     def land(self, response: Response) -> None:
-        """Give each waiting call a copy of the response."""
+        """Give each waiting call a copy of the response, and end the flight."""
         for _, waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(_copy(response))
         self._waiters.clear()
+        self._unregister()
 
-    def crash(self, error: APIClientError, pipeline: Any) -> bool:
+    def crash(self, error: APIClientError, pipeline: Any) -> None:
         """Give each waiting call of the same pipeline a copy of the error; the next of the others leads.
 
         Copies, as one error raised in many tasks would mix their tracebacks. Other pipelines have keys,
         limits and connections of their own, which may have been the cause.
-
-        Returns:
-            True if another call leads now.
         """
         others: deque[tuple[Any, asyncio.Future[Response | None]]] = deque()
         for asked, waiter in self._waiters:
@@ -176,7 +172,7 @@ class Flight:
                 shared.__cause__ = error
                 waiter.set_exception(shared)
         self._waiters = others
-        return self.pass_on()
+        self.pass_on()
 
 
 def cache_layer(
@@ -262,7 +258,6 @@ class _Cached:
         self, calling: Calling, flight: Flight, pending: Sequence[Awaitable[Response | None]]
     ) -> Response:
         response: Response | None = None
-        handed_on = False
         locked: list[tuple[SharedStore, CacheKey]] = []
         try:
             # A store that has to be awaited is asked by the leader, for all that come meanwhile.
@@ -279,17 +274,15 @@ class _Cached:
                 await self._keep(calling, flight.places, response)
         except BaseException as error:
             if response is None and _concerns_all(error, calling):
-                handed_on = flight.crash(error, self)
+                flight.crash(error, self)
             elif response is None:
-                handed_on = flight.pass_on()
+                flight.pass_on()
             raise
         finally:
             for store, key in locked:
                 store.release(key)
             if response is not None:
                 flight.land(response)
-            if not handed_on:
-                flight.unregister()
         return response
 
     async def _keep(self, calling: Calling, places: Sequence[Place], response: Response) -> None:

@@ -348,9 +348,9 @@ class RateWindow:
                 self._next = min(self._next, span.next_forgotten)
             else:
                 span.used = self._unsent.amount  # and with the rest goes what floats have lost
-        if not (self._empty or self._spans[-1].slots or self._unsent.amount > 0.0):
-            if self._tail is not None:
-                self._advance(min(now, self._tail.stamp + self._spans[-1].seconds))  # nothing is due by then
+        latest = None if self._empty else self._tail
+        if latest is not None and not (self._spans[-1].slots or self._unsent.amount > 0.0):
+            self._advance(min(now, latest.stamp + self._spans[-1].seconds))  # nothing is due by then
             self._empty = True
         quiet, seconds = now - self._quiet_since, self._spans[0].seconds
         if self._caution and quiet >= seconds:

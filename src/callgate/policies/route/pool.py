@@ -190,17 +190,19 @@ class Pool:
         if len(gates) < len(candidate.gates):
             usable = [each for each in usable if each.gate in gates]
         passed_over: set[Member] = set()
-        while (member := self._best(usable, passed_over, candidate.tokens, now)) is not None:
+        while (member := self._best(candidate, usable, passed_over, now)) is not None:
             member.target.turn(candidate.calling)
-            lease = member.gate.try_grant(member.target.tokens(candidate.calling), now)
+            tokens = member.target.tokens(candidate.calling)
+            lease = member.gate.try_grant(tokens, now)
             if lease is not None:
                 candidate.member = member
                 return lease
             passed_over.add(member)
+            candidate.dearer[member] = tokens
         return self._look_again(candidate, usable, now)
 
     def _best(
-        self, usable: Sequence[Member], without: set[Member], tokens: float, now: float
+        self, candidate: _Candidate, usable: Sequence[Member], without: set[Member], now: float
     ) -> Member | None:
         """The free endpoint to take; None if there is none, or a busy one will have answered sooner."""
         free: Member | None = None
@@ -208,7 +210,7 @@ class Pool:
         latencies = {member: member.health.latency(now) for member in usable if member not in without}
         fastest = min(filter(None, latencies.values()), default=0.0)
         for member, latency in latencies.items():
-            gate = member.gate
+            gate, tokens = member.gate, candidate.tokens_at(member)
             if latency <= SIMILAR * fastest:
                 latency = min(latency, fastest)
             if gate.wait(tokens, now) <= 0.0:
@@ -231,12 +233,12 @@ class Pool:
         """
         soonest = math.inf
         for member in usable:
-            soonest = min(soonest, member.gate.wait(candidate.tokens, now) or math.inf)
+            soonest = min(soonest, member.gate.wait(candidate.tokens_at(member), now) or math.inf)
         for member in candidate.members:
             if member.health.ejected_until > now:
                 soonest = min(soonest, member.health.ejected_until - now)
         if soonest == math.inf and usable:
-            refusals = [member.gate.refusal(candidate.tokens) for member in usable]
+            refusals = [member.gate.refusal(candidate.tokens_at(member)) for member in usable]
             if refusals[0] is not None and None not in refusals:
                 raise refusals[0]
         return soonest
@@ -285,7 +287,7 @@ class _NoneLeft(Exception):
 class _Candidate:
     """One call in the pool's queue."""
 
-    __slots__ = ("_pool", "calling", "gates", "member", "members", "tokens")
+    __slots__ = ("_pool", "calling", "dearer", "gates", "member", "members", "tokens")
 
     def __init__(self, pool: Pool, calling: Calling) -> None:
         self._pool = pool
@@ -298,6 +300,11 @@ class _Candidate:
         first = self.members[0].target
         first.turn(calling)
         self.tokens = first.tokens(calling)
+        self.dearer: dict[Member, float] = {}
+        """Tokens at the endpoints where the call was found to cost more than there was room for."""
+
+    def tokens_at(self, member: Member) -> float:
+        return self.dearer.get(member, self.tokens)
 
     def admit(self, gates: Sequence[Gate], now: float) -> Lease | float:
         return self._pool.admit(self, gates, now)
