@@ -87,8 +87,8 @@ check: lint types check-imports
 	@$(PYTEST) -m "not slow" --ignore-glob='*/test_requests.py' $(FAST) $(PYTEST_ARGS)
 
 coverage: $(VENV)/.dev
-	@$(PYTEST) tests/policies tests/executor tests/batch \
-	  --cov=callgate.policies --cov=callgate.executor --cov=callgate.batch \
+	@$(PYTEST) tests/policies tests/executor tests/batch tests/model tests/composition \
+	  tests/documents/test_provider_classes.py --cov=callgate.policies --cov=callgate.executor --cov=callgate.batch \
 	  --cov-report=term-missing:skip-covered --cov-fail-under=100 $(PYTEST_ARGS)
 
 soak: $(VENV)/.dev

@@ -143,7 +143,11 @@ def test_a_missing_extra_is_named_with_its_install_command(
         ("a.csv", b"prompt;b\na;b\n", "a.csv:1: the columns seem to be separated by semicolons"),
         ("a.csv", b"prompt\tb\na\tb\n", "a.csv:1: the columns seem to be separated by tabs"),
         ("a.jsonl", gzip.compress(b'{"prompt": "a"}\n'), "a.jsonl: is gzip, but its name does not end so"),
-        ("a.jsonl", zstandard.compress(b'{"prompt": "a"}\n'), "a.jsonl: is zstd, but its name does not end so"),
+        (
+            "a.jsonl",
+            zstandard.compress(b'{"prompt": "a"}\n'),
+            "a.jsonl: is zstd, but its name does not end so",
+        ),
         ("a.jsonl", b"PAR1....PAR1", "a.jsonl: is Parquet, but its name does not end so"),
         ("a.csv", b"prompt,b,prompt\n", "a.csv:1: the header names column 'prompt' twice"),
         ("a.csv", b'prompt\n"open', "a.csv:2: is no CSV"),

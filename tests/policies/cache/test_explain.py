@@ -55,7 +55,9 @@ def test_entries_that_cannot_be_read_and_empty_caches() -> None:
 
 def test_a_conversation_of_instructions_alone_is_compared_from_its_end() -> None:
     def alone(text: str) -> CacheKey:
-        made = make_key("https://a", "chat", {"model": "m", "messages": [{"role": "system", "content": text}]})
+        made = make_key(
+            "https://a", "chat", {"model": "m", "messages": [{"role": "system", "content": text}]}
+        )
         assert made is not None
         return made
 

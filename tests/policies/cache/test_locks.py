@@ -144,7 +144,7 @@ def test_patience_ends_and_leaves_nothing_behind(pair: tuple[ProcessLocks, Proce
     one.release(key_for(1))
 
     async def lock_again() -> bool:
-        # The thread of the call that gave up may hold the lock for the moment in which it finds no waiting call.
+        # The thread of the call that gave up may hold the lock until it finds that no call waits.
         return one.take(key_for(1)) or await one.wait(key_for(1), LONG)
 
     assert asyncio.run(lock_again())

@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from callgate.errors import ConfigurationError
+from callgate.policies.cache import sqlite
 from callgate.policies.cache.key import CacheKey, make_key
 from callgate.policies.cache.sqlite import SqliteCache
 from callgate.policies.cache.store import CacheStore
@@ -257,19 +258,33 @@ class TestVersions:
         with SqliteCache(tmp_path) as cache:
             assert cache.get(key(1)) == answer(1)
 
-    def test_the_switch_to_wal_waits_for_another_process_that_reads(self, tmp_path: Path) -> None:
-        file = SqliteCache(tmp_path).path
-        other = apsw.Connection(str(file))
-        SqliteCache(tmp_path)
-        other.pragma("journal_mode", "delete")
-        other.execute("BEGIN; SELECT * FROM entries")
-        end = threading.Timer(0.05, other.execute, ["ROLLBACK"])
-        end.start()
+    def test_an_empty_file_that_is_in_wal_mode_becomes_a_cache(self, tmp_path: Path) -> None:
+        other = apsw.Connection(str(tmp_path / "cache.sqlite3"))
+        other.pragma("journal_mode", "wal")
+        other.close()
         with SqliteCache(tmp_path) as cache:
             put(cache, 1)
             assert cache.get(key(1)) == answer(1)
+
+    def test_the_switch_to_wal_waits_for_another_process_that_reads(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = str(tmp_path / "cache.sqlite3")
+        ours, reader = apsw.Connection(file), apsw.Connection(file)
+        reader.execute("CREATE TABLE t (x)")
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT * FROM t").fetchall() == []
+        monkeypatch.setattr(sqlite, "_WRITER_PATIENCE_MS", 20)
+        with pytest.raises(apsw.BusyError):
+            sqlite._switch_to_wal(ours)
+        monkeypatch.setattr(sqlite, "_WRITER_PATIENCE_MS", 60_000)
+        end = threading.Timer(0.05, reader.execute, ["ROLLBACK"])
+        end.start()
+        sqlite._switch_to_wal(ours)
+        assert ours.pragma("journal_mode") == "wal"
         end.join()
-        other.close()
+        ours.close()
+        reader.close()
 
     def test_one_that_is_up_to_date_is_opened_while_another_process_writes(self, tmp_path: Path) -> None:
         with SqliteCache(tmp_path) as cache:
@@ -279,6 +294,15 @@ class TestVersions:
         with SqliteCache(tmp_path) as cache:
             assert cache.get(key(1)) == answer(1)
         other.close()
+
+
+def test_a_forked_process_is_asked_to_open_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with SqliteCache(tmp_path) as cache:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: -1)
+            with pytest.raises(RuntimeError, match="opened before the process was forked; open one in each"):
+                cache.get(key(1))
+        assert cache.get(key(1)) is None
 
 
 class TestPrivacy:

@@ -257,33 +257,38 @@ class _Cached:
     async def _lead(
         self, calling: Calling, flight: Flight, pending: Sequence[Awaitable[Response | None]]
     ) -> Response:
-        response: Response | None = None
+        kept: Response | None = None
         locked: list[tuple[SharedStore, CacheKey]] = []
         try:
-            # A store that has to be awaited is asked by the leader, for all that come meanwhile.
-            for kept in pending:
-                response = response or await kept
-            if response is None:
-                response = await _lock(calling, flight.places, locked)
-            if response is not None:
-                return await _answer_with(response, calling)
-            calling.cached = False  # an earlier response to the same calling may have been cached
-            response = await self._call(calling)
-            # Before the waiting calls get it, so that a call that comes in between finds one or the other.
-            if _is_answer(response):
-                await self._keep(calling, flight.places, response)
-        except BaseException as error:
-            if response is None and _concerns_all(error, calling):
-                flight.crash(error, self)
-            elif response is None:
-                flight.pass_on()
-            raise
+            try:
+                # A store that has to be awaited is asked by the leader, for all that come meanwhile.
+                for each in pending:
+                    kept = kept or await each
+                if kept is None:
+                    kept = await _lock(calling, flight.places, locked)
+                if kept is None:
+                    calling.cached = False  # an earlier response to the same calling may have been cached
+                    response = await self._call(calling)
+                else:
+                    response = kept
+            except BaseException as error:
+                if _concerns_all(error, calling):
+                    flight.crash(error, self)
+                else:
+                    flight.pass_on()
+                raise
+            try:
+                if kept is not None:
+                    return await _answer_with(kept, calling)
+                # Before the waiting calls get it, so that a call that comes in between finds either.
+                if _is_answer(response):
+                    await self._keep(calling, flight.places, response)
+                return response
+            finally:
+                flight.land(response)
         finally:
             for store, key in locked:
                 store.release(key)
-            if response is not None:
-                flight.land(response)
-        return response
 
     async def _keep(self, calling: Calling, places: Sequence[Place], response: Response) -> None:
         """Store it; a response that does not fit only once another one to the same calling does.

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from callgate.policies.cache.key import CacheKey
 
-if sys.platform != "win32":
+if sys.platform != "win32":  # pragma: no branch
     import fcntl
 
 __all__ = ["ProcessLocks"]
@@ -238,7 +238,7 @@ if sys.platform == "linux":
     def _unlock(fd: int, place: int) -> None:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_UNLCK, os.SEEK_SET, place, 1, 0))
 
-elif sys.platform != "win32":  # these locks belong to the process
+elif sys.platform != "win32":  # pragma: no cover  these locks belong to the process
 
     def _lock(fd: int, place: int, *, wait: bool) -> None:
         fcntl.lockf(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, place)
@@ -246,7 +246,7 @@ elif sys.platform != "win32":  # these locks belong to the process
     def _unlock(fd: int, place: int) -> None:
         fcntl.lockf(fd, fcntl.LOCK_UN, 1, place)
 
-else:  # no process waits for another one there; each sends its own request
+else:  # pragma: no cover  no process waits for another one there; each sends its own request
 
     def _lock(fd: int, place: int, *, wait: bool) -> None:
         pass
