@@ -47,7 +47,6 @@ COVERED_BY = {
     "policies/limit/snapshot.py": "policies/limit/test_limiter.py",
     "policies/limit/view.py": "policies/route/test_combined_limiter.py",
     "policies/route/layer.py": "model/test_spread.py",
-    "policies/route/pool.py": "model/test_spread.py",
     "policies/route/state.py": "model/test_spread.py",
     # What the dialects share.
     "providers/canonical/billing.py": "providers/openai_chat/test_bounds.py",
