@@ -37,6 +37,27 @@ def seconds_of_a_batch(options: Options, **settings: Any) -> tuple[float, dict[i
     return run_virtual(scenario())
 
 
+@pytest.mark.parametrize("settings", [{}, {"limit_concurrency": 32}], ids=["of the engine", "of the model"])
+def test_a_concurrency_that_was_given_is_used_from_the_first_answer_on(settings: dict[str, Any]) -> None:
+    """60 rows, 32 at once: four rows, then 32, then the other 24."""
+
+    async def scenario() -> float:
+        loop = asyncio.get_running_loop()
+        provider = SimulatedProvider(Options(latency=1.0), clock=loop.time)
+        transport = MemoryTransport(provider)
+        url = MemoryTransport.base_url
+        async with iModel(
+            provider="openai", api_key="k", base_url=url, model="m", transport=transport, **settings
+        ) as model:
+            async for result in Engine(model, max_inflight_requests=32).run(
+                f"Row {row}" for row in range(60)
+            ):
+                assert result.ok
+        return loop.time()
+
+    assert run_virtual(scenario()) == pytest.approx(3.0)
+
+
 @cache
 def fastest_batch() -> tuple[float, dict[int, int]]:
     """The batch with the quota and the best number of calls at once known from the start."""

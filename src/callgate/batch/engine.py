@@ -46,8 +46,8 @@ class Engine:
             used of its limits counts in the next run as well.
         serialization_path: The folder of the cache of the engine's own model; None: no cache. A given model
             has its own setting.
-        max_inflight_requests: Rows in flight at most in one run; None: as many as the model's limiter admits,
-            at most 1,024.
+        max_inflight_requests: Rows in flight at most in one run, and from the first answer on, as far as the
+            model's limits allow; None: as many as the model's limiter admits, at most 1,024.
         response_schema: A JSON schema that every answer must satisfy; see `iModel.invoke`.
         settings: Further keywords of `iModel`, for the engine's own model. With a provider object, those that
             belong to the model: `limit_requests` and the other limits, `executor`, `hedge`, `prices`,
@@ -94,6 +94,7 @@ class Engine:
         self._users = 0
         self._schema = response_schema
         self._most = max_inflight_requests or _MOST_WORKERS
+        self._expected = max_inflight_requests
         self._draining = False
         self._runs: list[Runner] = []
         self._abandoned = 0
@@ -139,6 +140,8 @@ class Engine:
         feed = _feed(rows)
         del rows  # an error's traceback keeps this frame, and would keep open the file that they come from
         async with aclosing(feed), self._ready_model() as model:
+            if self._expected is not None:
+                model.limiter.expect(self._expected)
             runner = Runner(
                 model,
                 feed,

@@ -209,3 +209,20 @@ def test_shows_its_state() -> None:
 def test_bounds_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="adaptive concurrency needs"):
         AdaptiveConcurrency(**wrong)
+
+
+def test_more_calls_are_expected_only_before_the_first_answer() -> None:
+    adaptive = AdaptiveConcurrency(start=20, ceiling=50)
+    adaptive.expect(10)
+    assert adaptive.limit == 20
+    adaptive.expect(32)
+    assert adaptive.limit == 32
+    adaptive.expect(1000)
+    assert adaptive.limit == 50
+    pushed = AdaptiveConcurrency(start=20)
+    pushed.on_push_back(0.0)
+    answered = AdaptiveConcurrency(start=20)
+    answered.on_success(1.0, 1.0, 1)
+    for each, limit in ((pushed, 15), (answered, 20)):
+        each.expect(32)
+        assert each.limit == limit

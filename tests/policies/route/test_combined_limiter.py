@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from callgate.policies.limit.adaptive import AdaptiveConcurrency
 from callgate.policies.limit.gate import Event
 from callgate.policies.limit.limiter import Limiter
 from callgate.policies.route.combined_limiter import CombinedLimiter
@@ -24,3 +25,10 @@ def test_a_listener_hears_of_each_limiter_until_it_unsubscribes() -> None:
         assert len(events) == 4
 
     run_virtual(main())
+
+
+def test_an_expected_concurrency_is_shared_by_the_endpoints() -> None:
+    limiters = [Limiter(adaptive=AdaptiveConcurrency(start=4)), Limiter(concurrency=3)]
+    targets = [FakeTarget("one", limiters[0]), FakeTarget("two", limiters[1])]
+    CombinedLimiter(Pool("both", targets)).expect(21)
+    assert [limiter.snapshot().concurrency for limiter in limiters] == [11, 3]

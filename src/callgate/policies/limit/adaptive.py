@@ -117,6 +117,11 @@ class AdaptiveConcurrency:
         self.limit = int(min(start, top))
         self._begin(-math.inf)
 
+    def expect(self, calls: int) -> None:
+        """Begin with this many calls at once, if that is more; nothing changes after the first answer."""
+        if self._heard == 0 and self._cut_at == -math.inf:
+            self.limit = int(max(self.limit, min(calls, self._ceiling)))
+
     def on_success(self, now: float, latency: float, in_flight: int, first_byte: float | None = None) -> None:
         """An answer has come.
 

@@ -346,6 +346,12 @@ class Gate:
         self._concurrency = concurrency
         self._count_slots()
 
+    def expect(self, calls: int) -> None:
+        """Begin with this many calls at once, where the concurrency is found by trial and none has ended."""
+        if self._adaptive is not None:
+            self._adaptive.expect(calls)
+            self._count_slots()
+
     def _count_slots(self) -> None:
         before, self._slots = self._slots, self._find_slots()
         if self._slots > before:

@@ -33,6 +33,10 @@ class LimiterView(Protocol):
         """Seconds that one more call would wait at least, where a call takes `call_seconds`."""
         ...
 
+    def expect(self, calls: int) -> None:
+        """Begin with this many calls at once, where the concurrency is found by trial and none has ended."""
+        ...
+
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Have `listener` called when a call is admitted or room may have come back; returns unsubscribe."""
         ...

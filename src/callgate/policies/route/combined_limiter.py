@@ -48,6 +48,12 @@ class CombinedLimiter:
         ahead = self.waiting
         return min(gate.expected_wait(tokens, call_seconds, calls=ahead) for gate in self._gates())
 
+    def expect(self, calls: int) -> None:
+        """Begin with this many calls at once, shared by the endpoints; see `LimiterView.expect`."""
+        members = self._pool.members
+        for member in members:
+            member.gate.expect(-(-calls // len(members)))
+
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Have `listener` called with the events of each gate; the returned function unsubscribes it."""
         subscriptions = [member.gate.subscribe(listener) for member in self._pool.members]
