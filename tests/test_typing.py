@@ -70,10 +70,47 @@ async def main() -> None:
 asyncio.run(main())
 """
 
+CALLS = """
+from typing import Any, assert_type
+from pydantic import BaseModel
+from callgate import Calling, Response, Spread, iModel
+
+class Size(BaseModel):
+    km: float
+
+HELLO = [{"role": "user", "content": "How big is the moon?"}]
+model = iModel("openai/gpt-4o-mini")
+
+async def main() -> None:
+    assert_type(await model.ask("How big?", temperature=0.5, stop=["."], seed=7, top_k=3), Response[Any])
+    assert_type((await model.ask("How big?", response_model=Size)).parsed, Size)
+    calling = await model.invoke(messages=HELLO, response_model=Size, tools=[], tool_choice="auto")
+    assert_type(calling, Calling[Size])
+    assert_type(calling.response.parsed.km, float)
+    assert_type((await calling).response.parsed, Size)
+    again: Calling = await model.invoke(calling=await model.create_calling(prompt="Hello!"), timeout=5)
+    city: str = (await model.invoke(city="Oslo")).response.text
+    await model.ask("How big?", temperature="hot")  # type: ignore[arg-type]
+    await model.ask("How big?", response_model=int)  # type: ignore[type-var]
+    await model.ask()  # type: ignore[call-arg]
+
+assert_type(model.ask_sync("How big?", response_model=Size).parsed, Size)
+assert_type(Spread([model, model]).invoke_sync(messages=HELLO, response_model=Size).response.parsed, Size)
+model.ask_sync("How big?", max_tokens="many")  # type: ignore[arg-type]
+
+def text_of(response: Response) -> str:
+    return response.text
+"""
+
 
 def test_programs_that_work_pass_and_mistakes_do_not(tmp_path: Path) -> None:
     # With the project's own configuration, so that the cache of `make types` serves this run too.
-    programs = {"configurations.py": CONFIGURATIONS, "providers.py": PROVIDERS, "runs.py": RUNS}
+    programs = {
+        "configurations.py": CONFIGURATIONS,
+        "providers.py": PROVIDERS,
+        "runs.py": RUNS,
+        "calls.py": CALLS,
+    }
     check(programs, ROOT / "pyproject.toml", tmp_path)
 
 

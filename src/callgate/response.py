@@ -8,9 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal
 
-__all__ = ["Cost", "Delta", "FinishReason", "Response", "StreamChunk", "ToolCall", "ToolCallDelta", "Usage"]
+from typing_extensions import TypeVar
+
+__all__ = [
+    "Cost",
+    "Delta",
+    "FinishReason",
+    "Parsed",
+    "Response",
+    "StreamChunk",
+    "ToolCall",
+    "ToolCallDelta",
+    "Usage",
+]
+
+Parsed = TypeVar("Parsed", default=Any)
+"""The type of `Response.parsed`: the `response_model` of the call."""
 
 FinishReason = Literal["stop", "length", "tool_call", "content_filter", "error"]
 
@@ -138,7 +153,7 @@ class Delta:
 
 
 @dataclass(slots=True)
-class Response:
+class Response(Generic[Parsed]):
     """One complete response, of any provider.
 
     Attributes:
@@ -172,7 +187,7 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
     status_code: int = 200
     metadata: dict[str, Any] = field(default_factory=dict)
-    parsed: Any = None
+    parsed: Parsed = None  # type: ignore[assignment]  # only without a response_model
 
     def __post_init__(self) -> None:
         if self.data is None:

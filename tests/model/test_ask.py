@@ -47,6 +47,29 @@ def test_a_conversation_is_sent_as_it_is_and_not_changed() -> None:
     assert messages == [{"role": "user", "content": "Hi"}]
 
 
+def test_each_named_parameter_is_sent_and_none_leaves_the_models_own() -> None:
+    parameters: dict[str, Any] = {
+        "tools": [],
+        "tool_choice": "none",
+        "temperature": 0.0,
+        "top_p": 1,
+        "max_tokens": 5,
+        "stop": ["."],
+        "seed": 0,
+        "reasoning_effort": "low",
+    }
+    sent = payload_of("Hi", **parameters, top_k=3)
+    sent.pop("messages")
+    assert sent == {**parameters, "top_k": 3}
+    assert payload_of("Hi", **dict.fromkeys(parameters)).keys() == {"messages"}
+
+
+def test_invoke_takes_a_prompt_and_a_system_prompt() -> None:
+    model, backend = make_model("fine")
+    run_virtual(model.invoke(prompt="Hi", system="Be brief."))
+    assert backend.callings[0].payload == {"prompt": "Hi", "system": "Be brief."}
+
+
 def test_a_response_model_is_parsed() -> None:
     model, _ = make_model('{"radius_km": 1737}')
     assert run_virtual(model.ask("How big?", response_model=Moon)).parsed == Moon(radius_km=1737)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import signal
 import subprocess
 import sys
@@ -52,6 +53,25 @@ def test_a_script_calls_and_streams_without_a_loop_of_its_own() -> None:
     assert "".join(map(str, chunks)) == "One two."
     assert chunks[-1].response is not None
     assert our_threads() == []
+
+
+@pytest.mark.parametrize("name", ["invoke", "ask"])
+def test_a_twin_shows_the_parameters_and_the_documentation_of_its_method(name: str) -> None:
+    method, twin = getattr(iModel, name), getattr(iModel, f"{name}_sync")
+    assert inspect.signature(twin) == inspect.signature(method)
+    assert twin.__doc__ == method.__doc__
+    assert twin.__name__ == f"{name}_sync"
+    assert not inspect.iscoroutinefunction(twin)
+
+
+def test_a_twin_calls_the_method_of_a_subclass() -> None:
+    class Asking(iModel):
+        async def ask(self, prompt: Any, **request: Any) -> Response:
+            return Response(text=f"{prompt} {request}")
+
+    model = Asking(backend=Counting())
+    assert model.ask_sync("Hi", seed=7).text == "Hi {'seed': 7}"
+    model.close_sync()
 
 
 def test_it_works_where_a_loop_is_running_as_in_a_notebook() -> None:

@@ -7,13 +7,13 @@ import copy
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from typing import Any
+from typing import Any, Generic
 
 from callgate.call.attempt import Attempt, Permit, Pricer
 from callgate.call.status import Execution, RequestStatus
 from callgate.call.view import CallView
 from callgate.errors import CallCancelledError
-from callgate.response import Cost, Delta, Response, Usage
+from callgate.response import Cost, Delta, Parsed, Response, Usage
 
 __all__ = ["Calling", "Execution", "NetworkRequestEvent", "RequestStatus"]
 
@@ -22,7 +22,7 @@ _numbers = itertools.count(1)
 _SHOWN = 60
 
 
-class Calling(CallView):
+class Calling(CallView, Generic[Parsed]):
     """One call: created, queued, sent in one or more attempts, ended.
 
     `await calling` waits for its end and returns the calling; it never raises for a failed call. Reading
@@ -221,7 +221,7 @@ class Calling(CallView):
             return kept[2]
         return None
 
-    def fork(self) -> Calling:
+    def fork(self) -> Calling[Parsed]:
         """A copy for an attempt that runs beside this call in another task (a hedge).
 
         It shares `attempts`, which marks the new ones as hedges. It is not awaited and has no task yet.
@@ -276,7 +276,7 @@ class Calling(CallView):
 
     # -- waiting and cancelling --------------------------------------------------------------------------
 
-    def __await__(self) -> Generator[Any, None, Calling]:
+    def __await__(self) -> Generator[Any, None, Calling[Parsed]]:
         if self.ended_at is None:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             if self._waiters is None:
@@ -316,7 +316,7 @@ class Calling(CallView):
     # -- its result --------------------------------------------------------------------------------------
 
     @property
-    def response(self) -> Response:
+    def response(self) -> Response[Parsed]:
         """The response.
 
         Raises:
@@ -333,7 +333,7 @@ class Calling(CallView):
         raise self._error
 
     @property
-    def answer(self) -> Response | None:
+    def answer(self) -> Response[Parsed] | None:
         """The response, or None; never raises."""
         return self._response
 

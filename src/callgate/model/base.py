@@ -14,13 +14,14 @@ from typing import Any, Self
 from uuid import UUID, uuid4
 
 from pydantic import BaseModel
+from typing_extensions import TypeVar
 
 from callgate.call.calling import Calling, RequestStatus
 from callgate.errors import ConfigurationError
 from callgate.executor.executor import Executor
 from callgate.model.call_factory import CallFactory, set_times
 from callgate.model.streams import StreamChannel, read_stream
-from callgate.model.sync import SyncTwins
+from callgate.model.sync import SyncTwins, sync_twin
 from callgate.model.target import ModelTarget
 from callgate.model.tools import ToolRun, run_tools
 from callgate.pipeline import Service, UserLayer
@@ -33,6 +34,8 @@ from callgate.schema.answer import AnswerSchema
 
 __all__ = ["Caller", "check_models"]
 
+Answer = TypeVar("Answer", bound=BaseModel, default=Any)
+"""The `response_model` of a call, which types `response.parsed`."""
 _PENDING = RequestStatus.PENDING
 MakeOuter = Callable[[Sequence[UserLayer]], Service]
 """Puts the layers of the whole call around what makes its attempts; the argument are further ones."""
@@ -133,35 +136,53 @@ class Caller(SyncTwins, ABC):
 
     async def invoke(
         self,
-        calling: Calling | None = None,
+        calling: Calling[Answer] | None = None,
         *,
+        messages: Sequence[Mapping[str, Any]] | None = None,
+        prompt: str | Sequence[Any] | None = None,
+        system: str | Sequence[Mapping[str, Any]] | None = None,
+        tools: Sequence[Any] | None = None,
+        tool_choice: str | Mapping[str, Any] | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        max_tokens: int | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        reasoning_effort: str | None = None,
+        response_model: type[Answer] | None = None,
+        response_schema: Mapping[str, Any] | AnswerSchema | None = None,
+        timeout: float | None = None,
+        poll_timeout: float | None = None,
+        poll_interval: float | None = None,
         request_payload: Mapping[str, Any] | None = None,
         num_api_tokens_needed: float = 0,
         http_path: str | None = None,
         http_method: str | None = None,
         sdk_method_name: str | None = None,
         metadata: dict[str, Any] | None = None,
-        timeout: float | None = None,
-        poll_timeout: float | None = None,
-        poll_interval: float | None = None,
-        response_model: type[BaseModel] | None = None,
-        response_schema: Mapping[str, Any] | AnswerSchema | None = None,
         **request: Any,
-    ) -> Calling:
+    ) -> Calling[Answer]:
         """Make one call and return when it has ended, well or not.
 
         Args:
             calling: One made before by `create_calling`; everything but the timeouts is then its own.
-            request_payload: The request as one mapping; keywords say the same and win over it.
-            num_api_tokens_needed: Tokens to reserve, instead of an estimate.
-            http_path, http_method, sdk_method_name: Instead of the endpoint's own.
-            metadata: Kept on the calling.
+            messages: The conversation, in the format of OpenAI's chat API for every provider.
+            prompt, system: In the place of `messages`: the user's text, and a system prompt before it.
+            tools, tool_choice: Tools that the model may call; "auto", "none", "required" or one of them.
+            temperature, top_p, max_tokens, stop, seed, reasoning_effort: Parameters of the request; None: as
+                the model was made.
+            response_model: A pydantic model the answer must satisfy; it is the type of
+                `calling.response.parsed`.
+            response_schema: A JSON schema instead of a model; `parsed` is then plain JSON data.
             timeout: Seconds that one attempt may take.
             poll_timeout: Seconds the whole call may take, queueing and retries included.
             poll_interval: Accepted and without effect: nothing polls.
-            response_model: A pydantic model the answer must satisfy; see `calling.response.parsed`.
-            response_schema: A JSON schema instead of a model; `parsed` is then plain JSON data.
-            request: The request in the one format: `messages`, `temperature`, `tools`, ...
+            request_payload: The request as one mapping; keywords win over it.
+            num_api_tokens_needed: Tokens to reserve, instead of an estimate.
+            http_path, http_method, sdk_method_name: Instead of the endpoint's own.
+            metadata: Kept on the calling.
+            request: Further parameters of the request (`top_k`, `logprobs`, `extra_body`, ...), or the
+                arguments of a tool.
 
         Returns:
             The calling. It is not raised for a failed call: look at `calling.error`, or read
@@ -172,6 +193,29 @@ class Caller(SyncTwins, ABC):
             RuntimeError: when the model is closed, or its executor is not running.
             TypeError: when `calling` is something else.
         """
+        # One by one: a loop over the names would cost more than all else that is done here.
+        if messages is not None:
+            request["messages"] = messages
+        if prompt is not None:
+            request["prompt"] = prompt
+        if system is not None:
+            request["system"] = system
+        if tools is not None:
+            request["tools"] = tools
+        if tool_choice is not None:
+            request["tool_choice"] = tool_choice
+        if temperature is not None:
+            request["temperature"] = temperature
+        if top_p is not None:
+            request["top_p"] = top_p
+        if max_tokens is not None:
+            request["max_tokens"] = max_tokens
+        if stop is not None:
+            request["stop"] = stop
+        if seed is not None:
+            request["seed"] = seed
+        if reasoning_effort is not None:
+            request["reasoning_effort"] = reasoning_effort
         if calling is None:
             calling = self._maker.make(
                 request,
@@ -198,19 +242,33 @@ class Caller(SyncTwins, ABC):
         prompt: str | Sequence[Mapping[str, Any]],
         *,
         system: str | None = None,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
         tools: Sequence[Any] | None = None,
-        response_model: type[BaseModel] | None = None,
+        tool_choice: str | Mapping[str, Any] | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        max_tokens: int | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        reasoning_effort: str | None = None,
+        response_model: type[Answer] | None = None,
+        response_schema: Mapping[str, Any] | AnswerSchema | None = None,
+        timeout: float | None = None,
+        poll_timeout: float | None = None,
         **request: Any,
-    ) -> Response:
+    ) -> Response[Answer]:
         """Make one call and return its response; unlike `invoke` it raises the error of a failed call.
 
         Args:
             prompt: The user's text, or a conversation as a list of messages.
             system: The system prompt, before the conversation.
-            temperature, max_tokens, tools: Parts of the request; None: the model's own.
-            response_model: A pydantic model that the response must match; see `response.parsed`.
+            tools, tool_choice: Tools that the model may call; "auto", "none", "required" or one of them.
+            temperature, top_p, max_tokens, stop, seed, reasoning_effort: Parameters of the request; None: as
+                the model was made.
+            response_model: A pydantic model that the response must match; it is the type of
+                `response.parsed`.
+            response_schema: A JSON schema instead of a model; `parsed` is then plain JSON data.
+            timeout: Seconds that one attempt may take.
+            poll_timeout: Seconds the whole call may take, queueing and retries included.
             request: Any further keyword of `invoke`.
 
         Raises:
@@ -225,10 +283,26 @@ class Caller(SyncTwins, ABC):
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         if system is not None:
             messages.insert(0, {"role": "system", "content": system})
-        given = {"temperature": temperature, "max_tokens": max_tokens, "tools": tools}
-        request.update({name: value for name, value in given.items() if value is not None})
-        calling = await self.invoke(messages=messages, response_model=response_model, **request)
+        calling = await self.invoke(
+            messages=messages,
+            tools=tools,
+            tool_choice=tool_choice,
+            temperature=temperature,
+            top_p=top_p,
+            max_tokens=max_tokens,
+            stop=stop,
+            seed=seed,
+            reasoning_effort=reasoning_effort,
+            response_model=response_model,
+            response_schema=response_schema,
+            timeout=timeout,
+            poll_timeout=poll_timeout,
+            **request,
+        )
         return calling.response
+
+    invoke_sync = sync_twin(invoke)
+    ask_sync = sync_twin(ask)
 
     def invoke_within(self, layers: Sequence[UserLayer]) -> Callable[[Calling], Awaitable[None]]:
         """A function like `invoke`, for callings made by `create_calling`, that has further layers.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from callgate.backends.service import BackendInfo, ServiceBackend, as_response, 
 from callgate.call.calling import Calling
 from callgate.errors import ConfigurationError
 from callgate.executor.executor import Executor
+from callgate.model.limits import Limits
 from callgate.model.pricing import Pricer
 from callgate.network.rate_limiters import RateLimitConfig, TokenBucket
 from callgate.pipeline import Layers, Service, UserLayer, pipeline
@@ -25,7 +26,6 @@ from callgate.policies.cache.sqlite import SqliteCache
 from callgate.policies.cache.store import CacheStore
 from callgate.policies.hedge.layer import Hedge
 from callgate.policies.hedge.policy import HedgePolicy
-from callgate.policies.limit.adaptive import AdaptiveConcurrency
 from callgate.policies.limit.pushback import Pushback
 from callgate.policies.observe.hooks import HookRegistry
 from callgate.policies.observe.layer import observe_layer
@@ -38,10 +38,10 @@ from callgate.providers.guess import split_model
 from callgate.response import Response
 
 __all__ = [
-    "Limits",
     "Parts",
     "RateLimiter",
     "check_hooks",
+    "check_labels",
     "check_layers",
     "check_rate_limiter",
     "each_of",
@@ -64,49 +64,6 @@ class RateLimiter(Protocol):
     async def acquire(self, tokens: int = 1) -> Any:
         """Wait for `tokens` units."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits of a model's own executor."""
-
-    queue_capacity: int
-    capacity_refresh_time: float
-    limit_requests: float | None
-    limit_tokens: float | None
-    limit_concurrency: int | str | None
-
-    def to_executor(self, backend: ServiceBackend) -> Executor:
-        """An executor with these limits.
-
-        Concurrency "auto" is what the backend says of itself; an endpoint that says nothing has it found
-        out, and anything else has none.
-
-        Raises:
-            ConfigurationError: when `limit_concurrency` is something else.
-        """
-        concurrency, adaptive = self.limit_concurrency, None
-        if concurrency == "auto":
-            concurrency = describe(backend).concurrency
-            if concurrency == "auto":
-                concurrency, adaptive = None, AdaptiveConcurrency()
-        if not (concurrency is None or type(concurrency) is int):
-            raise ConfigurationError(
-                f'limit_concurrency is a whole number, "auto" or None, not {concurrency!r}'
-            )
-        return Executor(
-            queue_capacity=self.queue_capacity,
-            concurrency_limit=concurrency,
-            requests_rate=self.limit_requests,
-            requests_period=self.capacity_refresh_time,
-            api_tokens_rate=self.limit_tokens,
-            api_tokens_period=self.capacity_refresh_time,
-            adaptive=adaptive,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """By the names of the constructor."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +245,23 @@ def check_hooks(hooks: HookRegistry | None) -> HookRegistry | None:
             f"hook_registry must be a HookRegistry, got {type(hooks).__name__}", setting="hook_registry"
         )
     return hooks
+
+
+def check_labels(
+    name: str | None, tags: Collection[str] | None, info: BackendInfo
+) -> tuple[str, frozenset[str]]:
+    """The name and the tags of a model; the backend's own where none are given.
+
+    Raises:
+        ConfigurationError: the name is no string, or the tags are no collection of strings.
+    """
+    if not isinstance(name, str | None):
+        raise ConfigurationError(f"name must be a string, got {name!r}", setting="name")
+    given = info.tags if tags is None else tags
+    listed = isinstance(given, Collection) and not isinstance(given, str)
+    if not (listed and all(isinstance(tag, str) for tag in given)):
+        raise ConfigurationError(f"tags must be a list of strings, got {given!r}", setting="tags")
+    return name or info.name, frozenset(given)
 
 
 def make_pushback(retry: RetryConfig | None, rng: random.Random) -> Pushback:

@@ -19,9 +19,9 @@ from callgate.call.calling import Calling
 from callgate.executor.executor import Executor
 from callgate.model.base import Caller, MakeOuter, check_models
 from callgate.model.builder import (
-    Limits,
     RateLimiter,
     check_hooks,
+    check_labels,
     check_layers,
     check_rate_limiter,
     each_of,
@@ -35,6 +35,7 @@ from callgate.model.builder import (
     write_down,
 )
 from callgate.model.call_factory import CallFactory
+from callgate.model.limits import Limits
 from callgate.model.target import ModelTarget, find_places, make_tier, most_tries, retry_of_latest
 from callgate.network.rate_limiters import TokenBucket
 from callgate.pipeline import Service, UserLayer
@@ -144,8 +145,7 @@ class iModel(Caller):
         pricer = make_pricer(self.backend, self._prices)
         self._pushback = make_pushback(self.info.retry_config, self._rng)
         super().__init__(
-            name or self.info.name,
-            frozenset(self.info.tags if tags is None else tags),
+            *check_labels(name, tags, self.info),
             parts.executor,
             owns_executor=parts.owns_executor,
             maker=CallFactory(self.backend, dict(self.info.defaults), pricer),

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
-from callgate.call.calling import Calling
-from callgate.response import Response, StreamChunk
+from callgate.response import StreamChunk
 
-__all__ = ["Portal", "SyncTwins"]
+__all__ = ["Portal", "SyncTwins", "sync_twin"]
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 _END = object()
 # Two threads may make their first calls at the same moment.
 _making = threading.Lock()
@@ -121,10 +122,6 @@ class _Asynchronous(Protocol):
     name: str
     _portal: Portal | None
 
-    def invoke(self, **request: Any) -> Coroutine[Any, Any, Calling]: ...
-
-    def ask(self, prompt: Any, **request: Any) -> Coroutine[Any, Any, Response]: ...
-
     def invoke_stream(self, **request: Any) -> AsyncIterator[StreamChunk]: ...
 
     def close(self) -> Coroutine[Any, Any, None]: ...
@@ -132,6 +129,8 @@ class _Asynchronous(Protocol):
 
 class SyncTwins:
     """The calls of a model for scripts and notebooks, run on one loop in a background thread.
+
+    `invoke_sync` and `ask_sync` are beside the methods that they wait for.
 
     Example::
 
@@ -141,22 +140,6 @@ class SyncTwins:
     """
 
     _portal: Portal | None = None
-
-    def invoke_sync(self: _Asynchronous, **request: Any) -> Calling:
-        """`invoke`, waited for."""
-        return _portal_of(self).run(self.invoke(**request))
-
-    def ask_sync(self: _Asynchronous, prompt: str | Sequence[Mapping[str, Any]], **request: Any) -> Response:
-        """`ask` for scripts and notebooks: make one call, wait for it, and return its response.
-
-        Args:
-            prompt: The user's text, or a conversation as a list of messages.
-            request: Any keyword of `ask`.
-
-        Raises:
-            APIClientError: (or whatever error ended it) the call failed.
-        """
-        return _portal_of(self).run(self.ask(prompt, **request))
 
     def stream_sync(self: _Asynchronous, **request: Any) -> Iterator[StreamChunk]:
         """`invoke_stream`, chunk by chunk; leaving the loop early cancels the call."""
@@ -170,6 +153,30 @@ class SyncTwins:
                 portal.run(self.close())
             finally:
                 portal.stop()
+
+
+def sync_twin(method: Callable[_P, Coroutine[Any, Any, _T]]) -> Callable[_P, _T]:
+    """A method like an asynchronous one of a model, which waits for it on the model's background loop.
+
+    It has the same parameters, types and documentation, and calls the method of a subclass that has its own.
+
+    Example::
+
+        class Caller(SyncTwins):
+            async def ask(self, prompt: str) -> Response: ...
+
+            ask_sync = sync_twin(ask)
+    """
+    name = method.__name__
+
+    @functools.wraps(method)
+    def waited(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        model, *rest = args
+        return cast("_T", _portal_of(cast("_Asynchronous", model)).run(getattr(model, name)(*rest, **kwargs)))
+
+    waited.__name__ += "_sync"
+    waited.__qualname__ += "_sync"
+    return waited
 
 
 def _portal_of(model: _Asynchronous) -> Portal:
