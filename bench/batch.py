@@ -32,6 +32,7 @@ from typing import Any
 import orjson
 
 from callgate import Conversation, Engine, iModel
+from callgate.batch.input.fingerprint import Defaults, Fingerprints
 from callgate.batch.input.sources import Source
 from callgate.batch.output.results import RowResult, encode_result
 from callgate.call.calling import Calling
@@ -163,12 +164,15 @@ def finished(rows: int, folder: Path) -> None:
     source, output = folder / "finished.jsonl", folder / "finished-out.jsonl"
     write_rows(source, (f"Question {number}: how big is it?" for number in range(rows)))
     answer = {"id": "chatcmpl-1", "choices": [{"message": {"role": "assistant", "content": "word " * 40}}]}
+    prints = Fingerprints([Defaults({"model": "m"})])
     with output.open("wb") as file:
         for block in Source(str(source), model="m").blocks():
             for row in block:
                 calling = Calling({}, now=0.0)
                 calling.complete(Response(text="word " * 40, raw=answer, usage=Usage(20, 40)), 1.0)
-                file.write(encode_result(RowResult(row, calling)))
+                result = RowResult(row, calling)
+                result.fingerprint = prints.of(row)
+                file.write(encode_result(result))
     size = output.stat().st_size
     ended = callgate(source, "-m", "openai/m", "-o", output, "--base-url", "http://127.0.0.1:9/v1")
     speed = rows / ended.processor

@@ -5,6 +5,7 @@
     CallgateError
     ├── ConfigurationError (ValueError)          a setting that cannot work; raised before anything is sent
     ├── InputError (ValueError)                  a file, row or flag that cannot be used
+    │   └── RowsChangedError                     finished rows would be asked differently now
     ├── APIClientError                           a call ended without a usable answer
     │   ├── APIConnectionError (ConnectionError) no connection, or it broke
     │   ├── APITimeoutError (TimeoutError)       no answer to one attempt within its timeout
@@ -40,7 +41,7 @@ matching text. No error holds a key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "ResponseError",
     "ResponseTooLargeError",
     "RetryAfterTooLongError",
+    "RowsChangedError",
     "SDKError",
     "ServerError",
     "ToolError",
@@ -141,6 +143,32 @@ class InputError(CallgateError, ValueError):
         self.line = line
         where = "" if source is None else f"{source}: " if line is None else f"{source}:{line}: "
         super().__init__(where + message, setting=setting, remedy=remedy)
+
+
+class RowsChangedError(InputError):
+    """Rows that the output has answers to would be asked differently now. Raised before anything is sent.
+
+    Attributes:
+        rows: How many.
+        differences: What differs, each as text.
+
+    >>> RowsChangedError(3, ["model gpt-4o-mini -> gpt-4.1-mini"], source="out.jsonl").rows
+    3
+    """
+
+    def __init__(self, rows: int, differences: Sequence[str], *, source: str | None = None) -> None:
+        several = "1 finished row" if rows == 1 else f"{rows:,} finished rows"
+        super().__init__(
+            f"{several} would be asked differently now: {'; '.join(differences)}",
+            source=source,
+            setting="on_change",
+            remedy="keep their answers, or ask these rows again (the old answers move to a file beside):",
+        )
+        self.rows = rows
+        self.differences = tuple(differences)
+
+    def explain(self, name: str | None = None) -> str:
+        return f"{super().explain(name)}{'' if name is None else ' '}keep|reask"
 
 
 class APIClientError(CallgateError):

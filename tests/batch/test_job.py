@@ -19,7 +19,7 @@ from callgate.batch.options import RunOptions
 from callgate.batch.output.journal import Journal
 from callgate.batch.run import BatchRun
 from callgate.batch.targets import read_targets
-from callgate.errors import AuthenticationError, InputError
+from callgate.errors import AuthenticationError, InputError, RowsChangedError
 from callgate.model.base import Caller
 from callgate.testing import Simulator
 
@@ -68,6 +68,21 @@ def test_a_budget_over_two_runs_and_an_output_that_is_kept(sim: Simulator) -> No
     assert notes.notes.count("writing out.csv") == 3
     assert any("The former output is kept as out" in note for note in notes.notes)
     assert run(sim, notes, output="-", budget=1.0).summary.ending == "done"
+
+
+def test_rows_that_would_be_asked_differently_end_it_with_the_table_as_it_was(sim: Simulator) -> None:
+    notes = Notes()
+    assert run(sim, notes, output="out.csv").summary.ending == "done"
+    before = Path("out.csv").stat()
+    with pytest.raises(RowsChangedError, match="3 finished rows .* max_tokens 5 -> 6; keep"):
+        run(sim, notes, output="out.csv", max_tokens=6)
+    assert Path("out.csv").stat() == before
+    again = run(sim, notes, output="out.csv", max_tokens=6, on_change="reask").summary
+    assert (again.progress.skipped, again.progress.stats.done) == (0, 3)
+    assert notes.notes[-2:] == [
+        "The answers of rows that are asked again are kept as out.old-1.csv.journal.jsonl.",
+        "writing out.csv",
+    ]
 
 
 def test_what_a_killed_run_may_have_cost_is_noted(sim: Simulator) -> None:

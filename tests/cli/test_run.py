@@ -59,19 +59,40 @@ def test_resuming_a_finished_run_calls_nothing(folder: Path, simulate: Simulate,
     assert Path("out.jsonl").read_bytes() == before
 
 
-def test_resuming_with_other_options_explains_what_identifies_a_row(
+def test_resuming_with_another_model_stops_before_the_first_call_and_offers_both_ways(
     folder: Path, simulate: Simulate, callgate: Run
 ) -> None:
     sim = simulate()
     write_rows("in.jsonl", prompts(3))
-    assert "identified by its content" not in callgate("run", "in.jsonl", *against(sim)).err
-    other = ["-m", "openai/gpt-4o", "-o", "out.jsonl", "--base-url", sim.base_url]
-    ended = callgate("run", "in.jsonl", *other)
-    assert ended.err.count("a row is identified by its content, not by the model or the options") == 1
+    assert callgate("run", "in.jsonl", *against(sim)).code == 0
+    other = ["in.jsonl", "-m", "openai/gpt-4o", "-o", "out.jsonl", "--base-url", sim.base_url]
     write_rows("in.jsonl", prompts(4))
-    assert "identified by its content" not in callgate("run", "in.jsonl", *other).err
+    ended = callgate("run", *other)
+    assert (ended.code, sim.stats.requests) == (2, 3)
+    assert "3 finished rows would be asked differently now: model gpt-4o-mini -> gpt-4o;" in ended.err
+    assert ended.err.endswith("--on-change keep|reask\n")
+    assert "3 would be asked differently now" in callgate("run", *other, "--dry-run").out
+    assert callgate("run", *other, "--on-change", "keep").code == 0
     assert [line["model"] for line in read_lines("out.jsonl")] == ["gpt-4o-mini"] * 3 + ["gpt-4o"]
-    assert sim.stats.requests == 4
+    again = callgate("run", *other, "--on-change", "reask")
+    assert "kept as out.old-1.jsonl" in again.err
+    assert [line["model"] for line in read_lines("out.old-1.jsonl")] == ["gpt-4o-mini"] * 3
+    assert [line["model"] for line in read_lines("out.jsonl")] == ["gpt-4o"] * 4
+    assert callgate("run", *other).code == 0
+    assert sim.stats.requests == 7
+
+
+def test_a_column_that_is_not_sent_and_another_key_change_nothing(
+    folder: Path, simulate: Simulate, callgate: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sim = simulate()
+    write_rows("in.jsonl", prompts(3))
+    assert callgate("run", "in.jsonl", *against(sim)).code == 0
+    write_rows("in.jsonl", [{**row, "topic": "sums"} for row in prompts(3)])
+    monkeypatch.setenv("ANOTHER_KEY", "sk-2")
+    more = ["--api-key-env", "ANOTHER_KEY", "--rpm", "500", "--timeout", "9", "--retries", "1"]
+    assert callgate("run", "in.jsonl", *against(sim), *more).code == 0
+    assert sim.stats.requests == 3
 
 
 def test_rows_may_be_reordered_added_and_removed_between_runs(

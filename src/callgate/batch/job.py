@@ -26,7 +26,7 @@ from callgate.batch.output.row_order import RowOrder
 from callgate.batch.output.sinks import sink_for
 from callgate.batch.output.store import MemoryStore
 from callgate.batch.run import BatchRun, Summary
-from callgate.batch.targets import Target, open_model
+from callgate.batch.targets import Target, fingerprints_of, open_model
 from callgate.errors import APIClientError, InputError
 from callgate.model.base import Caller
 from callgate.model.spread import Spread
@@ -37,6 +37,7 @@ __all__ = ["Outcome", "Watch", "Watcher", "check_paths", "rarer_collections", "r
 
 _GIVEN_UP = "interrupted before the output was written; the next run writes it from the journal"
 _KEPT = "The former output is kept as {}."
+_SET_ASIDE = "The answers of rows that are asked again are kept as {}."
 _ASSUMED = "The last run was killed: {} that its requests may have cost count as spent."
 
 
@@ -107,7 +108,14 @@ async def run_job(
         engine = Engine(model, max_inflight_requests=None, response_schema=schema)
         metadata = {"sample": options.sample} if options.sample else None
         batch = BatchRun(
-            engine, source, guard=guard, metadata=metadata, order=order, on_bad_row=options.on_bad_row
+            engine,
+            source,
+            guard=guard,
+            metadata=metadata,
+            order=order,
+            on_bad_row=options.on_bad_row,
+            on_change=options.on_change,
+            fingerprints=fingerprints_of(model, schema) if options.output else None,
         )
         # Before the journal is opened: a wrong setting or a bad row must not touch an earlier output.
         batch.check()
@@ -148,6 +156,13 @@ async def _run_into_journal(
                     watcher.note(_KEPT.format(journal.kept))
                 if not options.quiet:
                     ejections.note = watcher.note
+                try:
+                    set_aside = await batch.compare(journal)
+                except InputError:
+                    journal.stop_publishing()  # nothing has changed
+                    raise
+                if set_aside is not None:
+                    watcher.note(_SET_ASIDE.format(set_aside))
                 summary = await batch.run(journal)
                 if not journal.is_output:
                     watcher.publishing(options.output)

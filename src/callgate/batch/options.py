@@ -20,6 +20,7 @@ from callgate.errors import ConfigurationError
 
 __all__ = [
     "OnBadRow",
+    "OnChange",
     "Option",
     "RunOptions",
     "flags_for",
@@ -33,6 +34,10 @@ __all__ = [
 
 OnBadRow = Literal["stop", "skip"]
 """What a row of the input that cannot be used does: it ends the run, or goes to the errors file."""
+
+OnChange = Literal["keep", "reask"]
+"""What becomes of finished rows that would be asked differently now: their answers stay, or they are asked
+again."""
 
 _ROWS = "Rows"
 _REQUEST = "Request"
@@ -221,6 +226,16 @@ class RunOptions:
             read=_one_of(get_args(OnBadRow)),
         ),
     ] = "stop"
+    on_change: Annotated[
+        OnChange | None,
+        Option(
+            "Finished rows that would be asked differently now: keep their answers, or ask again"
+            " (default: stop before the first call).",
+            _ROWS,
+            metavar="keep|reask",
+            read=_one_of(get_args(OnChange)),
+        ),
+    ] = None
     allow_files: Annotated[
         tuple[str, ...],
         Option(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Literal, get_args
@@ -15,17 +15,19 @@ from callgate.batch.cost.worst_case import UnboundedBudgetError, longest_answer,
 from callgate.batch.engine import Engine
 from callgate.batch.guard import FailureGuard
 from callgate.batch.input.feed import AsyncFeed, Feed, PulledFeed, ThreadFeed
+from callgate.batch.input.fingerprint import Fingerprints
 from callgate.batch.input.images import load_images
 from callgate.batch.input.record_source import RecordSource
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import BadRow, Source
-from callgate.batch.options import OnBadRow
-from callgate.batch.output.completed_keys import CompletedKeys
+from callgate.batch.options import OnBadRow, OnChange
+from callgate.batch.output.journal import Journal
 from callgate.batch.output.results import RowResult, encode_bad_row
 from callgate.batch.output.row_order import RowOrder
 from callgate.batch.output.store import ResultStore
 from callgate.batch.progress import Progress, ProgressSampler, seconds_left, waiting_for
 from callgate.batch.stats import Stats
+from callgate.batch.unfinished import UnfinishedRows, name_of
 from callgate.errors import (
     BatchStoppedError,
     BudgetExceededError,
@@ -87,9 +89,12 @@ class BatchRun:
         order: Notes the rows in the order in which they are read.
         on_bad_row: "stop": a row that cannot be used ends the run, after the rows before it are answered;
             "skip": it is written to the errors file and counted as failed.
+        on_change: What becomes of finished rows that would be asked differently now: "keep" their answers, or
+            "reask" them; None: they end the run.
+        fingerprints: What the rows ask; None: this is neither kept nor compared.
 
     Raises:
-        ConfigurationError: for any other `on_bad_row`.
+        ConfigurationError: for any other `on_bad_row` or `on_change`.
 
     Example::
 
@@ -110,6 +115,8 @@ class BatchRun:
         metadata: Mapping[str, Any] | None = None,
         order: RowOrder | None = None,
         on_bad_row: OnBadRow = "stop",
+        on_change: OnChange | None = None,
+        fingerprints: Fingerprints | None = None,
     ) -> None:
         if on_bad_row not in get_args(OnBadRow):
             raise ConfigurationError(
@@ -119,13 +126,14 @@ class BatchRun:
         self.source = source
         self.stats = Stats()
         self.total: int | None = None
-        self.skipped = 0
         self.draining = False
         self.budget = budget
         self._guard = guard
         self._metadata = metadata
         self._order = order
         self._skips_bad_rows = on_bad_row == "skip"
+        self._fingerprints = fingerprints
+        self._rows = UnfinishedRows(source, order=order, fingerprints=fingerprints, on_change=on_change)
         self._interrupted = False
         self._output_error: InputError | None = None
         self._sampler: ProgressSampler | None = None
@@ -170,6 +178,23 @@ class BatchRun:
             raise InputError(f"line {row.line}: {error}") from None
         except InvalidRequestError:
             pass  # the row fails by itself, and nothing is sent for it
+
+    @property
+    def skipped(self) -> int:
+        """Rows that were answered before."""
+        return self._rows.skipped
+
+    async def compare(self, journal: Journal) -> str | None:
+        """Compare all rows with the answers of earlier runs; before `run`.
+
+        Returns:
+            The name of the file with the answers of rows that are asked again, or None.
+
+        Raises:
+            RowsChangedError: when finished rows would be asked differently now, and `on_change` is None.
+            InputError: when a file cannot be read or written.
+        """
+        return await self._rows.compare(journal, lambda: self.draining)
 
     async def run(self, journal: ResultStore) -> Summary:
         """Run to the end. Errors of input, output and provider end it in order, and are in the summary."""
@@ -238,7 +263,7 @@ class BatchRun:
             eta=None if left is None else seconds_left(left, speed, stats, limiter),
             projected_cost=projected,
             budget=None if self.budget is None else self.budget.limit,
-            longest=[(_name(row), seconds) for row, seconds in self.engine.longest(_NAMED)],
+            longest=[(name_of(row), seconds) for row, seconds in self.engine.longest(_NAMED)],
         )
 
     # -- the inside --------------------------------------------------------------------------------------
@@ -246,9 +271,11 @@ class BatchRun:
     async def _call_all(self, journal: ResultStore) -> None:
         if self.draining:  # it was interrupted before it had begun
             return
-        stats = self.stats
+        stats, prints = self.stats, self._fingerprints
 
         def record(result: RowResult) -> None:
+            if prints is not None:
+                result.fingerprint = prints.of(result.row, result.calling.payload.get("model"))
             try:
                 journal.write(result)
             except InputError as error:
@@ -290,40 +317,11 @@ class BatchRun:
             on_bad_row = lambda row: loop.call_soon_threadsafe(write_bad_row, row)  # noqa: E731
         feed: Feed
         if isinstance(self.source, RecordSource) and self.source.is_async:
-            feed = AsyncFeed(self._unfinished_async(self.source, journal.completed, on_bad_row))
+            feed = AsyncFeed(self._rows.async_blocks(self.source, journal.completed, on_bad_row))
         else:
-            blocks = self._unfinished(journal.completed, on_bad_row)
+            blocks = self._rows.blocks(journal.completed, on_bad_row)
             feed = ThreadFeed(blocks) if self.source.waits else PulledFeed(blocks)
         return feed
-
-    def _unfinished(
-        self, finished: CompletedKeys, on_bad_row: Callable[[BadRow], object] | None
-    ) -> Iterator[list[Row]]:
-        if not len(finished) and self._order is None:
-            yield from self.source.blocks(on_bad_row)
-            return
-        for block in self.source.blocks(on_bad_row):
-            yield self._without_finished(block, finished)
-
-    async def _unfinished_async(
-        self,
-        source: RecordSource,
-        finished: CompletedKeys,
-        on_bad_row: Callable[[BadRow], object] | None,
-    ) -> AsyncGenerator[list[Row], None]:
-        async with aclosing(source.async_blocks(on_bad_row)) as blocks:
-            async for block in blocks:
-                yield self._without_finished(block, finished)
-
-    def _without_finished(self, block: list[Row], finished: CompletedKeys) -> list[Row]:
-        if self._order is not None:
-            self._order.add(block)
-        if not len(finished):
-            return block
-        take = finished.take
-        left = [row for row in block if not take(row.key)]
-        self.skipped += len(block) - len(left)
-        return left
 
     async def _count(self) -> None:
         loop = asyncio.get_running_loop()
@@ -336,7 +334,3 @@ async def _keep_synced(journal: ResultStore) -> None:
         await asyncio.sleep(_SYNC_SECONDS)
         with suppress(InputError):  # the lines are written; closing reports a disk that refuses
             await loop.run_in_executor(None, journal.sync)
-
-
-def _name(row: Row) -> str:
-    return f"line {row.line}" if row.custom_id is None else row.custom_id

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
+from callgate.batch.input.fingerprint import Defaults, Fingerprints
 from callgate.batch.options import RunOptions, model_settings
 from callgate.errors import APIClientError, ConfigurationError
 from callgate.model.base import Caller
@@ -17,8 +18,9 @@ from callgate.model.spread import Spread
 from callgate.policies.cache.sqlite import SqliteCache
 from callgate.policies.retry.config import RetryConfig
 from callgate.providers.guess import split_model
+from callgate.schema.answer import AnswerSchema
 
-__all__ = ["Target", "open_model", "read_targets"]
+__all__ = ["Target", "fingerprints_of", "open_model", "read_targets"]
 
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 # Certainly no key: a key of capitals only has no underscores between them.
@@ -109,6 +111,17 @@ async def open_model(
     finally:
         if cache is not None:
             await cache.close()
+
+
+def fingerprints_of(model: Caller, schema: AnswerSchema | None) -> Fingerprints:
+    """The fingerprints of rows that a model is called for, as they are kept with its answers."""
+    first = model.targets()
+    models = [
+        # As the route turns a call: the name of its own wins at an endpoint that is one of several.
+        Defaults(target.info.defaults, wins=len(first) > 1 or index >= len(first))
+        for index, target in enumerate(model.all_targets())
+    ]
+    return Fingerprints(models, None if schema is None else schema.format)
 
 
 def _settings_of(target: Target) -> dict[str, Any]:

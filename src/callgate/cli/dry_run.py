@@ -24,7 +24,7 @@ from callgate.batch.output.paths import (
     lost_journal,
     open_answers,
 )
-from callgate.batch.targets import Target, open_model
+from callgate.batch.targets import Target, fingerprints_of, open_model
 from callgate.errors import ConfigurationError, InputError
 from callgate.policies.cache.sqlite import file_of
 from callgate.providers.hosts import find_host
@@ -77,6 +77,8 @@ async def estimate(
             sample,
             concurrency=options.concurrency,
             is_cached=None if options.cache is None else is_cached,
+            fingerprints=fingerprints_of(model, schema),
+            asks_again=options.on_change == "reask",
         )
 
 

@@ -77,10 +77,7 @@ def _next_steps(options: RunOptions, summary: Summary) -> list[str]:
         return [f"Failed rows: {errors_path(options.output)}. To try them again: {_command()}"]
     notes = []
     if summary.progress.skipped and not summary.progress.stats.ended:
-        notes.append(
-            "All rows were answered before: a row is identified by its content, not by the model or the"
-            " options. To ask again, use another -o, or --overwrite."
-        )
+        notes.append("All rows were answered before. To ask them again, use another -o, or --overwrite.")
     # A program that reads such a file as one JSON document fails.
     form = " (one JSON object per line)" if options.output.lower().endswith(".json") else ""
     notes.append(f"Answers: {options.output}{form}. Next: {_ways_to_read(options.output)}")

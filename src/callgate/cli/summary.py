@@ -176,6 +176,8 @@ def _forecast_lines(forecast: Forecast) -> list[tuple[str, str]]:
     rows = f"{forecast.rows:,} to call"
     if forecast.answered_before:
         rows += f", {forecast.answered_before:,} answered before"
+    if forecast.changed:
+        rows += f" ({forecast.changed:,} would be asked differently now: --on-change keep|reask)"
     if forecast.cached:
         rows += f", {forecast.cached:,} in the cache"
     most = forecast.output_tokens_most

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from pathlib import Path
 
 import orjson
+import pytest
 
 from callgate.batch.cost.input_totals import WholeInput
+from callgate.batch.input.fingerprint import Defaults, Fingerprints
+from callgate.batch.input.record_source import RecordSource
 from callgate.batch.input.rows import Row, custom_id_key
 from callgate.batch.input.sources import Source
 from callgate.batch.output.completed_keys import CompletedKeys
+
+
+@pytest.mark.parametrize(("asks_again", "counts"), [(False, (1, 2, 1)), (True, (2, 1, 1))])
+def test_rows_that_would_be_asked_differently_are_called_if_they_are_to_be(
+    asks_again: bool, counts: tuple[int, int, int]
+) -> None:
+    source = RecordSource([{"custom_id": f"r{i}", "prompt": "x", "seed": i} for i in range(3)])
+    prints = Fingerprints([Defaults({"model": "m"})])
+    rows = [row for block in source.blocks() for row in block]
+    finished = CompletedKeys()
+    finished.extend(array("Q", [row.key for row in rows[:2]]), array("I", [prints.mark(rows[0]), 1]))
+    told = WholeInput()
+    asyncio.run(told.read(source, finished, {}, None, prints, asks_again))
+    assert (told.rows, told.skipped, told.changed) == counts
 
 
 def test_each_row_counts_once(tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ import orjson
 import pytest
 from hypothesis import given, strategies as st
 
+from callgate.batch.input.fingerprint import mark_of
 from callgate.batch.input.rows import content_key, custom_id_key
 from callgate.batch.output.completed_keys import CompletedKeys, read_completed_keys
 from callgate.batch.output.results import RowResult, encode_result
 from callgate.errors import InputError
+from callgate.exact_json import dumps, loads
 from tests.batch.conftest import answered, failed, make_row
 
 
@@ -82,6 +84,25 @@ def test_lines_that_somebody_edited_still_count() -> None:
     finished, _, _ = read(reordered + b"\n  \n" + LINES[1])
     assert finished.take(make_row(0).key)
     assert finished.take(make_row(1).key)
+
+
+def test_the_fingerprint_of_a_line_counts_with_its_key_also_when_the_line_was_edited() -> None:
+    result = RowResult(make_row(0), answered("a text"))
+    result.fingerprint = b'{"messages":"00","seed":1180591620717411303424}'
+    line = encode_result(result)
+    mark = mark_of(result.fingerprint)
+    for written in (line, line.replace(b"a text", b"A TEXT"), dumps(loads(line)) + b"\n"):
+        finished, _, _ = read(written)
+        assert finished.marked
+        assert not finished.take_asked(make_row(0).key, mark + 1)
+        assert [finished.take_asked(make_row(0).key, mark) for _ in range(2)] == [True, False]
+        assert finished.take(make_row(0).key)
+
+
+def test_a_key_without_a_fingerprint_fits_every_mark_once() -> None:
+    finished, _, _ = read(b"".join(LINES))
+    assert not finished.marked
+    assert [finished.take_asked(make_row(0).key, 7) for _ in range(2)] == [True, False]
 
 
 def test_a_provider_s_own_batch_output_counts_by_custom_id() -> None:

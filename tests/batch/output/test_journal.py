@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
+from callgate.batch.cost.ledger import read_spent
 from callgate.batch.output.journal import Journal
 from callgate.batch.output.paths import errors_path
 from callgate.batch.output.results import RowResult, encode_result
@@ -245,3 +246,33 @@ def test_an_output_that_cannot_be_read_is_refused(output: str, monkeypatch: pyte
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(InputError, match="cannot be read: Permission denied"):
         Journal(output)
+
+
+def test_answers_that_are_set_aside_still_count_as_spent(output: str, result: Make) -> None:
+    dear = result(1)
+    dear.charged = 0.25
+    write(output, result(0), dear, result(2, error=ValueError("bad")))
+    journal = Journal(output)
+    kept = journal.set_aside([len(encode_result(result(0)))])
+    journal.write(result(3))
+    journal.close()
+    assert [line["line"] for line in lines(kept)] == [2]
+    assert [line["line"] for line in lines(output)] == [1, 4]
+    assert [line["line"] for line in lines(errors_path(output))] == [3]
+    assert read_spent(output) == 0.25
+
+
+def test_answers_stay_where_they_are_when_they_cannot_be_set_aside(
+    output: str, result: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(output, result(0), result(1, error=ValueError("bad")))
+    before = Path(output).read_bytes()
+    journal = Journal(output)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+        with pytest.raises(InputError, match="No space left"):
+            journal.set_aside([0])
+    journal.close()
+    assert Path(output).read_bytes() == before
+    assert [line["line"] for line in lines(errors_path(output))] == [2]
+    assert journal.completed.take(result(0).row.key)

@@ -110,7 +110,7 @@ def test_no_column_can_replace_a_field_of_ours(field: str) -> None:
     plain = orjson.loads(encode_result(RowResult(make_row(0), answered())))
     line = orjson.loads(encode_result(RowResult(make_row(0, columns={field: "mine"}), answered())))
     assert line[f"input_{field}"] == "mine"
-    if field not in ("id", "finished_at", "charged_usd", "parsed", "check"):
+    if field not in ("id", "finished_at", "charged_usd", "parsed", "fingerprint", "check"):
         assert line[field] == plain[field]
 
 

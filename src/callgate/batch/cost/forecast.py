@@ -21,6 +21,7 @@ import orjson
 
 from callgate.batch.cost.input_totals import AlikeRows, IsCached, WholeInput
 from callgate.batch.cost.worst_case import longest_answer, turned
+from callgate.batch.input.fingerprint import Fingerprints
 from callgate.batch.input.sources import Source
 from callgate.batch.output.completed_keys import CompletedKeys, read_completed_keys
 from callgate.call.calling import Calling
@@ -80,6 +81,7 @@ class Forecast:
         seconds: How long it takes under the limits that are known; None: none is.
         bottleneck: In words, what it will wait for.
         cached: Rows that a cache answers; they are none of `rows`, and cost nothing.
+        changed: Rows that an earlier run has answered, and that would be asked differently now.
     """
 
     rows: int
@@ -94,6 +96,7 @@ class Forecast:
     seconds: float | None
     bottleneck: str
     cached: int = 0
+    changed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Its fields, ready for JSON."""
@@ -176,6 +179,8 @@ async def forecast(
     *,
     concurrency: int | None = None,
     is_cached: IsCached | None = None,
+    fingerprints: Fingerprints | None = None,
+    asks_again: bool = False,
 ) -> Forecast:
     """Read the whole input and foretell the rest of the batch.
 
@@ -186,15 +191,16 @@ async def forecast(
         concurrency: Calls at once (of several models, of each), where that is fixed; one that adapts itself
             is no limit.
         is_cached: Whether a cache answers a row, so that it costs nothing; None: there is none.
+        fingerprints, asks_again: As of `WholeInput.read`.
 
     Raises:
         InputError: naming the file and the line, when a row cannot be used.
     """
     told = WholeInput()
-    await told.read(source, sample.completed, sample.inputs, is_cached)
+    await told.read(source, sample.completed, sample.inputs, is_cached, fingerprints, asks_again)
     if not told.rows:
         nothing = 0, 0, 0, 0.0, 0.0, 0.0, 0.0, "nothing"
-        return Forecast(0, told.skipped, sample.answers, *nothing, cached=told.cached)
+        return Forecast(0, told.skipped, sample.answers, *nothing, cached=told.cached, changed=told.changed)
     members = await _members(model, told, sample, concurrency)
     shares = _shares(members)
     works = [member.work for member in members]
@@ -218,6 +224,7 @@ async def forecast(
         seconds=_finite(sum, [seconds]),
         bottleneck=bottleneck,
         cached=told.cached,
+        changed=told.changed,
     )
 
 

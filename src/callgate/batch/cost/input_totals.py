@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from callgate.batch.changes import is_unchanged
 from callgate.batch.cost.worst_case import longest_answer
+from callgate.batch.input.fingerprint import Fingerprints
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import Source
 from callgate.batch.output.completed_keys import CompletedKeys
@@ -47,6 +49,7 @@ class WholeInput:
         rows: Rows that are to be called.
         groups: These, by the model that they name.
         skipped: Rows that have been answered.
+        changed: Of these, rows that would be asked differently now.
         cached: Rows that a cache answers.
         ratio: Tokens of a character.
 
@@ -57,11 +60,11 @@ class WholeInput:
         print(told.rows, told.groups)
     """
 
-    __slots__ = ("cached", "groups", "ratio", "rows", "skipped")
+    __slots__ = ("cached", "changed", "groups", "ratio", "rows", "skipped")
 
     def __init__(self) -> None:
         self.groups: dict[str | None, AlikeRows] = {}
-        self.rows = self.skipped = self.cached = 0
+        self.rows = self.skipped = self.changed = self.cached = 0
         self.ratio = 1 / _CHARACTERS_PER_TOKEN
 
     async def read(
@@ -70,6 +73,8 @@ class WholeInput:
         finished: CompletedKeys,
         inputs: Mapping[int, int],
         is_cached: IsCached | None = None,
+        fingerprints: Fingerprints | None = None,
+        asks_again: bool = False,
     ) -> None:
         """Add all of it up.
 
@@ -78,6 +83,8 @@ class WholeInput:
             finished: The rows that have been answered.
             inputs: Input tokens of some of these, by their keys.
             is_cached: Whether a cache answers a row; None: there is none.
+            fingerprints: What the rows ask; None: any answer to a row counts, whatever was asked.
+            asks_again: Whether answered rows that would be asked differently now are called.
 
         Raises:
             InputError: naming the file and the line, when a row cannot be used.
@@ -85,7 +92,11 @@ class WholeInput:
         tokens = characters = 0
         for row in (row for block in source.blocks() for row in block):
             size = count_characters(row.request)
-            if not finished.take(row.key):
+            done = finished.take(row.key)
+            if done and fingerprints is not None and not is_unchanged(row, finished, fingerprints):
+                self.changed += 1
+                done = not asks_again
+            if not done:
                 if is_cached is not None and await is_cached(row):
                     self.cached += 1
                 else:

@@ -105,6 +105,17 @@ class Ledger:
         with suppress(FileNotFoundError):
             os.unlink(_former_path(self._output))
 
+    def move(self, answers: int) -> None:
+        """Note that the answers of the current run begin elsewhere: the journal is written anew.
+
+        Args:
+            answers: Where they begin, in bytes.
+
+        Raises:
+            InputError: when it cannot be written.
+        """
+        self._write(replace(self.account, answers=answers if self.account.failures else 0), sync=True)
+
     def charge(self, amount: float) -> None:
         """Charge US dollars that no line will state any more.
 

@@ -14,7 +14,7 @@ import base64
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import orjson
 
@@ -56,9 +56,19 @@ def image_type(start: bytes) -> str | None:
 class ImageFile(str):
     """The path of an image, in the place of its data URL until the row is called.
 
-    >>> ImageFile("photos/cat.png").endswith(".png")
+    Attributes:
+        identity: Its name in the row and its size, which identify it wherever its folder is.
+
+    >>> ImageFile("/data/photos/cat.png", "photos/cat.png, 9 bytes").endswith(".png")
     True
     """
+
+    identity: str
+
+    def __new__(cls, path: str, identity: str = "") -> Self:
+        self = super().__new__(cls, path)
+        self.identity = identity or path
+        return self
 
 
 class ImageRequest(dict[str, Any]):
@@ -227,11 +237,14 @@ class ImageResolver:
         if "://" in place[:20]:
             self._refuse(f"image {place!r}: only http and https addresses can be sent", line)
         path = os.path.join(self._folder, place)
+        size = 0
         try:
             real = os.path.realpath(path)  # of a link, where it leads
             allowed = any(real.startswith(os.path.join(root, "")) for root in self._roots)
             if allowed:
-                _check(os.stat(real))
+                found = os.stat(real)
+                _check(found)
+                size = found.st_size
         except (OSError, ValueError) as error:
             hint = "" if path == place else f" (looked for {path})"
             self._refuse(f"image {place[:200]!r}: {_why(error)}{hint}", line)
@@ -243,7 +256,7 @@ class ImageResolver:
                 setting="allow_files",
                 remedy="to send it, name its folder with",
             )
-        return ImageFile(real)
+        return ImageFile(real, f"{place}, {size} bytes")
 
     def _refuse(self, what: str, line: int) -> NoReturn:
         raise InputError(what, source=self._source, line=line) from None

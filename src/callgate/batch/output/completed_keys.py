@@ -1,4 +1,4 @@
-"""What an earlier run has already answered: read from its output, kept in twelve bytes a row."""
+"""What an earlier run has already answered: read from its output, kept in twenty bytes a row."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from json import JSONDecodeError
+from operator import xor
+from typing import Any, BinaryIO, TypeAlias
 from zlib import crc32
 
 import orjson
 
+from callgate.batch.input.fingerprint import mark_of
 from callgate.batch.input.rows import custom_id_key
 from callgate.errors import InputError
+from callgate.exact_json import dumps, loads
 
-__all__ = ["CompletedKeys", "read_completed_keys"]
+__all__ = ["CompletedKeys", "fingerprint_of", "read_answers", "read_completed_keys"]
+
+_Marked: TypeAlias = "tuple[array[int], array[int]]"
+"""Keys, and the mark of the fingerprint of each."""
 
 _CHUNK = 1024 * 1024
 _RUN = 1 << 20
@@ -25,6 +32,8 @@ _LINE_END = re.compile(rb',"key":"[0-9a-f]{16}"\}\s*$')
 _TAILS = re.compile(rb'(?:,"check":"[0-9a-f]{8}","key":"[0-9a-f]{16}"\})*')
 _TAIL = 45
 """The length of the end of a line: its checksum and its key."""
+_FINGERPRINT = b',"fingerprint":{'
+_NAME = len(_FINGERPRINT) - 1
 
 
 class CompletedKeys:
@@ -36,43 +45,86 @@ class CompletedKeys:
     """
 
     def __init__(self, keys: Iterable[int] = ()) -> None:
-        # Sorted runs of a million: sorting makes Python integers, so one run of everything would for a
-        # moment take five times the memory that it then keeps.
-        self._runs: list[tuple[array[int], array[int]]] = []
-        self._last: array[int] = array("Q")
-        self.total = 0
-        """How many rows are finished."""
+        self._keys = _Multiset()
+        self._asked = _Multiset()
+        self.marked = False
+        """Whether the fingerprint of any answer is known."""
+        self._all_marked = True
         self.extend(array("Q", keys))
-        self.seal()
 
     def __len__(self) -> int:
-        return self.total
+        return len(self._keys)
 
-    def extend(self, keys: array[int]) -> None:
-        """Take in more; `seal()` before asking."""
-        self._last.extend(keys)
-        self.total += len(keys)
-        if len(self._last) >= _RUN:
-            self.seal()
+    def extend(self, keys: array[int], marks: array[int] | None = None) -> None:
+        """Take in more.
 
-    def seal(self) -> None:
-        """Sort what was added."""
-        if self._last:
-            keys = array("Q", sorted(self._last))
-            self._runs.append((keys, array("I", bytes(4 * len(keys)))))
-            self._last = array("Q")
+        Args:
+            keys: Their keys.
+            marks: The `mark_of` the fingerprint of each; 0 (None: of all) stands for an unknown one.
+        """
+        self._keys.extend(keys)
+        if marks is None or 0 in marks:
+            self._all_marked = self._all_marked and not keys
+        if marks is not None:
+            self.marked = self.marked or any(marks)
+            self._asked.extend(array("Q", map(xor, keys, marks)))
 
     def take(self, key: int) -> bool:
         """Whether a row with this key is finished; each finished row is given once."""
-        for keys, taken in self._runs:
-            first = bisect_left(keys, key)
-            # Equal keys lie side by side; the first one's counter says how many of them are given.
-            if first < len(keys) and keys[first] == key:
+        return self._keys.take(key)
+
+    def take_asked(self, key: int, mark: int) -> bool:
+        """As `take`, and counted apart from it: whether the row is finished and was asked what this mark
+        stands for, as far as that is known."""
+        return self._asked.take(key ^ mark) or (not self._all_marked and self._asked.take(key))
+
+    def reset(self) -> None:
+        """Forget which rows were given."""
+        self._keys.reset()
+        self._asked.reset()
+
+
+class _Multiset:
+    """Numbers of 64 bits, each given as often as it was added."""
+
+    __slots__ = ("_last", "_runs", "_total")
+
+    def __init__(self) -> None:
+        # Sorted runs of a million: sorting makes Python integers, so one run of everything would for a
+        # moment take five times the memory that it then keeps.
+        self._runs: list[tuple[array[int], array[int]]] = []
+        self._last: list[array[int]] = []
+        self._total = 0
+
+    def __len__(self) -> int:
+        return self._total
+
+    def extend(self, numbers: array[int]) -> None:
+        if not self._last or len(self._last[-1]) >= _RUN:
+            self._last.append(array("Q"))
+        self._last[-1].extend(numbers)
+        self._total += len(numbers)
+
+    def take(self, number: int) -> bool:
+        if self._last:
+            self._sort()
+        for numbers, taken in self._runs:
+            first = bisect_left(numbers, number)
+            # Equal numbers lie side by side; the first one's counter says how many of them are given.
+            if first < len(numbers) and numbers[first] == number:
                 place = first + taken[first]
-                if place < len(keys) and keys[place] == key:
+                if place < len(numbers) and numbers[place] == number:
                     taken[first] += 1
                     return True
         return False
+
+    def reset(self) -> None:
+        self._runs = [(numbers, array("I", bytes(4 * len(numbers)))) for numbers, _ in self._runs]
+
+    def _sort(self) -> None:
+        while self._last:
+            numbers = array("Q", sorted(self._last.pop()))
+            self._runs.append((numbers, array("I", bytes(4 * len(numbers)))))
 
 
 def read_completed_keys(stream: BinaryIO, name: str) -> tuple[CompletedKeys, int, bool]:
@@ -103,29 +155,29 @@ def read_completed_keys(stream: BinaryIO, name: str) -> tuple[CompletedKeys, int
         whole = chunk.rfind(b"\n") + 1
         rest = chunk[whole:]
         good += whole
-        keys = _keys_of_intact(chunk, whole)
-        if keys is None:
-            keys = array("Q", _parsed_keys(chunk[:whole].split(b"\n"), name, number, damaged))
-        completed.extend(keys)
+        intact = _keys_of_intact(chunk, whole)
+        if intact is None:
+            intact = _parsed_keys(chunk[:whole].split(b"\n"), name, number, damaged)
+        completed.extend(*intact)
         number += chunk.count(b"\n")
     lacks_end = bool(rest) and _is_json(rest)
     if lacks_end:
-        completed.extend(array("Q", _parsed_keys([rest], name, number, damaged)))
+        completed.extend(*_parsed_keys([rest], name, number, damaged))
         good += len(rest)
     elif rest and not _is_torn(rest):
         raise _not_ours(name, number)
     if damaged:
         raise _damaged(name, damaged)
-    completed.seal()
     return completed, good, lacks_end
 
 
-def _keys_of_intact(chunk: bytes, whole: int) -> array[int] | None:
+def _keys_of_intact(chunk: bytes, whole: int) -> _Marked | None:
     """The keys of lines that are all as we wrote them, by their checksums; None when one is not."""
     starts: list[bytes] = []
     ends: list[bytes] = []
     checks: list[int] = []
-    find = chunk.find
+    marks: list[int] = []
+    find, rfind = chunk.find, chunk.rfind
     start = 0
     while start < whole:
         end = find(b"\n", start)
@@ -133,12 +185,14 @@ def _keys_of_intact(chunk: bytes, whole: int) -> array[int] | None:
         starts.append(chunk[start : start + 7])
         ends.append(chunk[tail:end])
         checks.append(crc32(chunk[start:tail]))
+        place = rfind(_FINGERPRINT, start, tail)
+        marks.append(0 if place < 0 else crc32(chunk[place + _NAME : tail]))
         start = end + 1
     if b"".join(starts) != _LINE_START * len(starts) or not _TAILS.fullmatch(b"".join(ends)):
         return None
     if _big_endian("I", [end[10:18] for end in ends]) != array("I", checks):
         return None
-    return _big_endian("Q", [end[27:43] for end in ends])
+    return _big_endian("Q", [end[27:43] for end in ends]), array("I", marks)
 
 
 def _big_endian(kind: str, digits: list[bytes]) -> array[int]:
@@ -148,12 +202,14 @@ def _big_endian(kind: str, digits: list[bytes]) -> array[int]:
     return numbers
 
 
-def _parsed_keys(lines: list[bytes], name: str, first: int, damaged: list[int]) -> Iterator[int]:
+def _parsed_keys(lines: list[bytes], name: str, first: int, damaged: list[int]) -> _Marked:
     """The keys of answered rows among whole lines; the numbers of damaged ones are added to a list."""
+    keys, marks = array("Q"), array("I")
     for number, line in enumerate(lines, first):
         try:
-            key = _key_of(orjson.loads(line))
-        except orjson.JSONDecodeError:
+            record = loads(line)
+            key = _key_of(record)
+        except JSONDecodeError:
             if _is_damaged(line):
                 damaged.append(number)
             elif line and not line.isspace():
@@ -162,7 +218,9 @@ def _parsed_keys(lines: list[bytes], name: str, first: int, damaged: list[int]) 
             raise _not_ours(name, number) from None
         else:
             if key is not None:
-                yield key
+                keys.append(key)
+                marks.append(mark_of(fingerprint_of(record) or b""))
+    return keys, marks
 
 
 def _key_of(record: Any) -> int | None:
@@ -184,6 +242,23 @@ def _key_of(record: Any) -> int | None:
     if not isinstance(custom_id, str):
         raise TypeError
     return custom_id_key(custom_id)
+
+
+def fingerprint_of(record: dict[str, Any]) -> bytes | None:
+    """The fingerprint in a parsed line; None of a line without one."""
+    found = record.get("fingerprint")
+    return dumps(found) if isinstance(found, dict) else None
+
+
+def read_answers(stream: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
+    """Key, start and line of each answered row in an output that `read_completed_keys` has accepted."""
+    start = 0
+    for line in stream:
+        if line.startswith(b"{"):
+            key = _key_of(loads(line))
+            if key is not None:
+                yield key, start, line
+        start += len(line)
 
 
 def _is_json(line: bytes) -> bool:

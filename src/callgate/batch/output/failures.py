@@ -104,7 +104,6 @@ def _ended(errors: BinaryIO, answers: str, ledger: Ledger) -> CompletedKeys:
     errors.seek(ledger.account.failures)
     keys = (_key_of(line) for line in errors)
     ended.extend(array("Q", (key for key in keys if key is not None)))
-    ended.seal()
     return ended
 
 

@@ -14,11 +14,12 @@ import asyncio
 import os
 import shutil
 import threading
+from array import array
 from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
 
-from callgate.batch.cost.ledger import Ledger
+from callgate.batch.cost.ledger import Ledger, charged_of
 from callgate.batch.input.files import READ_ERRORS
 from callgate.batch.output.atomic_file import whole_file
 from callgate.batch.output.completed_keys import CompletedKeys, read_completed_keys
@@ -26,6 +27,7 @@ from callgate.batch.output.failures import leave_failures, take_up_failures
 from callgate.batch.output.line_file import STDOUT, LineFile, open_locked, refuse_second_name
 from callgate.batch.output.paths import (
     errors_path,
+    free_name_beside,
     is_compressed_lines,
     is_held_compressed,
     is_own_journal,
@@ -143,6 +145,40 @@ class Journal:
         """
         self._answers.sync()
         self._failures.sync()
+
+    def set_aside(self, starts: Iterable[int]) -> str:
+        """Move answers into a file beside, so that their rows are asked again. May take long: call it in a
+        thread, before the first `write`.
+
+        Args:
+            starts: Where their lines begin in the journal.
+
+        Returns:
+            The name of the new file.
+
+        Raises:
+            InputError: when something cannot be written. Nothing is lost then.
+        """
+        assert self.ledger is not None
+        ordered = array("Q", sorted(starts))
+        kept = free_name_beside(self.output) + self.path.removeprefix(self.output)
+        # Until the new journal is in place, all its answers count as those of this run: that costs nothing.
+        self.ledger.move(0)
+        try:
+            charged = _copy_lines(self.path, kept, ordered)
+            shutil.copymode(self.path, kept)
+            # Before the lines go: a kill between the two counts them twice, never not at all.
+            self.ledger.charge(charged)
+            _copy_others(self.path, ordered)
+        except OSError as error:
+            raise InputError(f"cannot be written: {error.strerror}", source=error.filename or kept) from None
+        self._answers.close()
+        self._answers = self._open()
+        self._tried = self._held = -1
+        with open(self.path, "rb") as stream:
+            self.completed = read_completed_keys(stream, self.path)[0]
+        self.ledger.move(self._answers.size)
+        return kept
 
     # -- the output, where it is not the journal ---------------------------------------------------------
 
@@ -324,3 +360,29 @@ class Journal:
             ) from None
         self._reopen()  # the copy has taken the place of the file that is locked
         self._tried = self._held = self._answers.size  # unless something comes, the output is as it should be
+
+
+def _copy_lines(journal: str, path: str, starts: array[int]) -> float:
+    """Copy the lines that begin at `starts` into a new file; returns what they state that they cost."""
+    charged = 0.0
+    with open(journal, "rb") as lines, whole_file(path) as new:
+        for start in starts:
+            lines.seek(start)
+            line = lines.readline()
+            new.write(line)
+            charged += charged_of(line)
+    return charged
+
+
+def _copy_others(journal: str, starts: array[int]) -> None:
+    """Write a journal anew without the lines that begin at `starts`, in their order."""
+    without = iter(starts)
+    skipped = next(without, None)
+    start = 0
+    with open(journal, "rb") as lines, whole_file(journal) as new:
+        for line in lines:
+            if start == skipped:
+                skipped = next(without, None)
+            else:
+                new.write(line)
+            start += len(line)

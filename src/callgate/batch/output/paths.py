@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from itertools import count
 from typing import BinaryIO
 
 from callgate.batch.input.files import format_of, open_bytes
@@ -11,6 +12,7 @@ from callgate.errors import InputError
 
 __all__ = [
     "errors_path",
+    "free_name_beside",
     "has_answers",
     "is_compressed_lines",
     "is_held_compressed",
@@ -119,13 +121,24 @@ def keep_beside(output: str) -> str | None:
         for path in there:
             os.unlink(path)
         return None
-    folder, name = os.path.split(file)
-    stem, dot, ending = name.partition(".")
-    number = 1
-    while os.path.lexists(free := os.path.join(folder, f"{stem}.old-{number}{dot}{ending}")):
-        number += 1
+    free = free_name_beside(output)
     for path in there:
         os.rename(path, free + path.removeprefix(file))
+    return free
+
+
+def free_name_beside(output: str) -> str:
+    """A name beside an output that neither a file nor a journal has.
+
+    >>> free_name_beside("out.csv")
+    'out.old-1.csv'
+    """
+    folder, name = os.path.split(output_file(output))
+    stem, dot, ending = name.partition(".")
+    for number in count(1):  # pragma: no branch
+        free = os.path.join(folder, f"{stem}.old-{number}{dot}{ending}")
+        if not os.path.lexists(free) and not os.path.lexists(journal_path(free)):
+            break
     return free
 
 

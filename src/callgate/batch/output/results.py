@@ -20,7 +20,7 @@ __all__ = ["FIELDS", "RowResult", "encode_bad_row", "encode_result", "free_name"
 
 FIELDS = (
     "id", "custom_id", "response", "error", "text", "parsed", "finish_reason", "model", "usage", "cost_usd",
-    "latency_s", "attempts", "cached", "charged_usd", "finished_at", "line", "check", "key",
+    "latency_s", "attempts", "cached", "charged_usd", "finished_at", "line", "fingerprint", "check", "key",
 )  # fmt: skip
 """The fields of an output line. A row's own column of such a name travels as `input_NAME`."""
 
@@ -41,7 +41,7 @@ class RowResult:
             print(result.row.custom_id, result.text if result.ok else result.error)
     """
 
-    __slots__ = ("_cost", "calling", "charged", "error", "row")
+    __slots__ = ("_cost", "calling", "charged", "error", "fingerprint", "row")
 
     def __init__(self, row: Row, calling: Calling) -> None:
         self.row = row
@@ -54,6 +54,8 @@ class RowResult:
             self.error = _withheld(answer)
         self.charged: float | None = None
         """US dollars that were charged to a budget, attempts that may have been billed included."""
+        self.fingerprint: bytes | None = None
+        """What was asked, in short (see `input.fingerprint`), or None."""
         self._cost: Cost | Literal[False] | None = False  # not asked for yet
 
     @property
@@ -101,7 +103,8 @@ def encode_result(result: RowResult) -> bytes:
     `usage` and `cost_usd` are of all answers that were paid for the row, of a failed one too, and null when
     they are not known; `latency_s` is the last attempt's time on the wire in seconds; `attempts` counts how
     often it went there; `finished_at` is in seconds since 1970. `charged_usd` is there when a budget was set:
-    what the row took of it. `check` is the CRC-32 of the line up to it: one that was damaged is found by it.
+    what the row took of it. `fingerprint` states what was asked. `check` is the CRC-32 of the line up to it:
+    one that was damaged is found by it.
 
     >>> from callgate.call.calling import Calling
     >>> from callgate.response import Response
@@ -142,16 +145,18 @@ def encode_result(result: RowResult) -> bytes:
         for name, value in row.columns.items():
             line[name if name not in _TAKEN else free_name(name, row.columns)] = value
     encoded = _encode(line)
-    return encoded if answer is None else seal(encoded, row.key)
+    return encoded if answer is None else seal(encoded, row.key, result.fingerprint)
 
 
-def seal(line: bytes, key: int) -> bytes:
-    """End the line of an answered row in a checksum of all before it, and in the row's key.
+def seal(line: bytes, key: int, fingerprint: bytes | None = None) -> bytes:
+    """End the line of an answered row in its fingerprint, a checksum of all before, and the row's key.
 
     >>> seal(b'{"id":"call-1"}\\n', 10)
     b'{"id":"call-1","check":"ceb08bed","key":"000000000000000a"}\\n'
     """
     content = line[:-2]
+    if fingerprint is not None:
+        content = b'%b,"fingerprint":%b' % (content, fingerprint)
     return b'%b,"check":"%08x","key":"%016x"}\n' % (content, crc32(content), key)
 
 

@@ -1,0 +1,86 @@
+"""Where each answer is in a journal, by the key of its row."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from typing import Self
+
+from callgate.batch.input.fingerprint import mark_of
+from callgate.batch.output.completed_keys import fingerprint_of, read_answers
+from callgate.exact_json import loads
+
+__all__ = ["AnswerIndex"]
+
+
+class AnswerIndex:
+    """The answers of a journal; each is given once.
+
+    Memory: 21 bytes an answer.
+
+    Args:
+        journal: Its path. It is read to its end here, and then line by line; no line is added meanwhile.
+
+    Raises:
+        OSError: when it cannot be read.
+
+    Example::
+
+        with AnswerIndex("out.jsonl") as index:
+            place = index.take(row.key)
+            if place is not None:
+                print(index.line(place))
+    """
+
+    def __init__(self, journal: str) -> None:
+        keys, marks, starts = array("Q"), array("I"), array("Q")
+        with ExitStack() as stack:
+            self._file = stack.enter_context(open(journal, "rb"))
+            for key, start, line in read_answers(self._file):
+                keys.append(key)
+                marks.append(mark_of(fingerprint_of(loads(line)) or b""))
+                starts.append(start)
+            self._closing = stack.pop_all()
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        self._keys = array("Q", [keys[place] for place in order])
+        self._marks = array("I", [marks[place] for place in order])
+        self._starts = array("Q", [starts[place] for place in order])
+        self._given = bytearray(len(order))
+
+    def take(self, key: int, marks: Collection[int] | None = None) -> int | None:
+        """The place of an answer to a row that was not given yet; None when there is none.
+
+        Args:
+            key: The row's key.
+            marks: If given, the mark of its fingerprint must be one of these, or 0 (it has none).
+        """
+        for place in self._places(key):
+            if not self._given[place]:
+                mark = self._marks[place]
+                if marks is None or not mark or mark in marks:
+                    self._given[place] = True
+                    return place
+        return None
+
+    def line(self, place: int) -> bytes:
+        """The line of an answer."""
+        self._file.seek(self._starts[place])
+        return self._file.readline()
+
+    def start(self, place: int) -> int:
+        """Where the line of an answer begins in the journal."""
+        return self._starts[place]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+
+    def _places(self, key: int) -> Iterator[int]:
+        place = bisect_left(self._keys, key)
+        while place < len(self._keys) and self._keys[place] == key:
+            yield place
+            place += 1

@@ -1,0 +1,50 @@
+"""The line of each answer is found by the key of its row, and given once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from callgate.batch.input.fingerprint import mark_of
+from callgate.batch.output.answer_index import AnswerIndex
+from callgate.batch.output.results import RowResult, encode_result
+from tests.batch.conftest import answered, failed, make_row
+
+
+def line(index: int, text: str, fingerprint: bytes | None = None) -> bytes:
+    result = RowResult(make_row(index, "same" if index > 9 else None), answered(text))
+    result.fingerprint = fingerprint
+    return encode_result(result)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> str:
+    path = tmp_path / "out.jsonl"
+    bad = encode_result(RowResult(make_row(1), failed(ValueError("x"))))
+    lines = [line(2, "two"), bad, b"\n", line(0, "zero"), line(10, "old"), line(11, "new", b'{"model":"m"}')]
+    path.write_bytes(b"".join(lines))
+    return str(path)
+
+
+def test_answers_are_found_by_key_and_failures_are_none(journal: str) -> None:
+    with AnswerIndex(journal) as index:
+        places = [index.take(make_row(number).key) for number in range(3)]
+        assert places[1] is None
+        texts = [orjson.loads(index.line(place))["text"] for place in places if place is not None]
+        starts = [index.start(place) for place in places if place is not None]
+        assert index.take(make_row(0).key) is None
+    assert (texts, starts[1]) == (["zero", "two"], 0)
+
+
+def test_an_answer_with_another_mark_is_left_and_one_without_fits_every_mark(journal: str) -> None:
+    key = make_row(10, "same").key
+    with AnswerIndex(journal) as index:
+        first, second = index.take(key, [1]), index.take(key, [1])
+        assert first is not None
+        assert orjson.loads(index.line(first))["text"] == "old"
+        assert second is None
+        third = index.take(key, [2, mark_of(b'{"model":"m"}')])
+        assert third is not None
+        assert orjson.loads(index.line(third))["text"] == "new"
