@@ -36,6 +36,7 @@ COVERED_BY = {
     "call/status.py": "call/test_calling.py",
     "model/base.py": "documents/test_imodel.py",
     "model/call_factory.py": "documents/test_imodel.py",
+    "model/lifetime.py": "composition/test_closing.py",
     "model/limits.py": "model/test_builder.py",
     "model/model.py": "documents/test_imodel.py",
     "model/target.py": "model/test_spread.py",

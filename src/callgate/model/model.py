@@ -17,7 +17,7 @@ from typing import Any
 from callgate.backends.service import BackendInfo, ServiceBackend, describe
 from callgate.call.calling import Calling
 from callgate.executor.executor import Executor
-from callgate.model.base import Caller, MakeOuter, check_models
+from callgate.model.base import Caller, check_models
 from callgate.model.builder import (
     RateLimiter,
     check_hooks,
@@ -35,6 +35,7 @@ from callgate.model.builder import (
     write_down,
 )
 from callgate.model.call_factory import CallFactory
+from callgate.model.lifetime import MakeOuter
 from callgate.model.limits import Limits
 from callgate.model.target import ModelTarget, find_places, make_tier, most_tries, retry_of_latest
 from callgate.network.rate_limiters import TokenBucket

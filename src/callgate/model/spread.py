@@ -10,9 +10,10 @@ from typing import Any
 from callgate.call.calling import Calling
 from callgate.errors import APIClientError, ConfigurationError
 from callgate.executor.executor import Executor
-from callgate.model.base import Caller, MakeOuter, check_models
+from callgate.model.base import Caller, check_models
 from callgate.model.builder import check_hooks, check_layers, each_of, make_outer_service
 from callgate.model.call_factory import CallFactory
+from callgate.model.lifetime import MakeOuter
 from callgate.model.target import ModelTarget, find_places, most_tries, retry_of_latest
 from callgate.pipeline import UserLayer
 from callgate.policies.cache.layer import Place
