@@ -11,8 +11,9 @@ import pytest
 from callgate.batch.cost.budget import Budget
 from callgate.batch.cost.worst_case import worst_case, worst_of_endpoints
 from callgate.batch.engine import Engine
-from callgate.batch.input import images
-from callgate.batch.input.images import load_images
+from callgate.batch.input import media
+from callgate.batch.input.media import load_media
+from callgate.batch.input.media_kinds import MediaKind
 from callgate.batch.input.requests import RequestBuilder
 from callgate.batch.input.rows import Row
 from callgate.batch.output.results import RowResult
@@ -84,7 +85,7 @@ def test_a_budget_reserves_for_images(tmp_path: Path) -> None:
         worst = []
         for who, image in ((model, None), (model, "a.png"), (spread, "a.png")):
             asked = row(tmp_path, 0, image)
-            calling = await who.create_calling(request_payload=await load_images(asked.request))
+            calling = await who.create_calling(request_payload=await load_media(asked.request))
             worst.append(worst_of_endpoints(who)(calling))
         await spread.close()
         return worst
@@ -118,12 +119,12 @@ def test_rows_that_wait_for_a_budget_are_few_and_so_are_the_images_in_memory(
     (tmp_path / "a.png").write_bytes(PNG)
     read: list[str] = []
 
-    def noted(path: str) -> str:
+    def noted(kind: MediaKind, path: str) -> str:
         read.append(path)
-        return _read(path)
+        return _read(kind, path)
 
-    _read = images._read
-    monkeypatch.setattr(images, "_read", noted)
+    _read = media._read
+    monkeypatch.setattr(media, "_read", noted)
 
     async def main() -> None:
         backend = HoldingBackend()

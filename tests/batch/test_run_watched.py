@@ -14,7 +14,7 @@ import pytest
 from callgate import RetryConfig, Spread
 from callgate.batch.display.format import rate_of
 from callgate.batch.engine import Engine
-from callgate.batch.input.images import ImageRequest
+from callgate.batch.input.media import MediaRequest
 from callgate.batch.input.sources import Source
 from callgate.batch.output.journal import Journal
 from callgate.batch.progress import Progress, RowStates
@@ -146,17 +146,17 @@ def test_rows_that_another_run_has_asked_for_do_not_back_off(tmp_path: Path) -> 
 def test_rows_whose_images_are_read_are_counted_as_such(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    async def load(request: ImageRequest) -> dict[str, Any]:
+    async def load(request: MediaRequest) -> dict[str, Any]:
         await asyncio.sleep(5.0)
         return request
 
     (tmp_path / "cat.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    monkeypatch.setattr(ImageRequest, "load", load)
+    monkeypatch.setattr(MediaRequest, "load", load)
     said: list[str] = []
     sim = Simulation(latency=0.1)
     look = lambda progress, _: said.append(progress.waiting_for)  # noqa: E731
     sim.run(watched(sim.model(), tmp_path, 3, look, image="cat.png"))
-    assert said[:10] == ["images to be read"] * 10
+    assert said[:10] == ["files to be read"] * 10
 
 
 # --- what was abandoned ---------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ async def complete_all(
 def _renumbered(row: Row, index: int, temperature: float | None) -> Row:
     request = row.request
     if temperature is not None:
-        request = copy(request)  # of its own class: it may hold the paths of images
+        request = copy(request)  # of its own class: it may name files
         request["temperature"] = temperature
     return Row(index, row.line, row.custom_id, row.key, request, row.columns, row.path)
 

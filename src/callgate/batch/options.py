@@ -239,7 +239,7 @@ class RunOptions:
     allow_files: Annotated[
         tuple[str, ...],
         Option(
-            "Let rows name images below this folder too; repeatable (default: below INPUT's).",
+            "Let rows name files below this folder too; repeatable (default: below INPUT's).",
             _ROWS,
             metavar="DIR",
             read=lambda text: [text],

@@ -73,7 +73,7 @@ class RowStates:
         calling: Rows whose call has begun and not ended.
         backing_off: Of these, rows that wait before a retry.
         sharing: Of these, rows that wait on an identical request in flight (single-flight).
-        loading: Further rows, whose images are being read.
+        loading: Further rows, whose images and other files are being read.
 
     >>> RowStates(calling=5, backing_off=2).sharing
     0
@@ -107,7 +107,7 @@ def waiting_for(limiter: LimiterSnapshot, rows: RowStates, *, idle: bool, draini
     if limiter.in_flight == 0:
         return _before_sending(rows, idle=idle)
     if rows.loading > limiter.in_flight:
-        return "images to be read"
+        return "files to be read"
     return "input" if idle else "provider"
 
 
@@ -118,7 +118,7 @@ def _before_sending(rows: RowStates, *, idle: bool) -> str:
     if rows.sharing:
         return "identical requests of another run"
     if rows.loading:
-        return "images to be read"
+        return "files to be read"
     if rows.calling:
         return "requests to be prepared"
     return "input" if idle else "nothing"

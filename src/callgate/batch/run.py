@@ -16,7 +16,7 @@ from callgate.batch.engine import Engine
 from callgate.batch.guard import FailureGuard
 from callgate.batch.input.feed import AsyncFeed, Feed, PulledFeed, ThreadFeed
 from callgate.batch.input.fingerprint import Fingerprints
-from callgate.batch.input.images import load_images
+from callgate.batch.input.media import load_media
 from callgate.batch.input.record_source import RecordSource
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import BadRow, Source
@@ -170,7 +170,7 @@ class BatchRun:
     async def _check_bound(self, row: Row) -> None:
         model = self.engine.model
         calling = await model.create_calling(
-            request_payload=await load_images(row.request), http_path=row.path
+            request_payload=await load_media(row.request), http_path=row.path
         )
         try:
             worst_of_endpoints(model)(calling)

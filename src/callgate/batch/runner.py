@@ -13,7 +13,7 @@ from callgate.batch.cost.budget import Budget
 from callgate.batch.cost.worst_case import UnboundedBudgetError, worst_of_endpoints
 from callgate.batch.guard import FailureGuard
 from callgate.batch.input.feed import Feed
-from callgate.batch.input.images import ImageRequest
+from callgate.batch.input.media import MediaRequest
 from callgate.batch.input.rows import Row
 from callgate.batch.output.results import RowResult
 from callgate.batch.progress import RowStates
@@ -159,9 +159,9 @@ class Runner:
         )
         result: RowResult | None = None
         try:
-            if isinstance(row.request, ImageRequest):
-                await self._load_images(calling, row.request)
-            if self.feed.closed:  # while the images were read
+            if isinstance(row.request, MediaRequest):
+                await self._load_media(calling, row.request)
+            if self.feed.closed:  # while its files were read
                 return
             self.active[calling] = row
             await self._invoke(calling)
@@ -190,12 +190,12 @@ class Runner:
         if waiting is not None:
             await waiting
 
-    async def _load_images(self, calling: Calling, request: ImageRequest) -> None:
-        """Put the images into the calling's request; a calling whose images cannot be read fails."""
+    async def _load_media(self, calling: Calling, request: MediaRequest) -> None:
+        """Put the files into the calling's request; a calling whose files cannot be read fails."""
         self._loading += 1
         try:
             loaded = {"messages": (await request.load())["messages"]}
-        except InputError as error:  # an image that was removed after its row was read
+        except InputError as error:  # a file that was removed after its row was read
             calling.fail(error, asyncio.get_running_loop().time())
         else:
             calling.payload, calling.request = {**calling.payload, **loaded}, {**calling.request, **loaded}

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from callgate.batch.input.images import load_images
+from callgate.batch.input.media import load_media
 from callgate.batch.input.rows import Row
 from callgate.batch.input.schema_file import read_schema
 from callgate.batch.input.sources import Source
@@ -46,7 +46,7 @@ def keys_of(options: RunOptions, row: Row) -> list[CacheKey]:
     """The key of the row at each target; a model is made for each, and never called.
 
     Raises:
-        InputError: when the row is never cached, or an image or the schema cannot be read.
+        InputError: when the row is never cached, or a file or the schema cannot be read.
         ConfigurationError: when the options name no target.
     """
     schema = None if options.schema is None else read_schema(options.schema)
@@ -58,7 +58,7 @@ def keys_of(options: RunOptions, row: Row) -> list[CacheKey]:
 async def _keys_of(
     targets: list[Target], row: Row, schema: AnswerSchema | None, sample: int
 ) -> list[CacheKey]:
-    request = await load_images(row.request)
+    request = await load_media(row.request)
     keys = []
     for target in targets:
         settings: dict[str, Any] = {"provider": target.provider, "api_key": "unused", "allow_http": True}

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from callgate.batch.cost.forecast import Forecast, Sample, forecast, read_sample
 from callgate.batch.cost.ledger import read_spent
 from callgate.batch.input.files import READ_ERRORS
-from callgate.batch.input.images import load_images
+from callgate.batch.input.media import load_media
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import Source
 from callgate.batch.options import RunOptions
@@ -67,7 +67,7 @@ async def estimate(
 
         async def is_cached(row: Row) -> bool:
             calling = await model.create_calling(
-                request_payload=await load_images(row.request), metadata=metadata, response_schema=schema
+                request_payload=await load_media(row.request), metadata=metadata, response_schema=schema
             )
             return await model.is_cached(calling)
 

@@ -271,6 +271,11 @@ def test_pictures_and_files() -> None:
     ]
 
 
+def test_a_video_is_refused() -> None:
+    film = {"type": "file", "file": {"file_url": "https://example.com/a.webm"}}
+    assert "takes no video" in refusal({"role": "user", "content": [film]})
+
+
 def test_a_picture_in_a_tools_result() -> None:
     picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
     answered = {"role": "tool", "tool_call_id": "c", "content": [picture]}

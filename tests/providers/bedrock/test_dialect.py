@@ -154,6 +154,7 @@ def test_pictures_and_files() -> None:
         {"type": "file", "file": {"file_data": PDF, "filename": "my_report.pdf"}},
         {"type": "file", "file": {"file_data": "QUJD", "filename": "a.csv"}},
         {"type": "file", "file": {"file_data": "QUJD", "filename": "a.mp4"}},
+        {"type": "file", "file": {"file_data": "data:video/quicktime;base64,QUJD", "filename": "video"}},
         {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "mp3"}},
         {"type": "file", "file": {"file_data": f"data:image/png;base64,{PNG}"}},
     ]
@@ -163,6 +164,7 @@ def test_pictures_and_files() -> None:
         {"document": {"format": "pdf", "name": "my report", "source": {"bytes": "JVBERg=="}}},
         {"document": {"format": "csv", "name": "a", "source": {"bytes": "QUJD"}}},
         {"video": {"format": "mp4", "source": {"bytes": "QUJD"}}},
+        {"video": {"format": "mov", "source": {"bytes": "QUJD"}}},
         {"audio": {"format": "mp3", "source": {"bytes": "QUJD"}}},
         {"image": {"format": "png", "source": {"bytes": PNG}}},
     ]

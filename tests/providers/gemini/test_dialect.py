@@ -222,6 +222,7 @@ def test_pictures_sounds_and_files() -> None:
         {"type": "image_url", "image_url": {"url": "gs://bucket/picture"}},
         {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "wav"}},
         {"type": "file", "file": {"file_data": "QUJD", "filename": "a.pdf"}},
+        {"type": "file", "file": {"file_data": "data:video/mp4;base64,QUJD", "filename": "a.mp4"}},
         {"type": "file", "file": {"file_id": "https://x/v1beta/files/abc"}},
         {"fileData": {"fileUri": "https://youtu.be/x"}},
     ]
@@ -231,6 +232,7 @@ def test_pictures_sounds_and_files() -> None:
         {"fileData": {"fileUri": "gs://bucket/picture"}},
         {"inlineData": {"mimeType": "audio/wav", "data": "QUJD"}},
         {"inlineData": {"mimeType": "application/pdf", "data": "QUJD"}},
+        {"inlineData": {"mimeType": "video/mp4", "data": "QUJD"}},
         {"fileData": {"fileUri": "https://x/v1beta/files/abc"}},
         {"fileData": {"fileUri": "https://youtu.be/x"}},
     ]

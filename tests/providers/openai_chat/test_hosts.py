@@ -258,6 +258,14 @@ def test_files_and_sound_take_the_form_of_the_host() -> None:
     assert sent("openrouter", by_url) == {"type": "file", "file": {"file_data": "https://x.io/a.pdf"}}
     assert sent("xai", by_url) == {"type": "file", "file": {"url": "https://x.io/a.pdf"}}
     assert sent("", by_url) == by_url
+    film = {"type": "file", "file": {"file_data": "data:video/mp4;base64,QUJD", "filename": "a.mp4"}}
+    by_address = {"type": "file", "file": {"file_url": "https://x.io/a.mp4?x=1"}}
+    for host in ("openrouter", ""):
+        assert sent(host, film) == {"type": "video_url", "video_url": {"url": "data:video/mp4;base64,QUJD"}}
+        assert sent(host, by_address) == {"type": "video_url", "video_url": {"url": "https://x.io/a.mp4?x=1"}}
+    for host in ("openai", "mistral", "groq", "xai"):
+        with pytest.raises(InvalidRequestError, match="takes no video"):
+            sent(host, film)
 
 
 @pytest.mark.parametrize("host", CHAT_HOSTS)

@@ -82,6 +82,12 @@ def test_image_and_file_parts_are_said_flat() -> None:
     ]
 
 
+def test_a_video_is_refused() -> None:
+    film = {"type": "file", "file": {"file_data": "data:video/mp4;base64,QUJD", "filename": "a.mp4"}}
+    with pytest.raises(InvalidRequestError, match="takes no video"):
+        input_of({"role": "user", "content": [film]})
+
+
 def test_tool_calls_and_their_results_become_items_of_their_own() -> None:
     assert input_of(
         USER,

@@ -12,7 +12,7 @@ from zlib import crc32
 
 import orjson
 
-from callgate.batch.input.images import ImageFile, ImageRequest
+from callgate.batch.input.media import MediaPart, MediaPath, MediaRequest
 from callgate.batch.input.rows import Row
 from callgate.exact_json import dumps
 
@@ -120,7 +120,7 @@ class _Model:
             self._end, self._rest = _end_of(rest), rest
         start = b"{"
         if messages is not None:
-            start = b'{"messages":"%b",' % _digest(messages, with_files=type(row.request) is ImageRequest)
+            start = b'{"messages":"%b",' % _digest(messages, with_files=type(row.request) is MediaRequest)
         return start + self._end
 
 
@@ -161,5 +161,7 @@ def _canonical_with_files(value: Any) -> bytes:
 
 
 def _name_file(value: Any) -> Any:
-    """An image by its name in the row and its size: its folder may be another one in the next run."""
-    return value.identity if isinstance(value, ImageFile) else str(value)
+    """A file by its name in the row and its size: its folder may be another one in the next run."""
+    if isinstance(value, MediaPart):
+        return dict(value)
+    return value.identity if isinstance(value, MediaPath) else str(value)

@@ -8,8 +8,8 @@ A record is one JSON object or one line of a table. There are four kinds:
 - with a template, any record that has the template's columns
 
 Beside these, the names in `PARAMETERS` are parameters of the request (but not with a template: there every
-column is data), `image` and `images` are put into the message (see `images`; not with a template that names
-them), and everything else is copied to the output.
+column is data), `image`, `document`, `audio` and `video` are put into the message (see `media`; not with a
+template that names them), and everything else is copied to the output.
 
 Requests to an endpoint that has no messages (embeddings, moderations, ...) have one text instead, in the
 field that `_ENDPOINTS` names: it comes from that field, from `prompt`, or from the template.
@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import orjson
 
-from callgate.batch.input.images import COLUMNS as IMAGES, ImageResolver
+from callgate.batch.input.media import COLUMNS as MEDIA, MediaResolver
 from callgate.batch.input.rows import Row, content_key, custom_id_key
 from callgate.batch.input.template import Template, is_empty
 from callgate.errors import InputError
@@ -94,8 +94,8 @@ class RequestBuilder:
         takes_id: Whether `id` stands for a missing `custom_id`.
         endpoint: The path of the endpoint for rows that name none, such as "embeddings"; None: chat.
         source: The input's name, for errors.
-        folder: What the paths of images are relative to, and do not leave.
-        allow_files: Further folders whose images may be sent.
+        folder: What the paths of media are relative to, and do not leave.
+        allow_files: Further folders whose files may be sent.
 
     Example::
 
@@ -105,7 +105,7 @@ class RequestBuilder:
     """
 
     __slots__ = (
-        "_columns_sent", "_endpoint", "_fills_nulls", "_images", "_model", "_needs_model", "_parameters",
+        "_columns_sent", "_endpoint", "_fills_nulls", "_media", "_model", "_needs_model", "_parameters",
         "_source", "_system", "_takes_id", "_template", "_text",
     )  # fmt: skip
 
@@ -135,7 +135,7 @@ class RequestBuilder:
         self._text, more = _ENDPOINTS.get(self._endpoint or "", _Endpoint("prompt"))
         self._columns_sent = PARAMETERS | more
         self._source = source
-        self._images = ImageResolver(folder, source, allow_files)
+        self._media = MediaResolver(folder, source, allow_files)
 
     def build(self, record: Any, index: int, line: int) -> Row:
         """The row that a record stands for.
@@ -164,10 +164,10 @@ class RequestBuilder:
         if self._fills_nulls:
             request = _without_nulls(request)
         if "messages" in request:
-            if "image" in record or "images" in record:
-                request, content = self._with_images(request, content, record, line)
+            if not MEDIA.keys().isdisjoint(record):
+                request, content = self._with_media(request, content, record, line)
             if "messages" in content:
-                request = self._images.find_files(request, line)
+                request = self._media.find_files(request, line)
         if self._model is not None:
             if not request.get("model"):
                 request["model"] = self._model
@@ -295,15 +295,15 @@ class RequestBuilder:
         request[self._text] = text
         return request
 
-    def _with_images(
+    def _with_media(
         self, request: dict[str, Any], content: dict[str, Any], record: dict[str, Any], line: int
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """With the row's images, which belong to its request. A batch line has all of that in its body."""
+        """With the row's media, which belong to its request. A batch line has all of that in its body."""
         if "body" in record and self._template is None:
             return request, content
         named = () if self._template is None else self._template.columns
-        pictures = {name: record[name] for name in IMAGES if record.get(name) and name not in named}
-        return self._images.add_images(request, pictures, line), {**content, **pictures}
+        media = {name: record[name] for name in MEDIA if record.get(name) and name not in named}
+        return self._media.add_media(request, media, line), {**content, **media}
 
     def _checked(self, messages: Any, record: dict[str, Any], line: int) -> list[Any]:
         if not isinstance(messages, list) or not messages:

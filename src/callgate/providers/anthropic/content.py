@@ -9,6 +9,7 @@ from typing import Any
 from callgate.providers.canonical.messages import (
     Media,
     Part,
+    is_video,
     read_parts,
     refuse,
     refuse_system_media,
@@ -123,6 +124,8 @@ def _is_blank_text(block: Any) -> bool:
 def _media_block(media: Media) -> dict[str, Any]:
     if media.kind == "audio":
         raise refuse("Claude takes no sound; leave parts of type input_audio out")
+    if is_video(media):
+        raise refuse("Claude takes no video")
     block = "image" if media.kind == "image" or (media.media_type or "").startswith("image/") else "document"
     if media.file_id:
         return {"type": block, "source": {"type": "file", "file_id": media.file_id}}

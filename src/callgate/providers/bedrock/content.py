@@ -203,7 +203,9 @@ def _media_block(media: Media) -> Block:
     if media.kind == "audio":
         return {"audio": {"format": subtype or "wav", "source": _source(media, "a sound")}}
     if media_type == "video" or ending in _VIDEO_FORMATS:
-        return {"video": {"format": ending or subtype, "source": _source(media, "a film")}}
+        subtype = "mov" if subtype == "quicktime" else subtype
+        video = ending if ending in _VIDEO_FORMATS else subtype
+        return {"video": {"format": video, "source": _source(media, "a video")}}
     return _document(media, name, ending)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import mimetypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +21,7 @@ __all__ = [
     "REPLAY",
     "Media",
     "Part",
+    "is_video",
     "read_max_tokens",
     "read_messages",
     "read_model",
@@ -162,6 +164,17 @@ def read_parts(content: Any) -> list[tuple[Part, Mapping[str, Any]]]:
         else:
             parts.append((part, part))
     return parts
+
+
+def is_video(media: Media) -> bool:
+    """True if a file is a video, by its type or else by its name.
+
+    >>> is_video(Media("file", url="https://example.com/talk.mp4"))
+    True
+    """
+    name = media.name or (media.url or "").partition("?")[0]
+    media_type = media.media_type or mimetypes.guess_type(name)[0] or ""
+    return media.kind == "file" and media.file_id is None and media_type.startswith("video/")
 
 
 def text_of(content: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from callgate.providers.canonical.messages import Media, Part, read_parts, refuse
+from callgate.providers.canonical.messages import Media, Part, is_video, read_parts, refuse
 from callgate.providers.openai_chat.quirks import ChatQuirks
 
 __all__ = ["split_media", "write_content"]
@@ -94,6 +94,10 @@ def _write_file(media: Media, whole: Mapping[str, Any], quirks: ChatQuirks, prov
         address = f"data:{media.media_type or 'application/pdf'};base64,{media.data}"
     else:
         address = None
+    if is_video(media):
+        if quirks.files not in ("data_url", None):
+            raise refuse(f"{provider} takes no video in a message")
+        return {"type": "video_url", "video_url": {"url": address}}
     match quirks.files:
         case "openai":
             if media.url is not None:

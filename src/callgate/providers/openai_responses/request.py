@@ -10,6 +10,7 @@ from callgate.providers.canonical.json import write_json
 from callgate.providers.canonical.messages import (
     Media,
     Part,
+    is_video,
     read_max_tokens,
     read_messages,
     read_model,
@@ -195,6 +196,8 @@ def _write_part(part: Part, whole: Mapping[str, Any]) -> Mapping[str, Any]:
         return whole
     if part.kind == "audio":
         raise refuse("the Responses dialect takes no sound in a message; use the chat dialect")
+    if is_video(part):
+        raise refuse("the Responses dialect takes no video in a message")
     if whole.get("type") in _OWN_PARTS:
         own = {name: value for name, value in whole.items() if name != "cache_control"}
         return {"detail": "auto", **own} if part.kind == "image" else own

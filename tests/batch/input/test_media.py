@@ -1,4 +1,4 @@
-"""Images beside a prompt become parts of its message; files are read when their row is called, not before."""
+"""Media beside a prompt become parts of its message; files are read when their row is called, not before."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 import pytest
 
-from callgate.batch.input import images
-from callgate.batch.input.images import ImageFile, ImageRequest, image_type, load_images
+from callgate.batch.input import media
+from callgate.batch.input.media import MediaPart, MediaRequest, load_media
 from callgate.batch.input.requests import RequestBuilder
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import Source
@@ -38,7 +38,7 @@ def build(record: dict[str, Any], folder: Path | str = "", **options: Any) -> Ro
 
 
 def loaded(row: Row) -> dict[str, Any]:
-    return asyncio.run(load_images(row.request))
+    return asyncio.run(load_media(row.request))
 
 
 def content_of(row: Row) -> Any:
@@ -53,6 +53,10 @@ def url_of(part: dict[str, Any]) -> str:
 
 def data_url(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def picture_at(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 def test_a_file_becomes_a_data_url_with_the_type_of_its_content(folder: Path) -> None:
@@ -71,9 +75,8 @@ def test_addresses_and_data_urls_stay_as_they_are() -> None:
 
 def test_nothing_is_read_before_the_row_is_called(folder: Path) -> None:
     row = build({"prompt": "x", "image": "cat.png"}, folder)
-    assert isinstance(row.request, ImageRequest)
-    part = row.request["messages"][-1]["content"][1]
-    assert isinstance(part["image_url"]["url"], ImageFile)
+    assert isinstance(row.request, MediaRequest)
+    assert isinstance(row.request["messages"][-1]["content"][1], MediaPart)
     assert len(orjson.dumps(row.request)) < 300
     before = orjson.dumps(row.request)
     loaded(row)
@@ -132,7 +135,7 @@ def test_with_messages_the_last_one_of_the_user_gets_the_image() -> None:
     ]
     row = build({"messages": said, "image": URL})
     messages = loaded(row)["messages"]
-    assert messages[2]["content"] == [{"type": "text", "text": "three"}, images._part(URL)]
+    assert messages[2]["content"] == [{"type": "text", "text": "three"}, picture_at(URL)]
     assert [messages[i] for i in (0, 1, 3)] == [said[i] for i in (0, 1, 3)]
     assert said[2]["content"] == [{"type": "text", "text": "three"}]  # the row's own is not touched
     assert row.columns == {"image": URL}
@@ -140,7 +143,7 @@ def test_with_messages_the_last_one_of_the_user_gets_the_image() -> None:
 
 def test_a_message_without_text_may_have_an_image() -> None:
     row = build({"messages": [{"role": "user"}], "image": URL})
-    assert content_of(row) == [images._part(URL)]
+    assert content_of(row) == [picture_at(URL)]
 
 
 def test_a_row_without_a_message_of_the_user_is_refused() -> None:
@@ -212,10 +215,11 @@ def test_paths_are_relative_to_the_folder_of_the_input(folder: Path, monkeypatch
     [
         ("none.png", "image 'none.png': there is no such file"),
         ("sub", "is not a regular file"),
-        ("s3://bucket/cat.png", "only http and https"),
+        ("s3://bucket/cat.png", "only a path, an https address or a data URL can be sent"),
         ("data:text/html;base64,xx", "begins with data:image/TYPE;base64,"),
         ("data:image/png,xx", "begins with data:image/TYPE;base64,"),
         ("   ", "not empty"),
+        ("x" * 5000, "File name too long"),
         (7, "an image must be a path"),
         ({"url": URL}, "an image must be a path"),
         ("[broken", "image is no list"),
@@ -251,7 +255,7 @@ def test_a_file_that_has_gone_meanwhile_is_told_with_its_row(folder: Path) -> No
 
 def test_a_file_over_the_cap_is_refused(folder: Path) -> None:
     with (folder / "huge.png").open("wb") as file:
-        os.truncate(file.fileno(), images.MOST_BYTES + 1)
+        os.truncate(file.fileno(), media.MOST_BYTES + 1)
     with pytest.raises(InputError, match="20,971,521 bytes"):
         build({"prompt": "x", "image": "huge.png"}, folder)
 
@@ -261,27 +265,10 @@ def test_other_parts_of_a_message_pass_through(folder: Path) -> None:
         7,
         {"type": "text", "text": "x"},
         {"type": "image_url", "image_url": "odd"},
-        images._part("gs://no/file"),
+        picture_at("gs://no/file"),
     ]
     row = build({"messages": [{"role": "user", "content": odd}], "image": "cat.png"}, folder)
     assert content_of(row)[:4] == odd
-
-
-@pytest.mark.parametrize(
-    ("start", "kind"),
-    [
-        (PNG, "image/png"),
-        (JPEG, "image/jpeg"),
-        (b"GIF87a", "image/gif"),
-        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "image/webp"),
-        (b"RIFF\x00\x00\x00\x00WAVE", None),
-        (b"\x00\x00\x00\x18ftypheic", "image/heic"),
-        (b"\x00\x00\x00\x18ftypisom", None),
-        (b"", None),
-    ],
-)
-def test_the_content_tells_the_type(start: bytes, kind: str | None) -> None:
-    assert image_type(start) == kind
 
 
 def in_a_message(url: Any, **more: Any) -> dict[str, Any]:
@@ -309,9 +296,76 @@ def test_what_is_no_path_in_a_message_goes_out_as_it_is(url: Any) -> None:
         {"messages": [{"role": "system", "content": "Be brief."}, in_a_message(url), {"role": "user"}]}
     )
     assert row.request["messages"][1] == in_a_message(url)
-    assert not isinstance(row.request, ImageRequest)
+    assert not isinstance(row.request, MediaRequest)
 
 
 def test_a_path_in_a_message_that_is_not_there_is_refused_before_any_call(folder: Path) -> None:
     with pytest.raises(InputError, match=r"in\.jsonl:7: image 'dot\.png': there is no such file"):
         build({"messages": [in_a_message("dot.png")]}, folder)
+
+
+# --- documents, sounds and videos -----------------------------------------------------------------------
+
+PDF = b"%PDF-1.7 pages"
+WAV = b"RIFF\x00\x00\x00\x00WAVEfmt "
+MP4 = b"\x00\x00\x00\x18ftypmp42"
+
+
+def base64_of(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def test_each_kind_of_file_becomes_its_part(folder: Path) -> None:
+    for name, content in {"a.pdf": PDF, "notes.txt": b"Hello", "a.wav": WAV, "a.mp4": MP4}.items():
+        (folder / name).write_bytes(content)
+    record = {
+        "prompt": "x",
+        "document": "a.pdf",
+        "documents": ["notes.txt"],
+        "audio": "a.wav",
+        "video": "a.mp4",
+    }
+    row = build(record, folder)
+    assert content_of(row)[1:] == [
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": data_url("application/pdf", PDF)}},
+        {"type": "file", "file": {"filename": "notes.txt", "file_data": data_url("text/plain", b"Hello")}},
+        {"type": "input_audio", "input_audio": {"data": base64_of(WAV), "format": "wav"}},
+        {"type": "file", "file": {"filename": "a.mp4", "file_data": data_url("video/mp4", MP4)}},
+    ]
+    assert row.columns == record
+
+
+def test_addresses_and_data_urls_of_each_kind() -> None:
+    inline = "data:audio/mp3;base64,AAAA"
+    page = "https://example.com/a.pdf"
+    row = build(
+        {"prompt": "x", "document": page, "audio": inline, "documents": ["data:text/csv;base64,QQ=="]}
+    )
+    assert content_of(row)[1:] == [
+        {"type": "file", "file": {"file_url": page}},
+        {"type": "file", "file": {"filename": "document", "file_data": "data:text/csv;base64,QQ=="}},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "mp3"}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"document": "A whole text."}, "there is no such file.*; a column named document holds files"),
+        ({"audio": "https://example.com/a.wav"}, "only a path or a data URL can be sent"),
+        ({"audio": {"voice": "alloy"}}, "an audio must be a path or a data URL"),
+        ({"video": "data:image/png;base64,AAAA"}, "begins with data:video/TYPE;base64,"),
+        ({"document": "data:application/pdf,xx"}, "begins with data:TYPE;base64,"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_before_any_call(
+    folder: Path, record: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        build({"prompt": "x", **record}, folder)
+
+
+def test_a_file_of_another_kind_is_refused_with_its_row(folder: Path) -> None:
+    (folder / "a.wav").write_bytes(MP4)
+    with pytest.raises(InputError, match=r"in\.jsonl:7: audio '.*a\.wav': is no WAV, MP3, FLAC"):
+        loaded(build({"prompt": "x", "audio": "a.wav"}, folder))
