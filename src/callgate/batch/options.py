@@ -65,7 +65,6 @@ class Option:
         metavar: What stands for the value in the help; names its unit.
         required: Whether the command line must have it.
         positional: Whether it is an argument and not an option.
-        variable: The environment variable it is read from, or None.
         sets: The keyword of `iModel` it fills; "retry_config.max_retries" fills a field of that keyword. None
             where a target or the run itself uses it.
         read: Makes the value of a text. Of a field that holds several, the items of one text.
@@ -79,7 +78,6 @@ class Option:
     metavar: str | None = None
     required: bool = False
     positional: bool = False
-    variable: str | None = None
     sets: str | None = None
     read: Callable[[str], Any] | None = None
     least: float | None = None
@@ -423,7 +421,6 @@ class RunOptions:
             "Keep answers in this folder, and reuse them for equal requests.",
             _CACHE,
             metavar="DIR",
-            variable="CALLGATE_CACHE",
         ),
     ] = None
     cache_ttl: Annotated[

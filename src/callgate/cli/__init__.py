@@ -16,6 +16,7 @@ from contextlib import suppress
 import typer
 
 from callgate.cli.cache import cache_app
+from callgate.cli.config import project_options
 from callgate.cli.messages import explain
 from callgate.cli.report import report
 from callgate.cli.run import run
@@ -37,7 +38,6 @@ app = typer.Typer(
     name="callgate",
     help="Make many calls to rate-limited LLM APIs: as fast as the quota allows, paying for nothing twice.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -59,11 +59,14 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _callgate(
+    context: typer.Context,
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version.", metavar=" "
     ),
 ) -> None:
-    pass
+    if context.invoked_subcommand in ("run", "cache"):
+        options = project_options()
+        context.default_map = {"run": options, "cache": {"explain": options}}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,7 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     occupy_closed_streams()
     try:
-        code = app(None if arguments is None else list(arguments), standalone_mode=False)
+        code = app(
+            None if arguments is None else list(arguments), prog_name="callgate", standalone_mode=False
+        )
         if sys.stdout is not None:
             sys.stdout.flush()
     except typer.Abort:

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from callgate.batch.options import Option, RunOptions, flags_for, repeats_as, specifications
+from callgate.cli.config import key_of, read_job
 
 __all__ = ["takes_options"]
 
@@ -68,9 +69,16 @@ def _declaration(name: str, option: Option, flag: bool) -> Any:
     common: dict[str, Any] = {
         "help": option.help,
         "metavar": " " if flag else option.metavar,
-        "envvar": option.variable,
         "show_default": False,
     }
     if option.positional:
-        return typer.Argument(default, **common)
-    return typer.Option(default, *flags_for(name), rich_help_panel=option.group, **common)
+        # Eager: a job file that it names has the defaults of the others.
+        return typer.Argument(default, is_eager=True, callback=read_job, **common)
+    return typer.Option(
+        default,
+        *flags_for(name),
+        rich_help_panel=option.group,
+        envvar=f"CALLGATE_{key_of(name).upper()}",
+        show_envvar=False,
+        **common,
+    )

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from callgate.batch.options import RunOptions
 from callgate.cli.command_line import takes_options
+from callgate.cli.config import load_env_file
 
 __all__ = ["run"]
 
+EnvFile = Annotated[
+    str | None,
+    typer.Option(
+        "--env-file",
+        metavar="FILE",
+        help="Read keys and other variables from a file of NAME=VALUE lines.",
+        rich_help_panel="Provider",
+        is_eager=True,
+        callback=load_env_file,
+    ),
+]
+
 
 @takes_options()
-def run(options: RunOptions) -> None:
+def run(options: RunOptions, env_file: EnvFile = None) -> None:
     """Answer every row of a file, within the limits, paying for no row twice.
 
     A row is an OpenAI Batch line, {"messages": [...]}, {"prompt": "..."}, or anything with --template.
@@ -23,13 +38,16 @@ def run(options: RunOptions) -> None:
 
         callgate run in.jsonl -m openai/gpt-4o-mini -o out.jsonl --rpm 500
 
-        callgate run words.csv -m local/smollm2 -o out.csv --template "French: {word}"
+        callgate run in.csv -m local/smollm2 -o out.csv --template "French: {word}"
 
         callgate run in.jsonl -m openai/gpt-4o-mini,azure/gpt-4o-mini -o out.jsonl
 
-        callgate run in.jsonl -m vllm/llama --base-url http://10.0.0.5/v1 -o out.jsonl
+        callgate run in.jsonl -m vllm/m --base-url http://10.0.0.5/v1 -o out.jsonl
 
         zcat in.jsonl.gz | callgate run - -m openai/gpt-4o-mini -o - | jq -r .text
+
+    Options may also be in callgate.toml in the current directory, in a job file (callgate run job.toml), or
+    in the environment (CALLGATE_RPM=500). The command line wins over the environment, and that over files.
 
     Exit code: 0 all rows answered, 1 some failed, 2 wrong usage or input, 3 the budget is spent, 130
     interrupted.
