@@ -18,6 +18,7 @@ import typer
 from callgate.cli.cache import cache_app
 from callgate.cli.config import project_options
 from callgate.cli.messages import explain
+from callgate.cli.models import models
 from callgate.cli.report import report
 from callgate.cli.run import run
 from callgate.cli.simulate import simulate
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(report)
+app.command()(models)
 app.command()(simulate)
 app.add_typer(cache_app)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from callgate.errors import ConfigurationError
 
-__all__ = ["did_you_mean", "provider_of", "split_model"]
+__all__ = ["FAMILY_OWNERS", "did_you_mean", "provider_of", "split_model"]
 
 # By how the names of their models begin; only prefixes that are unique to a provider.
 _FAMILIES = (
@@ -15,6 +15,8 @@ _FAMILIES = (
     ("claude-", "anthropic"), ("gemini-", "gemini"), ("mistral-", "mistral"), ("codestral", "mistral"),
     ("deepseek-", "deepseek"), ("grok-", "xai"), ("smollm", "local"),
 )  # fmt: skip
+FAMILY_OWNERS = frozenset(owner for _, owner in _FAMILIES)
+"""The providers whose models are found by their names."""
 
 
 def provider_of(model: str) -> str | None:
