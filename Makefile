@@ -6,6 +6,7 @@
 #   make coverage   branch coverage of policies, executor and batch; fails below 100 %
 #   make soak       property tests and simulations with many more examples
 #   make cases      runs the sample scripts in $(CASES), where that folder exists
+#   make docs       builds the site of the documentation into site/; fails on any warning
 #   make bench      measures the cost of a call and of a batch
 #
 # Each builds .venv by itself.
@@ -28,7 +29,7 @@ WORKERS ?= 3
 # The tests start many Python processes, which compile the package once instead of each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check coverage soak cases lint types check-imports bench clean
+.PHONY: help demo test check coverage soak cases docs lint types check-imports bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -80,7 +81,7 @@ types: $(VENV)/.dev
 check-imports: $(VENV)/.dev
 	@$(BIN)/lint-imports
 
-test: lint types check-imports .tools/.claude-code
+test: lint types check-imports docs .tools/.claude-code
 	@$(PYTEST) $(PYTEST_ARGS)
 
 check: lint types check-imports
@@ -95,6 +96,10 @@ soak: $(VENV)/.dev
 	@CALLGATE_TESTS=soak $(PYTEST) tests/policies tests/executor tests/batch tests/network tests/providers \
 	  tests/testing tests/composition $(PYTEST_ARGS)
 
+docs: $(VENV)/.dev
+	@NO_MKDOCS_2_WARNING=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "The documentation: site/index.html"
+
 cases: $(VENV)/.dev
 	@failed=0; for script in $(wildcard $(CASES)/*.py); do \
 	  printf '%s: ' "$$(basename $$script)"; $(BIN)/python $$script || failed=1; \
@@ -104,4 +109,4 @@ bench: $(VENV)/.dev
 	@$(BIN)/python bench/run.py
 
 clean:
-	rm -rf $(VENV) .tools out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+	rm -rf $(VENV) .tools out site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

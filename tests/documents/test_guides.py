@@ -22,11 +22,12 @@ from typing import Any
 
 import pytest
 
-from callgate.testing import Simulator
+from callgate.testing import Answer, Ask, Simulator
 from tests.documents.example_service import ExampleService
 from tests.documents.http_service import serve_in_thread
 
 DOCS = Path(__file__).parents[2] / "docs"
+_ANSWERS = {"It broke": "negative", "Works as": "positive", "Too loud": "negative"}
 EXAMPLE = "https://api.example.com"
 _FENCE = re.compile(
     r"(?P<skip><!-- not run: [^>]+ -->\n+)?"
@@ -59,11 +60,19 @@ def snippets(guide: Path) -> list[Snippet]:
 GUIDES = [guide for guide in (DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))) if snippets(guide)]
 
 
+def _scripted(ask: Ask) -> Answer | None:
+    """What a model answers to the rows of the first guide; None: an answer made from the seed."""
+    for row, answer in _ANSWERS.items():
+        if row in ask.text and "one word" in ask.text:
+            return Answer(answer)
+    return None
+
+
 @pytest.fixture
 def services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     """An empty directory, a provider, and the example service, whose URL it gives."""
     monkeypatch.chdir(tmp_path)
-    with Simulator(seed=1) as simulator, serve_in_thread(ExampleService()) as service:
+    with Simulator(seed=1, answers=_scripted) as simulator, serve_in_thread(ExampleService()) as service:
         for provider, url in (("OPENAI", simulator.base_url), ("ANTHROPIC", simulator.url)):
             monkeypatch.setenv(f"{provider}_BASE_URL", url)
             monkeypatch.setenv(f"{provider}_API_KEY", "sk-example")
@@ -72,7 +81,7 @@ def services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
 
 def run_snippet(runner: asyncio.Runner, code: str, where: str, namespace: dict[str, Any]) -> str:
     """Run it, with `await` at its top level permitted, and give what it prints."""
-    compiled = compile(code, where, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    compiled = compile(code, where, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     printed = io.StringIO()
     with redirect_stdout(printed):
         if compiled.co_flags & inspect.CO_COROUTINE:

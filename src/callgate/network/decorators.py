@@ -105,8 +105,9 @@ def with_retry(
     """Try an async function again when it fails for a reason that passes.
 
     Args:
-        max_retries, base_delay, max_delay, backoff_factor, jitter, jitter_factor, retry_exceptions,
-        exclude_exceptions, initial_delay, exponential_base, retry_on, max_retry_after: As for `RetryConfig`.
+        max_retries, base_delay, max_delay, backoff_factor, jitter, jitter_factor: As for `RetryConfig`.
+        initial_delay, exponential_base, retry_on, max_retry_after: As for `RetryConfig`.
+        retry_exceptions, exclude_exceptions: As for `RetryConfig`.
         rng: Where the jitter comes from.
 
     Raises (when the function is called):

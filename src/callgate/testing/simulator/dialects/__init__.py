@@ -12,6 +12,7 @@ from callgate.testing.simulator.dialects.bedrock import BedrockInvoke
 from callgate.testing.simulator.dialects.bedrock_converse import BedrockConverse
 from callgate.testing.simulator.dialects.gemini import Gemini, GeminiTokenCount, VertexGemini
 from callgate.testing.simulator.dialects.openai_chat import OpenAIChat, OpenAICompletions
+from callgate.testing.simulator.dialects.openai_embeddings import OpenAIEmbeddings
 from callgate.testing.simulator.dialects.openai_hosts import (
     AzureChat,
     GoogleChat,
@@ -34,6 +35,7 @@ DIALECTS: tuple[Dialect, ...] = (
     OpenRouterChat(),
     OPENAI_CHAT,
     OpenAICompletions(),
+    OpenAIEmbeddings(),
     OpenAIResponses(),
     AnthropicMessages(),
     AnthropicTokenCount(),

@@ -23,7 +23,15 @@ from callgate.testing.simulator.dialects.base import (
 )
 from callgate.testing.simulator.options import HeaderFamily, RetryAfterForm
 
-__all__ = ["OpenAIChat", "OpenAICompletions", "openai_error", "read_schema", "read_tools"]
+__all__ = [
+    "OpenAIChat",
+    "OpenAICompletions",
+    "OpenAIDialect",
+    "openai_error",
+    "read_model",
+    "read_schema",
+    "read_tools",
+]
 
 _IMAGE_CHARS = 340  # an image in low detail costs 85 tokens
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -58,7 +66,9 @@ def openai_error(refusal: Refusal) -> bytes:
     )
 
 
-class _OpenAI(Dialect):
+class OpenAIDialect(Dialect):
+    """What the dialects of OpenAI's API have in common: headers and errors."""
+
     header_family: ClassVar[HeaderFamily] = "openai"
     retry_after: ClassVar[tuple[RetryAfterForm, ...]] = ("seconds", "ms")
 
@@ -78,7 +88,7 @@ class _OpenAI(Dialect):
         )
 
 
-class OpenAIChat(_OpenAI):
+class OpenAIChat(OpenAIDialect):
     """`POST /v1/chat/completions`, plain and streamed; any prefix, as compatible providers use."""
 
     name: ClassVar[str] = "openai_chat"
@@ -86,7 +96,7 @@ class OpenAIChat(_OpenAI):
 
     def read(self, request: Request) -> Ask:
         body = request.body
-        model = _read_model(body, request)
+        model = read_model(body, request)
         messages = body.get("messages")
         if messages is None:
             raise missing("messages")
@@ -150,7 +160,7 @@ class OpenAIChat(_OpenAI):
         yield Event(b"data: [DONE]\n\n")
 
 
-class OpenAICompletions(_OpenAI):
+class OpenAICompletions(OpenAIDialect):
     """`POST /v1/completions`."""
 
     name = "openai_completions"
@@ -158,7 +168,7 @@ class OpenAICompletions(_OpenAI):
 
     def read(self, request: Request) -> Ask:
         body = request.body
-        ask = Ask(self.name, _read_model(body, request), body)
+        ask = Ask(self.name, read_model(body, request), body)
         prompt = body.get("prompt", "")
         require(prompt, (str, list), "prompt", "a string or an array of strings")
         prompts = [prompt] if isinstance(prompt, str) else prompt
@@ -205,7 +215,7 @@ class OpenAICompletions(_OpenAI):
         yield Event(b"data: [DONE]\n\n")
 
 
-def _read_model(body: dict[str, Any], request: Request) -> str:
+def read_model(body: dict[str, Any], request: Request) -> str:
     model = body.get("model") or request.names.get("deployment")
     if model is None:
         raise invalid("you must provide a model parameter", "model", "missing_required_parameter")
