@@ -201,3 +201,11 @@ def test_the_help_names_defaults_and_shows_examples(callgate: Run) -> None:
         assert example in text.split("Examples", 1)[1].split("Arguments", 1)[0]
     for command in ("stats", "clear", "export", "explain"):
         assert "Example" in callgate("cache", command, "--help").out
+
+
+def test_loading_the_embedded_model_is_announced(callgate: Run, folder: Path) -> None:
+    write_rows("in.jsonl", prompts(1))
+    command = ("run", "in.jsonl", "-m", "local/none.gguf", "-o", "out.jsonl")
+    missing = f"callgate: there is no model file {folder / 'none.gguf'}\n"
+    assert callgate(*command).err == f"callgate: loading the model\n{missing}"
+    assert callgate(*command, "--quiet").err == missing

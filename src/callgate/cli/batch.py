@@ -25,7 +25,9 @@ from callgate.cli.ending import print_ending
 from callgate.cli.interrupts import Interrupts
 from callgate.cli.messages import explain
 from callgate.cli.summary import print_forecast
+from callgate.cli.terminal import write_line
 from callgate.errors import InputError
+from callgate.providers.hosts import HOSTS
 
 try:
     import uvloop
@@ -75,6 +77,10 @@ def run_batch(options: RunOptions) -> int:
         ):
             yield _Watcher(display, interrupts)
 
+    hosts = (HOSTS.get(target.provider) for target in targets)
+    if not options.quiet and any(host is not None and host.embedded for host in hosts):
+        # The display cannot show it: nothing else runs while llama.cpp loads.
+        write_line("callgate: loading the model", err=True)
     runner = asyncio.Runner(loop_factory=None if uvloop is None else uvloop.new_event_loop)
     with rarer_collections(), runner:
         outcome = runner.run(run_job(options, source, targets, schema=schema, watch=watch, explain=explain))
