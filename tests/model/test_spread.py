@@ -54,10 +54,12 @@ def calls_of(model: Caller) -> int:
     return len(model.backend.at)
 
 
-def at_simulator(provider: SimulatedProvider, key: str, **settings: Any) -> iModel:
+def at_simulator(
+    provider: SimulatedProvider, key: str, model: str = "gpt-4o-mini", **settings: Any
+) -> iModel:
     return iModel(
         provider="openai",
-        model="gpt-4o-mini",
+        model=model,
         base_url=MemoryTransport.base_url,
         api_key=key,
         transport=MemoryTransport(provider),
@@ -145,12 +147,41 @@ def test_the_request_goes_out_with_the_defaults_of_whoever_answers() -> None:
         provider = SimulatedProvider(Options(), clock=clock)
         broken = at_simulator(SimulatedProvider(Options(keys=["other"]), clock=clock), "sk-one")
         async with Spread([broken, at_simulator(provider, "sk-two", temperature=0.5)]) as model:
-            calling = await model.invoke(model="not-this-one", messages=[{"role": "user", "content": "x"}])
+            calling = await model.invoke(messages=[{"role": "user", "content": "x"}])
         assert calling.response.text
         assert calling.payload["model"] == "gpt-4o-mini"
         assert calling.payload["temperature"] == 0.5
         assert calling.cost is not None
         assert len(calling.attempts) == 2
+
+    run_virtual(main())
+
+
+def test_a_model_that_a_call_names_holds_at_every_key() -> None:
+    async def main() -> None:
+        clock = asyncio.get_running_loop().time
+        provider = SimulatedProvider(Options(), clock=clock)
+        broken = at_simulator(SimulatedProvider(Options(keys=["other"]), clock=clock), "sk-one")
+        async with Spread([broken, at_simulator(provider, "sk-two")]) as model:
+            calling = await model.invoke(model="gpt-4.1", messages=[{"role": "user", "content": "x"}])
+        assert calling.response.model == "gpt-4.1"
+        assert calling.cost is not None
+        assert calling.cost.total == pytest.approx(
+            (2.0 * calling.usage.input_tokens + 8.0 * calling.usage.output_tokens) / 1e6
+        )
+
+    run_virtual(main())
+
+
+def test_endpoints_of_different_models_each_ask_for_their_own() -> None:
+    async def main() -> None:
+        provider = SimulatedProvider(Options(), clock=asyncio.get_running_loop().time)
+        models = [at_simulator(provider, f"sk-{name}", model=name) for name in ("gpt-4o", "gpt-4.1")]
+        async with Spread(models) as model:
+            answers = await asyncio.gather(
+                *(model.invoke(model="o3", messages=[{"role": "user", "content": str(n)}]) for n in range(4))
+            )
+        assert {calling.response.model for calling in answers} == {"gpt-4o", "gpt-4.1"}
 
     run_virtual(main())
 

@@ -106,12 +106,22 @@ class CallFactory:
         set_times(calling, timeout, poll_timeout)
         return calling
 
-    def turn(self, calling: Calling) -> None:
-        """Turn a calling to this model: its own backend, defaults and prices. Its own model name wins."""
+    @property
+    def model(self) -> str | None:
+        """The model that calls ask for unless they name another; None: each call names its own."""
+        return self._defaults.get("model")
+
+    def turn(self, calling: Calling, *, keeps_model: bool) -> None:
+        """Turn a calling to this model: its own backend, defaults and prices.
+
+        Args:
+            calling: The calling.
+            keeps_model: True: a model that the call names holds here too; False: this one's own name wins.
+        """
         if calling.backend is self._backend and calling.pricer is self._pricer:
             return
         request = dict(calling.request)
-        if "model" in self._defaults:
+        if not keeps_model and "model" in self._defaults:
             request.pop("model", None)
         calling.payload = {**self._defaults, **request}
         calling.backend = self._backend

@@ -86,6 +86,9 @@ class Spread(Caller):
         self.models = models
         self.layers = check_layers(layers)
         self._targets = self.targets()
+        defaults = frozenset(target.default_model for target in self._targets)
+        for target in self._targets:
+            target.join_pool(defaults)
         name = name or " + ".join(dict.fromkeys(model.name for model in models))
 
         def ejected(target: Target, error: APIClientError) -> None:
@@ -132,7 +135,7 @@ class Spread(Caller):
         return [target for model in self.models for target in model.targets()]
 
     def all_targets(self) -> list[ModelTarget]:
-        return self.targets()
+        return self._targets
 
     def _places(self, calling: Calling) -> Sequence[Place]:
         return () if self._find_places is None else self._find_places(calling)

@@ -68,6 +68,12 @@ def test_of_several_models_each_is_priced_as_the_one_it_sends_to() -> None:
     )
 
 
+def test_a_dearer_model_that_a_call_names_is_the_one_that_is_priced_at_every_key() -> None:
+    cheap = [iModel(provider="openai", model="gpt-4o-mini", api_key=key) for key in ("one", "two")]
+    dear = iModel(provider="openai", model="gpt-4.1", api_key="k")
+    assert worst(Spread(cheap), model="gpt-4.1", max_tokens=1000) == worst(dear, max_tokens=1000)
+
+
 def test_a_spread_within_a_spread_and_a_fallback_count_too() -> None:
     dearest = worst(model(5.0), max_tokens=1000)
     inner = Spread([model(1.0), Spread([model(2.0), model(5.0, "n")])])
