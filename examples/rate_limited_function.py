@@ -1,6 +1,8 @@
-"""Any coroutine function within limits: at most 5 calls at once and 20 a second.
+"""Any coroutine function within limits, first come, first served.
 
     python examples/rate_limited_function.py
+
+At most 5 calls run at once, and 20 begin in any second.
 """
 
 import asyncio

@@ -251,6 +251,12 @@ def test_an_option_that_cannot_work_is_refused(
     assert raised.value.setting == setting
 
 
+def test_a_prompt_in_the_place_of_rows_is_refused_with_a_hint(simulate: Simulate) -> None:
+    simulate()
+    with pytest.raises(InputError, match=r"no such file; to ask a prompt, put it into a list: \['How big"):
+        callgate.run("How big is the moon?", MODEL)
+
+
 def test_cached_answers_cost_nothing(simulate: Simulate) -> None:
     simulate()
     paid = callgate.run(["a", "b"], MODEL, cache="answers")

@@ -28,7 +28,7 @@ from callgate.batch.output.row_order import RowOrder, open_index
 from callgate.batch.results_view import Results
 from callgate.batch.run import BatchRun
 from callgate.batch.targets import Target, read_targets
-from callgate.errors import BatchStoppedError, ConfigurationError
+from callgate.errors import BatchStoppedError, ConfigurationError, InputError
 from callgate.model.base import Caller
 from callgate.model.sync import Portal
 from callgate.schema.answer import AnswerSchema, to_answer_schema
@@ -240,6 +240,11 @@ class _Call:
             "needs_model": isinstance(targets, list) and any(target.model is None for target in targets),
         }
         if self._path is not None:
+            if " " in self._path and not os.path.exists(self._path):
+                raise InputError(
+                    f"there is no such file; to ask a prompt, put it into a list: [{self._path!r}]",
+                    source="rows",
+                )
             return Source(self._path, **more)
         assert not isinstance(self._rows, str | os.PathLike)
         return RecordSource(self._rows, **more)
