@@ -240,6 +240,15 @@ def test_options_go_to_the_run_and_other_names_to_the_request(simulate: Simulate
         ({"budgt": 5}, "budget", "run has no option budgt; did you mean budget="),
         ({"rpm": 0}, "rpm", "rpm must be above 0, got 0"),
         ({"cache_ttl": "soon"}, "cache_ttl", "cache_ttl takes a number"),
+        ({"rpm": "fast"}, "rpm", "rpm: Input should be a valid number.*, got 'fast'"),
+        ({"limit": 2.5}, "limit", "limit: Input should be a valid integer.*, got 2.5"),
+        ({"system": 5}, "system", "system: Input should be a valid string, got 5"),
+        ({"on_bad_row": "x"}, "on_bad_row", "on_bad_row must be one of stop, skip, got 'x'"),
+        ({"output": 5}, "output", "output: Input should be a valid string, got 5"),
+        ({"schema": 5}, "schema", "schema must be a pydantic model, a JSON schema or a file"),
+        ({"model": 5}, "model", 'model must be "PROVIDER/MODEL"'),
+        ({"dry_run": True}, "dry_run", "run has no option dry_run; use callgate run --dry-run"),
+        ({"quiet": True}, "quiet", "run has no option quiet; use progress=False"),
     ],
 )
 def test_an_option_that_cannot_work_is_refused(
@@ -247,7 +256,7 @@ def test_an_option_that_cannot_work_is_refused(
 ) -> None:
     simulate()
     with pytest.raises(ConfigurationError, match=message) as raised:
-        callgate.run(["a"], MODEL, **options)
+        callgate.run(["a"], **{"model": MODEL, **options})
     assert raised.value.setting == setting
 
 
@@ -255,6 +264,16 @@ def test_a_prompt_in_the_place_of_rows_is_refused_with_a_hint(simulate: Simulate
     simulate()
     with pytest.raises(InputError, match=r"no such file; to ask a prompt, put it into a list: \['How big"):
         callgate.run("How big is the moon?", MODEL)
+
+
+def test_an_option_of_none_is_not_given_and_paths_are_taken(simulate: Simulate, tmp_path: Path) -> None:
+    simulate()
+    results = callgate.run(
+        ["a"], MODEL, tmp_path / "out.csv", cache=tmp_path / "cache", budget=None, base_url=None, rpm="600"
+    )
+    assert results.texts == ["a"]
+    assert (tmp_path / "out.csv").is_file()
+    assert (tmp_path / "cache").is_dir()
 
 
 def test_cached_answers_cost_nothing(simulate: Simulate) -> None:

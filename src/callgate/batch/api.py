@@ -42,17 +42,24 @@ Model = str | Sequence[str] | Caller
 Schema = str | os.PathLike[str] | Mapping[str, Any] | AnswerSchema | None
 Progress = Literal["auto"] | bool
 
-# Without the fields of RunOptions that are arguments of their own here, or for the command alone.
-_KEYWORDS = specifications().keys() - {
-    "input", "model", "output", "schema", "parameters", "dry_run", "quiet", "json", "no_cache"
-}  # fmt: skip
+_OF_THE_COMMAND = {
+    "input": "give the rows as the first argument",
+    "parameters": "give each parameter by its name, such as top_p=0.9",
+    "dry_run": "use callgate run --dry-run",
+    "quiet": "use progress=False",
+    "json": "see summary of the results",
+    "no_cache": "leave cache out",
+}
+"""Options that `callgate run` has and `run` has not, and what takes their place."""
+_KEYWORDS = specifications().keys() - {"model", "output", "schema"} - _OF_THE_COMMAND.keys()
+"""The options without those that are arguments by themselves."""
 
 
 @overload
 async def arun(
     rows: Rows,
     model: Model,
-    output: str | None = None,
+    output: str | os.PathLike[str] | None = None,
     *,
     schema: type[T],
     progress: Progress = "auto",
@@ -64,7 +71,7 @@ async def arun(
 async def arun(
     rows: Rows,
     model: Model,
-    output: str | None = None,
+    output: str | os.PathLike[str] | None = None,
     *,
     schema: Schema = None,
     progress: Progress = "auto",
@@ -75,7 +82,7 @@ async def arun(
 async def arun(
     rows: Rows,
     model: Model,
-    output: str | None = None,
+    output: str | os.PathLike[str] | None = None,
     *,
     schema: type[T] | Schema = None,
     progress: Progress = "auto",
@@ -95,7 +102,7 @@ async def arun(
 def run(
     rows: Rows,
     model: Model,
-    output: str | None = None,
+    output: str | os.PathLike[str] | None = None,
     *,
     schema: type[T],
     progress: Progress = "auto",
@@ -107,7 +114,7 @@ def run(
 def run(
     rows: Rows,
     model: Model,
-    output: str | None = None,
+    output: str | os.PathLike[str] | None = None,
     *,
     schema: Schema = None,
     progress: Progress = "auto",
@@ -118,7 +125,7 @@ def run(
 def run(
     rows: Rows,
     model: Model,
-    output: str | None = None,
+    output: str | os.PathLike[str] | None = None,
     *,
     schema: type[T] | Schema = None,
     progress: Progress = "auto",
@@ -180,7 +187,7 @@ class _Call:
         self,
         rows: Rows,
         model: Model,
-        output: str | None,
+        output: str | os.PathLike[str] | None,
         schema: type[BaseModel] | Schema,
         progress: Progress,
         options: dict[str, Any],
@@ -194,7 +201,7 @@ class _Call:
         self._options = RunOptions(
             input=self._path or "rows",
             model=() if isinstance(model, Caller) else _several(model),
-            output=output or "",
+            output=read_value("output", output or ""),
             quiet=progress is False,
             parameters=parameters,
             **own,
@@ -293,6 +300,11 @@ def _lines_of_memory(
 
 
 def _several(model: str | Sequence[str]) -> tuple[str, ...]:
+    if not isinstance(model, str | list | tuple):
+        raise ConfigurationError(
+            f'model must be "PROVIDER/MODEL", a list of such names, or a model, got {model!r}',
+            setting="model",
+        )
     return tuple(read_value("model", [model] if isinstance(model, str) else list(model)))
 
 
@@ -305,6 +317,11 @@ def _read_schema(schema: type[BaseModel] | Schema) -> AnswerSchema | None:
         return ModelSchema(schema)
     if isinstance(schema, Mapping):
         return to_answer_schema(schema)
+    if not isinstance(schema, str | os.PathLike):
+        raise ConfigurationError(
+            f"schema must be a pydantic model, a JSON schema or a file with one, got {schema!r}",
+            setting="schema",
+        )
     return read_schema(os.fspath(schema), source="schema")
 
 
@@ -318,8 +335,11 @@ def _split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
     parameters: dict[str, Any] = {}
     for name, value in options.items():
         if name in _KEYWORDS:
-            own[name] = read_value(name, value)
+            if value is not None:
+                own[name] = read_value(name, value)
             continue
+        if name in _OF_THE_COMMAND:
+            raise ConfigurationError(f"run has no option {name}; {_OF_THE_COMMAND[name]}", setting=name)
         meant = [] if name in PARAMETERS else difflib.get_close_matches(name, _KEYWORDS, 1, cutoff=0.8)
         if meant:
             raise ConfigurationError(f"run has no option {name}; did you mean {meant[0]}=?", setting=meant[0])

@@ -7,6 +7,7 @@ same fields, so a new option is one new field.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -484,10 +485,10 @@ class RunOptions:
 
 
 def read_value(name: str, value: Any) -> Any:
-    """The value of a field from a text, or from texts if it holds several; any other value stays as it is.
+    """The value of a field from a text, or from texts if it holds several; any other value is checked.
 
     Raises:
-        ConfigurationError: when a text cannot be read.
+        ConfigurationError: when a text cannot be read, or a value has another type than the field.
 
     >>> read_value("cache_ttl", "90m"), read_value("model", ["openai/a,groq/b"]), read_value("rpm", 60)
     (5400.0, ('openai/a', 'groq/b'), 60)
@@ -496,7 +497,7 @@ def read_value(name: str, value: Any) -> Any:
     several = repeats_as(kind)
     texts = [value] if isinstance(value, str) else value
     if option.read is None or not isinstance(texts, list):
-        return value
+        return _checked(name, os.fspath(value) if isinstance(value, os.PathLike) else value)
     try:
         if several is None:
             return option.read(texts[0])
@@ -504,6 +505,18 @@ def read_value(name: str, value: Any) -> Any:
     except ValueError as error:
         raise ConfigurationError(f"{name} {error}", setting=name) from None
     return several(items)
+
+
+def _checked(name: str, value: Any) -> Any:
+    # Imported late: it takes longer than everything else that `callgate --help` needs.
+    from pydantic import TypeAdapter, ValidationError
+
+    _, kind = specifications()[name]
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]["msg"]
+        raise ConfigurationError(f"{name}: {problem}, got {value!r}", setting=name) from None
 
 
 @cache
