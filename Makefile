@@ -94,7 +94,7 @@ coverage: $(VENV)/.dev
 
 soak: $(VENV)/.dev
 	@CALLGATE_TESTS=soak $(PYTEST) tests/policies tests/executor tests/batch tests/network tests/providers \
-	  tests/testing tests/composition $(PYTEST_ARGS)
+	  tests/backends tests/testing tests/composition $(PYTEST_ARGS)
 
 docs: $(VENV)/.dev
 	@NO_MKDOCS_2_WARNING=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m mkdocs build --quiet --strict

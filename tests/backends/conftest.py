@@ -1,4 +1,4 @@
-"""One embedded model for all tests of this folder."""
+"""One embedded model for all tests of this folder, started as `iModel("local/smollm2")` starts it."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from callgate.backends.embedded import EmbeddedServer
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[EmbeddedServer]:
-    with EmbeddedServer("smollm2", context_tokens=1024) as running:
+    with EmbeddedServer("smollm2") as running:
         yield running

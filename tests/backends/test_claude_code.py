@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from callgate import iModel
 from callgate.backends.claude_code import ClaudeCodeEndpoint
@@ -28,7 +27,7 @@ from callgate.errors import (
     ResponseError,
 )
 from callgate.response import Delta
-from callgate.testing.simulator import Answer, SimulatedToolCall, Simulator
+from callgate.testing.simulator import Simulator
 from callgate.transport.subprocess import CommandOutput, CommandRequest, CommandRunner
 from tests.processes import wait_group_ended, wait_process_ended
 
@@ -292,23 +291,6 @@ class TestTheRealCommand:
                 await wait_group_ended(runner.pid)
 
         run(work())
-
-    def test_its_answer_fits_the_schema(self, tmp_path: Path) -> None:
-        class Place(BaseModel):
-            city: str
-
-        def answer(ask: Any) -> Any:
-            call = SimulatedToolCall("StructuredOutput", {"city": "Oslo"})
-            return "Done." if ask.tool_results else Answer(tool_calls=[call], finish="tool_call")
-
-        async def work() -> Any:
-            async with Simulator(answers=answer) as simulator:
-                async with iModel(backend=self.endpoint(simulator, tmp_path)) as model:
-                    return (await model.invoke(prompt="Where?", response_model=Place)).response
-
-        response = run(work())
-        assert response.parsed == Place(city="Oslo")
-        assert response.finish_reason == "stop"
 
     def test_its_errors_are_typed(self, tmp_path: Path) -> None:
         async def work() -> tuple[Any, Any]:

@@ -16,6 +16,7 @@ from pyreqwest.exceptions import RequestError
 from callgate.backends import embedded
 from callgate.backends.embedded import EmbeddedServer, find_model_file
 from callgate.errors import ConfigurationError
+from tests.effort import scaled
 
 pytest.importorskip("xllamacpp")
 QUESTION = [{"role": "user", "content": "What is 2+2?"}]
@@ -71,19 +72,19 @@ class TestAnswers:
     def test_more_at_once_than_it_has_slots(self, server: EmbeddedServer) -> None:
         async def many() -> list[bytes]:
             url, body = f"{server.base_url}/chat/completions", {"messages": QUESTION, "max_tokens": 2}
-            return await asyncio.gather(*(post(url, body) for _ in range(24)))
+            return await asyncio.gather(*(post(url, body) for _ in range(12)))
 
-        assert len(asyncio.run(many())) == 24
+        assert len(asyncio.run(many())) == 12
 
 
 class TestLife:
     def test_handles_on_one_model_share_one_server(self, server: EmbeddedServer) -> None:
-        with EmbeddedServer("smollm2", context_tokens=1024) as other:
+        with EmbeddedServer("smollm2") as other:
             assert other.base_url == server.base_url
         assert ask(f"{server.base_url}/chat/completions", messages=QUESTION, max_tokens=1), "still there"
 
     def test_closed_twice_it_is_closed_once(self, server: EmbeddedServer) -> None:
-        other = EmbeddedServer("smollm2", context_tokens=1024).start().start()
+        other = EmbeddedServer("smollm2").start().start()
         other.close()
         other.close()
         assert ask(f"{server.base_url}/chat/completions", messages=QUESTION, max_tokens=1)
@@ -99,7 +100,8 @@ class TestLife:
             url = f"{server.base_url}/chat/completions"
             long = {"messages": QUESTION, "max_tokens": 2000, "ignore_eos": True, "stream": True}
             async with ClientBuilder().build() as client:
-                async with client.post(url).body_json(long).build_streamed() as answer:
+                asked = client.post(url).body_json(long).streamed_read_buffer_limit(1)
+                async with asked.build_streamed() as answer:
                     assert await answer.body_reader.read_chunk()
                     await asyncio.to_thread(server.close)
                     with pytest.raises(RequestError):
@@ -112,9 +114,9 @@ class TestLife:
         assert all(key[1] != 2 for key in embedded._running)
 
     def test_a_server_that_is_closed_as_soon_as_it_listens_ends(self) -> None:
-        program = """
+        program = f"""
 from callgate.backends.embedded import EmbeddedServer
-for _ in range(12):
+for _ in range({scaled(5, 40)}):
     with EmbeddedServer(parallel=1, context_tokens=2048):
         pass
 """
