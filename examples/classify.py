@@ -32,6 +32,5 @@ results = callgate.run(
 for result in results.failed:
     print(f"row {result.line} failed: {result.error}")
 
-reviews["label"] = [None if opinion is None else opinion.label for opinion in results.parsed]
-print(reviews)
+print(results.to_pandas()[["product", "label", "reason"]].to_string())
 print(f"{len(results)} rows, ${results.cost:.5f}")

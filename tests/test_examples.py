@@ -16,7 +16,7 @@ from callgate.testing.simulator.answers import SimulatedToolCall
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PRINTED = {
     "ask.py": r"\w.* Usage\(.*\) (stop|length)\n.+ has a radius of -?\d+ km\.\n.+\n",
-    "classify.py": r"(?s).*kettle +It broke.* (posi|nega)tive\n.*5 rows, \$0\.0\d+\n",
+    "classify.py": r"(?s).*0 +kettle +(posi|nega)tive .*\n.*5 rows, \$0\.0\d+\n",
     "rate_limited_function.py": r"completed ADA\ncompleted GRACE\ncompleted ALAN\n",
     "several_keys.py": r"Counter\(\{'OPENAI_API_KEY(_2)?': \d+, 'OPENAI_API_KEY(_2)?': \d+\}\)\n",
     "simulated_provider.py": r"\d+ requests for 10 answers: \{.*200: 10.*\}\n",

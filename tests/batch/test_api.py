@@ -138,11 +138,24 @@ def test_answers_as_frames_of_their_own(simulate: Simulate) -> None:
         assert (table[0]["custom_id"], table[0]["note"], table[0]["attempts"]) == ("x", 1, 1)
 
 
+def test_fields_of_parsed_answers_are_columns(simulate: Simulate) -> None:
+    simulate(echo=False, answers=lambda ask: 400 if "bad" in ask.text else '{"label": "good"}')
+    rows = [{"prompt": "bad", "note": 1}, {"prompt": "a", "label": "gold"}]
+    results = callgate.run(rows, MODEL, schema=Label)
+    names = ["prompt", "note", "label", "text", "parsed_label", "error"]
+    for table in (results.to_pandas(), results.to_polars()):
+        assert list(table.columns)[:6] == names
+        assert list(table["label"])[1] == "gold"
+        assert list(table["parsed_label"])[1] == "good"
+        assert "parsed" not in table.columns
+    assert results.to_arrow().column_names[:6] == names
+
+
 def test_answers_are_parsed_into_the_schemas_type(simulate: Simulate) -> None:
     simulate(echo=False, answers=lambda ask: '{"label": "good"}')
     results = callgate.run(["a"], MODEL, schema=Label)
     assert results.parsed == [Label(label="good")]
-    assert results.to_pandas()["parsed"][0] == {"label": "good"}
+    assert results.to_pandas()["label"][0] == "good"
     assert callgate.run(["a"], MODEL, schema=Label.model_json_schema()).parsed == [{"label": "good"}]
     Path("label.json").write_bytes(orjson.dumps(Label.model_json_schema()))
     assert callgate.run(["a"], MODEL, schema="label.json").parsed == [{"label": "good"}]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar, overload
@@ -178,29 +179,27 @@ class Results(Sequence[Result[T]]):
     def to_pandas(self) -> Any:
         """A pandas frame: the row's columns, then the answer's.
 
-        If the rows were a pandas frame, it is that frame with further columns.
+        The fields of `parsed` are columns by themselves. If the rows were a pandas frame, it is that frame
+        with further columns. A column of the answer whose name the row has is called `answer_NAME`, a field
+        of `parsed` whose name is taken `parsed_NAME`.
         """
         pandas = import_module("pandas")
         if not (hasattr(self._frame, "iloc") and hasattr(self._frame, "columns")):
             return pandas.DataFrame(self._records())
         rows = self._frame.iloc[: self._count]
-        answers = [_answer(result, taken=rows.columns) for result in self]
-        return pandas.concat([rows, pandas.DataFrame(answers, index=rows.index)], axis=1)
+        answers = pandas.DataFrame(_answers(list(self), rows.columns), index=rows.index)
+        return pandas.concat([rows, answers], axis=1)
 
     def to_polars(self) -> Any:
-        """A polars frame: the row's columns, then the answer's.
-
-        If the rows were a polars frame, it is that frame with further columns.
-        """
+        """A polars frame, as `to_pandas`: the frame of the rows with further columns, if they were one."""
         polars = import_module("polars")
         if not hasattr(self._frame, "iter_rows"):
             return polars.DataFrame(self._records(), infer_schema_length=None)
         rows = self._frame.head(self._count)
-        answers = [_answer(result, taken=rows.columns) for result in self]
-        return rows.hstack(polars.DataFrame(answers, infer_schema_length=None))
+        return rows.hstack(polars.DataFrame(_answers(list(self), rows.columns), infer_schema_length=None))
 
     def to_arrow(self) -> Any:
-        """An Arrow table: the row's columns, then the answer's."""
+        """An Arrow table: the row's columns, then the answer's, as of `to_pandas`."""
         return import_module("pyarrow").Table.from_pylist(self._records())
 
     def report(self, path: str | os.PathLike[str]) -> None:
@@ -244,7 +243,18 @@ class Results(Sequence[Result[T]]):
         return _to_result(loads(line), self._model)
 
     def _records(self) -> list[dict[str, Any]]:
-        return [_to_record(result) for result in self]
+        results = list(self)
+        names = dict.fromkeys(name for result in results for name in result.columns)
+        ids = ("custom_id",) if any(result.custom_id is not None for result in results) else ()
+        answers = _answers(results, {*ids, *names})
+        return [
+            {
+                **dict.fromkeys(ids, result.custom_id),
+                **{name: result.columns.get(name) for name in names},
+                **answer,
+            }
+            for result, answer in zip(results, answers, strict=True)
+        ]
 
 
 def _to_result(line: dict[str, Any], model: type[BaseModel] | None) -> Result[Any]:
@@ -276,19 +286,25 @@ def _not_called(line: int, summary: Summary) -> Result[Any]:
     return Result(line, None, {}, None, None, error, None, None, None, None, 0.0, 0, False, None)
 
 
-def _to_record(result: Result[Any]) -> dict[str, Any]:
-    own = {} if result.custom_id is None else {"custom_id": result.custom_id}
-    own |= result.columns
-    return {**own, **_answer(result, taken=own)}
+def _answers(results: Sequence[Result[Any]], taken: Collection[str]) -> list[dict[str, Any]]:
+    """The columns of each answer, by the same names for all; `taken` are those of the rows."""
+    objects = [_plain(result.parsed) for result in results]
+    facts = [_facts(result) for result in results]
+    used = set(taken)
+    own = _free_names(chain.from_iterable(facts), used, "answer_")
+    fields = _free_names(chain.from_iterable(objects), used, "parsed_")
+    return [
+        {own["text"]: result.text}
+        | {fields[name]: value.get(name) for name in fields}
+        | {own[name]: value for name, value in fact.items()}
+        for result, value, fact in zip(results, objects, facts, strict=True)
+    ]
 
 
-def _answer(result: Result[Any], *, taken: Collection[str]) -> dict[str, Any]:
-    """The columns of an answer; one whose name the row has is called `answer_NAME`."""
-    parsed = result.parsed
+def _facts(result: Result[Any]) -> dict[str, Any]:
     usage = result.usage or Usage()
-    answer = {
+    return {
         "text": result.text,
-        "parsed": parsed.model_dump() if isinstance(parsed, BaseModel) else parsed,
         "error": None if result.error is None else str(result.error),
         "finish_reason": result.finish_reason,
         "model": result.model,
@@ -299,7 +315,23 @@ def _answer(result: Result[Any], *, taken: Collection[str]) -> dict[str, Any]:
         "attempts": result.attempts,
         "cached": result.cached,
     }
-    return {f"answer_{name}" if name in taken else name: value for name, value in answer.items()}
+
+
+def _plain(parsed: Any) -> dict[str, Any]:
+    """The fields of a parsed answer, which is an object by its schema; none if there is no answer."""
+    fields: dict[str, Any] = parsed.model_dump() if isinstance(parsed, BaseModel) else parsed or {}
+    return fields
+
+
+def _free_names(names: Iterable[str], used: set[str], prefix: str) -> dict[str, str]:
+    """A free name for each; one that is used gets the prefix. The new names are used then, too."""
+    free: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        free[name] = name
+        while free[name] in used:
+            free[name] = prefix + free[name]
+    used.update(free.values())
+    return free
 
 
 def _cell(text: str | None) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from callgate.errors import ConfigurationError
 from callgate.exact_json import dumps, loads
+from callgate.reprs import live_repr
 from callgate.schema.strict import strict_answer_schema
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class AnswerSchema:
         wrong = islice(self._validator.iter_errors(value), _MOST_PROBLEMS)
         raise MisfitError([_problem(each, "the answer") for each in wrong])
 
+    @live_repr
     def __repr__(self) -> str:
         return f"<AnswerSchema {self.name!r}>"
 
