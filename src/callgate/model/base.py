@@ -258,7 +258,9 @@ class Caller(Lifetime, SyncTwins):
         return calling.response
 
     invoke_sync = sync_twin(invoke)
+    """`invoke` for scripts and notebooks: the same parameters, waited for on a background loop."""
     ask_sync = sync_twin(ask)
+    """`ask` for scripts and notebooks: the same parameters, waited for on a background loop."""
 
     def invoke_within(self, layers: Sequence[UserLayer]) -> Callable[[Calling], Awaitable[None]]:
         """A function like `invoke`, for callings made by `create_calling`, that has further layers.
