@@ -68,7 +68,7 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "callgate", *arguments],
-            stdout=subprocess.PIPE,
+            stdout=options.pop("stdout", subprocess.PIPE),
             stderr=subprocess.PIPE,
             text=True,
             # A run under nohup passes an ignored SIGHUP on, which would take from these tests what they test.

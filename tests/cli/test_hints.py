@@ -96,12 +96,14 @@ def test_an_input_without_rows_is_reported(folder: Path, callgate: Run) -> None:
     assert "callgate: there are no rows in in.jsonl\n" in ended.err
 
 
+FULL = "callgate: standard output: cannot be written: No space left on device"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ["--help"],
         ["run", "--help"],
-        ["run", "in.jsonl", "-o", "out.jsonl", "-m", "openai/gpt-4o-mini"],
         ["run", "in.jsonl", "-o", "out.jsonl", "-m", "openai/gpt-4o-mini", "--json"],
         ["report", "out.jsonl"],
         ["report", "out.jsonl", "--html", "-"],
@@ -113,17 +115,24 @@ def test_a_full_standard_output_is_reported_in_one_line(
     monkeypatch.setenv("OPENAI_BASE_URL", simulate().base_url)
     write_rows("in.jsonl", prompts(1))
     assert callgate("run", "in.jsonl", "-o", "out.jsonl", "-m", "openai/gpt-4o-mini").code == 0
+    with open("/dev/full", "w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        ended = callgate(*arguments)
+    assert ended.code == 2
+    assert [line for line in ended.err.splitlines() if not line.startswith("Answers: ")] == [FULL]
+
+
+def test_a_process_with_a_full_standard_output_ends_with_that_line_too(
+    folder: Path, simulate: Simulate, spawn: Spawn
+) -> None:
+    """The interpreter writes what is left when it ends, and would report it a second time."""
+    write_rows("in.jsonl", prompts(1))
+    target = ("-m", "openai/gpt-4o-mini", "--base-url", simulate().base_url)
     with open("/dev/full", "w") as full:
-        ended = subprocess.run(
-            [sys.executable, "-m", "callgate", *arguments],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert ended.returncode == 2
-    lines = [line for line in ended.stderr.splitlines() if not line.startswith("Answers: ")]
-    assert lines == ["callgate: standard output: cannot be written: No space left on device"]
+        process = spawn("run", "in.jsonl", "-o", "out.jsonl", *target, stdout=full)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert [line for line in err.splitlines() if not line.startswith("Answers: ")] == [FULL]
 
 
 def test_the_html_report_can_go_to_standard_output(folder: Path, simulate: Simulate, callgate: Run) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from callgate.testing import Simulator
-from tests.cli.conftest import prompts, read_lines, write_rows
+from tests.cli.conftest import CommandResult, prompts, read_lines, write_rows
 
+Run = Callable[..., CommandResult]
 Spawn = Callable[..., "subprocess.Popen[str]"]
 Simulate = Callable[..., Simulator]
 
@@ -102,7 +103,7 @@ def test_the_second_signal_cancels_the_requests_in_flight(
     assert read_lines("out.jsonl") == []
 
 
-def test_an_interrupted_run_resumes(folder: Path, simulate: Simulate, spawn: Spawn) -> None:
+def test_an_interrupted_run_resumes(folder: Path, simulate: Simulate, spawn: Spawn, callgate: Run) -> None:
     arrivals = Arrivals()
     sim = simulate(answers=arrivals, latency=0.02)
     write_rows("in.jsonl", prompts(300))
@@ -111,15 +112,13 @@ def test_an_interrupted_run_resumes(folder: Path, simulate: Simulate, spawn: Spa
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert 50 <= len(read_lines("out.jsonl")) < 300
-    process = spawn(*command(sim, "--quiet"))
-    process.communicate(timeout=30)
-    assert process.returncode == 0
+    assert callgate(*command(sim, "--quiet")).code == 0
     assert names() == Counter(f"r{i}" for i in range(300))
     assert sim.stats.paid_again == 0
 
 
 def test_a_killed_run_loses_no_row_and_pays_again_only_for_requests_in_flight(
-    folder: Path, simulate: Simulate, spawn: Spawn
+    folder: Path, simulate: Simulate, spawn: Spawn, callgate: Run
 ) -> None:
     rng = random.Random(11)
     arrivals = Arrivals()
@@ -132,9 +131,7 @@ def test_a_killed_run_loses_no_row_and_pays_again_only_for_requests_in_flight(
         process.kill()
         process.wait()
         in_flight += 16
-    process = spawn(*command(sim, "--quiet", "--concurrency", "16"))
-    process.communicate(timeout=60)
-    assert process.returncode == 0
+    assert callgate(*command(sim, "--quiet", "--concurrency", "16")).code == 0
     assert names() == Counter(f"r{i}" for i in range(600))
     assert sim.stats.requests <= 600 + in_flight
 
@@ -169,16 +166,17 @@ def test_a_signal_ends_a_run_that_waits_for_input(folder: Path, simulate: Simula
     assert len(read_lines("out.jsonl")) == 1
 
 
-def test_a_second_run_on_the_same_output_is_refused(folder: Path, simulate: Simulate, spawn: Spawn) -> None:
+def test_a_second_run_on_the_same_output_is_refused(
+    folder: Path, simulate: Simulate, spawn: Spawn, callgate: Run
+) -> None:
     arrivals = Arrivals()
     sim = simulate(answers=arrivals, latency=60.0)
     write_rows("in.jsonl", prompts(5))
     spawn(*command(sim))
     arrivals.wait_for(1)
-    second = spawn(*command(sim))
-    _, err = second.communicate(timeout=30)
-    assert second.returncode == 2
-    assert err == "callgate: out.jsonl: another run is writing to it; wait for its end\n"
+    second = callgate(*command(sim))
+    assert second.code == 2
+    assert second.err == "callgate: out.jsonl: another run is writing to it; wait for its end\n"
 
 
 def test_a_closed_standard_output_stops_the_run(folder: Path, simulate: Simulate, spawn: Spawn) -> None:

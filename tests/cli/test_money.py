@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +12,6 @@ import pytest
 
 from callgate.testing import Answer, Simulator
 from tests.cli.conftest import CommandResult, prompts, read_lines, write_rows
-from tests.cli.test_interrupted import Arrivals
 
 Run = Callable[..., CommandResult]
 Simulate = Callable[..., Simulator]
@@ -89,31 +86,6 @@ def test_a_budget_holds_over_runs_whose_rows_fail_again_and_again(
     assert len(codes) > 2
     assert 1.5 * first < sim.stats.bill <= 1.0
     assert callgate("run", "in.jsonl", *once, "--overwrite").code == 1  # another output, another budget
-
-
-@pytest.mark.parametrize("signals", [[signal.SIGKILL], [signal.SIGINT, signal.SIGINT]])
-def test_a_budget_holds_over_runs_that_are_cut_off(
-    folder: Any, simulate: Simulate, spawn: Callable[..., Any], signals: list[signal.Signals]
-) -> None:
-    arrivals = Arrivals()
-    sim = simulate(answers=arrivals, latency=0.1, **PRICES)
-    write_rows("in.jsonl", prompts(400))
-    once = [*against(sim), "--retries", "1", "--budget", "0.40", "--concurrency", "4"]
-    for _ in range(12):
-        before = arrivals.count
-        process = spawn("run", "in.jsonl", *once)
-        while arrivals.count < before + 6 and process.poll() is None:
-            time.sleep(0.005)
-        for number in signals:
-            process.send_signal(number)
-            time.sleep(0.02)
-        _, err = process.communicate(timeout=30)
-        if process.returncode == 3:
-            break
-    assert process.returncode == 3
-    assert "of it is on no line of the output" in err
-    assert sim.stats.requests >= 6
-    assert sim.stats.bill <= 0.40
 
 
 def test_answers_that_never_fit_their_schema_take_of_the_budget_what_they_cost(

@@ -255,7 +255,7 @@ def test_a_table_that_cannot_be_written_ends_the_run_and_loses_nothing(
 
 @pytest.mark.parametrize("output", ["out.csv", "out.jsonl.gz"])
 def test_an_interrupted_run_writes_its_answers_and_resumes(
-    folder: Path, simulate: Simulate, spawn: Spawn, output: str
+    folder: Path, simulate: Simulate, spawn: Spawn, callgate: Run, output: str
 ) -> None:
     arrivals = Arrivals()
     sim = simulate(answers=arrivals, latency=0.02)
@@ -267,31 +267,27 @@ def test_an_interrupted_run_writes_its_answers_and_resumes(
     assert process.returncode == 130
     answered = len(read_any(output))
     assert f"{answered:,} rows are answered in {output}, {200 - answered:,} are not" in err
-    process = spawn("run", "in.jsonl", *against(sim, output), "--quiet")
-    process.communicate(timeout=30)
-    assert process.returncode == 0
+    assert callgate("run", "in.jsonl", *against(sim, output), "--quiet").code == 0
     assert Counter(row["custom_id"] for row in read_any(output)) == Counter(f"r{i}" for i in range(200))
     assert sim.stats.paid_again == 0
 
 
 @pytest.mark.parametrize("output", ["out.parquet", "out.jsonl.zst"])
 def test_a_killed_run_pays_again_only_for_requests_in_flight(
-    folder: Path, simulate: Simulate, spawn: Spawn, output: str
+    folder: Path, simulate: Simulate, spawn: Spawn, callgate: Run, output: str
 ) -> None:
     arrivals = Arrivals()
     sim = simulate(answers=arrivals, latency=0.01, latency_sigma=0.5)
-    write_rows("in.jsonl", prompts(300))
-    for _ in range(2):
-        process = spawn("run", "in.jsonl", *against(sim, output), "--quiet", "--concurrency", "16")
-        arrivals.wait_for(arrivals.count + 60)
-        process.kill()
-        process.wait()
-        assert not Path(output).exists()
-    process = spawn("run", "in.jsonl", *against(sim, output), "--quiet", "--concurrency", "16")
-    process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert Counter(row["custom_id"] for row in read_any(output)) == Counter(f"r{i}" for i in range(300))
-    assert sim.stats.requests <= 300 + 2 * 16
+    write_rows("in.jsonl", prompts(150))
+    arguments = ["run", "in.jsonl", *against(sim, output), "--quiet", "--concurrency", "16"]
+    process = spawn(*arguments)
+    arrivals.wait_for(60)
+    process.kill()
+    process.wait()
+    assert not Path(output).exists()
+    assert callgate(*arguments).code == 0
+    assert Counter(row["custom_id"] for row in read_any(output)) == Counter(f"r{i}" for i in range(150))
+    assert sim.stats.requests <= 150 + 16
 
 
 # Writes the output for ever, after saying so, until it is killed or asked to give up.
