@@ -1,4 +1,4 @@
-"""What a service is, what a layer is, and THE order of the layers.
+"""`Service`, `Layer`, and the one order of the layers: `Layers` gives the reason for each place.
 
 Everything that makes a call is a *service*; everything that changes when, whether, where or how often a call
 happens is a *layer* around a service.
@@ -74,9 +74,10 @@ class Layers:
     Once per try:
 
     - hedge: inside of retry, because both attempts belong to one try; outside of route, because the second
-      one goes to another endpoint, waits and pays like any.
+      one goes to another endpoint, waits for its quota and is paid for.
 
-    Here a model with several endpoints has its route service, and each endpoint the layers below.
+    - route: chooses the endpoint of each attempt, in a model with several endpoints. It has no field here: it
+      is the `backend` of this pipeline, and each endpoint has the layers below in a pipeline of its own.
 
     Once per attempt:
 

@@ -1,1 +1,1 @@
-"""What a model is made of: whatever can take one call and give one answer."""
+"""Backends make one attempt at a call. `ServiceBackend` is the protocol; endpoints and tools implement it."""

@@ -1,4 +1,7 @@
-"""The providers of the batch document: endpoints like any other, by the names it gives them."""
+"""Provider classes for `Engine`: ready-made endpoints, and `AbstractProvider` for a user's own.
+
+The providers that are used by name ("openai", "groq") are data: see `callgate.providers`.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ __all__ = [
 
 
 class AbstractProvider(ABC):
-    """What a provider of a user's own subclasses: one method, and a name if it wants one.
+    """Base class for a provider of the user's own, which implements `call` and may override `name`.
 
     Example::
 
@@ -38,15 +41,15 @@ class AbstractProvider(ABC):
 
     @property
     def name(self) -> str:
-        """What it is called in messages; the class's name."""
+        """The name in messages; by default that of the class."""
         return type(self).__name__
 
     @abstractmethod
     async def call(self, calling: Calling, /) -> Any:
         """Answer one call; see `ServiceBackend.call`."""
 
-    async def close(self) -> None:  # noqa: B027  most hold nothing
-        """Close what it holds; nothing, unless overridden."""
+    async def close(self) -> None:  # noqa: B027  most have nothing to close
+        """Close connections and files; by default does nothing."""
 
 
 class OpenAICompatibleApiProvider(Endpoint):
@@ -60,7 +63,7 @@ class OpenAICompatibleApiProvider(Endpoint):
         settings: Further keywords of `Endpoint`, and defaults of every request.
 
     Raises:
-        ConfigurationError: when the address cannot work, or would have the key sent in the clear.
+        ConfigurationError: `base_url` is invalid, or is plain HTTP to another machine with a key.
 
     Example::
 
@@ -81,7 +84,7 @@ class OpenAICompatibleApiProvider(Endpoint):
     ) -> None:
         base_url = base_url.rstrip("/").removesuffix("/chat/completions")
         host = host_at(base_url)
-        given: dict[str, Any] = {"api_key": key}  # a name, a key or a secret: the configuration tells which
+        given: dict[str, Any] = {"api_key": key}  # `EndpointConfig` distinguishes a name from a key
         config = make_config(
             EndpointConfig,
             name="openai_compatible" if host is None else host.name,
@@ -97,7 +100,7 @@ class OpenAICompatibleApiProvider(Endpoint):
 
     @property
     def info(self) -> BackendInfo:
-        """Its facts. As in the batch document, a model has the price that its name finds, wherever it is."""
+        """Facts about this endpoint. On a host that is not known, the price is that of the model's name."""
         info = super().info
         return info if self.host is not None else replace(info, price_provider=ANY_PROVIDER)
 
@@ -148,7 +151,7 @@ class GcpBetaCompletionsProvider(Endpoint):
         settings: Further keywords of `Endpoint`, and defaults of every request.
 
     Raises:
-        ConfigurationError: when the account is no JSON object, or lacks what is needed.
+        ConfigurationError: `service_account` is not a JSON object, or lacks a field.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""`callgate run`: a file of prompts in, a file of answers out."""
+"""`callgate run`: a file of prompts in, a file of answers out. Its options are `batch.options.RunOptions`."""
 
 from __future__ import annotations
 

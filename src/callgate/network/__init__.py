@@ -1,1 +1,1 @@
-"""The plain HTTP client of the documents, and what goes with it: decorators, rate limiters, helpers."""
+"""The plain HTTP client, without models: also decorators, rate limiters, `alcall` and `save_to_file`."""

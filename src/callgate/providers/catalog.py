@@ -1,5 +1,7 @@
-"""The dialects by name. A dialect's module is imported when it is first asked for, which keeps
-`import callgate` quick."""
+"""The dialects by name.
+
+A dialect's module is imported on first use, which keeps `import callgate` quick.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a host is: where something is said, with which key, under which quota. The table is in `hosts.py`."""
+"""`Host`: a provider's address, authentication, quota rules and dialect. The table of hosts is `hosts.py`."""
 
 from __future__ import annotations
 

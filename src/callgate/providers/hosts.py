@@ -1,7 +1,7 @@
-"""Every provider by name, as data.
+"""The table of hosts: every provider by name, as data. To add a provider, add a row.
 
-A host is a base URL, a kind of authentication, and the habits of its quota. How requests are formed is
-the dialect's matter; most hosts speak OpenAI's chat dialect and differ only in this table.
+A host is a base URL, a kind of authentication, and the rules of its quota. The dialect forms the requests;
+most hosts speak OpenAI's chat dialect and differ only in this table and in `openai_chat/quirks.py`.
 """
 
 from __future__ import annotations

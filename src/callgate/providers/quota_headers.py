@@ -1,4 +1,7 @@
-"""Quotas and waits in the headers of an answer.
+"""Reads quotas and waits from the headers of a response.
+
+A family of headers is an entry of `FAMILIES`: for each resource the names of the headers with its limit, what
+remains and when it resets, and its period. `Host.quota_headers` names the family of a host.
 
 Pure functions of the headers (lower-case names); `canonical.durations` reads the single values.
 """
@@ -29,7 +32,7 @@ MONTH = 30 * DAY
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """The three headers that tell of one resource."""
+    """The three headers of one resource, and its period in seconds (None: not known)."""
 
     resource: Resource
     limit: str
