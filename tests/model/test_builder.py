@@ -9,8 +9,10 @@ import pytest
 
 from callgate import ConfigurationError, Spread, Tool, iModel
 from callgate.backends.claude_code import ClaudeCodeEndpoint
+from callgate.call.calling import Calling
 from callgate.model.builder import make_pricer
 from callgate.response import Response, Usage
+from callgate.testing import run_virtual
 
 
 class ThreeAtOnce:
@@ -74,6 +76,9 @@ def test_a_question_in_the_place_of_a_calling_is_told_how_to_ask() -> None:
         ({"name": 5}, "name must be a string, got 5"),
         ({"limit_requests": "500"}, "limit_requests must be a positive, finite number, got '500'"),
         ({"limit_tokens": 0}, "limit_tokens must be a positive, finite number, got 0"),
+        ({"limit_burst": 5}, "limit_burst needs limit_requests"),
+        ({"limit_burst": 0, "limit_requests": 5}, "limit_burst must be a positive, finite number, got 0"),
+        ({"limit_burst": 6, "limit_requests": 5}, "limit_burst must be at most limit_requests=5, got 6"),
         ({"headers": ["x-tag: blue"]}, "headers must be a mapping"),
         ({"prices": (0.15, 0.6)}, "prices must be a mapping"),
         ({"prices": {"in": 0.15, "out": 0.6}}, "not 'in', 'out'"),
@@ -86,6 +91,30 @@ def test_a_question_in_the_place_of_a_calling_is_told_how_to_ask() -> None:
 def test_a_setting_of_the_wrong_type_is_refused_at_once(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         iModel("openai/gpt-4o-mini", api_key="k", **settings)
+
+
+@pytest.mark.parametrize(("burst", "at_once"), [(None, 10), (1, 1), (30, 30)])
+def test_a_burst_is_sent_at_once_and_no_window_holds_more_than_the_quota(
+    burst: int | None, at_once: int
+) -> None:
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        sent: list[float] = []
+
+        class Clock:
+            name = "clock"
+
+            async def call(self, calling: Calling) -> str:
+                sent.append(loop.time())
+                return "late"
+
+        async with iModel(backend=Clock(), limit_requests=60, limit_burst=burst) as model:
+            await asyncio.gather(*(model.invoke(prompt=f"Call {number}") for number in range(90)))
+        return sent
+
+    sent = run_virtual(main())
+    assert sum(at == sent[0] for at in sent) == at_once
+    assert all(later - earlier > 60.0 for earlier, later in zip(sent, sent[60:], strict=False))
 
 
 def test_a_spread_of_something_else_than_models_is_refused() -> None:

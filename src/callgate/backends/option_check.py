@@ -19,8 +19,8 @@ __all__ = [
 
 MODEL_SETTINGS = (
     "backend", "provider", "endpoint", "rate_limiter", "executor", "hook_registry", "queue_capacity",
-    "capacity_refresh_time", "limit_requests", "limit_tokens", "limit_concurrency", "cache", "fallbacks",
-    "hedge", "layers", "prices", "name", "tags", "headers",
+    "capacity_refresh_time", "limit_burst", "limit_requests", "limit_tokens", "limit_concurrency", "cache",
+    "fallbacks", "hedge", "layers", "prices", "name", "tags", "headers",
 )  # fmt: skip
 """The keywords of a model that are not settings of its endpoint."""
 

@@ -284,6 +284,16 @@ class RunOptions:
         float | None,
         Option("Tokens per minute, for each key.", _LIMITS, metavar="N", sets="limit_tokens", above=0),
     ] = None
+    burst: Annotated[
+        float | None,
+        Option(
+            "Requests that may be sent at once; needs --rpm (default: 10, or five seconds' worth).",
+            _LIMITS,
+            metavar="N",
+            sets="limit_burst",
+            least=1,
+        ),
+    ] = None
     concurrency: Annotated[
         int | None,
         Option("Requests in flight at once.", _LIMITS, metavar="N", sets="limit_concurrency", least=1),

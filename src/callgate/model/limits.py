@@ -19,7 +19,8 @@ class Limits:
     """The limits of a model's own executor.
 
     Raises:
-        ConfigurationError: when a rate or the period is no positive, finite number.
+        ConfigurationError: when a rate, the period or the burst is no positive, finite number; or a burst is
+            larger than the rate, or stands without one.
     """
 
     queue_capacity: int
@@ -27,9 +28,10 @@ class Limits:
     limit_requests: float | None
     limit_tokens: float | None
     limit_concurrency: int | str | None
+    limit_burst: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("limit_requests", "limit_tokens", "capacity_refresh_time"):
+        for name in ("limit_requests", "limit_tokens", "capacity_refresh_time", "limit_burst"):
             value = getattr(self, name)
             if value is None and name != "capacity_refresh_time":
                 continue
@@ -37,6 +39,16 @@ class Limits:
                 raise ConfigurationError(
                     f"{name} must be a positive, finite number, got {value!r}", setting=name
                 )
+        if self.limit_burst is None:
+            return
+        if self.limit_requests is None:
+            raise ConfigurationError("limit_burst needs limit_requests", setting="limit_burst")
+        if self.limit_burst > self.limit_requests:
+            raise ConfigurationError(
+                f"limit_burst must be at most limit_requests={self.limit_requests:g},"
+                f" got {self.limit_burst:g}",
+                setting="limit_burst",
+            )
 
     def to_executor(self, backend: ServiceBackend) -> Executor:
         """An executor with these limits.
@@ -62,6 +74,7 @@ class Limits:
             concurrency_limit=concurrency,
             requests_rate=self.limit_requests,
             requests_period=self.capacity_refresh_time,
+            requests_bucket_capacity=self.limit_burst,
             api_tokens_rate=self.limit_tokens,
             api_tokens_period=self.capacity_refresh_time,
             adaptive=adaptive,

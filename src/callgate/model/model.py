@@ -75,6 +75,8 @@ class iModel(Caller):
         queue_capacity: How many submitted calls may wait as tasks.
         capacity_refresh_time: Seconds that `limit_requests` and `limit_tokens` refer to.
         limit_requests, limit_tokens: Quotas per `capacity_refresh_time`; None: as the provider's headers say.
+        limit_burst: Requests that may be sent at once while the quota has room, at most `limit_requests`;
+            None: ten, or five seconds' worth if that is more, when the quota was unused for a period.
         limit_concurrency: Calls at once; "auto" finds it (AIMD), None does not limit.
         cache: A store or the path of one; hits pay nothing, identical calls in flight share one request.
         fallbacks: Other models that answer, in this order, when this one cannot.
@@ -110,6 +112,7 @@ class iModel(Caller):
         limit_requests: float | None = None,
         limit_tokens: float | None = None,
         *,
+        limit_burst: float | None = None,
         limit_concurrency: int | str | None = "auto",
         cache: CacheStore | str | Path | None = None,
         fallbacks: Sequence[Caller] = (),
@@ -124,7 +127,12 @@ class iModel(Caller):
         if isinstance(provider, Mapping):
             provider = hide_secrets(provider)
         self._limits = Limits(
-            queue_capacity, capacity_refresh_time, limit_requests, limit_tokens, limit_concurrency
+            queue_capacity,
+            capacity_refresh_time,
+            limit_requests,
+            limit_tokens,
+            limit_concurrency,
+            limit_burst,
         )
         parts = read_constructor(backend, provider, endpoint, executor, settings, self._limits)
         self.backend: ServiceBackend = parts.backend
