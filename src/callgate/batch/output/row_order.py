@@ -9,6 +9,7 @@ import weakref
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
+from functools import cached_property
 from typing import BinaryIO, cast
 
 import orjson
@@ -51,7 +52,7 @@ class RowOrder:
 class LineIndex:
     """Finds the output line of each row of a run.
 
-    Memory: eight bytes a row once it is built.
+    The files are read when the first line is asked for. Memory: sixteen bytes a row from then on.
 
     Args:
         order: The rows.
@@ -66,25 +67,18 @@ class LineIndex:
     """
 
     def __init__(self, order: RowOrder, answers: BinaryIO, failures: BinaryIO | None) -> None:
+        self._order = order
         self._answers = answers
         self._failures = failures
-        self._starts = array("q", [_NOWHERE]) * len(order)
-        self._places = array("Q", order.by_line())
-        rows = sorted(
-            self._places, key=order.keys.__getitem__
-        )  # stable: equal keys stay in the order of lines
-        # A failure is marked by a negative start; an answer takes its place.
-        self._assign(order.keys, rows, ((key, ~start) for key, start in _keys_of_failures(failures)))
-        self._assign(order.keys, rows, _keys_of_answers(answers))
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self._order)
 
     def line(self, index: int) -> bytes | None:
         """The output line of a row by its place in the input; None when there is none."""
-        if index >= len(self._places):
+        if index >= len(self._order):
             return None
-        start = self._starts[self._places[index]]
+        start = self._starts[index]
         if start == _NOWHERE:
             return None
         file = self._answers
@@ -94,21 +88,34 @@ class LineIndex:
         file.seek(start)
         return file.readline()
 
-    def _assign(self, keys: array[int], rows: list[int], found: Iterator[tuple[int, int]]) -> None:
-        """Give each row, in the order of keys, the start of its line; equal rows get theirs in turn."""
-        line_keys, starts = array("Q"), array("q")
-        for key, start in found:
-            line_keys.append(key)
-            starts.append(start)
-        lines = iter(sorted(range(len(starts)), key=line_keys.__getitem__))
-        line = next(lines, None)
-        for row in rows:
-            key = keys[row]
-            while line is not None and line_keys[line] < key:
-                line = next(lines, None)
-            if line is not None and line_keys[line] == key:
-                self._starts[row] = starts[line]
-                line = next(lines, None)
+    @cached_property
+    def _starts(self) -> array[int]:
+        """Where the line of each row begins, by its place in the input; `~start` in the errors file."""
+        keys = array("Q", [self._order.keys[place] for place in self._order.by_line()])
+        starts = array("q", [_NOWHERE]) * len(keys)
+        rows = sorted(range(len(keys)), key=keys.__getitem__)  # stable: equal keys keep their order
+        failures = ((key, ~start) for key, start in _keys_of_failures(self._failures))
+        # An answer takes the place of a failure.
+        for found in (failures, _keys_of_answers(self._answers)):
+            _assign(starts, keys, rows, found)
+        return starts
+
+
+def _assign(starts: array[int], keys: array[int], rows: list[int], found: Iterator[tuple[int, int]]) -> None:
+    """Give each row, in the order of keys, the start of its line; equal rows get theirs in turn."""
+    line_keys, line_starts = array("Q"), array("q")
+    for key, start in found:
+        line_keys.append(key)
+        line_starts.append(start)
+    lines = iter(sorted(range(len(line_keys)), key=line_keys.__getitem__))
+    line = next(lines, None)
+    for row in rows:
+        key = keys[row]
+        while line is not None and line_keys[line] < key:
+            line = next(lines, None)
+        if line is not None and line_keys[line] == key:
+            starts[row] = line_starts[line]
+            line = next(lines, None)
 
 
 def open_index(output: str, order: RowOrder) -> LineIndex:
