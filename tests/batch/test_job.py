@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,10 +53,11 @@ def sim(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Simulator]:
         yield simulator
 
 
-def run(sim: Simulator, notes: Notes, rows: int = 3, **given: Any) -> Outcome:
+def run(sim: Simulator, notes: Notes, rows: int = 3, *, read_once: bool = False, **given: Any) -> Outcome:
     usual = {"input": "rows", "model": ("openai/gpt-4o-mini",), "base_url": (sim.base_url,), "max_tokens": 5}
     options = RunOptions(**{**usual, **given})
-    source = RecordSource([f"word {number}" for number in range(rows)], parameters=options.request)
+    prompts: Any = [f"word {number}" for number in range(rows)]
+    source = RecordSource(iter(prompts) if read_once else prompts, parameters=options.request)
     targets = read_targets(options)
     return asyncio.run(run_job(options, source, targets, schema=None, watch=notes.watch))
 
@@ -83,6 +85,13 @@ def test_rows_that_would_be_asked_differently_end_it_with_the_table_as_it_was(si
         "The answers of rows that are asked again are kept as out.old-1.csv.journal.jsonl.",
         "writing out.csv",
     ]
+
+
+def test_the_rows_of_an_iterator_are_in_the_order_of_their_table(sim: Simulator) -> None:
+    assert run(sim, Notes(), rows=3, output="out.csv", read_once=True).summary.left_out == 0
+    assert run(sim, Notes(), rows=1, output="out.csv", read_once=True).summary.left_out == 2
+    (row,) = csv.DictReader(Path("out.csv").read_text().splitlines())
+    assert row["prompt"] == "word 0"
 
 
 def test_what_a_killed_run_may_have_cost_is_noted(sim: Simulator) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow
 import pytest
 
 from callgate.batch.input.fingerprint import Defaults, Fingerprints
@@ -18,6 +20,7 @@ from callgate.batch.output.journal import Journal
 from callgate.batch.output.paths import journal_path
 from callgate.batch.output.results import RowResult
 from callgate.batch.output.row_order import RowOrder
+from callgate.batch.output.table import InputRows
 from callgate.batch.unfinished import UnfinishedRows, name_of
 from callgate.errors import ConfigurationError, InputError, RowsChangedError
 from tests.batch.conftest import answered
@@ -156,3 +159,42 @@ def test_other_values_of_on_change_are_refused() -> None:
 def test_rows_are_named_by_their_id_or_line() -> None:
     row = next(RecordSource(rows(1)).blocks())[0]
     assert name_of(row) == "a0"
+
+
+def table_of(source: Any, *, read: bool = True, **options: Any) -> InputRows:
+    unfinished = UnfinishedRows(source, **options)
+    if read:
+        list(unfinished.blocks(CompletedKeys()))
+    return unfinished.table_rows()
+
+
+def test_a_table_holds_all_rows_of_an_input_that_can_be_read_again_with_the_values_of_their_lines() -> None:
+    records = [
+        {"custom_id": "a", "prompt": "p", "text": "mine", "day": datetime.date(2024, 5, 1)},
+        {"no": "prompt"},
+        {"custom_id": "b", "prompt": "q", "text": float("nan"), "tags": ["x"]},
+        {"messages": [{"role": "user", "content": "r"}]},
+    ]
+    rows = table_of(RecordSource(records), read=False)
+    assert rows.whole
+    for _ in range(2):
+        assert [(row.line, row.custom_id, row.own) for row in rows.read()] == [
+            (1, "a", {"prompt": "p", "input_text": "mine", "day": "2024-05-01"}),
+            (3, "b", {"prompt": "q", "input_text": None, "tags": ["x"]}),
+            (4, None, {}),
+        ]
+
+
+def test_columns_with_an_arrow_type_keep_their_values() -> None:
+    source = RecordSource(pyarrow.table({"prompt": ["p"], "day": [datetime.date(2024, 5, 1)]}))
+    rows = table_of(source)
+    assert rows.types == {"prompt": pyarrow.string(), "day": pyarrow.date32()}
+    assert [row.own for row in rows.read()] == [{"prompt": "p", "day": datetime.date(2024, 5, 1)}]
+
+
+def test_of_an_input_that_is_read_once_the_rows_that_were_read_are_known() -> None:
+    order = RowOrder()
+    rows = table_of(RecordSource(iter(["p", "q"])), order=order)
+    assert rows.whole
+    assert [(row.line, row.own) for row in rows.read()] == [(1, None), (2, None)]
+    assert not table_of(RecordSource(iter(["p", "q"])), read=False).whole

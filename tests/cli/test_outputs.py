@@ -297,7 +297,7 @@ from callgate.batch.output import sinks
 from callgate.cli import main
 
 class Hanging:
-    def write(self, journal, file, stopped):
+    def write(self, journal, file, rows, stopped):
         file.write(b"half")
         file.flush()
         print("writing", flush=True)
@@ -369,3 +369,29 @@ def test_escape_formulas_keeps_a_spreadsheet_from_running_an_answer(
     assert callgate("run", "in.jsonl", *against(sim, "out.csv"), "--escape-formulas").code == 0
     assert [row["text"] for row in read_table("out.csv")] == ["'=HYPERLINK(1)", "-5"]
     assert sim.stats.requests == 2
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.parquet"])
+def test_a_table_holds_the_rows_of_today_in_their_order_with_their_columns(
+    folder: Path, simulate: Simulate, callgate: Run, output: str
+) -> None:
+    sim = simulate(echo=True)
+    write_rows("in.jsonl", [{"custom_id": name, "prompt": name, "old": 1} for name in "abc"])
+    assert callgate("run", "in.jsonl", *against(sim, output)).code == 0
+    write_rows("in.jsonl", [{"custom_id": name, "prompt": name, "new": name * 2} for name in "dca"])
+    ended = callgate("run", "in.jsonl", *against(sim, output), "--json")
+    facts = orjson.loads(ended.out)
+    assert (ended.code, facts["answered"], facts["answered_before"], facts["left_out"]) == (0, 1, 2, 1)
+    rows = read_table(output)
+    assert [(row["custom_id"], row["text"], row["new"]) for row in rows] == [
+        ("d", "d", "dd"), ("c", "c", "cc"), ("a", "a", "aa"),
+    ]  # fmt: skip
+    assert "old" not in rows[0]
+    assert {line["custom_id"] for line in read_lines(f"{output}.journal.jsonl")} == set("abcd")
+    write_rows("in.jsonl", [{"custom_id": name, "prompt": name} for name in "ab"])
+    assert (
+        "2 answers of rows that the input does not have left out"
+        in callgate("run", "in.jsonl", *against(sim, output)).out
+    )
+    assert [row["custom_id"] for row in read_table(output)] == ["a", "b"]
+    assert sim.stats.requests == 4

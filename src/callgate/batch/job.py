@@ -107,6 +107,8 @@ async def run_job(
         guard = FailureGuard(max_failures=options.max_failures)
         engine = Engine(model, max_inflight_requests=None, response_schema=schema)
         metadata = {"sample": options.sample} if options.sample else None
+        if order is None and source.once:
+            order = RowOrder()
         batch = BatchRun(
             engine,
             source,
@@ -147,6 +149,7 @@ async def _run_into_journal(
     try:
         opened = Journal(options.output, overwrite=options.overwrite, escape_formulas=options.escape_formulas)
         async with opened as journal:
+            journal.rows = batch.table_rows
             # Only now: while the journal is locked, no other run can spend on this output.
             batch.budget = _budget(options, journal)
             with watch(batch, journal) as watcher:
@@ -169,6 +172,7 @@ async def _run_into_journal(
                     if not await journal.publish():
                         path = journal.path
                         summary = replace(summary, ending="interrupted", message=_GIVEN_UP)
+                    summary = replace(summary, left_out=journal.left_out)
     except InputError as error:
         if summary is None:
             raise

@@ -25,6 +25,7 @@ from callgate.batch.output.journal import Journal
 from callgate.batch.output.results import RowResult, encode_bad_row
 from callgate.batch.output.row_order import RowOrder
 from callgate.batch.output.store import ResultStore
+from callgate.batch.output.table import InputRows
 from callgate.batch.progress import Progress, ProgressSampler, seconds_left, waiting_for
 from callgate.batch.stats import Stats
 from callgate.batch.unfinished import UnfinishedRows, name_of
@@ -62,6 +63,7 @@ class Summary:
         progress: Its state at the end.
         abandoned: Rows whose calls were cancelled.
         error: What `message` is the text of, if it is an error.
+        left_out: Answers that a table does not hold, as the input does not have their rows any more.
 
     Example::
 
@@ -75,6 +77,7 @@ class Summary:
     progress: Progress
     abandoned: int
     error: BaseException | None = None
+    left_out: int = 0
 
 
 class BatchRun:
@@ -195,6 +198,14 @@ class BatchRun:
             InputError: when a file cannot be read or written.
         """
         return await self._rows.compare(journal, lambda: self.draining)
+
+    def table_rows(self) -> InputRows:
+        """All rows of the input, as the table of an output holds them.
+
+        Raises:
+            InputError: when the input cannot be read.
+        """
+        return self._rows.table_rows()
 
     async def run(self, journal: ResultStore) -> Summary:
         """Run to the end. Errors of input, output and provider end it in order, and are in the summary."""

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
-from typing import get_args
+from functools import partial
+from typing import Any, get_args
 
 from callgate.batch.changes import compare_rows, find_changes, is_unchanged
 from callgate.batch.input.fingerprint import Fingerprints
 from callgate.batch.input.record_source import RecordSource
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import BadRow, Source
+from callgate.batch.input.template import is_empty
 from callgate.batch.options import OnChange
 from callgate.batch.output.completed_keys import CompletedKeys
 from callgate.batch.output.journal import Journal
+from callgate.batch.output.results import own_columns
 from callgate.batch.output.row_order import RowOrder
+from callgate.batch.output.table import InputRows, TableRow
 from callgate.errors import ConfigurationError, InputError, RowsChangedError
+from callgate.exact_json import dumps, loads
 
 __all__ = ["UnfinishedRows", "name_of"]
+
+_OF_JSON = frozenset({bool, int, float, str, list, dict})
 
 
 class UnfinishedRows:
@@ -59,6 +66,8 @@ class UnfinishedRows:
         self.source = source
         self.skipped = 0
         self._order = order
+        self._noted = RowOrder() if order is None else order
+        self._exhausted = False
         self._fingerprints = fingerprints
         self._on_change = on_change
         self._all_finished = False
@@ -120,6 +129,7 @@ class UnfinishedRows:
             yield left
             if changed is not None:
                 raise self._refusal(changed)
+        self._exhausted = True
 
     async def async_blocks(
         self,
@@ -134,6 +144,27 @@ class UnfinishedRows:
                 yield left
                 if changed is not None:
                     raise self._refusal(changed)
+        self._exhausted = True
+
+    def table_rows(self) -> InputRows:
+        """All rows of the input, as the table of an output holds them.
+
+        Of an input that can be read only once, these are the rows that were read, by their lines and keys.
+
+        Raises:
+            InputError: when the input cannot be read.
+        """
+        source = self.source
+        if not source.once:
+            types = own_columns(source.types)
+            return InputRows(partial(_read_rows, source, types), types=types)
+        order = self._noted
+
+        def noted() -> Iterator[TableRow]:
+            for place in order.by_line():
+                yield TableRow(order.keys[place], order.lines[place], None, None)
+
+        return InputRows(noted, whole=self._exhausted)
 
     def _without_finished(self, block: list[Row], finished: CompletedKeys) -> tuple[list[Row], Row | None]:
         """The rows that are left, up to the first that would be asked differently now, and that one."""
@@ -163,6 +194,21 @@ class UnfinishedRows:
             setting="on_change",
             remedy='to keep its answer, give "keep" to',
         )
+
+
+def _read_rows(source: Source, types: Mapping[str, Any]) -> Iterator[TableRow]:
+    for block in source.blocks(lambda _: None):
+        for row in block:
+            columns = own_columns(row.columns or {}).items()
+            own = {name: value if name in types else _as_written(value) for name, value in columns}
+            yield TableRow(row.key, row.line, row.custom_id, own)
+
+
+def _as_written(value: Any) -> Any:
+    """A value as it comes back from a line of the journal."""
+    if is_empty(value):
+        return None
+    return value if type(value) in _OF_JSON else loads(dumps(value, str))
 
 
 def name_of(row: Row) -> str:

@@ -39,6 +39,7 @@ def summary_to_dict(
         "errors_file": errors_path(output) if stats.failed and output != STDOUT else None,
         "total": progress.total,
         "answered_before": progress.skipped,
+        "left_out": summary.left_out,
         "answered": stats.done,
         "failed": stats.failed,
         "refused": stats.refused,
@@ -108,6 +109,8 @@ def _lines(facts: dict[str, Any], summary: Summary) -> list[tuple[str, str]]:
         rows += f", {facts['truncated']:,} answers cut off (length)"
     if facts["answered_before"]:
         rows += f", {facts['answered_before']:,} answered before"
+    if facts["left_out"]:
+        rows += f", {facts['left_out']:,} answers of rows that the input does not have left out"
     if facts["left"]:
         rows += f", {facts['left']:,} left"
     cost = "unknown: the price of this model is not known"

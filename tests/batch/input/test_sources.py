@@ -114,6 +114,10 @@ def test_parquet(tmp_path: Path) -> None:
     assert source.check(1 << 30) == 300
     assert refusal(path).startswith("a.parquet:1: the row has no prompt")
     assert refusal(path, template=Template("{x}")).startswith("a.parquet:1: the template wants {x}")
+    assert {name: str(kind) for name, kind in Source(path).types.items()} == {
+        each.name: str(each.type) for each in table.schema
+    }
+    assert Source(write(tmp_path, "a.csv", "prompt")).types == {}
     broken = write(tmp_path, "b.parquet", b"PAR1 not really")
     assert refusal(broken).startswith("b.parquet: is no Parquet file that can be read")
 

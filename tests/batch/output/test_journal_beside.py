@@ -293,7 +293,7 @@ class SlowSink:
     def __init__(self) -> None:
         self.begun = threading.Event()
 
-    def __call__(self, sink: object, output: str, *, stopped: Callable[[], bool]) -> None:
+    def __call__(self, sink: object, output: str, *, rows: object, stopped: Callable[[], bool]) -> None:
         self.begun.set()
         while not stopped():
             pass

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import gzip
 import io
 import json
 import os
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
@@ -23,7 +25,7 @@ from callgate.batch.input.sources import Source
 from callgate.batch.input.template import Template
 from callgate.batch.output.paths import journal_path
 from callgate.batch.output.sinks import sink_for, write_output
-from callgate.batch.output.table import WritingStoppedError
+from callgate.batch.output.table import InputRows, TableRow, WritingStoppedError
 from callgate.errors import InputError
 from tests.effort import examples
 
@@ -197,9 +199,11 @@ def test_what_cannot_be_written_leaves_the_output_before(
         class FullDisk:
             """The sink's own writing, to a device that is always full."""
 
-            def write(self, journal: str, file: BinaryIO, stopped: Callable[[], bool]) -> None:
+            def write(
+                self, journal: str, file: BinaryIO, rows: InputRows | None, stopped: Callable[[], bool]
+            ) -> int:
                 assert sink is not None
-                sink.write(journal, full, stopped)
+                return sink.write(journal, full, rows, stopped)
 
         with pytest.raises(InputError, match=rf"out\.{ending}: cannot be written: No space left.*journal"):
             write_output(FullDisk(), str(path), stopped=lambda: False)
@@ -279,7 +283,9 @@ def test_json_lines_need_no_sink(tmp_path: Path) -> None:
 
 def test_an_error_without_words_is_told_all_the_same(tmp_path: Path) -> None:
     class Broken:
-        def write(self, journal: str, file: BinaryIO, stopped: Callable[[], bool]) -> None:
+        def write(
+            self, journal: str, file: BinaryIO, rows: InputRows | None, stopped: Callable[[], bool]
+        ) -> int:
             raise OSError("the disk went away")
 
     with pytest.raises(InputError, match="cannot be written: the disk went away"):
@@ -290,3 +296,33 @@ def test_an_error_without_words_is_told_all_the_same(tmp_path: Path) -> None:
 def test_a_name_that_promises_one_json_document_is_refused(name: str, better: str) -> None:
     with pytest.raises(InputError, match=f"JSON lines, not one JSON document; name the output {better}$"):
         sink_for(name)
+
+
+def test_columns_keep_the_arrow_types_of_the_input(tmp_path: Path) -> None:
+    own = {
+        "day": datetime.date(2024, 5, 1),
+        "price": Decimal("1.50"),
+        "tags": ["a", "b"],
+        "at": datetime.datetime(2024, 5, 1, 12, 30, tzinfo=datetime.UTC),
+    }
+    types = {
+        "day": pyarrow.date32(), "price": pyarrow.decimal128(10, 2), "tags": pyarrow.list_(pyarrow.string()),
+        "at": pyarrow.timestamp("us", "UTC"),
+    }  # fmt: skip
+    lines = [answer(text="a", key="01", day="2024-05-01"), answer(text="b", key="02")]
+    given = [TableRow(1, 1, None, own), TableRow(2, 2, None, dict.fromkeys(own))]
+    rows = InputRows(lambda: iter(given), types=types)
+    for name in ("out.parquet", "out.csv"):
+        path = tmp_path / name
+        Path(journal_path(str(path))).write_bytes(
+            b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+        )
+        sink = sink_for(str(path))
+        assert sink is not None
+        assert write_output(sink, str(path), rows=rows, stopped=lambda: False) == 0
+    found = pyarrow.parquet.read_table(tmp_path / "out.parquet")
+    assert {name: found.schema.field(name).type for name in types} == types
+    assert [{name: row[name] for name in own} for row in found.to_pylist()] == [own, dict.fromkeys(own)]
+    (first, second) = read_csv(tmp_path / "out.csv")
+    assert [first[name] for name in own] == ["2024-05-01", "1.50", '["a","b"]', "2024-05-01 12:30:00+00:00"]
+    assert [second[name] for name in own] == [""] * 4

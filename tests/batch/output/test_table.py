@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from callgate.batch.output.table import AnswerTable, WritingStoppedError
+from callgate.batch.output.table import AnswerTable, InputRows, TableRow, WritingStoppedError
 from callgate.errors import InputError
 
 ENDING = [
@@ -27,9 +27,9 @@ def journal(tmp_path: Path) -> Path:
     return tmp_path / "out.csv.journal.jsonl"
 
 
-def table(journal: Path, *lines: dict[str, Any]) -> AnswerTable:
+def table(journal: Path, *lines: dict[str, Any], rows: InputRows | None = None) -> AnswerTable:
     journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return AnswerTable(str(journal), lambda: False)
+    return AnswerTable(str(journal), rows, lambda: False)
 
 
 def cells(found: AnswerTable) -> list[dict[str, Any]]:
@@ -49,8 +49,7 @@ def test_what_an_answer_says_is_in_its_cells(journal: Path) -> None:
     assert len(found) == 1
 
 
-def test_rows_come_in_the_order_of_the_input(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("callgate.batch.output.table._RUN", 7)
+def test_rows_come_in_the_order_of_the_input(journal: Path) -> None:
     lines = list(range(1, 60))
     random.Random(3).shuffle(lines)
     found = table(journal, *[answer(line=line, text=f"t{line}") for line in lines])
@@ -143,7 +142,7 @@ def test_our_own_columns_have_their_types_also_without_any_value(journal: Path) 
 def test_failed_rows_and_blank_lines_are_no_rows(journal: Path) -> None:
     lines = [answer(text="a"), answer(error={"type": "x"}), answer(text="b")]
     journal.write_text("\n\n".join(json.dumps(line) for line in lines) + "\n \n")
-    found = AnswerTable(str(journal), lambda: False)
+    found = AnswerTable(str(journal), None, lambda: False)
     assert [row["text"] for row in cells(found)] == ["a", "b"]
 
 
@@ -151,15 +150,54 @@ def test_failed_rows_and_blank_lines_are_no_rows(journal: Path) -> None:
 def test_a_line_that_is_none_of_ours_is_told_with_its_number(journal: Path, line: str) -> None:
     journal.write_text(json.dumps(answer()) + f"\n{line}\n")
     with pytest.raises(InputError, match=r"out\.csv\.journal\.jsonl:2: is no line of callgate's"):
-        AnswerTable(str(journal), lambda: False)
+        AnswerTable(str(journal), None, lambda: False)
 
 
 def test_it_stops_in_either_pass(journal: Path) -> None:
     found = table(journal, answer(), answer())
     with pytest.raises(WritingStoppedError):
-        AnswerTable(str(journal), lambda: True)
+        AnswerTable(str(journal), None, lambda: True)
     asked = iter([False, False, False, True])
-    rows = AnswerTable(str(journal), lambda: next(asked)).rows()
+    rows = AnswerTable(str(journal), None, lambda: next(asked)).rows()
     assert len(next(rows)) == len(found.columns)
     with pytest.raises(WritingStoppedError):
         next(rows)
+
+
+KEYS = [f"{number:016x}" for number in range(4)]
+
+
+def test_it_holds_the_rows_of_the_input_in_their_order_with_their_columns(journal: Path) -> None:
+    rows = [
+        TableRow(2, 1, "second", {"tag": 1}),
+        TableRow(9, 2, "not answered", {"other": 1}),
+        TableRow(0, 3, None, {"tag": 2}),
+    ]
+    lines = [answer(key=key, line=1, text=key[-1], old=1.5, custom_id="c") for key in KEYS]
+    found = table(journal, *lines, rows=InputRows(lambda: iter(rows)))
+    names = ("custom_id", "tag", "text", "line")
+    assert [tuple(row[name] for name in names) for row in cells(found)] == [
+        ("second", 1, "2", 1),
+        (None, 2, "0", 3),
+    ]
+    assert (len(found), found.left_out) == (2, 2)
+    assert not {"old", "other"} & {column.name for column in found.columns}
+
+
+def test_where_only_a_part_of_the_input_is_known_the_other_answers_follow(journal: Path) -> None:
+    rows = [TableRow(2, 7, None, None)]
+    lines = [answer(key=key, line=1, text=key[-1], mine=key[-1], custom_id="c") for key in KEYS]
+    found = table(journal, *lines, rows=InputRows(lambda: iter(rows), whole=False))
+    names = ("custom_id", "mine", "text", "line")
+    assert [tuple(row[name] for name in names) for row in cells(found)] == [
+        ("c", "2", "2", 7),
+        *[("c", text, text, 1) for text in "013"],
+    ]
+    assert (len(found), found.left_out) == (4, 0)
+
+
+def test_equal_rows_have_an_answer_each(journal: Path) -> None:
+    rows = [TableRow(1, line, None, {}) for line in (1, 2, 3)]
+    lines = [answer(key=KEYS[1], text=text) for text in "ab"]
+    found = table(journal, *lines, rows=InputRows(lambda: iter(rows)))
+    assert [(row["line"], row["text"]) for row in cells(found)] == [(1, "a"), (2, "b")]

@@ -73,6 +73,11 @@ class RecordSource(Source):
             return None
         return len(self._records) if self.limit is None else min(len(self._records), self.limit)
 
+    @property
+    def types(self) -> Mapping[str, Any]:
+        schema = getattr(self._records, "schema", None) if hasattr(self._records, "to_batches") else None
+        return {} if schema is None else {each.name: each.type for each in schema}
+
     async def async_blocks(
         self, on_bad_row: Callable[[BadRow], object] | None = None
     ) -> AsyncGenerator[list[Row], None]:

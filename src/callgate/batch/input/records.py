@@ -17,7 +17,7 @@ from callgate.batch.input.files import READ_ERRORS
 from callgate.errors import InputError
 from callgate.exact_json import loads
 
-__all__ = ["TABLE_ROWS", "Block", "count_parquet", "read_json", "read_parquet", "read_table"]
+__all__ = ["TABLE_ROWS", "Block", "count_parquet", "parquet_types", "read_json", "read_parquet", "read_table"]
 
 Block = list[tuple[int, Any]]
 """Records, each with the line that it begins on; of one that cannot be read, its `InputError`."""
@@ -272,6 +272,16 @@ def count_parquet(path: str, name: str) -> int:
     """
     with _parquet(path, name) as table:
         return cast(int, table.metadata.num_rows)
+
+
+def parquet_types(path: str, name: str) -> dict[str, Any]:
+    """The Arrow type of each column of a Parquet file.
+
+    Raises:
+        InputError: when it cannot be read.
+    """
+    with _parquet(path, name) as table:
+        return {each.name: each.type for each in table.schema_arrow}
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import itertools
 import os
 import sys
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from callgate.batch.input.files import (
@@ -27,6 +27,7 @@ from callgate.batch.input.records import (
     TABLE_ROWS,
     Block,
     count_parquet,
+    parquet_types,
     read_json,
     read_parquet,
     read_table,
@@ -241,6 +242,15 @@ class Source:
                 last = chunk[-1:]
         lines += last != b"\n"
         return max(0, lines - 1) if self.format in ("csv", "tsv") else lines  # without the header
+
+    @property
+    def types(self) -> Mapping[str, Any]:
+        """The Arrow type of each column, where the input has such.
+
+        Raises:
+            InputError: when the input cannot be read.
+        """
+        return parquet_types(self.path, self.name) if self.format == "parquet" else {}
 
     # -- by format ---------------------------------------------------------------------------------------
 

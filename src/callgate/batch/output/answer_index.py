@@ -8,9 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from typing import Self
 
-from callgate.batch.input.fingerprint import mark_of
-from callgate.batch.output.completed_keys import fingerprint_of, read_answers
-from callgate.exact_json import loads
+from callgate.batch.output.completed_keys import read_answers
 
 __all__ = ["AnswerIndex"]
 
@@ -38,9 +36,9 @@ class AnswerIndex:
         keys, marks, starts = array("Q"), array("I"), array("Q")
         with ExitStack() as stack:
             self._file = stack.enter_context(open(journal, "rb"))
-            for key, start, line in read_answers(self._file):
+            for key, mark, start in read_answers(self._file):
                 keys.append(key)
-                marks.append(mark_of(fingerprint_of(loads(line)) or b""))
+                marks.append(mark)
                 starts.append(start)
             self._closing = stack.pop_all()
         order = sorted(range(len(keys)), key=keys.__getitem__)
@@ -63,6 +61,11 @@ class AnswerIndex:
                     self._given[place] = True
                     return place
         return None
+
+    def left(self) -> Iterator[int]:
+        """The places of the answers that were not given, in the order of the journal."""
+        places = (place for place, given in enumerate(self._given) if not given)
+        return iter(sorted(places, key=self._starts.__getitem__))
 
     def line(self, place: int) -> bytes:
         """The line of an answer."""

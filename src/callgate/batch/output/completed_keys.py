@@ -30,6 +30,7 @@ _NAMED = 20
 _LINE_START = b'{"id":"'
 _LINE_END = re.compile(rb',"key":"[0-9a-f]{16}"\}\s*$')
 _TAILS = re.compile(rb'(?:,"check":"[0-9a-f]{8}","key":"[0-9a-f]{16}"\})*')
+_END = re.compile(rb',"check":"[0-9a-f]{8}","key":"([0-9a-f]{16})"\}\n')
 _TAIL = 45
 """The length of the end of a line: its checksum and its key."""
 _FINGERPRINT = b',"fingerprint":{'
@@ -250,14 +251,20 @@ def fingerprint_of(record: dict[str, Any]) -> bytes | None:
     return dumps(found) if isinstance(found, dict) else None
 
 
-def read_answers(stream: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
-    """Key, start and line of each answered row in an output that `read_completed_keys` has accepted."""
+def read_answers(stream: BinaryIO) -> Iterator[tuple[int, int, int]]:
+    """Key, `mark_of` its fingerprint (0 without one), and start of each answer in an output that
+    `read_completed_keys` has accepted."""
     start = 0
     for line in stream:
-        if line.startswith(b"{"):
-            key = _key_of(loads(line))
+        tail = len(line) - _TAIL - 1
+        if (end := _END.fullmatch(line, max(tail, 0))) is not None:
+            place = line.rfind(_FINGERPRINT, 0, tail)
+            yield int(end[1], 16), 0 if place < 0 else mark_of(line[place + _NAME : tail]), start
+        elif line.startswith(b"{"):
+            record = loads(line)
+            key = _key_of(record)
             if key is not None:
-                yield key, start, line
+                yield key, mark_of(fingerprint_of(record) or b""), start
         start += len(line)
 
 

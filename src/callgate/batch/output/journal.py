@@ -15,7 +15,7 @@ import os
 import shutil
 import threading
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
 
@@ -41,7 +41,7 @@ from callgate.batch.output.paths import (
 )
 from callgate.batch.output.results import RowResult, encode_result
 from callgate.batch.output.sinks import sink_for, write_output
-from callgate.batch.output.table import WritingStoppedError
+from callgate.batch.output.table import InputRows, WritingStoppedError
 from callgate.errors import InputError
 
 __all__ = ["STDOUT", "Journal", "errors_path"]
@@ -89,6 +89,10 @@ class Journal:
         """The new name of what `overwrite` found; None: it found nothing."""
         self.ledger: Ledger | None = None
         """Where a budget writes what may be spent before it is; None: nothing is kept."""
+        self.rows: Callable[[], InputRows] | None = None
+        """Returns the rows of the input, which a table holds; None: it holds all answers."""
+        self.left_out = 0
+        """How many answers the table does not hold, as the input does not have their rows any more."""
         self.all_tried = False
         """Whether the whole input was read: of earlier failures, no other row is kept then."""
         self._sink = sink_for(output, escape_formulas=escape_formulas)
@@ -215,7 +219,8 @@ class Journal:
         self._tried = self._answers.size
         self._answers.sync()
         with suppress(WritingStoppedError):
-            write_output(self._sink, self.output, stopped=self._stop.is_set)
+            rows = None if self.rows is None else self.rows()
+            self.left_out = write_output(self._sink, self.output, rows=rows, stopped=self._stop.is_set)
             self._held = self._tried
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 from zlib import crc32
 
@@ -16,7 +16,7 @@ from callgate.errors import APIClientError, ContentFilterError, InputError
 from callgate.exact_json import dumps
 from callgate.response import Cost, Response
 
-__all__ = ["FIELDS", "RowResult", "encode_bad_row", "encode_result", "free_name", "seal"]
+__all__ = ["FIELDS", "RowResult", "encode_bad_row", "encode_result", "free_name", "own_columns", "seal"]
 
 FIELDS = (
     "id", "custom_id", "response", "error", "text", "parsed", "finish_reason", "model", "usage", "cost_usd",
@@ -142,8 +142,7 @@ def encode_result(result: RowResult) -> bytes:
     if result.charged is not None:
         line["charged_usd"] = result.charged
     if row.columns is not None:
-        for name, value in row.columns.items():
-            line[name if name not in _TAKEN else free_name(name, row.columns)] = value
+        line.update(own_columns(row.columns))
     encoded = _encode(line)
     return encoded if answer is None else seal(encoded, row.key, result.fingerprint)
 
@@ -194,6 +193,17 @@ def _writable(value: Any) -> Any:
     except TypeError:
         return str(value)
     return value
+
+
+def own_columns(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's own columns by the names that they have in an output.
+
+    >>> own_columns({"text": "Hund", "page": 3})
+    {'input_text': 'Hund', 'page': 3}
+    """
+    return {
+        name if name not in _TAKEN else free_name(name, columns): value for name, value in columns.items()
+    }
 
 
 def free_name(name: str, columns: Collection[str]) -> str:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Protocol, cast
 from callgate.batch.input.files import format_of, refuse_unknown_table
 from callgate.batch.output.atomic_file import whole_file
 from callgate.batch.output.paths import is_own_journal, journal_path, output_file
-from callgate.batch.output.table import AnswerTable, Column, WritingStoppedError
+from callgate.batch.output.table import AnswerTable, Column, InputRows, WritingStoppedError
 from callgate.errors import InputError
 from callgate.exact_json import dumps
 
@@ -46,13 +46,17 @@ class Sink(Protocol):
         write_output(sink, "out.csv.gz", stopped=lambda: False)
     """
 
-    def write(self, journal: str, file: BinaryIO, stopped: Callable[[], bool]) -> None:
+    def write(self, journal: str, file: BinaryIO, rows: InputRows | None, stopped: Callable[[], bool]) -> int:
         """Write all of it.
 
         Args:
             journal: The path of the journal.
             file: What is written to.
+            rows: The rows of the input, which a table holds; None: a table holds all answers.
             stopped: Asked now and then; once it is true, writing is given up.
+
+        Returns:
+            How many answers were left out, as the input does not have their rows any more.
 
         Raises:
             OSError: when it cannot be written.
@@ -115,8 +119,12 @@ def _refuse_json(output: str) -> None:
         )
 
 
-def write_output(sink: Sink, output: str, *, stopped: Callable[[], bool]) -> None:
+def write_output(
+    sink: Sink, output: str, *, rows: InputRows | None = None, stopped: Callable[[], bool]
+) -> int:
     """Write an output anew from its journal; on any failure, the one that was there before stays.
+
+    Takes and returns what `Sink.write` does.
 
     Raises:
         InputError: when it cannot be written.
@@ -124,7 +132,7 @@ def write_output(sink: Sink, output: str, *, stopped: Callable[[], bool]) -> Non
     """
     try:
         with whole_file(output) as file:
-            sink.write(journal_path(output), file, stopped)
+            return sink.write(journal_path(output), file, rows, stopped)
     except OSError as error:
         raise InputError(
             f"cannot be written: {error.strerror or error}; nothing is lost, all answers are in"
@@ -142,12 +150,13 @@ class CompressedSink:
     def __init__(self, pack: Packer) -> None:
         self._pack = pack
 
-    def write(self, journal: str, file: BinaryIO, stopped: Callable[[], bool]) -> None:
+    def write(self, journal: str, file: BinaryIO, rows: InputRows | None, stopped: Callable[[], bool]) -> int:
         with open(journal, "rb") as lines, self._pack(file) as packed:
             while chunk := lines.read(_COPY):
                 if stopped():
                     raise WritingStoppedError
                 packed.write(chunk)
+        return 0
 
 
 class CsvSink:
@@ -165,8 +174,8 @@ class CsvSink:
         self._delimiter = delimiter
         self._cell: Callable[[Any], Any] = _inert_cell if escape_formulas else _cell
 
-    def write(self, journal: str, file: BinaryIO, stopped: Callable[[], bool]) -> None:
-        table = AnswerTable(journal, stopped)
+    def write(self, journal: str, file: BinaryIO, rows: InputRows | None, stopped: Callable[[], bool]) -> int:
+        table = AnswerTable(journal, rows, stopped)
         with self._pack(file) as packed:
             # Of the line ends in cells, the writer quotes those that its own line end is made of. So it ends
             # lines in both characters, and the first of them is left out: "\n" is what Unix tools expect.
@@ -174,6 +183,7 @@ class CsvSink:
             writer.writerow([self._cell(column.name) for column in table.columns])
             for cells in table.rows():
                 writer.writerow(map(self._cell, cells))
+        return table.left_out
 
 
 class _Lines:
@@ -191,7 +201,7 @@ class _Lines:
 def _cell(value: Any) -> Any:
     if type(value) is bool:
         return "true" if value else "false"
-    return dumps(value).decode() if type(value) in _NESTED else value
+    return dumps(value, str).decode() if type(value) in _NESTED else value
 
 
 def _inert_cell(value: Any) -> Any:
@@ -203,14 +213,15 @@ def _inert_cell(value: Any) -> Any:
 class ParquetSink:
     """A table with typed columns, written in groups of rows.
 
-    A column of all texts, all booleans, all integers or all numbers has that type; any other is JSON in text.
+    A column of the input keeps its Arrow type, if it has one. Of the others, a column of all texts, all
+    booleans, all integers or all numbers has that type; any other is JSON in text.
     """
 
     def __init__(self, pyarrow: Any) -> None:
         self._pyarrow = pyarrow
 
-    def write(self, journal: str, file: BinaryIO, stopped: Callable[[], bool]) -> None:
-        table = AnswerTable(journal, stopped)
+    def write(self, journal: str, file: BinaryIO, rows: InputRows | None, stopped: Callable[[], bool]) -> int:
+        table = AnswerTable(journal, rows, stopped)
         pyarrow = self._pyarrow
         types = {
             "text": pyarrow.string(),
@@ -219,14 +230,20 @@ class ParquetSink:
             "number": pyarrow.float64(),
             "boolean": pyarrow.bool_(),
         }
-        schema = pyarrow.schema([(column.name, types[column.kind]) for column in table.columns])
+        fields = [
+            (column.name, types[column.kind] if column.type is None else column.type)
+            for column in table.columns
+        ]
+        schema = pyarrow.schema(fields)
         # A group of rows is to be large, to be read quickly; so it is held in Arrow's form, which takes less.
         group: list[Any] = []
         with pyarrow.parquet.ParquetWriter(file, schema) as writer:
-            for rows in _batches(table):
+            for batch in _batches(table):
                 arrays = [
-                    pyarrow.array(_typed(column, cells), types[column.kind])
-                    for column, cells in zip(table.columns, zip(*rows, strict=True), strict=True)
+                    pyarrow.array(_typed(column, cells), kind)
+                    for column, (_, kind), cells in zip(
+                        table.columns, fields, zip(*batch, strict=True), strict=True
+                    )
                 ]
                 group.append(pyarrow.record_batch(arrays, schema=schema))
                 if sum(batch.nbytes for batch in group) >= _GROUP_BYTES:
@@ -234,6 +251,7 @@ class ParquetSink:
                     group = []
             if group:
                 writer.write_table(pyarrow.Table.from_batches(group))
+        return table.left_out
 
 
 def _batches(table: AnswerTable) -> Iterator[list[list[Any]]]:
@@ -253,9 +271,9 @@ def _batches(table: AnswerTable) -> Iterator[list[list[Any]]]:
 
 
 def _typed(column: Column, cells: tuple[Any, ...]) -> list[Any] | tuple[Any, ...]:
-    if column.kind != "json":
+    if column.kind != "json" or column.type is not None:
         return cells
-    return [None if cell is None else dumps(cell).decode() for cell in cells]
+    return [None if cell is None else dumps(cell, str).decode() for cell in cells]
 
 
 def _packer(output: str, compression: str | None) -> Packer:

@@ -1,33 +1,34 @@
-"""The answers of a journal as a table: one row an answered row, in the order of the input.
+"""The answers of a journal as a table: one row for each answered row of the input, in its order.
 
 A table has these columns:
 
 - `custom_id`
-- the row's own columns; rows may have different ones, so it is all of them in the order in which they first
-  appear. One that has the name of another column here is called `input_NAME`.
+- the row's own columns, as the input has them now; rows may have different ones, so it is all of them in the
+  order in which they first appear. One that has the name of another column here is called `input_NAME`.
 - `text`; `parsed` (with a schema: the validated object, as JSON); `finish_reason`; `model`
 - `input_tokens`, `output_tokens`, `cache_read_tokens`, `reasoning_tokens`
 - `cost_usd`, `latency_s`, `attempts`, `cached`, `finished_at`, `line`, `key`, which mean what they mean in
   `results.encode_result`
 
-What the table leaves out (the provider's whole body) is in the journal.
+What the table leaves out (the provider's whole body, answers of rows that the input does not have any more)
+is in the journal.
 """
 
 from __future__ import annotations
 
-import heapq
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain, repeat
+from json import JSONDecodeError
+from typing import Any, Literal, NamedTuple
 
-import orjson
-
+from callgate.batch.output.answer_index import AnswerIndex
 from callgate.batch.output.results import FIELDS, free_name
 from callgate.errors import InputError
 from callgate.exact_json import loads
 
-__all__ = ["AnswerTable", "Column", "Kind", "WritingStoppedError"]
+__all__ = ["AnswerTable", "Column", "InputRows", "Kind", "TableRow", "WritingStoppedError"]
 
 Kind = Literal["text", "integer", "number", "boolean", "json"]
 """What the cells of a column are: all texts, all whole numbers, all numbers, all booleans, or anything."""
@@ -68,9 +69,8 @@ _FACTS = {
 _OF_LINES = {"custom_id": _TEXT, **_ANSWER, **_FACTS}
 _NOT_OWN = frozenset(FIELDS)
 
-_RUN = 1 << 20
-_ROW_BITS = 32
-_ROW_MASK = _NO_LINE = (1 << _ROW_BITS) - 1
+_NO_ANSWER = (1 << 64) - 1
+_NO_LINE = 1 << 32
 
 
 class WritingStoppedError(Exception):
@@ -81,133 +81,202 @@ class WritingStoppedError(Exception):
 class Column:
     """A column of the table.
 
+    Attributes:
+        name: Its name.
+        kind: What its cells are.
+        type: Its Arrow type in the input, or None.
+
     >>> Column("cost_usd", "number").name
     'cost_usd'
     """
 
     name: str
     kind: Kind
+    type: Any = None
+
+
+class TableRow(NamedTuple):
+    """A row of the input.
+
+    Attributes:
+        key: Its key.
+        line: Its line in the input.
+        custom_id: Its id.
+        own: Its own columns by their names in the output; None: they and its id are those in the line of its
+            answer.
+    """
+
+    key: int
+    line: int
+    custom_id: str | None
+    own: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class InputRows:
+    """The rows of the input, as a table holds them.
+
+    Attributes:
+        read: Returns them in their order; called twice.
+        whole: Whether these are all; if not, the other answers of the journal follow them.
+        types: Arrow types of own columns, where the input has such.
+
+    >>> InputRows(lambda: iter([])).whole
+    True
+    """
+
+    read: Callable[[], Iterator[TableRow]]
+    whole: bool = True
+    types: Mapping[str, Any] = field(default_factory=dict)
 
 
 class AnswerTable:
-    """Reads a journal twice: once for its columns and the order of its rows, then row by row.
+    """Reads a journal and the input twice: once for columns, then row by row.
 
-    Memory: some sixteen bytes a row.
+    Memory: some thirty bytes a row.
 
     Args:
         journal: Its path. It holds whole lines, and none is added in the meantime.
+        rows: The rows of the input; None: all answers of the journal, in the order of the input's lines that
+            they state.
         stopped: Asked at every row; once it is true, the table is given up.
 
     Attributes:
         columns: In their order.
+        left_out: How many answers of the journal it does not hold.
 
     Raises:
-        InputError: naming the line, when the journal holds something else than answers.
+        InputError: naming the line, when the journal holds something else than answers; or when the input
+            cannot be read.
         WritingStoppedError: when `stopped` says so.
 
     Example::
 
-        table = AnswerTable("out.csv.journal.jsonl", lambda: False)
+        table = AnswerTable("out.csv.journal.jsonl", None, lambda: False)
         for cells in table.rows():
             print(dict(zip([column.name for column in table.columns], cells)))
     """
 
-    def __init__(self, journal: str, stopped: Callable[[], bool]) -> None:
+    def __init__(self, journal: str, rows: InputRows | None, stopped: Callable[[], bool]) -> None:
         self._journal = journal
+        self._rows = InputRows(lambda: iter(()), whole=False) if rows is None else rows
         self._stopped = stopped
-        self._starts = array("Q", [0])
-        # Of each answered row its line in the input, then its line in the journal, in one number.
-        self._places = array("Q")
-        self._sorted = True
+        # Where the line of each row of the input begins, and then those of the answers without such a row.
+        self._starts = array("Q")
         self._own: dict[str, int] = {}
         self._seen = {**_OF_LINES, **_USAGE}
         self._has_parsed = False
-        self._scan()
-        answer = [name for name in _ANSWER if name != _PARSED or self._has_parsed]
-        # A row's cells are what these names stand for in its line, with those of its usage in between.
-        self._before_usage = ["custom_id", *self._own, *answer]
-        self.columns = self._columns(answer)
+        self.left_out = 0
+        if rows is None:
+            self._scan_answers()
+        else:
+            self._scan_rows()
+        self._answer = [name for name in _ANSWER if name != _PARSED or self._has_parsed]
+        self.columns = self._columns()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._starts) - self._starts.count(_NO_ANSWER)
 
     def rows(self) -> Iterator[list[Any]]:
         """The cells of each row, in the order of `columns`; None where a row has none."""
-        before, starts = self._before_usage, self._starts
         with open(self._journal, "rb") as file:
-            for place in self._in_order():
+            for row, start in zip(chain(self._rows.read(), repeat(None)), self._starts, strict=False):
                 self._check()
-                row = place & _ROW_MASK
-                file.seek(starts[row])
-                record = loads(file.read(starts[row + 1] - starts[row]))
-                cell = record.get
-                yield [*map(cell, before), *map(_usage(record).get, _USAGE), *map(cell, _FACTS)]
+                if start == _NO_ANSWER:
+                    continue
+                file.seek(start)
+                record = loads(file.readline())
+                own, cell = _own(record, row), _facts(record, row).get
+                yield [
+                    cell("custom_id"),
+                    *map(own.get, self._own),
+                    *map(cell, self._answer),
+                    *map(_usage(record).get, _USAGE),
+                    *map(cell, _FACTS),
+                ]
 
     # -- the first pass ----------------------------------------------------------------------------------
 
-    def _scan(self) -> None:
-        start = 0
-        last = -1
-        with open(self._journal, "rb") as file:
-            for row, line in enumerate(file):
+    def _scan_rows(self) -> None:
+        with AnswerIndex(self._journal) as index:
+            for row in self._rows.read():
                 self._check()
-                start += len(line)
-                self._starts.append(start)
-                if line.isspace():
-                    continue
-                record = self._read(line, row)
-                if record.get("error") is not None:
-                    continue
-                place = _line(record) << _ROW_BITS | row
-                self._places.append(place)
-                self._sorted = self._sorted and place > last
-                last = place
-                self._note(record)
+                place = index.take(row.key)
+                self._starts.append(_NO_ANSWER if place is None else index.start(place))
+                if place is not None:
+                    self._note(loads(index.line(place)), row)
+            for place in index.left():
+                self._check()
+                if self._rows.whole:
+                    self.left_out += 1
+                else:
+                    self._starts.append(index.start(place))
+                    self._note(loads(index.line(place)), None)
 
-    def _read(self, line: bytes, row: int) -> dict[str, Any]:
+    def _scan_answers(self) -> None:
+        starts, lines = array("Q"), array("Q")
+        start = 0
+        with open(self._journal, "rb") as file:
+            for number, line in enumerate(file, 1):
+                self._check()
+                if not line.isspace():
+                    record = self._read(line, number)
+                    if record.get("error") is None:
+                        self._note(record, None)
+                        starts.append(start)
+                        lines.append(_line(record))
+                start += len(line)
+        self._starts.extend([starts[place] for place in sorted(range(len(lines)), key=lines.__getitem__)])
+
+    def _read(self, line: bytes, number: int) -> dict[str, Any]:
         try:
             record = loads(line)
-        except orjson.JSONDecodeError:
+        except JSONDecodeError:
             record = None
         if not isinstance(record, dict):
-            raise InputError("is no line of callgate's", source=self._journal, line=row + 1)
+            raise InputError("is no line of callgate's", source=self._journal, line=number)
         return record
 
-    def _note(self, record: dict[str, Any]) -> None:
-        own, seen = self._own, self._seen
-        for name, value in record.items():
-            if name not in _NOT_OWN:
-                own[name] = own.get(name, 0) | _kind(value)
+    def _note(self, record: dict[str, Any], row: TableRow | None) -> None:
+        own, seen, facts = self._own, self._seen, _facts(record, row)
+        for name, value in _own(record, row).items():
+            own[name] = own.get(name, 0) | _kind(value)
         for name in _OF_LINES:
-            seen[name] |= _kind(record.get(name))
+            seen[name] |= _kind(facts.get(name))
         usage = _usage(record)
         for name in _USAGE:
             seen[name] |= _kind(usage.get(name))
         if record.get(_PARSED) is not None:
             self._has_parsed = True
 
-    def _columns(self, answer: list[str]) -> list[Column]:
-        seen, own = self._seen, self._own
-        columns = [("custom_id", seen["custom_id"])]
-        columns += [(free_name(name, own) if name in seen else name, bits) for name, bits in own.items()]
-        columns += [(name, seen[name]) for name in (*answer, *_USAGE, *_FACTS)]
-        return [Column(name, _KINDS.get(bits, "json")) for name, bits in columns]
-
-    # -- the second --------------------------------------------------------------------------------------
-
-    def _in_order(self) -> Iterable[int]:
-        if self._sorted:
-            return self._places
-        # Sorting makes Python integers: one run of everything would for a moment take five times the memory.
-        runs = [
-            array("Q", sorted(self._places[start : start + _RUN]))
-            for start in range(0, len(self._places), _RUN)
-        ]
-        return heapq.merge(*runs)
+    def _columns(self) -> list[Column]:
+        seen, own, types = self._seen, self._own, self._rows.types
+        columns = [Column("custom_id", _KINDS.get(seen["custom_id"], "json"))]
+        for name, bits in own.items():
+            shown = free_name(name, own) if name in seen else name
+            columns.append(Column(shown, _KINDS.get(bits, "json"), types.get(name)))
+        names = (*self._answer, *_USAGE, *_FACTS)
+        return columns + [Column(name, _KINDS.get(seen[name], "json")) for name in names]
 
     def _check(self) -> None:
         if self._stopped():
             raise WritingStoppedError
+
+
+def _own(record: dict[str, Any], row: TableRow | None) -> Mapping[str, Any]:
+    """The row's own columns."""
+    if row is not None and row.own is not None:
+        return row.own
+    return {name: value for name, value in record.items() if name not in _NOT_OWN}
+
+
+def _facts(record: dict[str, Any], row: TableRow | None) -> dict[str, Any]:
+    """The other cells, by their columns."""
+    if row is None:
+        return record
+    if row.own is None:
+        return record | {"line": row.line}
+    return record | {"line": row.line, "custom_id": row.custom_id}
 
 
 def _usage(record: dict[str, Any]) -> dict[str, Any]:
