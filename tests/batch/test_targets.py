@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from callgate.batch.input.rows import Row
 from callgate.batch.options import RunOptions
-from callgate.batch.targets import _settings, open_model, read_targets
+from callgate.batch.targets import _settings, fingerprints_of, open_model, read_targets
 from callgate.errors import ConfigurationError
 from callgate.model.spread import Spread
 from callgate.policies.retry.config import RetryConfig
@@ -85,3 +86,21 @@ def test_two_keys_of_one_provider_become_a_spread_of_numbered_names(monkeypatch:
             return [each.name for each in model.models]
 
     assert asyncio.run(names()) == ["openai/m #1", "openai/m #2"]
+
+
+@pytest.mark.parametrize(
+    ("models", "holds"), [(("openai/a", "openai/a"), True), (("openai/a", "openai/b"), False)]
+)
+def test_a_row_s_own_model_is_part_of_its_fingerprint_where_it_holds(
+    models: tuple[str, ...], holds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("KEY_1", "KEY_2"):
+        monkeypatch.setenv(name, "sk-1")
+    chosen = options(*models, api_key_env=("KEY_1", "KEY_2"))
+
+    async def main() -> set[bytes]:
+        async with open_model(chosen, read_targets(chosen), lambda *_: None) as model:
+            prints = fingerprints_of(model, None)
+        return {prints.of(Row(0, 1, "x", 1, {"messages": [], "model": name}), "a") for name in ("c", "d")}
+
+    assert len(asyncio.run(main())) == (2 if holds else 1)

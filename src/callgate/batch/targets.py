@@ -117,8 +117,10 @@ def fingerprints_of(model: Caller, schema: AnswerSchema | None) -> Fingerprints:
     """The fingerprints of rows that a model is called for, as they are kept with its answers."""
     first = model.targets()
     models = [
-        # As the route turns a call: the name of its own wins at an endpoint that is one of several.
-        Defaults(target.info.defaults, wins=len(first) > 1 or index >= len(first))
+        # As the route turns a call to an endpoint that is one of several.
+        Defaults(
+            target.info.defaults, wins=not target.keeps_model and (len(first) > 1 or index >= len(first))
+        )
         for index, target in enumerate(model.all_targets())
     ]
     return Fingerprints(models, None if schema is None else schema.format)

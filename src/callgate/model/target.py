@@ -43,8 +43,8 @@ class ModelTarget:
     """
 
     __slots__ = (
-        "_account", "_admission", "_backend", "_factory", "_keeps_model", "_own", "_pushback",
-        "_rate_limiter", "cache", "gate", "info", "model", "name",
+        "_account", "_admission", "_backend", "_factory", "_own", "_pushback", "_rate_limiter", "cache",
+        "gate", "info", "keeps_model", "model", "name",
     )  # fmt: skip
 
     def __init__(
@@ -73,7 +73,8 @@ class ModelTarget:
         self._rate_limiter = rate_limiter
         self._own = own
         self._admission: Admission | None = None
-        self._keeps_model = False
+        self.keeps_model = False
+        """Whether a model that a call names holds here when the call is turned to it."""
 
     @property
     def default_model(self) -> str | None:
@@ -86,7 +87,7 @@ class ModelTarget:
         Where the endpoints have one model, another one that a call names holds at each of them. Where they
         have several, and where this was never called (in a fallback), the endpoint's own model always wins.
         """
-        self._keeps_model = len(models) == 1
+        self.keeps_model = len(models) == 1
 
     def start(self, clock: Callable[[], float], dispatched: Callable[[Calling], None]) -> Admission:
         """Build what sends its attempts, on a loop; `dispatched` is called with each admitted calling."""
@@ -108,7 +109,7 @@ class ModelTarget:
 
     def turn(self, calling: Calling) -> None:
         """Give the call this endpoint's defaults, backend and prices."""
-        self._factory.turn(calling, keeps_model=self._keeps_model)
+        self._factory.turn(calling, keeps_model=self.keeps_model)
 
     def tokens(self, calling: Calling) -> float:
         """Tokens to reserve for the call, which was turned to it."""
