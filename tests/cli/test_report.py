@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from callgate.cli import main
-from tests.batch.output.test_report import answer, failure, write
+from tests.batch.report.test_reader import answer, failure, write
 
 
 def test_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ import orjson
 from callgate import Engine, iModel
 from callgate.batch.input.sources import Source
 from callgate.batch.output.journal import Journal
-from callgate.batch.output.report import read_report
+from callgate.batch.report.reader import read_report
 from callgate.batch.run import BatchRun, Summary
 from callgate.testing import Ask, Chunk, MemoryTransport, Options, Plan, SimulatedProvider
 

@@ -6,6 +6,7 @@ import html
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -208,17 +209,19 @@ class Results(Sequence[Result[T]]):
         Raises:
             OSError: when it cannot be written.
         """
-        from callgate.batch.output.report import read_report
-        from callgate.batch.output.report_page import render_page
+        from callgate.batch.report.page import render_page
+        from callgate.batch.report.reader import read_report
 
         if self.output is not None:
-            page = render_page(read_report(self.output))
+            report = read_report(self.output)
         else:
             with TemporaryDirectory(prefix="callgate-") as folder:
                 lines = os.path.join(folder, "results.jsonl")
                 found = (self._lines(place) for place in range(self._count))
                 Path(lines).write_bytes(b"".join(line for line in found if line is not None))
-                page = render_page(read_report(lines))
+                report = read_report(lines)
+                report.output = "results"
+        page = render_page(report, now=datetime.now().astimezone())
         Path(path).write_text(page, encoding="utf-8")
 
     def __repr__(self) -> str:

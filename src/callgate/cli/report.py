@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import typer
 from callgate.cli.terminal import write_json, write_line
 
 if TYPE_CHECKING:
-    from callgate.batch.output.report import Report
+    from callgate.batch.report.figures import Report
 
 __all__ = ["report"]
 
@@ -32,7 +33,7 @@ def report(
     Example: callgate report answers.jsonl --html report.html
     """
     # Imported late, so that `callgate --help` does not wait for it.
-    from callgate.batch.output.report import read_report
+    from callgate.batch.report.reader import read_report
 
     facts = read_report(output)
     if html == "-":
@@ -49,49 +50,29 @@ def report(
 
 
 def _print_page(facts: Report, json: bool) -> None:
-    from callgate.batch.output.report_page import render_page
+    from callgate.batch.report.page import render_page
     from callgate.errors import InputError
 
     if json:
         raise InputError("--json and --html - both write to standard output; write the page to a file")
-    write_line(render_page(facts))
+    write_line(render_page(facts, now=datetime.now().astimezone()))
 
 
 def _write_page(facts: Report, path: str) -> None:
-    from callgate.batch.output.report_page import render_page
+    from callgate.batch.report.page import render_page
     from callgate.errors import InputError
 
     try:
-        Path(path).write_text(render_page(facts), encoding="utf-8")
+        Path(path).write_text(render_page(facts, now=datetime.now().astimezone()), encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", source=path) from None
 
 
 def _print_table(facts: Report) -> None:
-    from callgate.batch.display.format import dollars, duration, in_columns
+    from callgate.batch.display.format import in_columns
+    from callgate.batch.report.text import error_lines, report_lines
 
-    cost = "unknown: the price of this model is not known"
-    if facts.cost or not facts.unpriced:
-        cost = dollars(facts.cost)
-        if facts.unpriced:
-            cost += f" without {facts.unpriced:,} answers of unknown price"
-    rate = f", {facts.answered / facts.seconds:,.1f} rows/s" if facts.seconds > 0 else ""
-    failed = f"{facts.failed:,} failed"
-    if facts.refused:
-        failed += f" ({facts.refused:,} rejected by the provider for their content or length)"
-    percentiles = (f"p{share} {value:.2f} s" for share, value in facts.percentiles().items())
-    reasons = (f"{name} {count:,}" for name, count in facts.finish_reasons.most_common(6))
-    lines = [
-        ("rows", f"{facts.answered:,} answered, {failed}, {facts.cached:,} from the cache"),
-        ("calls", f"{facts.attempts:,}"),
-        ("tokens", f"{facts.usage.input_tokens:,} in, {facts.usage.output_tokens:,} out"),
-        ("cost", cost),
-        ("time", duration(facts.seconds) + rate),
-        ("latency", "  ".join(percentiles) or "-"),
-        ("finish reasons", ", ".join(reasons) or "-"),
-    ]
-    for line in in_columns(lines):
+    for line in in_columns(report_lines(facts)):
         write_line(line)
-    for each in facts.errors:
-        where = f" (for example line {each.line})" if each.line is not None else ""
-        write_line(f"{each.count:,} x {each.type}: {each.example}{where}", color="red")
+    for line in error_lines(facts):
+        write_line(line, color="red")

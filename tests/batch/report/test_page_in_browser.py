@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from callgate.batch.output.report import read_report
-from callgate.batch.output.report_page import render_page
-from tests.batch.output.test_report import answer, failure, write
+from callgate.batch.report.page import render_page
+from callgate.batch.report.reader import read_report
+from tests.batch.report.test_page import NOW
+from tests.batch.report.test_reader import answer, failure, write
 
 CHROMIUM = shutil.which("chromium")
 
@@ -19,10 +20,10 @@ CHROMIUM = shutil.which("chromium")
 def test_a_browser_draws_all_plots_inside_the_page(tmp_path: Path) -> None:
     rows = [answer(finished_at=100 + i / 10, latency_s=0.1 + (i % 30) / 20) for i in range(200)]
     write(tmp_path / "out.jsonl.errors.jsonl", [failure(finished_at=110.0)])
-    page = render_page(read_report(write(tmp_path / "out.jsonl", rows)))
+    page = render_page(read_report(write(tmp_path / "out.jsonl", rows)), now=NOW)
     # The page itself holds no script; this one only measures what the browser has laid out.
     measure = (
-        "<script>document.title = [...document.querySelectorAll('svg')].map(svg => {"
+        "<script>document.title = [...document.querySelectorAll('svg[role=img]')].map(svg => {"
         "const box = svg.getBoundingClientRect();"
         "const drawn = svg.querySelectorAll('polyline, rect.bar').length;"
         "return box.width > 200 && box.right <= innerWidth && drawn > 0 ? 'drawn' : 'missing';"

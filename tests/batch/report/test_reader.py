@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-from array import array
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from callgate.batch.output.report import quantile, read_report
-from callgate.batch.output.report_page import render_page
+from callgate.batch.report.reader import read_report
 from callgate.errors import InputError
 
 
@@ -64,6 +62,8 @@ def test_adds_up_answers_failures_tokens_and_cost(tmp_path: Path) -> None:
     assert report.cost == 1.0
     assert report.unpriced == 0
     assert report.seconds == 10.0
+    assert report.repeated == 7
+    assert report.cost_per_1000_rows == pytest.approx(1000 / 3)
     assert report.finish_reasons == {"stop": 3}
     assert [(kind.type, kind.count, kind.line) for kind in report.errors] == [("ServerError", 2, 7)]
     assert report.to_dict()["latency_s"] == {"p50": 1.0, "p90": 3.0, "p95": 3.0, "p99": 3.0}
@@ -82,7 +82,7 @@ def test_an_unknown_price_is_told_and_not_taken_for_nothing(tmp_path: Path) -> N
     report = read_report(write(tmp_path / "out.jsonl", [answer(cost_usd=None)]))
     assert report.unpriced == 1
     assert report.to_dict()["cost_usd"] is None
-    assert "unknown" in render_page(report)
+    assert report.cost_per_1000_rows is None
 
 
 def test_a_torn_last_line_is_passed_over(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_an_empty_output_is_a_report_of_nothing(tmp_path: Path) -> None:
     assert report.answered == 0
     assert report.percentiles() == {}
     assert report.histogram() == []
-    assert "No call was answered" in render_page(report)
+    assert (report.runs, report.moments, report.seconds) == ([], [], 0.0)
 
 
 @pytest.mark.parametrize(
@@ -152,28 +152,6 @@ def test_finish_reasons_are_found_in_every_providers_words(tmp_path: Path, body:
     assert read_report(write(tmp_path / "out.jsonl", [row])).finish_reasons == {reason: 1}
 
 
-def test_the_page_needs_no_other_file_and_lets_nothing_in(tmp_path: Path) -> None:
-    write(tmp_path / "out.jsonl.errors.jsonl", [failure()])
-    page = render_page(read_report(write(tmp_path / "out.jsonl", [answer(), answer(finished_at=102.0)])))
-    assert "<b>down</b>" not in page
-    assert "&lt;b&gt;down&lt;/b&gt;" in page
-    assert "http" not in page.replace("http-equiv", "")
-    assert "<script" not in page
-    assert page.count("<svg") == 4
-
-
-def test_the_page_of_a_batch_that_nothing_answered(tmp_path: Path) -> None:
-    write(tmp_path / "out.jsonl.errors.jsonl", [failure(), failure(finished_at=102.0)])
-    page = render_page(read_report(write(tmp_path / "out.jsonl", [])))
-    assert "0 after" in page  # a plot of nothing but zeros still has an axis
-    assert "No prices are known" in page
-
-
-def test_a_quantile_is_a_value_that_occurred() -> None:
-    values = array("d", [1.0, 2.0, 3.0, 4.0, 5.0])
-    assert [quantile(values, share) for share in (0, 20, 50, 90, 100)] == [1.0, 1.0, 3.0, 5.0, 5.0]
-
-
 def test_failures_that_are_all_different_do_not_fill_the_memory(tmp_path: Path) -> None:
     words = [f"{chr(97 + i % 26)}{chr(97 + i // 26)} is bad" for i in range(300)]
     output = write(tmp_path / "out.jsonl", [])
@@ -183,3 +161,36 @@ def test_failures_that_are_all_different_do_not_fill_the_memory(tmp_path: Path) 
     assert len(report.errors) == 201
     assert report.errors[0].count == 100
     assert sum(each.count for each in report.errors) == report.failed == 300
+
+
+def test_answers_that_were_cut_off_are_counted_for_each_model(tmp_path: Path) -> None:
+    rows = [
+        answer(model="a", finish_reason="length"),
+        answer(model="a", latency_s=3.0, usage={"input_tokens": 30, "output_tokens": 9}),
+        answer(model="b", cost_usd=None),
+        answer(model="a", cached=True),
+    ]
+    report = read_report(write(tmp_path / "out.jsonl", rows))
+    a, b = report.models
+    assert report.truncated == a.truncated == 1
+    assert (a.name, a.answered, a.input_tokens, a.cost, a.latencies.tolist()) == ("a", 3, 40, 1.0, [1.0, 3.0])
+    assert (b.name, b.answered, b.known_cost) == ("b", 1, None)
+    assert (report.input_tokens.tolist(), report.output_tokens.tolist()) == ([10, 10, 30], [5, 5, 9])
+    assert report.to_dict()["tokens_per_row"]["input"] == {"p50": 10, "p95": 30}
+
+
+def test_an_output_of_several_runs_is_timed_without_the_pauses(tmp_path: Path) -> None:
+    rows = [answer(finished_at=at) for at in (101.0, 103.0, 5000.0)]
+    report = read_report(write(tmp_path / "out.jsonl", rows))
+    assert [(run.seconds, run.answered) for run in report.runs] == [(3.0, 2), (1.0, 1)]
+    assert report.seconds == 4.0
+    assert report.rows_per_second == 0.75
+    assert [run["answered"] for run in report.to_dict()["runs"]] == [2, 1]
+
+
+def test_labels_and_examples_are_those_of_the_answers(tmp_path: Path) -> None:
+    rows = [answer(parsed={"mood": mood}, line=line) for line, mood in enumerate(("good", "bad", "good"), 1)]
+    report = read_report(write(tmp_path / "out.jsonl", rows))
+    assert report.to_dict()["labels"] == {"mood": {"good": 2, "bad": 1}}
+    assert [each.name for each in report.samples] == ["line 1", "line 2", "line 3"]
+    assert len(report.slowest) == len(report.longest) == 3

@@ -1,0 +1,43 @@
+"""A report as lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from callgate.batch.report.reader import read_report
+from callgate.batch.report.text import error_lines, report_lines
+from tests.batch.report.test_reader import answer, failure, write
+
+
+def test_the_figures_as_lines(tmp_path: Path) -> None:
+    rows = [
+        answer(model="a", text="yes", finish_reason="length"),
+        answer(model="b", text="no", finished_at=5000.0, attempts=3),
+    ]
+    write(tmp_path / "out.jsonl.errors.jsonl", [failure(finished_at=5001.0, line=7)])
+    report = read_report(write(tmp_path / "out.jsonl", rows))
+    assert dict(report_lines(report)) == {
+        "rows": "2 answered, 1 failed, 0 from the cache, 1 answers cut off (length)",
+        "calls": "8, 5 of them repeated",
+        "tokens": "20 in, 10 out (median row 10 in, 5 out)",
+        "cost": "$1.00, $500.00 per 1,000 rows",
+        "time": "3s in 2 runs, 0.7 rows/s",
+        "latency": "p50 1.00 s  p90 1.00 s  p95 1.00 s  p99 1.00 s",
+        "finish reasons": "stop 2",
+        "model": "b: 1 answered",
+        "text:": "yes 1, no 1",
+    }
+    assert error_lines(report) == ["1 x ServerError: 500: <b>down</b> (for example line 7)"]
+
+
+def test_many_labels_are_counted_and_not_listed(tmp_path: Path) -> None:
+    rows = [answer(text=str(number)) for number in range(9)]
+    report = read_report(write(tmp_path / "out.jsonl", rows))
+    assert dict(report_lines(report))["text:"] == "0 1, 1 1, 2 1, 3 1, 4 1, 5 1, 3 others"
+
+
+def test_an_unknown_price_is_stated(tmp_path: Path) -> None:
+    report = read_report(write(tmp_path / "out.jsonl", [answer(cost_usd=None)]))
+    assert "unknown" in dict(report_lines(report))["cost"]
+    report = read_report(write(tmp_path / "out.jsonl", [answer(cost_usd=None), answer()]))
+    assert dict(report_lines(report))["cost"] == "$0.50 without 1 answers of unknown price"
