@@ -73,13 +73,17 @@ asyncio.run(main())
 CALLS = """
 from typing import Any, assert_type
 from pydantic import BaseModel
-from callgate import Calling, Response, Spread, iModel
+from callgate import Calling, Executor, OAIChatEndpoint, Response, Spread, iModel
 
 class Size(BaseModel):
     km: float
 
 HELLO = [{"role": "user", "content": "How big is the moon?"}]
-model = iModel("openai/gpt-4o-mini")
+model = iModel("openai/gpt-4o-mini", api_key="K", timeout=30, retry_config=None, temperature=0.5, top_k=3)
+iModel(Executor(), {"base_url": "https://api.example.com", "api_key": "K"})
+iModel(OAIChatEndpoint(model="m", api_key="K"), Executor())
+iModel(provider="openai", model="gpt-4o-mini", circuit_breaker={"failure_threshold": 5}, fallbacks=[model])
+iModel("openai/gpt-4o-mini", timeout="soon")  # type: ignore[call-overload]
 
 async def main() -> None:
     assert_type(await model.ask("How big?", temperature=0.5, stop=["."], seed=7, top_k=3), Response[Any])
@@ -92,7 +96,7 @@ async def main() -> None:
     city: str = (await model.invoke(city="Oslo")).response.text
     await model.ask("How big?", temperature="hot")  # type: ignore[arg-type]
     await model.ask("How big?", response_model=int)  # type: ignore[type-var]
-    await model.ask()  # type: ignore[call-arg]
+    await model.ask(messages=HELLO, response_model=Size, timeout=5.0)
 
 assert_type(model.ask_sync("How big?", response_model=Size).parsed, Size)
 assert_type(Spread([model, model]).invoke_sync(messages=HELLO, response_model=Size).response.parsed, Size)

@@ -70,6 +70,18 @@ def test_invoke_takes_a_prompt_and_a_system_prompt() -> None:
     assert backend.callings[0].payload == {"prompt": "Hi", "system": "Be brief."}
 
 
+def test_messages_go_by_their_name_too() -> None:
+    messages = [{"role": "user", "content": "Hi"}]
+    assert payload_of(messages=messages) == {"messages": messages}
+
+
+@pytest.mark.parametrize("given", [{}, {"prompt": "Hi", "messages": [{"role": "user", "content": "Hi"}]}])
+def test_neither_a_prompt_nor_messages_is_refused_and_so_are_both(given: dict[str, Any]) -> None:
+    model, _ = make_model("fine")
+    with pytest.raises(ConfigurationError, match="ask takes a prompt or messages"):
+        run_virtual(model.ask(**given))
+
+
 def test_a_response_model_is_parsed() -> None:
     model, _ = make_model('{"radius_km": 1737}')
     assert run_virtual(model.ask("How big?", response_model=Moon)).parsed == Moon(radius_km=1737)

@@ -195,8 +195,9 @@ class Caller(Lifetime, SyncTwins):
 
     async def ask(
         self,
-        prompt: str | Sequence[Mapping[str, Any]],
+        prompt: str | Sequence[Mapping[str, Any]] | None = None,
         *,
+        messages: Sequence[Mapping[str, Any]] | None = None,
         system: str | None = None,
         tools: Sequence[Any] | None = None,
         tool_choice: str | Mapping[str, Any] | None = None,
@@ -216,6 +217,7 @@ class Caller(Lifetime, SyncTwins):
 
         Args:
             prompt: The user's text, or a conversation as a list of messages.
+            messages: The conversation, by the name that it has in `invoke`.
             system: The system prompt, before the conversation.
             tools, tool_choice: Tools that the model may call; "auto", "none", "required" or one of them.
             temperature, top_p, max_tokens, stop, seed, reasoning_effort: Parameters of the request; None: as
@@ -229,16 +231,20 @@ class Caller(Lifetime, SyncTwins):
 
         Raises:
             APIClientError: (or whatever error ended it) the call failed.
-            ConfigurationError: (a ValueError) an argument cannot work.
+            ConfigurationError: (a ValueError) an argument cannot work, or there is neither a prompt nor
+                messages, or both.
 
         Example::
 
             response = await iModel("openai/gpt-4o-mini").ask("How big is the moon?")
             print(response.text)
         """
-        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        given = prompt if messages is None else messages
+        if given is None or (prompt is not None and messages is not None):
+            raise ConfigurationError("ask takes a prompt or messages", setting="prompt")
+        messages = [{"role": "user", "content": given}] if isinstance(given, str) else list(given)
         if system is not None:
-            messages.insert(0, {"role": "system", "content": system})
+            messages = [{"role": "system", "content": system}, *messages]
         calling = await self.invoke(
             messages=messages,
             tools=tools,

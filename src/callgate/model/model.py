@@ -6,14 +6,18 @@ Switching the provider means changing one string.
 
 from __future__ import annotations
 
+import inspect
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_overloads, overload
 
+from pydantic import SecretStr
+
+from callgate.backends.config import EndpointConfig, ServiceEndpointConfig
 from callgate.backends.service import BackendInfo, ServiceBackend, describe
 from callgate.call.calling import Calling
 from callgate.executor.executor import Executor
@@ -40,6 +44,7 @@ from callgate.model.limits import Limits
 from callgate.model.target import ModelTarget, find_places, make_tier, most_tries, retry_of_latest
 from callgate.network.rate_limiters import TokenBucket
 from callgate.pipeline import Service, UserLayer
+from callgate.policies.breaker.breaker import CircuitBreaker
 from callgate.policies.cache.layer import Place
 from callgate.policies.cache.store import CacheStore
 from callgate.policies.hedge.layer import Hedge
@@ -99,10 +104,53 @@ class iModel(Caller):
             print(calling.response.text, calling.cost)
     """
 
+    @overload
+    def __init__(
+        self,
+        backend: ServiceBackend | str | None = None,
+        provider: str | None = None,
+        endpoint: str | ServiceBackend = "chat/completions",
+        rate_limiter: RateLimiter | None = None,
+        executor: Executor | None = None,
+        hook_registry: HookRegistry | None = None,
+        queue_capacity: int = 100,
+        capacity_refresh_time: float = 60,
+        limit_requests: float | None = None,
+        limit_tokens: float | None = None,
+        *,
+        model: str = ...,
+        api_key: str | SecretStr | None = ...,
+        base_url: str | None = ...,
+        timeout: float | None = ...,
+        read_timeout: float | None = ...,
+        retry_config: RetryConfig | Mapping[str, Any] | None = ...,
+        circuit_breaker: CircuitBreaker | Mapping[str, Any] | None = ...,
+        headers: Mapping[str, str] = ...,
+        temperature: float | None = ...,
+        max_tokens: int | None = ...,
+        limit_concurrency: int | str | None = "auto",
+        cache: CacheStore | str | Path | None = None,
+        fallbacks: Sequence[Caller] = (),
+        hedge: float | HedgePolicy | Mapping[str, Any] | None = None,
+        prices: Mapping[str, float] | None = None,
+        layers: Sequence[UserLayer] = (),
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        **settings: Any,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        backend: ServiceBackend | Executor,
+        provider: Executor | EndpointConfig | ServiceEndpointConfig | Mapping[str, Any],
+        **settings: Any,
+    ) -> None: ...
+
     def __init__(
         self,
         backend: ServiceBackend | Executor | str | None = None,
-        provider: str | Executor | Mapping[str, Any] | None = None,
+        provider: str | Executor | EndpointConfig | ServiceEndpointConfig | Mapping[str, Any] | None = None,
         endpoint: str | ServiceBackend = "chat/completions",
         rate_limiter: RateLimiter | None = None,
         executor: Executor | None = None,
@@ -291,3 +339,7 @@ class iModel(Caller):
     @live_repr
     def __repr__(self) -> str:
         return f"<iModel {self.name!r} {self.backend!r} {self.executor!r}>"
+
+
+# For help and completion, which do not read overloads.
+vars(iModel.__init__)["__signature__"] = inspect.signature(get_overloads(iModel.__init__)[0])
