@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.providers.conformance")
+pytest.register_assert_rewrite("tests.providers.conformance", "tests.providers.request_conformance")
