@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from callgate import Calling, Response, StreamChunk, iModel
 from callgate.backends.embedded import EmbeddedServer
+from callgate.batch.cost.worst_case import worst_of_endpoints
 
 pytest.importorskip("xllamacpp", reason="the extra is not installed: pip install 'callgate[local]'")
 
@@ -108,10 +109,15 @@ def test_a_structured_answer_is_held_to_its_schema(root: str) -> None:
     assert isinstance(calling.response.parsed, Sum)
 
 
-def test_nobody_is_paid_for_a_local_answer(root: str) -> None:
-    calling = ask(root, "local")
+def test_a_local_answer_costs_nothing_and_a_budget_reserves_nothing_for_it(root: str) -> None:
+    async def main() -> tuple[Calling, float]:
+        async with model_at(root, "local") as model:
+            bound = worst_of_endpoints(model)(await model.create_calling(request_payload=ASKED))
+            return await model.invoke(**ASKED), bound
+
+    calling, bound = asyncio.run(main())
     assert calling.cost is not None
-    assert calling.cost.total == 0
+    assert calling.cost.total == bound == 0
 
 
 def test_a_local_model_is_written_down_and_restored(root: str) -> None:

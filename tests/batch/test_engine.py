@@ -17,7 +17,7 @@ from callgate.batch.providers import OpenAICompatibleApiProvider
 from callgate.errors import AuthenticationError, BatchStoppedError, ConfigurationError, InputError
 from callgate.messages import Conversation
 from callgate.model.model import iModel
-from callgate.testing import Simulator
+from callgate.testing import MemoryTransport, Options, SimulatedProvider, Simulator, run_virtual
 from tests.batch.conftest import make_row
 
 
@@ -149,16 +149,24 @@ def test_at_most_so_many_rows_in_flight() -> None:
 
 def test_slow_answers_do_not_keep_the_quota_from_being_used() -> None:
     async def main() -> None:
-        settings = {"limit_concurrency": None, "limit_requests": 6000}
-        async with Simulator(latency=1.5) as sim, model(sim, **settings) as m:
+        provider = SimulatedProvider(Options(latency=1.5), clock=asyncio.get_running_loop().time)
+        transport = MemoryTransport(provider)
+        async with iModel(
+            "openai/gpt-4o-mini",
+            api_key="sk-x",
+            base_url=transport.base_url,
+            transport=transport,
+            limit_concurrency=None,
+            limit_requests=6000,
+        ) as m:
             wide = Engine(m, max_inflight_requests=None)
             first = [result async for result in Engine(m).run(["warm up"])]
             assert first[0].ok
             results = [result async for result in wide.run(f"row {i}" for i in range(80))]
             assert len(results) == 80
-            assert sim.stats.most_running >= 60
+            assert provider.stats.most_running >= 60
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_draining_answers_what_is_on_the_wire_and_gives_up_what_waits() -> None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 import stat
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -273,28 +270,6 @@ def test_what_another_process_asked_is_found(sim: Simulator, tmp_path: Path) -> 
     assert there == here
     assert {each["cached"] for each in read(tmp_path / "b.jsonl")} == {True}
     assert {each["cost_usd"] for each in read(tmp_path / "b.jsonl")} == {0}
-
-
-def test_two_processes_on_one_cache_lose_no_row_and_leave_it_sound(tmp_path: Path, monkeypatch: Any) -> None:
-    with Simulator(latency=0.02) as sim:
-        monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        monkeypatch.setenv("OPENAI_BASE_URL", sim.base_url)
-        rows = write_rows(tmp_path / "rows.jsonl", 60)
-        arguments = ["run", "rows.jsonl", "-m", "openai/gpt-4o-mini", "--cache", "cache", "-q", "-o"]
-        started = [
-            subprocess.Popen([*CALLGATE, *arguments, f"{name}.jsonl"], cwd=tmp_path) for name in ("a", "b")
-        ]
-        assert [each.wait(30) for each in started] == [0, 0]
-        assert 60 <= sim.stats.requests <= 120
-        for name in ("a", "b"):
-            ids = Counter(each["custom_id"] for each in read(tmp_path / f"{name}.jsonl"))
-            assert ids == Counter(f"r{number}" for number in range(60))
-        asked = sim.stats.requests
-        assert run(rows, tmp_path / "c.jsonl", tmp_path / "cache") == 0
-        assert sim.stats.requests == asked
-    [file] = (tmp_path / "cache").glob("*.sqlite3")
-    with closing(sqlite3.connect(file)) as opened:
-        assert opened.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def test_the_cache_may_be_named_in_the_environment_and_left_out_all_the_same(

@@ -146,11 +146,6 @@ def test_a_backend_of_ones_own_is_bounded_as_a_chat_endpoint() -> None:
         worst(iModel(Parrot()), max_tokens=1000)
 
 
-def test_a_model_on_this_machine_costs_nothing() -> None:
-    local = iModel(provider="local")
-    assert worst(local, max_tokens=1000) == 0.0
-
-
 def test_a_run_of_a_command_has_no_bound() -> None:
     claude = iModel(provider="claude_code", model="sonnet")
     with pytest.raises(InputError, match="a run of Claude Code"):

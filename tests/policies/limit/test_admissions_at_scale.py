@@ -76,9 +76,9 @@ class BusyCallers:
 
 
 REQUESTS = {
-    "1000 a second": (Quota(1000, 1.0), 60_000),
+    "1000 a second": (Quota(1000, 1.0), 20_000),
     "10 a second": (Quota(10, 1.0), 3_000),
-    "6000 a minute, paced": (Quota(6_000, 60.0), 20_000),
+    "6000 a minute, paced": (Quota(6_000, 60.0), 14_000),
     "600 a minute, all at once": (Quota(600, 60.0, capacity=600), 4_000),
     "small bursts": (Quota(500, 10.0, capacity=20), 6_000),
     "a burst on top": (Quota(300, 3.0, capacity=900), 8_000),
@@ -86,9 +86,9 @@ REQUESTS = {
     "3 a minute": (Quota(3, 60.0), 300),
 }
 MISJUDGED = {"half": (0.4, 0.6), "double": (1.8, 2.2), "either": (0.5, 2.0)}
-SETTLED = 8_000
-ALL_THREE = 15_000
-SHARE = scaled(1, 15)
+SETTLED = 4_000
+ALL_THREE = 9_000
+SHARE = scaled(1, 30)
 
 
 @pytest.mark.parametrize(("quota", "admissions"), REQUESTS.values(), ids=REQUESTS)
