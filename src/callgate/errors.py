@@ -42,41 +42,20 @@ matching text. No error holds a key.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 __all__ = [
-    "APIClientError",
-    "APIConnectionError",
-    "APITimeoutError",
-    "AuthenticationError",
-    "BatchStoppedError",
-    "BudgetExceededError",
-    "CallCancelledError",
-    "CallgateError",
-    "CircuitBreakerOpenError",
-    "ConfigurationError",
-    "ContentFilterError",
-    "ContextLengthError",
-    "DeadlineExceededError",
-    "DeadlineRefusalError",
-    "InputError",
-    "InvalidAnswerError",
-    "InvalidRequestError",
-    "OverloadedError",
-    "QuotaExhaustedError",
-    "QuotaTooSmallError",
-    "RateLimitError",
-    "RefusedError",
-    "ResourceNotFoundError",
-    "ResponseError",
-    "ResponseTooLargeError",
-    "RetryAfterTooLongError",
-    "RowsChangedError",
-    "SDKError",
-    "ServerError",
-    "ToolError",
-    "error_for_status",
-]
+    "RETRYABLE_STATUS", "APIClientError", "APIConnectionError", "APITimeoutError", "AuthenticationError",
+    "BatchStoppedError", "BudgetExceededError", "CallCancelledError", "CallgateError",
+    "CircuitBreakerOpenError", "ConfigurationError", "ContentFilterError", "ContextLengthError",
+    "DeadlineExceededError", "DeadlineRefusalError", "InputError", "InvalidAnswerError",
+    "InvalidRequestError", "OverloadedError", "QuotaExhaustedError", "QuotaTooSmallError",
+    "RateLimitError", "RefusedError", "ResourceNotFoundError", "ResponseError", "ResponseTooLargeError",
+    "RetryAfterTooLongError", "RowsChangedError", "SDKError", "ServerError", "ToolError",
+]  # fmt: skip
+
+RETRYABLE_STATUS: Final = frozenset({408, 409, 425, 429})
+"""Transient besides 5xx: request timeout, a conflict with a transient state, too early, too many requests."""
 
 
 class CallgateError(Exception):
@@ -192,6 +171,7 @@ class APIClientError(CallgateError):
     """
 
     retryable: bool = False
+    surely_unsent: bool = False
 
     def __init__(
         self,
@@ -204,7 +184,7 @@ class APIClientError(CallgateError):
         request_id: str | None = None,
         retry_after: float | None = None,
         retryable: bool | None = None,
-        surely_unsent: bool = False,
+        surely_unsent: bool | None = None,
         setting: str | None = None,
         remedy: str | None = None,
     ) -> None:
@@ -218,7 +198,8 @@ class APIClientError(CallgateError):
         self.retry_after = retry_after
         if retryable is not None:
             self.retryable = retryable
-        self.surely_unsent = surely_unsent
+        if surely_unsent is not None:
+            self.surely_unsent = surely_unsent
 
     def _describe(self) -> str:
         text = self.message if self.status_code is None else f"{self.status_code}: {self.message}"
@@ -318,9 +299,7 @@ class DeadlineExceededError(APIClientError, TimeoutError):
 class RefusedError(APIClientError):
     """callgate refused the call; no attempt was sent and nothing is billed."""
 
-    def __init__(self, message: str = "", **facts: Any) -> None:
-        facts.setdefault("surely_unsent", True)
-        super().__init__(message, **facts)
+    surely_unsent = True
 
 
 class CircuitBreakerOpenError(RefusedError):
@@ -375,16 +354,12 @@ class SDKError(CallgateError):
     """An official SDK raised; `original` is its exception.
 
     Attributes:
-        status_code: The HTTP status the SDK reports, or None.
-        headers: The answer's headers, lower-case names.
-        retry_after: Seconds the provider asks to wait, or None.
-        retryable: Whether the same call may succeed later.
-        surely_unsent: True only when not one byte of the request can have been processed.
+        status_code, headers, retry_after, retryable, surely_unsent: As for `APIClientError`.
 
     Args:
         message: Which method of which SDK, and its message.
         original: The SDK's exception.
-        cause: The error of callgate's transport below it, which knows whether anything was sent.
+        cause: The error of callgate's transport that caused it, if any.
     """
 
     def __init__(
@@ -398,7 +373,7 @@ class SDKError(CallgateError):
         self.headers: Mapping[str, str] = dict(getattr(response, "headers", None) or {})
         self.retry_after: float | None = None
         if self.status_code is not None:
-            self.retryable = self.status_code >= 500 or self.status_code in _RETRYABLE_STATUS
+            self.retryable = self.status_code >= 500 or self.status_code in RETRYABLE_STATUS
         else:
             self.retryable = bool(getattr(cause, "retryable", False))
         self.surely_unsent = bool(getattr(cause, "surely_unsent", False))
@@ -417,37 +392,3 @@ def _restore(kind: type[CallgateError], args: tuple[Any, ...]) -> CallgateError:
     error = kind.__new__(kind, *args)
     error.args = args
     return error
-
-
-_BY_STATUS: dict[int, type[APIClientError]] = {
-    400: InvalidRequestError,
-    401: AuthenticationError,
-    403: AuthenticationError,
-    404: ResourceNotFoundError,
-    408: APITimeoutError,
-    413: InvalidRequestError,
-    422: InvalidRequestError,
-    429: RateLimitError,
-    529: OverloadedError,
-}
-# Retryable although their class is not: 409 is a conflict with a transient state.
-_RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
-
-
-def error_for_status(status_code: int, message: str, **facts: Any) -> APIClientError:
-    """The error for an HTTP status, when nothing else is known.
-
-    Args:
-        status_code: The HTTP status of the answer.
-        message: The service's own message.
-        facts: Any keyword of `APIClientError`.
-
-    >>> type(error_for_status(404, "no such model")).__name__
-    'ResourceNotFoundError'
-    """
-    kind = _BY_STATUS.get(status_code)
-    if kind is None:
-        kind = ServerError if status_code >= 500 else APIClientError
-        if status_code in _RETRYABLE_STATUS and facts.get("retryable") is None:
-            facts["retryable"] = True
-    return kind(message, status_code=status_code, **facts)

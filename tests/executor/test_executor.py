@@ -398,7 +398,7 @@ def test_others_can_be_told_of_what_leaves_the_line_each_of_them_once() -> None:
     async def main() -> None:
         async with unlimited(concurrency_limit=1) as executor:
             for each in told:
-                executor.tell_dispatched(each.append)
+                executor.on_dispatched(each.append)
             service = executor_service(executor, Scripted(After(10, "")))
             calls = [calling() for _ in range(3)]
             for call in calls:

@@ -6,10 +6,7 @@ form holds the name of the key's environment variable, if there is one, and noth
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import quote
@@ -43,6 +40,7 @@ from callgate.transport.keys import (
     is_surely_a_name,
     key_variable,
     read_key,
+    without_secrets,
 )
 from callgate.transport.origin import check_base_url, check_headers
 
@@ -65,12 +63,6 @@ CLOUD_SETTINGS = ("region", "location", "project", "access_key", "secret_key", "
                   "service_account", "api_version", "credential", "azure_ad_token",
                   "azure_ad_token_provider")  # fmt: skip
 """The settings of endpoints in a cloud."""
-
-# Singular at the end: `api_key` and `auth_token` are secrets, `max_tokens` is none. A service account is
-# either an object or the JSON text of one, and holds a key; a client certificate may come with a password.
-_SECRET_NAME = re.compile(
-    r"(^|[_-])(key|secret|token|password|credentials?|auth|authorization|service_account)$", re.IGNORECASE
-)
 
 
 def _as_secret(value: Any) -> Any:
@@ -159,26 +151,6 @@ class _Config(BaseModel):
         """
         what = f"the endpoint {getattr(self, 'name', '')!r}"
         return read_key(self.api_key, environ, what=what, variable=self.api_key_env) or None
-
-
-def _without_secrets(settings: Mapping[str, Any], *, deep: bool = False) -> dict[str, Any]:
-    """The settings without secrets, as far as their names show these.
-
-    Args:
-        settings: By name.
-        deep: Look into mappings too. Not into request defaults: a schema may have a property of such a name.
-    """
-    kept: dict[str, Any] = {}
-    for name, value in settings.items():
-        if name == "proxy" and isinstance(value, str):
-            kept[name] = re.sub(r"//[^/]*@", "//", value)
-        elif deep and isinstance(value, Mapping):
-            kept[name] = _without_secrets(value, deep=True)
-        elif name == "client_cert" and isinstance(value, tuple | list):
-            kept[name] = list(map(os.fspath, value[:2]))  # a third part is the password
-        elif not _SECRET_NAME.search(str(name)):
-            kept[name] = os.fspath(value) if isinstance(value, Path) else value
-    return kept
 
 
 def _check_settings(setting: str, given: Mapping[str, Any], host: Host | None = None) -> None:
@@ -272,11 +244,11 @@ class ServiceEndpointConfig(_Config):
 
     @field_serializer("client_constructor_kwargs")
     def _plain_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
-        return _without_secrets(settings, deep=True)
+        return without_secrets(settings, deep=True)
 
     @field_serializer("default_request_kwargs")
     def _plain_requests(self, settings: dict[str, Any]) -> dict[str, Any]:
-        return _without_secrets(settings)
+        return without_secrets(settings)
 
 
 class EndpointConfig(_Config):
@@ -373,11 +345,11 @@ class EndpointConfig(_Config):
 
     @field_serializer("client_kwargs")
     def _plain_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
-        return _without_secrets(settings, deep=True)
+        return without_secrets(settings, deep=True)
 
     @field_serializer("kwargs")
     def _plain_requests(self, settings: dict[str, Any]) -> dict[str, Any]:
-        return _without_secrets(settings)
+        return without_secrets(settings)
 
     @property
     def retry_config(self) -> RetryConfig:

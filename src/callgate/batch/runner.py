@@ -219,7 +219,7 @@ class Runner:
         executor = self._model.executor
         if executor not in _runs:
             runs = _runs[executor] = []
-            executor.tell_dispatched(partial(_note_dispatched, runs))
+            executor.on_dispatched(partial(_note_dispatched, runs))
         _runs[executor].append(self)
         try:
             yield

@@ -180,7 +180,8 @@ def _is_sure(question: str) -> bool:
 def _open(place: Path, ttl: float | None = None) -> SqliteCache:
     # Imported late: `callgate --help` needs none of it.
     from callgate.errors import InputError
-    from callgate.policies.cache.sqlite import SqliteCache, file_of
+    from callgate.policies.cache.sqlite import SqliteCache
+    from callgate.policies.cache.sqlite_file import file_of
 
     file = file_of(place)
     if not file.is_file():

@@ -26,7 +26,7 @@ from callgate.batch.output.paths import (
 )
 from callgate.batch.targets import Target, fingerprints_of, open_model
 from callgate.errors import ConfigurationError, InputError
-from callgate.policies.cache.sqlite import file_of
+from callgate.policies.cache.sqlite_file import file_of
 from callgate.providers.hosts import find_host
 from callgate.schema.answer import AnswerSchema
 

@@ -1,4 +1,4 @@
-"""Calls that wait behind a full queue: plain objects without a task, first come, first served."""
+"""Calls that wait behind a full queue in FIFO order, without a task each."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from callgate.policies.timeout.alarm import Alarm
 
 __all__ = ["Backlog"]
 
-# With fewer deadlines of callings that have left than this the heap is not rebuilt; each keeps its calling
-# alive.
+# The heap keeps callings that have left the backlog alive, and is rebuilt once it holds more of them than
+# this.
 _FEW = 64
 
 
 class Backlog:
-    """Callings, each with the service it waits for. Those that have ended meanwhile are skipped.
+    """Callings, each with the service to call. Callings that have ended are skipped.
 
-    A calling whose deadline comes while it waits here ends FAILED with a `DeadlineRefusalError`. There is one
-    timer, however many wait. No hook runs for a call that ends here, because it has never begun.
+    A calling whose deadline passes here ends FAILED with a `DeadlineRefusalError`. One timer serves all of
+    them. No hook runs for it, because the call has not begun.
 
     Example::
 
@@ -54,7 +54,7 @@ class Backlog:
             self._arm()
 
     def pop(self) -> tuple[Calling, Service] | None:
-        """Remove and return the entry that has waited longest, or None. Its call needs a task at once."""
+        """Remove and return the oldest entry, or None. The caller creates its task at once."""
         if not self:
             return None
         if len(self._deadlines) > _FEW + 2 * len(self._entries):
@@ -93,7 +93,7 @@ class Backlog:
 
 
 def _waits(calling: Calling) -> bool:
-    """True if it has neither ended nor a task."""
+    """True if the calling has not ended and has no task."""
     return not calling.done and calling.task is None
 
 

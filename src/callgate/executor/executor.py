@@ -1,7 +1,7 @@
 """`Executor`: owns a limiter, a queue of calls, and the lifetime of the calls in it.
 
-Admission is driven by events: a call that ends, a quota that refills or a limit that changes admits the next
-one. There are no workers and nothing polls.
+Admission is driven by events: the end of a call, a refilled quota or a changed limit admits the next call.
+There are no workers, and nothing polls.
 """
 
 from __future__ import annotations
@@ -44,14 +44,13 @@ class Executor:
     Args:
         queue_capacity: How many calls may wait in the queue; with more, `submit_task` waits.
         concurrency_limit: How many calls may be in flight; None: no limit.
-        requests_rate: Calls per `requests_period`, a promise about every window of that length; None: no
-            limit.
+        requests_rate: The most calls in any window of `requests_period`; None: no limit.
         requests_period: Seconds.
         requests_bucket_capacity: A burst on top of what one window needs, in calls.
         api_tokens_rate: Tokens per `api_tokens_period`; None: no limit.
         api_tokens_period: Seconds.
         api_tokens_bucket_capacity: A burst on top of what one window needs, in tokens.
-        num_workers: Accepted and without effect: there are no workers.
+        num_workers: Has no effect: there are no workers.
         adaptive: Finds a safe concurrency by trial where the provider's limits are not known; replaces
             `concurrency_limit`.
 
@@ -108,14 +107,8 @@ class Executor:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pushback = Pushback(random.Random(), at_once=True)
         self._layers = Layers()
-        self._live: set[Calling] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._queued: set[Calling] = set()
-        self._backlog = Backlog()
-        self._promised = 0
-        self._wants_room: deque[asyncio.Future[bool]] = deque()
-        self._idle: asyncio.Future[None] | None = None
-        self._told_dispatched: tuple[Callable[[Calling], None], ...] = ()
+        self._forget_calls()
+        self._on_dispatched: tuple[Callable[[Calling], None], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The limits as given, ready for JSON."""
@@ -131,18 +124,19 @@ class Executor:
         adaptive = AdaptiveConcurrency() if data.get("adaptive") else None
         return cls(**{**data, "adaptive": adaptive})
 
-    # -- its life ----------------------------------------------------------------------------------------
+    # -- starting and stopping
+    # ------------------------------------------------------------------------------------
 
     @property
     def is_running(self) -> bool:
-        """True while it takes new calls; False if the loop it was started in is closed."""
+        """True while calls are accepted; False if the event loop in which it was started is closed."""
         return self._state is _State.RUNNING and self._loop is not None and not self._loop.is_closed()
 
     async def start(self) -> None:
-        """Take calls from now on. Starting twice has no effect; after a stop it starts again.
+        """Accept calls from now on. Starting twice has no effect; after a stop it starts again.
 
         Raises:
-            RuntimeError: while a stop is under way, or when it runs in another event loop.
+            RuntimeError: a stop is under way, or the executor runs in another event loop.
         """
         self.open()
 
@@ -165,27 +159,29 @@ class Executor:
 
     def _leave_closed_loop(self) -> None:
         """Drop a loop that was closed before a stop, with the calls that were left in it."""
-        if self._loop is None or not self._loop.is_closed():
-            return
-        self._loop = None
-        self._state = _State.STOPPED
-        self._live.clear()
-        self._tasks.clear()
-        self._queued.clear()
-        self._backlog.clear()
-        self._wants_room.clear()
-        self._promised = 0
-        self._idle = None
+        if self._loop is not None and self._loop.is_closed():
+            self._loop = None
+            self._state = _State.STOPPED
+            self._forget_calls()
+
+    def _forget_calls(self) -> None:
+        self._live: set[Calling] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._queued: set[Calling] = set()
+        self._backlog = Backlog()
+        self._promised = 0  # places in the queue that were given to a waiting `submit_task`
+        self._wants_room: deque[asyncio.Future[bool]] = deque()
+        self._idle: asyncio.Future[None] | None = None
 
     async def stop(self, graceful: bool = True) -> None:
-        """Take no more calls and return when none is left.
+        """Accept no more calls, and return when none is left.
 
         Args:
-            graceful: True: everything queued and in flight is finished first. False: all of it is cancelled;
+            graceful: True: calls that are queued or in flight are finished first. False: they are cancelled;
                 each such calling ends FAILED with `error_type` "CancelledError" and `cancelled` true.
 
         Raises:
-            RuntimeError: when one of its own tasks asks for a graceful stop: that would wait for itself.
+            RuntimeError: a task of the executor requests a graceful stop, and would wait for itself.
         """
         self._leave_closed_loop()
         if graceful and asyncio.current_task() in self._tasks:
@@ -204,12 +200,12 @@ class Executor:
             for calling in list(self._live):
                 calling.cancel()
         while self._live or self._backlog:
-            # Never more than one future: the call that ends last sets it.
+            # One future for all waiting stops: the call that ends last sets it.
             if self._idle is None or self._idle.done():
                 self._idle = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._idle)
             if self._state is not _State.DRAINING:
-                return  # another stop has ended it, and by now it may have been started again
+                return  # another stop has completed, and the executor may have been started again
         self._state = _State.STOPPED
 
     async def __aenter__(self) -> Executor:
@@ -219,7 +215,7 @@ class Executor:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         await self.stop(graceful=kind is None)
 
-    # -- taking calls ------------------------------------------------------------------------------------
+    # -- submitting calls ------------------------------------------------------------------------------------
 
     async def submit_task(
         self,
@@ -231,7 +227,7 @@ class Executor:
         num_api_tokens_needed: float = 0,
         metadata: dict[str, Any] | None = None,
     ) -> Calling:
-        """Put a call into the queue; waits while the queue is full.
+        """Queue a call; waits while the queue is full.
 
         Args:
             api_call_coroutine: A function that returns a coroutine; called when the call is admitted. Its
@@ -244,8 +240,8 @@ class Executor:
             it FAILED.
 
         Raises:
-            RuntimeError: when the executor is not running.
-            QuotaTooSmallError: when it costs more than the whole quota of tokens.
+            RuntimeError: the executor is not running.
+            QuotaTooSmallError: the call costs more than the whole quota of tokens.
         """
         if not callable(api_call_coroutine):
             raise TypeError("api_call_coroutine is a function that returns a coroutine, not a coroutine")
@@ -268,10 +264,11 @@ class Executor:
     def enqueue(self, calling: Calling, service: Service) -> None:
         """Queue a calling for a service that passes this executor's limiter. Never waits.
 
-        As many callings as the queue holds get a task; further ones wait for one as plain objects.
+        A calling in the queue has a task. When the queue is full, further ones wait in a backlog without a
+        task.
 
         Raises:
-            RuntimeError: when the executor is not running.
+            RuntimeError: the executor is not running.
         """
         self._check_running()
         if not self._has_room():
@@ -281,10 +278,10 @@ class Executor:
             self._queue(calling, service)
 
     def enter(self, calling: Calling) -> None:
-        """Register a call that runs in its caller's own task.
+        """Register a call that runs in the task of its caller.
 
         Raises:
-            RuntimeError: when the executor is not running.
+            RuntimeError: the executor is not running.
         """
         if self._state is not _State.RUNNING:
             self._check_running()
@@ -294,19 +291,19 @@ class Executor:
         """The counterpart of `enter`."""
         self._live.discard(calling)
         if self._state is _State.DRAINING:
-            self._tell_idle()
+            self._report_idle()
 
     def dispatched(self, calling: Calling) -> None:
         """Free the calling's place in the queue; the limit layer calls this when it has left the queue."""
         if self._queued and calling in self._queued:
             self._queued.discard(calling)
             self._make_room()
-        for tell in self._told_dispatched:
-            tell(calling)
+        for listener in self._on_dispatched:
+            listener(calling)
 
-    def tell_dispatched(self, tell: Callable[[Calling], None]) -> None:
-        """Pass on whatever leaves the line here, to an executor whose callings wait in this one's."""
-        self._told_dispatched += (tell,)
+    def on_dispatched(self, listener: Callable[[Calling], None]) -> None:
+        """Also call `listener` with each calling that leaves the queue; for executors that share it."""
+        self._on_dispatched += (listener,)
 
     def _check_running(self) -> None:
         if self._state is not _State.RUNNING:
@@ -320,7 +317,7 @@ class Executor:
             )
 
     def _queue(self, calling: Calling, service: Service) -> None:
-        """Take a place in the queue, in a task that waits in the limiter's queue."""
+        """Take a place in the queue, and create the task that waits in the queue of the limiter."""
         loop = asyncio.get_running_loop()
         if calling.queued_on is None:
             calling.mark_queued(loop.time())
@@ -347,13 +344,13 @@ class Executor:
             self._queued.discard(calling)
             self._make_room()
         if self._state is _State.DRAINING:
-            self._tell_idle()
+            self._report_idle()
 
     def _has_room(self) -> bool:
         return len(self._queued) + self._promised < self.queue_capacity
 
     async def _wait_for_room(self) -> None:
-        """Wait in FIFO order; room is promised to one waiter, which need not race for it."""
+        """Wait in FIFO order. A free place is given to one waiter, so that they do not race for it."""
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._wants_room.append(waiter)
         try:
@@ -367,15 +364,11 @@ class Executor:
             raise RuntimeError("the executor was stopped while this call waited for room in its queue")
         self._promised -= 1
         if self._state is not _State.RUNNING:
-            self._make_room()  # those in the backlog are still finished
+            self._make_room()  # calls in the backlog are still finished
             self._check_running()
 
     def _make_room(self) -> None:
-        """A place in the queue is free: the backlog takes it, else the call that has waited longest to
-        submit.
-
-        Called whenever one becomes free, so that no call waits while there is room.
-        """
+        """Give free places in the queue to the backlog, then to the `submit_task` that has waited longest."""
         while self._has_room() and (waiting := self._backlog.pop()) is not None:
             self._queue(*waiting)
         while self._wants_room and self._has_room():
@@ -384,9 +377,8 @@ class Executor:
                 self._promised += 1
                 waiter.set_result(True)
 
-    def _tell_idle(self) -> None:
-        drained = not (self._live or self._backlog)
-        if drained and self._idle is not None and not self._idle.done():
+    def _report_idle(self) -> None:
+        if not (self._live or self._backlog or self._idle is None or self._idle.done()):
             self._idle.set_result(None)
 
     @live_repr

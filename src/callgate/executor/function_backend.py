@@ -1,4 +1,4 @@
-"""A function of a user's own as a backend: what `Executor.submit_task` is given."""
+"""The function that is passed to `Executor.submit_task`, as a backend."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ ApiCall = Callable[[], Awaitable[Any]]
 
 
 class Returned429(RateLimitError):
-    """A function returned a 429: the limiter has to hear of it, to its caller it is an answer."""
+    """A function returned a 429: an error for the limiter, a response for the caller."""
 
     def __init__(self, response: Response) -> None:
         headers = {name.lower(): value for name, value in response.headers.items()}
-        # The only place for a wall clock: Retry-After may be a date.
+        # The wall clock is needed because Retry-After may be a date.
         super().__init__(status_code=429, retry_after=read_retry_after(headers, time.time()))
         self.response = response
 
 
 def api_call_backend(api_call: ApiCall) -> Callable[[Calling], Awaitable[Response]]:
-    """A service that calls the function and takes what it gives as the answer, whatever its status.
+    """A service that calls the function; its result is the response, whatever its status.
 
     Raises (in the service):
-        Returned429: when the status is 429.
-        Exception: what the function raises.
+        Returned429: the status is 429.
+        Exception: any error of the function.
     """
 
     async def backend(_calling: Calling) -> Response:

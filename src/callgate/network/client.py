@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from callgate.errors import APIClientError, ConfigurationError, error_for_status
+from callgate.errors import APIClientError, ConfigurationError
 from callgate.exact_json import dumps
 from callgate.network.decorators import retrying
 from callgate.policies.breaker.breaker import CircuitBreaker
@@ -22,6 +22,7 @@ from callgate.transport.http import HTTP_SETTINGS, HttpAnswer, HttpTransport, Tr
 from callgate.transport.keys import hide_secrets
 from callgate.transport.origin import origin_of
 from callgate.transport.redirects import REDIRECTS
+from callgate.transport.status import error_for_status
 
 __all__ = ["AsyncAPIClient"]
 

@@ -127,19 +127,12 @@ class HttpClient:
             RuntimeError: the client has been closed.
         """
         headers, auth = hide_secrets(headers or {}), hide_auth(auth)
-        if isinstance(params, Mapping):
-            params = hide_secrets(params)
-        if isinstance(data, Mapping):
-            data = hide_secrets(data)
+        params = hide_secrets(params) if isinstance(params, Mapping) else params
+        data = hide_secrets(data) if isinstance(data, Mapping) else data
         cookies = {name: hide(value) for name, value in (cookies or {}).items()}
-        if unsupported:
-            raise ConfigurationError(f"unknown option of a request: {', '.join(unsupported)}")
-        if self._closed:
-            raise RuntimeError(f"this {type(self).__name__} has been closed")
+        self._check(unsupported)
         whole = join_url(self.base_url, url)
-        home = origin_of(whole) == self._origin
-        if not home:
-            check_base_url(origin_of(whole), self._allow_http)
+        home = self._is_home(whole)
         prepared = await prepare(
             method,
             whole,
@@ -153,14 +146,23 @@ class HttpClient:
         )
         if isinstance(auth, _Unset):
             auth = self._auth if home else None
-        return await self._send(
-            Outgoing(
-                prepared,
-                _check_auth(auth),
-                self.timeout if isinstance(timeout, _Unset) else _check_timeout(timeout),
-                self.follow_redirects if follow_redirects is None else follow_redirects,
-            )
-        )
+        seconds = self.timeout if isinstance(timeout, _Unset) else _check_timeout(timeout)
+        follow = self.follow_redirects if follow_redirects is None else follow_redirects
+        return await self._send(Outgoing(prepared, _check_auth(auth), seconds, follow))
+
+    def _check(self, unsupported: Mapping[str, Any]) -> None:
+        if unsupported:
+            raise ConfigurationError(f"unknown option of a request: {', '.join(unsupported)}")
+        if self._closed:
+            raise RuntimeError(f"this {type(self).__name__} has been closed")
+
+    def _is_home(self, url: str) -> bool:
+        """True if the URL is at the client's own origin; any other one must pass the check of addresses."""
+        origin = origin_of(url)
+        if origin == self._origin:
+            return True
+        check_base_url(origin, self._allow_http)
+        return False
 
     async def call(self, request: Mapping[str, Any], **options: Any) -> Answer:
         """The request that a mapping describes: `method`, `url` and any option of `request`.

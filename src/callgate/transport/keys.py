@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final, Protocol, SupportsIndex
 
 from callgate.errors import ConfigurationError
@@ -22,6 +23,7 @@ __all__ = [
     "key_variable",
     "read_key",
     "read_set",
+    "without_secrets",
 ]
 
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -31,6 +33,11 @@ _SURELY_A_NAME = re.compile(
 )
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_NAME = re.compile(r"auth|cert|cookie|credential|key|pass|secret|token|account", re.IGNORECASE)
+# Narrower, for settings that are written to a file: `max_tokens` and `api_key_env` are kept. A service
+# account is an object or JSON text, and holds a key.
+_SECRET_SETTING = re.compile(
+    r"(^|[_-])(key|secret|token|password|credentials?|auth|authorization|service_account)$", re.IGNORECASE
+)
 _NOT_IN_A_KEY = re.compile(r"[\r\n\0]")
 _MASK: Final = "'***'"
 
@@ -129,6 +136,32 @@ def _hidden(value: Any, is_secret: bool) -> Any:
     if is_secret and type(value) in (tuple, list):
         return type(value)(_hidden(inner, True) for inner in value)
     return value
+
+
+def without_secrets(settings: Mapping[str, Any], *, deep: bool = False) -> dict[str, Any]:
+    """A copy of settings, ready for JSON, without those whose name is that of a secret.
+
+    A proxy loses its user and password, a client certificate the password of its key.
+
+    Args:
+        settings: By name.
+        deep: Also in mappings among the values. Not for defaults of requests: a JSON schema may have a
+            property with the name of a secret.
+
+    >>> without_secrets({"api_key": "k", "proxy": "http://u:p@proxy", "max_tokens": 5})
+    {'proxy': 'http://proxy', 'max_tokens': 5}
+    """
+    kept: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name == "proxy" and isinstance(value, str):
+            kept[name] = re.sub(r"//[^/]*@", "//", value)
+        elif deep and isinstance(value, Mapping):
+            kept[name] = without_secrets(value, deep=True)
+        elif name == "client_cert" and isinstance(value, tuple | list):
+            kept[name] = list(map(os.fspath, value[:2]))  # a third part is the password
+        elif not _SECRET_SETTING.search(str(name)):
+            kept[name] = os.fspath(value) if isinstance(value, Path) else value
+    return kept
 
 
 def key_variable(api_key: Secret | str | None, environ: Mapping[str, str] = ENVIRONMENT) -> str | None:

@@ -22,11 +22,11 @@ from callgate.errors import (
     RefusedError,
     SDKError,
     ServerError,
-    error_for_status,
 )
 from callgate.model.pricing import Pricer
 from callgate.response import Cost, Response, Usage
 from callgate.testing import VirtualClock
+from callgate.transport.status import error_for_status
 
 
 def test_what_fits_is_reserved_and_what_was_not_used_comes_back() -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from callgate import errors
-from callgate.errors import CircuitBreakerOpenError, ConfigurationError, error_for_status
+from callgate.errors import CircuitBreakerOpenError, ConfigurationError
 from callgate.policies.breaker.breaker import CircuitBreaker, CircuitState
 from callgate.testing.clock import run_virtual
+from callgate.transport.status import error_for_status
 
 DOWN = errors.ServerError("down", status_code=503)
 

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import stat
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import orjson
 import pytest
 
 from callgate.errors import ConfigurationError
-from callgate.policies.cache import sqlite
 from callgate.policies.cache.key import CacheKey, make_key
 from callgate.policies.cache.sqlite import SqliteCache
 from callgate.policies.cache.store import CacheStore
@@ -265,26 +263,6 @@ class TestVersions:
         with SqliteCache(tmp_path) as cache:
             put(cache, 1)
             assert cache.get(key(1)) == answer(1)
-
-    def test_the_switch_to_wal_waits_for_another_process_that_reads(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        file = str(tmp_path / "cache.sqlite3")
-        ours, reader = apsw.Connection(file), apsw.Connection(file)
-        reader.execute("CREATE TABLE t (x)")
-        reader.execute("BEGIN")
-        assert reader.execute("SELECT * FROM t").fetchall() == []
-        monkeypatch.setattr(sqlite, "_WRITER_PATIENCE_MS", 20)
-        with pytest.raises(apsw.BusyError):
-            sqlite._switch_to_wal(ours)
-        monkeypatch.setattr(sqlite, "_WRITER_PATIENCE_MS", 60_000)
-        end = threading.Timer(0.05, reader.execute, ["ROLLBACK"])
-        end.start()
-        sqlite._switch_to_wal(ours)
-        assert ours.pragma("journal_mode") == "wal"
-        end.join()
-        ours.close()
-        reader.close()
 
     def test_one_that_is_up_to_date_is_opened_while_another_process_writes(self, tmp_path: Path) -> None:
         with SqliteCache(tmp_path) as cache:

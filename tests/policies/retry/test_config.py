@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from callgate import errors
-from callgate.errors import ConfigurationError, RateLimitError, RetryAfterTooLongError, error_for_status
+from callgate.errors import ConfigurationError, RateLimitError, RetryAfterTooLongError
 from callgate.policies.retry.config import RetryBudget, RetryConfig
+from callgate.transport.status import error_for_status
 
 
 class HttpishError(Exception):

@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from callgate.errors import ConfigurationError, DeadlineExceededError, RefusedError, RetryAfterTooLongError
+from callgate.errors import (
+    RETRYABLE_STATUS,
+    ConfigurationError,
+    DeadlineExceededError,
+    RefusedError,
+    RetryAfterTooLongError,
+)
 from callgate.exception_names import from_names, to_names
 
 __all__ = ["RetryBudget", "RetryConfig"]
 
-# Besides 5xx: request timeout, a conflict with a transient state, too early, too many requests.
-_RETRYABLE_STATUS: Final = frozenset({408, 409, 425, 429})
 # 2.0 ** 1024 overflows; no delay that is asked for is that long.
 _MOST_DOUBLINGS: Final = 1000.0
 
@@ -192,7 +196,7 @@ def _is_transient(error: Exception) -> bool:
         return retryable
     status = getattr(error, "status_code", None)
     if isinstance(status, int):
-        return status >= 500 or status in _RETRYABLE_STATUS
+        return status >= 500 or status in RETRYABLE_STATUS
     return isinstance(error, ConnectionError | TimeoutError)
 
 

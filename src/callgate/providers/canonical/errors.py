@@ -12,7 +12,6 @@ from callgate.errors import (
     QuotaExhaustedError,
     RateLimitError,
     ResponseError,
-    error_for_status,
 )
 from callgate.providers.canonical.durations import LONGEST, seconds_of, wait_in_words
 from callgate.providers.canonical.json import as_dict, as_list, excerpt, read_json, write_json
@@ -22,6 +21,7 @@ from callgate.providers.quota_headers import (
     read_retry_after,
     read_should_retry,
 )
+from callgate.transport.status import error_for_status
 
 __all__ = ["build_error", "cut_off", "no_answer", "read_error_body"]
 
@@ -70,12 +70,8 @@ def build_error(
         trust_headers: False for an error inside a stream or a 200: its headers belong to an answer that
             began well, and what they hold about retrying is not about this error.
     """
-    facts: dict[str, Any] = {
-        "response_content": content,
-        "headers": headers,
-        "code": code,
-        "request_id": request_id or read_request_id(headers),
-    }
+    facts: dict[str, Any] = {"response_content": content, "headers": headers, "code": code}
+    facts["request_id"] = request_id or read_request_id(headers)
     if retryable is not None:
         facts["retryable"] = retryable
     wait = None
@@ -96,12 +92,15 @@ def build_error(
         words = f"{code} {message}"
         kind = QuotaExhaustedError if _DAY.search(words) and not _MINUTE.search(words) else kind
     facts["retry_after"] = wait
-    message = " ".join(message.split()) or "no message"
-    if len(message) > _MAX_MESSAGE:
-        message = message[:_MAX_MESSAGE] + "..."
+    message = _one_line(message)
     if kind is None:
         return error_for_status(status_code or 500, message, **facts)
     return kind(message, status_code=status_code, **facts)
+
+
+def _one_line(message: str) -> str:
+    message = " ".join(message.split()) or "no message"
+    return message if len(message) <= _MAX_MESSAGE else message[:_MAX_MESSAGE] + "..."
 
 
 def read_error_body(body: bytes) -> Any:
