@@ -60,7 +60,10 @@ labels: list[Label | None] = results.parsed
 first: Label | None = results[0].parsed
 texts: list[str | None] = callgate.run(Path("in.csv"), ["openai/a", "groq/b"], template="{word}").texts
 wrong: list[int] = results.parsed  # type: ignore[assignment]
-callgate.run(7, "openai/m")  # type: ignore[call-overload]
+callgate.run(7, "openai/m")  # type: ignore[arg-type]
+callgate.run(["a"], "openai/m", rpm="fast")  # type: ignore[arg-type]
+callgate.run(["a"], "openai/m", on_change="ask")  # type: ignore[arg-type]
+plain: callgate.Results = callgate.run(["a"], "openai/m", schema={"type": "object"}, retries=1)
 
 async def main() -> None:
     label = (await callgate.arun(["a"], "openai/m", schema=Label)).parsed[0]

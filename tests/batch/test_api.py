@@ -161,7 +161,7 @@ def test_answers_are_parsed_into_the_schemas_type(simulate: Simulate) -> None:
     assert callgate.run(["a"], MODEL, schema="label.json").parsed == [{"label": "good"}]
     assert callgate.run(["a"], MODEL, schema=callgate.AnswerSchema(Label.model_json_schema())).parsed[0]
     with pytest.raises(ConfigurationError, match="schema must be a pydantic model, got <class 'int'>"):
-        callgate.run(["a"], MODEL, schema=int)  # type: ignore[call-overload]
+        callgate.run(["a"], MODEL, schema=int)  # type: ignore[type-var]
 
 
 def test_failed_rows_have_an_error_and_bad_rows_keep_their_place(simulate: Simulate) -> None:

@@ -9,9 +9,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal
 
 from pydantic import BaseModel
+from typing_extensions import TypeVar
 
 from callgate.batch.display.live import Display, open_display
 from callgate.batch.display.panel import Title
@@ -22,7 +23,7 @@ from callgate.batch.input.schema_file import read_schema
 from callgate.batch.input.sources import Source
 from callgate.batch.input.template import Template
 from callgate.batch.job import Outcome, check_paths, rarer_collections, run_job
-from callgate.batch.options import RunOptions, read_value, specifications
+from callgate.batch.options import OnBadRow, OnChange, RunOptions, read_value, specifications
 from callgate.batch.output.journal import Journal
 from callgate.batch.output.row_order import RowOrder, open_index
 from callgate.batch.results_view import Results
@@ -36,7 +37,7 @@ from callgate.schema.model_schema import ModelSchema
 
 __all__ = ["arun", "run"]
 
-T = TypeVar("T", bound=BaseModel)
+T = TypeVar("T", bound=BaseModel, default=Any)
 Rows = str | os.PathLike[str] | Records
 Model = str | Sequence[str] | Caller
 Schema = str | os.PathLike[str] | Mapping[str, Any] | AnswerSchema | None
@@ -55,71 +56,50 @@ _KEYWORDS = specifications().keys() - {"model", "output", "schema"} - _OF_THE_CO
 """The options without those that are arguments by themselves."""
 
 
-@overload
 async def arun(
     rows: Rows,
     model: Model,
     output: str | os.PathLike[str] | None = None,
     *,
-    schema: type[T],
-    progress: Progress = "auto",
-    **options: Any,
-) -> Results[T]: ...
-
-
-@overload
-async def arun(
-    rows: Rows,
-    model: Model,
-    output: str | os.PathLike[str] | None = None,
-    *,
-    schema: Schema = None,
-    progress: Progress = "auto",
-    **options: Any,
-) -> Results[Any]: ...
-
-
-async def arun(
-    rows: Rows,
-    model: Model,
-    output: str | os.PathLike[str] | None = None,
-    *,
+    template: str | None = None,
+    system: str | None = None,
     schema: type[T] | Schema = None,
+    limit: int | None = None,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
+    rpm: float | None = None,
+    tpm: float | None = None,
+    concurrency: int | None = None,
+    budget: float | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    on_bad_row: OnBadRow | None = None,
+    on_change: OnChange | None = None,
+    overwrite: bool = False,
     progress: Progress = "auto",
     **options: Any,
-) -> Results[Any]:
+) -> Results[T]:
     """`run`, to be awaited.
 
     Example::
 
         results = await callgate.arun(prompts, model="openai/gpt-4o-mini", max_tokens=100)
     """
-    call = _Call(rows, model, output, schema, progress, options)
-    return await call.run()
-
-
-@overload
-def run(
-    rows: Rows,
-    model: Model,
-    output: str | os.PathLike[str] | None = None,
-    *,
-    schema: type[T],
-    progress: Progress = "auto",
-    **options: Any,
-) -> Results[T]: ...
-
-
-@overload
-def run(
-    rows: Rows,
-    model: Model,
-    output: str | os.PathLike[str] | None = None,
-    *,
-    schema: Schema = None,
-    progress: Progress = "auto",
-    **options: Any,
-) -> Results[Any]: ...
+    named = {
+        "template": template,
+        "system": system,
+        "limit": limit,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "rpm": rpm,
+        "tpm": tpm,
+        "concurrency": concurrency,
+        "budget": budget,
+        "cache": cache,
+        "on_bad_row": on_bad_row,
+        "on_change": on_change,
+        "overwrite": overwrite,
+    }
+    return await _Call(rows, model, output, schema, progress, {**options, **named}).run()
 
 
 def run(
@@ -127,10 +107,23 @@ def run(
     model: Model,
     output: str | os.PathLike[str] | None = None,
     *,
+    template: str | None = None,
+    system: str | None = None,
     schema: type[T] | Schema = None,
+    limit: int | None = None,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
+    rpm: float | None = None,
+    tpm: float | None = None,
+    concurrency: int | None = None,
+    budget: float | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    on_bad_row: OnBadRow | None = None,
+    on_change: OnChange | None = None,
+    overwrite: bool = False,
     progress: Progress = "auto",
     **options: Any,
-) -> Results[Any]:
+) -> Results[T]:
     """Answer every row once, within the limits, as `callgate run` does.
 
     Works in scripts, and where an event loop is running already (a notebook); there, `await arun(...)` works
@@ -143,11 +136,23 @@ def run(
         model: "openai/gpt-4o-mini"; several as a list share the rows; or an `iModel` or `Spread`, which stays
             open.
         output: A file for the answers, as of `callgate run`; None: in memory.
-        schema: A pydantic model, a JSON schema, or a file with one, that every answer must satisfy.
+        template: Makes the prompt from columns: "Translate: {text}", or from a file: "@prompt.txt".
+        system: The system prompt of rows that have none; may have columns.
+        schema: A pydantic model, a JSON schema, or a file with one, that every answer must satisfy. A model
+            is the type of `parsed`.
+        limit: Only so many rows.
+        max_tokens, temperature: Parameters of every request.
+        rpm, tpm, concurrency: Requests and tokens per minute, and requests in flight; None: from the
+            provider's headers, or found by trial.
+        budget: The most to spend on `output`, over all runs, in US dollars; needs `max_tokens`.
+        cache: A folder whose answers are reused for equal requests.
+        on_bad_row: "stop" before the first call when a row cannot be used, or "skip" it.
+        on_change: "keep" or "reask" finished rows of `output` that would be asked differently now; None:
+            raise an error before the first call.
+        overwrite: Start again instead of resuming `output`.
         progress: "auto" or True shows progress on stderr or in the notebook, False shows none.
-        options: The options of `callgate run` by name (`template`, `system`, `limit`, `max_tokens`,
-            `temperature`, `rpm`, `tpm`, `concurrency`, `budget`, `cache`, `on_bad_row`, `overwrite`, ...);
-            any other name is a parameter of every request (`top_p=0.9`).
+        options: Further options of `callgate run` by name (`base_url`, `api_key_env`, `timeout`, `retries`,
+            `endpoint`, ...); any other name is a parameter of every request (`top_p=0.9`).
 
     Returns:
         The answers in the order of the rows. Failed rows are in it, with their `error`; so are rows that were
@@ -166,16 +171,36 @@ def run(
         )
         print(results.texts, results.cost)
     """
-    call = _Call(rows, model, output, schema, progress, options)
+    call = arun(
+        rows,
+        model,
+        output,
+        schema=schema,
+        progress=progress,
+        template=template,
+        system=system,
+        limit=limit,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        rpm=rpm,
+        tpm=tpm,
+        concurrency=concurrency,
+        budget=budget,
+        cache=cache,
+        on_bad_row=on_bad_row,
+        on_change=on_change,
+        overwrite=overwrite,
+        **options,
+    )
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         runner = asyncio.Runner(loop_factory=_loop_factory())
         with rarer_collections(), runner:
-            return runner.run(call.run())
+            return runner.run(call)
     portal = Portal("callgate-run")
     try:
-        return portal.run(call.run())
+        return portal.run(call)
     finally:
         portal.stop()
 
@@ -356,14 +381,14 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _show_options(function: Callable[..., Any]) -> None:
-    """Let the signature of a function name the options, for help and completion."""
+    """Let the signature of a function name the other options too, for help and completion."""
     signature = inspect.signature(function, eval_str=True)
     *own, request = signature.parameters.values()
     defaults = {each.name: each.default for each in fields(RunOptions)}
     options = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=kind)
         for name, (_, kind) in specifications().items()
-        if name in _KEYWORDS
+        if name in _KEYWORDS and name not in signature.parameters
     ]
     vars(function)["__signature__"] = signature.replace(
         parameters=[*own, *options, request.replace(name="request")]

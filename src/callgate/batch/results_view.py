@@ -11,9 +11,10 @@ from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, overload
 
 from pydantic import BaseModel
+from typing_extensions import TypeVar
 
 from callgate.batch.output.results import FIELDS
 from callgate.batch.run import Summary
@@ -22,7 +23,7 @@ from callgate.response import Usage
 
 __all__ = ["Result", "Results", "RowError"]
 
-T = TypeVar("T")
+T = TypeVar("T", default=Any)
 
 _FIELDS = frozenset(FIELDS)
 _SHOWN_ROWS = 10
