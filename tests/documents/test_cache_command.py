@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,16 +117,13 @@ def test_clear_by_age_counts_from_when_an_answer_was_written(tmp_path: Path, sim
     assert asyncio.run(main()) == [False, True]
 
 
-def test_clear_without_yes_asks_and_keeps_all_on_no(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "callgate", "cache", "clear", str(kept)],
-        input="n\n",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert "5" in done.stdout + done.stderr
+def test_clear_without_yes_asks_and_keeps_all_on_no(
+    kept: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert main(["cache", "clear", str(kept)]) != 0
+    asked = capsys.readouterr()
+    assert "5" in asked.out + asked.err
     assert entries(kept, capsys).total() == 5
 
 

@@ -7,10 +7,8 @@ import gzip
 import io
 import json
 import re
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -212,26 +210,3 @@ def test_answered_rows_are_known_again_where_the_input_has_grown_in_its_midst(si
     assert Counter(each["text"] for each in read()) == Counter(
         ["first", "last", *(f"q{number}" for number in range(10))]
     )
-
-
-def test_an_interrupt_finishes_what_is_in_flight_and_the_next_run_does_the_rest(
-    tmp_path: Path, sim: Simulator
-) -> None:
-    Path("rows.jsonl").write_text("".join(f'{{"custom_id": "r{n}", "prompt": "q{n}"}}\n' for n in range(150)))
-    with Simulator(echo=True, latency=0.05) as slow:
-        arguments = ["run", "rows.jsonl", "-m", MINI, "-o", "out.jsonl", "--concurrency", "4"]
-        started = subprocess.Popen(
-            [sys.executable, "-m", "callgate", *arguments, "--base-url", slow.base_url],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        while slow.stats.answered < 12 and started.poll() is None:
-            time.sleep(0.01)
-        started.send_signal(signal.SIGINT)
-        assert started.wait(30) == 130
-        answered = len(read())
-        assert 12 <= answered < 150
-        assert slow.stats.requests == answered  # nothing that was asked for was thrown away
-        assert run("rows.jsonl", "--base-url", slow.base_url) == 0
-        assert slow.stats.requests == 150
-    assert texts(read()) == {f"r{number}": f"q{number}" for number in range(150)}
