@@ -47,17 +47,15 @@ def changes(journal: str, records: list[Any], now: Fingerprints) -> Changes:
 
 def test_rows_that_are_asked_as_before_are_finished(tmp_path: Path) -> None:
     journal = answer(tmp_path, rows(3), of=prints("m"))
-    assert compare(journal, rows(4, tag="x"), prints("m")) == Comparison(finished=3, left=1)
+    assert compare(journal, rows(4, tag="x"), prints("m")) == Comparison(finished=3, left=1, unused=0)
     assert compare(journal, rows(3), prints("n", "m")) == Comparison(finished=3)
-    assert compare(journal, rows(3), prints("n")) == Comparison(left=3, may_differ=True)
+    assert compare(journal, rows(3), prints("n")) == Comparison(left=3, unused=3)
 
 
 def test_answers_without_a_fingerprint_are_accepted(tmp_path: Path) -> None:
     journal = answer(tmp_path, rows(2), of=None)
     answer(tmp_path, rows(3)[2:], of=prints("m"))
-    assert compare(journal, rows(3), prints("m", temperature=0)) == Comparison(
-        finished=2, left=1, may_differ=True
-    )
+    assert compare(journal, rows(3), prints("m", temperature=0)) == Comparison(finished=2, left=1, unused=1)
     assert changes(journal, rows(3), prints("m", temperature=0)).rows == 1
 
 
@@ -116,6 +114,20 @@ def test_the_nearest_of_several_models_is_compared(tmp_path: Path) -> None:
     journal = answer(tmp_path, rows(1), of=prints("n"))
     now = prints("m", "n", temperature=0)
     assert changes(journal, rows(1), now).differences == ["temperature not set -> 0"]
+
+
+def test_rows_whose_key_changed_are_found_by_their_request(tmp_path: Path) -> None:
+    then = [{"prompt": "p"}, {"prompt": "q"}, {"prompt": "r"}]
+    journal = answer(tmp_path, then, of=prints("m"))
+    answer(tmp_path, [{"prompt": "s"}], of=None)
+    now = [{"prompt": "r", "tag": 1}, {"prompt": "p"}, {"id": "i", "prompt": "q"}, {"prompt": "s", "tag": 1}]
+    found = changes(journal, now, prints("n", "m"))
+    assert (found.rows, len(found.renamed)) == (0, 2)
+    keys = [row.key for block in RecordSource(then).blocks() for row in block]
+    former = found.renamed.reader()
+    new = [former(row.key) for block in RecordSource(now).blocks() for row in block]
+    assert new[:3] == [keys[2], keys[0], keys[1]]
+    assert len(changes(journal, now, prints("n")).renamed) == 0
 
 
 def test_completed_keys_are_taken_by_mark_and_by_key_apart() -> None:

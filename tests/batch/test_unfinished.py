@@ -14,7 +14,7 @@ import pytest
 
 from callgate.batch.input.fingerprint import Defaults, Fingerprints
 from callgate.batch.input.record_source import RecordSource
-from callgate.batch.input.rows import Row
+from callgate.batch.input.rows import Row, custom_id_key
 from callgate.batch.output.completed_keys import CompletedKeys
 from callgate.batch.output.journal import Journal
 from callgate.batch.output.paths import journal_path
@@ -101,6 +101,24 @@ def test_reask_moves_the_answers_into_a_file_that_can_be_resumed(output: str) ->
     assert kept == journal_path(old)
     assert len(completed_of(old)) == 1
     assert left_of(output, RecordSource(changed), fingerprints=THEN) == (["a1", "a3"], None, 2)
+
+
+def test_rows_whose_key_changed_are_finished_under_their_former_key(output: str) -> None:
+    renamed = [{"prompt": f"p{number}", "tag": number} for number in (2, 0, 7)]
+
+    async def main() -> None:
+        order = RowOrder()
+        unfinished = UnfinishedRows(RecordSource(renamed), fingerprints=THEN, order=order)
+        async with Journal(output) as journal:
+            assert await unfinished.compare(journal, lambda: False) is None
+            left = [row.line for block in unfinished.blocks(journal.completed) for row in block]
+            former = [custom_id_key("a2"), custom_id_key("a0")]
+            assert (left, unfinished.skipped, list(order.keys[:2])) == ([3], 2, former)
+            rows = list(unfinished.table_rows().read())
+            assert [row.key for row in rows[:2]] == former
+            assert rows[0].own == {"prompt": "p2", "tag": 2}
+
+    asyncio.run(main())
 
 
 def test_an_interrupted_comparison_changes_nothing(output: str) -> None:

@@ -395,3 +395,22 @@ def test_a_table_holds_the_rows_of_today_in_their_order_with_their_columns(
     )
     assert [row["custom_id"] for row in read_table(output)] == ["a", "b"]
     assert sim.stats.requests == 4
+
+
+def test_a_column_that_is_not_sent_costs_nothing_where_rows_have_no_ids(
+    folder: Path, simulate: Simulate, callgate: Run
+) -> None:
+    sim = simulate(echo=True)
+    run = ["run", "in.csv", "--template", "Say {word}", *against(sim, "out.csv")]
+    Path("in.csv").write_text('word\nHund\n""\nKatze\n')
+    assert callgate(*run).code == 0
+    Path("in.csv").write_text("word,tag\nKatze,1\nHund,2\n,3\nMaus,4\n")
+    forecast = orjson.loads(callgate(*run, "--dry-run", "--json").out)
+    assert (forecast["rows"], forecast["answered_before"]) == (1, 3)
+    for _ in range(2):
+        ended = callgate(*run)
+        assert (ended.code, sim.stats.requests) == (0, 4)
+        assert [(row["word"], row["tag"], row["text"]) for row in read_table("out.csv")] == [
+            ("Katze", "1", "Say Katze"), ("Hund", "2", "Say Hund"), ("", "3", "Say "),
+            ("Maus", "4", "Say Maus"),
+        ]  # fmt: skip

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from callgate.batch.input.fingerprint import Fingerprints, mark_of
+from callgate.batch.input.renamed import RenamedRows, digest_of
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import BadRow, Source
 from callgate.batch.output.answer_index import AnswerIndex
-from callgate.batch.output.completed_keys import CompletedKeys
+from callgate.batch.output.completed_keys import CompletedKeys, fingerprint_of
 from callgate.batch.output.row_order import RowOrder
 from callgate.exact_json import loads
 
@@ -38,7 +39,8 @@ class Comparison:
         finished: Rows that have an answer to what would be asked now.
         left: All others.
         bad: Rows that cannot be used.
-        may_differ: Whether some of those that are left have an answer to something else; False: none has.
+        unused: Answers that none of the finished rows has. Some may be answers of rows that are left: to
+            another request, or under another key.
 
     >>> Comparison(finished=3).left
     0
@@ -47,7 +49,7 @@ class Comparison:
     finished: int = 0
     left: int = 0
     bad: int = 0
-    may_differ: bool = False
+    unused: int = 0
 
 
 async def compare_rows(
@@ -70,7 +72,6 @@ async def compare_rows(
         InputError: when the input cannot be read.
     """
     found = Comparison()
-    take = completed.take
 
     def note_bad(row: BadRow) -> None:
         found.bad += 1
@@ -85,11 +86,11 @@ async def compare_rows(
                 found.finished += 1
             else:
                 found.left += 1
-                found.may_differ = found.may_differ or take(row.key)
         if stopped():
             break
         await asyncio.sleep(0)
     completed.reset()
+    found.unused = len(completed) - found.finished
     return found
 
 
@@ -101,11 +102,12 @@ def is_unchanged(row: Row, completed: CompletedKeys, fingerprints: Fingerprints)
 
 @dataclass(slots=True)
 class Changes:
-    """Finished rows that would be asked differently now.
+    """What became of the rows of an output whose answer is not simply theirs.
 
     Attributes:
-        rows: How many.
+        rows: How many finished rows would be asked differently now.
         starts: Where their lines begin in the journal.
+        renamed: Rows that have another key now, and ask what they asked.
 
     >>> Changes().differences
     []
@@ -113,6 +115,7 @@ class Changes:
 
     rows: int = 0
     starts: array[int] = field(default_factory=lambda: array("Q"))
+    renamed: RenamedRows = field(default_factory=lambda: RenamedRows((), ()))
     _parts: dict[str, _Part] = field(default_factory=dict)
 
     def add(self, row: Row, start: int, was: dict[str, Any], now: dict[str, Any]) -> None:
@@ -160,7 +163,7 @@ class _Part:
 
 
 async def find_changes(source: Source, journal: str, fingerprints: Fingerprints) -> Changes:
-    """The finished rows that would be asked differently now.
+    """The finished rows that would be asked differently now, and those that have another key.
 
     Args:
         source: The input; it can be read more than once.
@@ -171,23 +174,33 @@ async def find_changes(source: Source, journal: str, fingerprints: Fingerprints)
         InputError: when the input cannot be read.
     """
     changes = Changes()
+    keys, digests = array("Q"), array("Q")
     with await asyncio.to_thread(AnswerIndex, journal) as index:
         for block in source.blocks(lambda _: None):
             for row in block:
-                _note_change(row, fingerprints.all_of(row), index, changes)
+                prints = fingerprints.all_of(row)
+                if index.take(row.key, [mark_of(each) for each in prints]) is not None:
+                    continue
+                place = index.take(row.key)
+                if place is None:
+                    keys.append(row.key)
+                    digests.extend(map(digest_of, prints))
+                    continue
+                was = loads(index.line(place))["fingerprint"]
+                now = min(map(loads, prints), key=lambda each: len(_different(was, each)))
+                changes.add(row, index.start(place), was, now)
             await asyncio.sleep(0)
+        width = len(digests) // max(1, len(keys))
+        rows = ((key, digests[at * width : (at + 1) * width]) for at, key in enumerate(keys))
+        changes.renamed = RenamedRows(rows, _answers_left(index))
     return changes
 
 
-def _note_change(row: Row, prints: list[bytes], index: AnswerIndex, changes: Changes) -> None:
-    if index.take(row.key, [mark_of(each) for each in prints]) is not None:
-        return
-    place = index.take(row.key)
-    if place is None:
-        return
-    was = loads(index.line(place))["fingerprint"]
-    now = min(map(loads, prints), key=lambda each: len(_different(was, each)))
-    changes.add(row, index.start(place), was, now)
+def _answers_left(index: AnswerIndex) -> Iterator[tuple[int, int]]:
+    for place in index.left():
+        fingerprint = fingerprint_of(loads(index.line(place)))
+        if fingerprint is not None:
+            yield index.key(place), digest_of(fingerprint)
 
 
 def _different(was: dict[str, Any], now: dict[str, Any]) -> list[str]:

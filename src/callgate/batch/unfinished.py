@@ -11,6 +11,7 @@ from typing import Any, get_args
 from callgate.batch.changes import compare_rows, find_changes, is_unchanged
 from callgate.batch.input.fingerprint import Fingerprints
 from callgate.batch.input.record_source import RecordSource
+from callgate.batch.input.renamed import RenamedRows
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import BadRow, Source
 from callgate.batch.input.template import is_empty
@@ -70,6 +71,8 @@ class UnfinishedRows:
         self._exhausted = False
         self._fingerprints = fingerprints
         self._on_change = on_change
+        self._renamed: RenamedRows | None = None
+        self._former: Callable[[int], int] | None = None
         self._all_finished = False
 
     async def compare(self, journal: Journal, stopped: Callable[[], bool]) -> str | None:
@@ -92,19 +95,29 @@ class UnfinishedRows:
         found = await compare_rows(source, journal.completed, fingerprints, self._order, stopped)
         if stopped():
             return None
-        if found.may_differ and self._on_change != "keep":
+        if found.left and found.unused and journal.completed.marked:
             changes = await find_changes(source, journal.path, fingerprints)
             if changes.rows and self._on_change is None:
                 raise RowsChangedError(changes.rows, changes.differences, source=journal.output)
-            if changes.rows:
+            if changes.rows and self._on_change == "reask":
                 loop = asyncio.get_running_loop()
                 kept = await loop.run_in_executor(None, journal.set_aside, changes.starts)
+            self._take_up(changes.renamed)
         self._order = None  # it is complete
         self._fingerprints = None  # so are the changes
         if kept is None and not found.left and not found.bad:
             self._all_finished = True
             self.skipped = found.finished
         return kept
+
+    def _take_up(self, renamed: RenamedRows) -> None:
+        """Know rows by the keys that their answers have."""
+        if not len(renamed):
+            return
+        self._renamed = renamed
+        former, order = renamed.reader(), self._noted
+        for place in order.by_line():
+            order.keys[place] = former(order.keys[place])
 
     def blocks(
         self, finished: CompletedKeys, on_bad_row: Callable[[BadRow], object] | None = None
@@ -121,6 +134,7 @@ class UnfinishedRows:
         """
         if self._all_finished:
             return
+        self._former = None if self._renamed is None else self._renamed.reader()
         if not len(finished) and self._order is None:
             yield from self.source.blocks(on_bad_row)
             return
@@ -157,7 +171,7 @@ class UnfinishedRows:
         source = self.source
         if not source.once:
             types = own_columns(source.types)
-            return InputRows(partial(_read_rows, source, types), types=types)
+            return InputRows(partial(_read_rows, source, types, self._renamed), types=types)
         order = self._noted
 
         def noted() -> Iterator[TableRow]:
@@ -174,6 +188,9 @@ class UnfinishedRows:
             return block, None
         prints = None if self._on_change == "keep" else self._fingerprints
         left: list[Row] = []
+        if self._former is not None:
+            for row in block:
+                row.key = self._former(row.key)
         for row in block:
             as_asked = prints is None or is_unchanged(row, finished, prints)
             done = finished.take(row.key)
@@ -196,12 +213,13 @@ class UnfinishedRows:
         )
 
 
-def _read_rows(source: Source, types: Mapping[str, Any]) -> Iterator[TableRow]:
+def _read_rows(source: Source, types: Mapping[str, Any], renamed: RenamedRows | None) -> Iterator[TableRow]:
+    former = None if renamed is None else renamed.reader()
     for block in source.blocks(lambda _: None):
         for row in block:
             columns = own_columns(row.columns or {}).items()
             own = {name: value if name in types else _as_written(value) for name, value in columns}
-            yield TableRow(row.key, row.line, row.custom_id, own)
+            yield TableRow(row.key if former is None else former(row.key), row.line, row.custom_id, own)
 
 
 def _as_written(value: Any) -> Any:

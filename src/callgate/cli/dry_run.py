@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from callgate.batch.changes import compare_rows, find_changes
 from callgate.batch.cost.forecast import Forecast, Sample, forecast, read_sample
 from callgate.batch.cost.ledger import read_spent
 from callgate.batch.input.files import READ_ERRORS
@@ -26,6 +29,7 @@ from callgate.batch.output.paths import (
 )
 from callgate.batch.targets import Target, fingerprints_of, open_model
 from callgate.errors import ConfigurationError, InputError
+from callgate.model.base import Caller
 from callgate.policies.cache.sqlite_file import file_of
 from callgate.providers.hosts import find_host
 from callgate.schema.answer import AnswerSchema
@@ -58,28 +62,42 @@ async def estimate(
         InputError: when a file or a row cannot be used.
         ConfigurationError: when the provider or a limit cannot work.
     """
-    sample = _sample(options)
     if options.cache is not None and not file_of(Path(options.cache)).exists():
         # To open a cache that does not exist would create it.
         options = replace(options, cache=None, cache_ttl=None, sample=0)
-    async with open_model(options, _with_any_key(targets)) as model:
-        metadata = {"sample": options.sample} if options.sample else None
+    with _answers(options) as answers:
+        async with open_model(options, _with_any_key(targets)) as model:
+            return await _forecast(options, source, model, schema, answers)
 
-        async def is_cached(row: Row) -> bool:
-            calling = await model.create_calling(
-                request_payload=await load_media(row.request), metadata=metadata, response_schema=schema
-            )
-            return await model.is_cached(calling)
 
-        return await forecast(
-            model,
-            source,
-            sample,
-            concurrency=options.concurrency,
-            is_cached=None if options.cache is None else is_cached,
-            fingerprints=fingerprints_of(model, schema),
-            asks_again=options.on_change == "reask",
+async def _forecast(
+    options: RunOptions, source: Source, model: Caller, schema: AnswerSchema | None, answers: str | None
+) -> Forecast:
+    metadata = {"sample": options.sample} if options.sample else None
+
+    async def is_cached(row: Row) -> bool:
+        calling = await model.create_calling(
+            request_payload=await load_media(row.request), metadata=metadata, response_schema=schema
         )
+        return await model.is_cached(calling)
+
+    sample = Sample(CompletedKeys()) if answers is None else read_sample(answers)
+    fingerprints = fingerprints_of(model, schema)
+    renamed = None
+    if answers is not None and sample.completed.marked and not source.once:
+        compared = await compare_rows(source, sample.completed, fingerprints)
+        if compared.left and compared.unused:
+            renamed = (await find_changes(source, answers, fingerprints)).renamed
+    return await forecast(
+        model,
+        source,
+        sample,
+        concurrency=options.concurrency,
+        is_cached=None if options.cache is None else is_cached,
+        fingerprints=fingerprints,
+        renamed=renamed,
+        asks_again=options.on_change == "reask",
+    )
 
 
 def _with_any_key(targets: list[Target]) -> list[Target]:
@@ -97,15 +115,21 @@ def _lacks_key(target: Target) -> bool:
     return host.api_key_required and not given
 
 
-def _sample(options: RunOptions) -> Sample:
-    """The answers of earlier runs, to learn typical lengths and durations from."""
+@contextmanager
+def _answers(options: RunOptions) -> Iterator[str | None]:
+    """The path of the answers of earlier runs as JSON lines; None: there are none."""
     output = options.output
     if options.overwrite or output == STDOUT or (os.path.exists(output) and not os.path.isfile(output)):
-        return Sample(CompletedKeys())
-    if not has_answers(output) and os.path.exists(output):
-        raise lost_journal(output)
+        yield None
+        return
+    if not has_answers(output):
+        if os.path.exists(output):
+            raise lost_journal(output)
+        yield None
+        return
     if not is_held_compressed(output):
-        return read_sample(journal_path(output))
+        yield journal_path(output)
+        return
     with TemporaryDirectory(prefix="callgate-") as folder:
         path = os.path.join(folder, os.path.basename(output))
         try:
@@ -113,4 +137,4 @@ def _sample(options: RunOptions) -> Sample:
                 shutil.copyfileobj(answers, copy)
         except READ_ERRORS as error:
             raise InputError(f"cannot be read to its end ({error}); is it damaged?", source=output) from None
-        return read_sample(path)
+        yield path

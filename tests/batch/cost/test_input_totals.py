@@ -27,7 +27,7 @@ def test_rows_that_would_be_asked_differently_are_called_if_they_are_to_be(
     finished = CompletedKeys()
     finished.extend(array("Q", [row.key for row in rows[:2]]), array("I", [prints.mark(rows[0]), 1]))
     told = WholeInput()
-    asyncio.run(told.read(source, finished, {}, None, prints, asks_again))
+    asyncio.run(told.read(source, finished, {}, fingerprints=prints, asks_again=asks_again))
     assert (told.rows, told.skipped, told.changed) == counts
 
 

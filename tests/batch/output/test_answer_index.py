@@ -48,3 +48,25 @@ def test_an_answer_with_another_mark_is_left_and_one_without_fits_every_mark(jou
         third = index.take(key, [2, mark_of(b'{"model":"m"}')])
         assert third is not None
         assert orjson.loads(index.line(third))["text"] == "new"
+
+
+def test_what_was_not_given_is_left_in_the_order_of_the_journal(journal: str) -> None:
+    with AnswerIndex(journal) as index:
+        index.take(make_row(0).key)
+        index.take(make_row(10, "same").key)
+        left = list(index.left())
+        assert [orjson.loads(index.line(place))["text"] for place in left] == ["two", "new"]
+        assert index.key(left[0]) == make_row(2).key
+        assert index.take(make_row(2).key) == left[0]
+        assert list(index.left()) == left[1:]
+
+
+def test_many_equal_rows_are_not_quadratic(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(line(10, "same", b'{"model":"m"}') * 50_000)
+    key = make_row(10, "same").key
+    with AnswerIndex(str(path)) as index:
+        for _ in range(50_000):
+            assert index.take(key, [1]) is None
+        assert [index.take(key) for _ in range(50_000)] == list(range(50_000))
+        assert index.take(key) is None

@@ -22,6 +22,7 @@ import orjson
 from callgate.batch.cost.input_totals import AlikeRows, IsCached, WholeInput
 from callgate.batch.cost.worst_case import longest_answer, turned
 from callgate.batch.input.fingerprint import Fingerprints
+from callgate.batch.input.renamed import RenamedRows
 from callgate.batch.input.sources import Source
 from callgate.batch.output.completed_keys import CompletedKeys, read_completed_keys
 from callgate.call.calling import Calling
@@ -180,6 +181,7 @@ async def forecast(
     concurrency: int | None = None,
     is_cached: IsCached | None = None,
     fingerprints: Fingerprints | None = None,
+    renamed: RenamedRows | None = None,
     asks_again: bool = False,
 ) -> Forecast:
     """Read the whole input and foretell the rest of the batch.
@@ -191,13 +193,21 @@ async def forecast(
         concurrency: Calls at once (of several models, of each), where that is fixed; one that adapts itself
             is no limit.
         is_cached: Whether a cache answers a row, so that it costs nothing; None: there is none.
-        fingerprints, asks_again: As of `WholeInput.read`.
+        fingerprints, renamed, asks_again: As of `WholeInput.read`.
 
     Raises:
         InputError: naming the file and the line, when a row cannot be used.
     """
     told = WholeInput()
-    await told.read(source, sample.completed, sample.inputs, is_cached, fingerprints, asks_again)
+    await told.read(
+        source,
+        sample.completed,
+        sample.inputs,
+        is_cached,
+        fingerprints=fingerprints,
+        renamed=renamed,
+        asks_again=asks_again,
+    )
     if not told.rows:
         nothing = 0, 0, 0, 0.0, 0.0, 0.0, 0.0, "nothing"
         return Forecast(0, told.skipped, sample.answers, *nothing, cached=told.cached, changed=told.changed)

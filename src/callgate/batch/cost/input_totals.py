@@ -9,6 +9,7 @@ from typing import Any
 from callgate.batch.changes import is_unchanged
 from callgate.batch.cost.worst_case import longest_answer
 from callgate.batch.input.fingerprint import Fingerprints
+from callgate.batch.input.renamed import RenamedRows
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import Source
 from callgate.batch.output.completed_keys import CompletedKeys
@@ -73,7 +74,9 @@ class WholeInput:
         finished: CompletedKeys,
         inputs: Mapping[int, int],
         is_cached: IsCached | None = None,
+        *,
         fingerprints: Fingerprints | None = None,
+        renamed: RenamedRows | None = None,
         asks_again: bool = False,
     ) -> None:
         """Add all of it up.
@@ -84,14 +87,18 @@ class WholeInput:
             inputs: Input tokens of some of these, by their keys.
             is_cached: Whether a cache answers a row; None: there is none.
             fingerprints: What the rows ask; None: any answer to a row counts, whatever was asked.
+            renamed: Rows whose answers have another key.
             asks_again: Whether answered rows that would be asked differently now are called.
 
         Raises:
             InputError: naming the file and the line, when a row cannot be used.
         """
         tokens = characters = 0
+        former = None if renamed is None else renamed.reader()
         for row in (row for block in source.blocks() for row in block):
             size = count_characters(row.request)
+            if former is not None:
+                row.key = former(row.key)
             done = finished.take(row.key)
             if done and fingerprints is not None and not is_unchanged(row, finished, fingerprints):
                 self.changed += 1
