@@ -16,7 +16,7 @@ from typing import Any, Generic, overload
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from callgate.batch.output.results import FIELDS
+from callgate.batch.output.results import FIELDS, free_name
 from callgate.batch.run import Summary
 from callgate.exact_json import loads
 from callgate.response import Usage
@@ -331,9 +331,7 @@ def _free_names(names: Iterable[str], used: set[str], prefix: str) -> dict[str, 
     """A free name for each; one that is used gets the prefix. The new names are used then, too."""
     free: dict[str, str] = {}
     for name in dict.fromkeys(names):
-        free[name] = name
-        while free[name] in used:
-            free[name] = prefix + free[name]
+        free[name] = free_name(name, used, prefix) if name in used else name
     used.update(free.values())
     return free
 

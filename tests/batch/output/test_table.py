@@ -82,11 +82,25 @@ def test_an_own_column_with_the_name_of_one_of_ours_steps_aside(journal: Path) -
     assert row["input_output_tokens"] == "and this"
 
 
-def test_parsed_is_a_column_where_a_schema_was_asked_for(journal: Path) -> None:
-    found = table(journal, answer(text="{}", parsed={"a": 1}), answer(text="x"))
-    assert [row["parsed"] for row in cells(found)] == [{"a": 1}, None]
-    assert [column.name for column in found.columns][:3] == ["custom_id", "text", "parsed"]
-    assert {column.name: column.kind for column in found.columns}["parsed"] == "json"
+def test_the_fields_of_parsed_answers_are_columns_with_kinds_of_their_own(journal: Path) -> None:
+    found = table(journal, answer(parsed={"a": 1, "b": [2]}), answer(text="x"), answer(parsed={"c": "d"}))
+    assert [(row["a"], row["b"], row["c"]) for row in cells(found)] == [
+        (1, [2], None),
+        (None, None, None),
+        (None, None, "d"),
+    ]
+    assert [column.name for column in found.columns][:5] == ["custom_id", "text", "a", "b", "c"]
+    kinds = {column.name: column.kind for column in found.columns}
+    assert (kinds["a"], kinds["b"], kinds["c"]) == ("integer", "json", "text")
+    assert "parsed" not in kinds
+
+
+def test_a_field_whose_name_is_taken_is_called_parsed_name(journal: Path) -> None:
+    own = {"label": "gold", "parsed_label": "mine"}
+    found = table(journal, answer(parsed={"label": "a", "text": "b", "parsed_text": "c"}, **own))
+    (row,) = cells(found)
+    assert (row["label"], row["parsed_label"], row["parsed_parsed_label"]) == ("gold", "mine", "a")
+    assert (row["parsed_parsed_text"], row["parsed_text"]) == ("b", "c")
 
 
 @pytest.mark.parametrize(

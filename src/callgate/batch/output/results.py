@@ -206,15 +206,15 @@ def own_columns(columns: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def free_name(name: str, columns: Collection[str]) -> str:
-    """What a row's own column is called that has the name of a field of ours.
+def free_name(name: str, columns: Collection[str], prefix: str = "input_") -> str:
+    """A name with a prefix that no column has: of a row's own column that has the name of a field of ours.
 
     >>> free_name("text", {"text": "Hund", "input_text": "?"})
     'input_input_text'
     """
-    free = "input_" + name
+    free = prefix + name
     while free in columns:
-        free = "input_" + free
+        free = prefix + free
     return free
 
 

@@ -5,7 +5,8 @@ A table has these columns:
 - `custom_id`
 - the row's own columns, as the input has them now; rows may have different ones, so it is all of them in the
   order in which they first appear. One that has the name of another column here is called `input_NAME`.
-- `text`; `parsed` (with a schema: the validated object, as JSON); `finish_reason`; `model`
+- `text`; with a schema, the fields of the validated object, one whose name is taken as `parsed_NAME`;
+  `finish_reason`; `model`
 - `input_tokens`, `output_tokens`, `cache_read_tokens`, `reasoning_tokens`
 - `cost_usd`, `latency_s`, `attempts`, `cached`, `finished_at`, `line`, `key`, which mean what they mean in
   `results.encode_result`
@@ -49,8 +50,7 @@ _KINDS: dict[int, Kind] = {
     _TEXT: "text",
 }
 
-_PARSED = "parsed"
-_ANSWER = {"text": _TEXT, _PARSED: _OTHER, "finish_reason": _TEXT, "model": _TEXT}
+_ANSWER = {"finish_reason": _TEXT, "model": _TEXT}
 _USAGE = {
     "input_tokens": _INTEGER,
     "output_tokens": _INTEGER,
@@ -66,7 +66,7 @@ _FACTS = {
     "line": _INTEGER,
     "key": _TEXT,
 }
-_OF_LINES = {"custom_id": _TEXT, **_ANSWER, **_FACTS}
+_OF_LINES = {"custom_id": _TEXT, "text": _TEXT, **_ANSWER, **_FACTS}
 _NOT_OWN = frozenset(FIELDS)
 
 _NO_ANSWER = (1 << 64) - 1
@@ -165,13 +165,12 @@ class AnswerTable:
         self._starts = array("Q")
         self._own: dict[str, int] = {}
         self._seen = {**_OF_LINES, **_USAGE}
-        self._has_parsed = False
+        self._fields: dict[str, int] = {}
         self.left_out = 0
         if rows is None:
             self._scan_answers()
         else:
             self._scan_rows()
-        self._answer = [name for name in _ANSWER if name != _PARSED or self._has_parsed]
         self.columns = self._columns()
 
     def __len__(self) -> int:
@@ -190,7 +189,9 @@ class AnswerTable:
                 yield [
                     cell("custom_id"),
                     *map(own.get, self._own),
-                    *map(cell, self._answer),
+                    cell("text"),
+                    *map(_parsed(record).get, self._fields),
+                    *map(cell, _ANSWER),
                     *map(_usage(record).get, _USAGE),
                     *map(cell, _FACTS),
                 ]
@@ -238,25 +239,30 @@ class AnswerTable:
         return record
 
     def _note(self, record: dict[str, Any], row: TableRow | None) -> None:
-        own, seen, facts = self._own, self._seen, _facts(record, row)
-        for name, value in _own(record, row).items():
-            own[name] = own.get(name, 0) | _kind(value)
+        seen, facts = self._seen, _facts(record, row)
+        for kinds, values in ((self._own, _own(record, row)), (self._fields, _parsed(record))):
+            for name, value in values.items():
+                kinds[name] = kinds.get(name, 0) | _kind(value)
         for name in _OF_LINES:
             seen[name] |= _kind(facts.get(name))
         usage = _usage(record)
         for name in _USAGE:
             seen[name] |= _kind(usage.get(name))
-        if record.get(_PARSED) is not None:
-            self._has_parsed = True
 
     def _columns(self) -> list[Column]:
         seen, own, types = self._seen, self._own, self._rows.types
-        columns = [Column("custom_id", _KINDS.get(seen["custom_id"], "json"))]
+        ours = {name: Column(name, _KINDS.get(bits, "json")) for name, bits in seen.items()}
+        rows = []
         for name, bits in own.items():
             shown = free_name(name, own) if name in seen else name
-            columns.append(Column(shown, _KINDS.get(bits, "json"), types.get(name)))
-        names = (*self._answer, *_USAGE, *_FACTS)
-        return columns + [Column(name, _KINDS.get(seen[name], "json")) for name in names]
+            rows.append(Column(shown, _KINDS.get(bits, "json"), types.get(name)))
+        taken = {*ours, *(column.name for column in rows)}
+        fields = []
+        for name, bits in self._fields.items():
+            shown = free_name(name, {*taken, *self._fields}, "parsed_") if name in taken else name
+            fields.append(Column(shown, _KINDS.get(bits, "json")))
+        after = (*_ANSWER, *_USAGE, *_FACTS)
+        return [ours["custom_id"], *rows, ours["text"], *fields, *(ours[name] for name in after)]
 
     def _check(self) -> None:
         if self._stopped():
@@ -277,6 +283,12 @@ def _facts(record: dict[str, Any], row: TableRow | None) -> dict[str, Any]:
     if row.own is None:
         return record | {"line": row.line}
     return record | {"line": row.line, "custom_id": row.custom_id}
+
+
+def _parsed(record: dict[str, Any]) -> dict[str, Any]:
+    """The fields of the validated answer; none without a schema."""
+    parsed = record.get("parsed")
+    return parsed if isinstance(parsed, dict) else {}
 
 
 def _usage(record: dict[str, Any]) -> dict[str, Any]:
