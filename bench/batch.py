@@ -6,6 +6,7 @@
     python bench/batch.py forecast      `--dry-run` against the real run: tokens, cost and time within 15 %
     python bench/batch.py budget        a bill of at most $1.00 with faults at 10 %, and on with more
     python bench/batch.py million       1,000,000 rows called for, and the most memory that took
+    python bench/batch.py python        100,000 rows through `callgate.run`: at most 1.1 x the command's CPU
     python bench/batch.py all           one after another, about a quarter of an hour
 
 `--rows N` takes another size, `--folder DIR` keeps the files. The command runs in a process of its own, the
@@ -39,6 +40,8 @@ from callgate.call.calling import Calling
 from callgate.response import Response, Usage
 from callgate.testing import Simulator
 
+MOST_MEMORY_FROM_PYTHON = 250.0
+MOST_OF_THE_COMMAND = 1.1
 MOST_MEMORY = 120.0
 """Megabytes of a run of any length: the interpreter, the engine, and nothing that grows with the rows."""
 FAULTS = {"500": 0.03, "529": 0.02, "truncated": 0.02, "garbage": 0.02, "reset": 0.01}
@@ -74,7 +77,11 @@ class Ended:
 
 def callgate(*arguments: object) -> Ended:
     """`callgate run ... --json` in a process of its own."""
-    command = [sys.executable, "-m", "callgate", "run", *map(str, arguments), "--json"]
+    return ended([sys.executable, "-m", "callgate", "run", *map(str, arguments), "--json"])
+
+
+def ended(command: list[str]) -> Ended:
+    """A command in a process of its own, which prints JSON."""
     environment = {**os.environ, "OPENAI_API_KEY": "none", "CALLGATE_CACHE": ""}
     began = time.perf_counter()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -104,7 +111,7 @@ def count_lines(path: Path) -> tuple[int, int]:
     return len(rows), len(set(rows))
 
 
-# -- the six ---------------------------------------------------------------------------------------------
+# -- the seven -----------------------------------------------------------------------------------------
 
 
 def duplicates(rows: int, folder: Path) -> None:
@@ -265,6 +272,32 @@ def million(rows: int, folder: Path) -> None:
     )
 
 
+FROM_PYTHON = """
+import json, sys, callgate
+results = callgate.run(sys.argv[1], "openai/gpt-4o-mini", sys.argv[2], base_url=sys.argv[3], progress=False)
+print(json.dumps({"answered": results.summary.progress.stats.done}))
+"""
+
+
+def python(rows: int, folder: Path) -> None:
+    """The same rows through `callgate.run` and through the command, start-up included."""
+    source = folder / "python.jsonl"
+    write_rows(source, (f"Question {number}: how big is it?" for number in range(rows)))
+    with Simulator(quick=True) as sim:
+        target = ["-m", "openai/gpt-4o-mini", "--base-url", sim.base_url, "--quiet"]
+        command = callgate(source, "-o", folder / "command-out.jsonl", *target)
+        output = folder / "python-out.jsonl"
+        ran = ended([sys.executable, "-c", FROM_PYTHON, str(source), str(output), sim.base_url])
+    ratio = ran.processor / command.processor
+    found(
+        f"python: {ran.told['answered']:,} of {rows:,} rows answered with {ratio:.2f} x the command's CPU,"
+        f" {MOST_OF_THE_COMMAND} allowed; {ran.memory:.0f} MB at most, {MOST_MEMORY_FROM_PYTHON:.0f} allowed",
+        kept=ran.told["answered"] == rows
+        and ratio <= MOST_OF_THE_COMMAND
+        and ran.memory <= MOST_MEMORY_FROM_PYTHON,
+    )
+
+
 SIZES: dict[Callable[[int, Path], None], int] = {
     duplicates: 100_000,
     cached: 100_000,
@@ -272,6 +305,7 @@ SIZES: dict[Callable[[int, Path], None], int] = {
     forecast: 1_500,
     budget: 2_000,
     million: 1_000_000,
+    python: 100_000,
 }
 
 
