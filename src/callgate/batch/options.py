@@ -501,7 +501,7 @@ def read_value(name: str, value: Any) -> Any:
         ConfigurationError: when a text cannot be read, or a value has another type than the field.
 
     >>> read_value("cache_ttl", "90m"), read_value("model", ["openai/a,groq/b"]), read_value("rpm", 60)
-    (5400.0, ('openai/a', 'groq/b'), 60)
+    (5400.0, ('openai/a', 'groq/b'), 60.0)
     """
     option, kind = specifications()[name]
     several = repeats_as(kind)
