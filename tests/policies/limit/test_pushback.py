@@ -211,7 +211,7 @@ class TestPushback:
         pushback = Pushback(random.Random(0), base=1.0)
         for at in (0.0, 10.0, 20.0):
             pushback.pause(at, None)
-        pushback.relent()
+        pushback.reset()
         assert pushback.pause(100.0, None) <= 101.0
 
     def test_the_providers_word_is_a_floor_with_a_little_on_top(self) -> None:

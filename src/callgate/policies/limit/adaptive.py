@@ -1,4 +1,4 @@
-"""Find the number of calls at once that a service bears, where nobody has told its quota."""
+"""`AdaptiveConcurrency`: finds a safe number of concurrent calls by trial, where the quota is not known."""
 
 from __future__ import annotations
 
@@ -9,57 +9,57 @@ from callgate.errors import ConfigurationError
 
 __all__ = ["AdaptiveConcurrency"]
 
-# One overload answers many calls with a push-back each; together they are one piece of news.
+# One overload causes many 429s or timeouts: those within this time count as one.
 CASCADE_SECONDS: Final = 15.0
 CUT: Final = 0.75
-# Above a limit that was once too much, only this much is tried ...
+# The limit goes this far above one that was too high ...
 PROBE: Final = 1.10
-# ... until so many clean rounds up there have shown that the service bears more than it did. Where it was
-# found out by its throughput, they must also have brought half of the gain that more calls at once should.
+# ... until so many clean rounds have shown that the service now allows more. If the limit was found by
+# throughput, they must also have brought this share of the gain that more concurrent calls should bring.
 CLEAN_ROUNDS_TO_BELIEVE: Final = 10
 LEAST_SHARE_OF_GAIN: Final = 0.5
-# A round tells of the limit only if most of its answers came while the limit was (nearly) reached, and if
-# there were enough of them to make a mean.
+# A round is evaluated only if most of its responses came while this share of the limit was in flight, and if
+# there were enough of them for a mean.
 NEARLY: Final = 0.9
 SMALLEST_ROUND: Final = 10
-# Twice the calls at once should bring nearly twice the answers per second. Less than this, two rounds in
-# turn, and they only queue inside the server; its first bytes, where they are known, must be slower, too.
+# Twice the concurrent calls should bring nearly twice the throughput. With less than LEAST_GAIN in two rounds
+# in turn, calls queue inside the server; the time to the first byte, if known, must also have grown by
+# SLOWER.
 LEAST_GAIN: Final = 1.2
 SLOWER: Final = 1.3
-# Where the quota is known, the limit follows it: places are added twice as fast as it refills, and at once no
-# more than in so many seconds; up to half as many again as it keeps busy, to catch up with what it has saved;
-# and never more than so many times what has been borne before.
+# If the quota is known, the limit follows it. Slots are added at PLACES_PER_UNIT times the rate of its
+# refill, at most those of BURST_SECONDS together; up to ROOM times the calls that the quota keeps in flight,
+# so that unused quota is caught up with; and up to MOST_AHEAD times the limit that has been tested before.
 PLACES_PER_UNIT: Final = 2.0
 BURST_SECONDS: Final = 0.05
 ROOM: Final = 1.5
 MOST_AHEAD: Final = 8
-# A round under a limit that grew with the quota is too late when it took so many times as long as an answer.
+# While the limit follows the quota, a round that takes longer than this many latencies is too slow.
 TOO_LATE: Final = 3.0
-MOST_HEARD: Final = 50
+MOST_SAMPLES: Final = 50
 
 
 class AdaptiveConcurrency:
-    """How many calls at once: additive increase, multiplicative decrease. No I/O, no clock of its own.
+    """A limit of concurrent calls: additive increase, multiplicative decrease. No I/O; times are passed in.
 
-    A *round* is as many answers as the limit, to calls that were sent since it began. Until the first
-    push-back a clean round doubles the limit; after it, a clean round adds a little, and goes at most 10 %
-    above the limit that was too much. A push-back (429, 529, a timeout) takes a quarter away, once per
-    cascade. A server that never says 429 is found out by its throughput: when doubling the calls at once has
-    not brought more answers per second (and their first bytes come later), the limit goes back to where it
-    was.
+    A *round* has as many responses as the limit, to calls that were sent since the round began. Until the
+    first push-back (429, 529, a timeout) each clean round doubles the limit. A push-back lowers it by a
+    quarter, once per cascade; after it a clean round adds `step`, up to 10 % above the limit that was too
+    high. If doubling has not raised the throughput (and the first bytes come later), the limit goes back to
+    the former value: such a server queues calls instead of sending 429s.
 
-    Where a quota is known, doubling once in the time of an answer would leave most of it unused for long.
-    `follow_quota` then adds places as fast as the quota asks for them, up to eight times what has been borne;
-    a push-back, or a round whose answers do not come in time, takes them back, and it is doubled instead.
+    With a known quota, one doubling per latency would leave most of the quota unused for long. `follow_quota`
+    then adds slots at the rate of the quota, up to eight times the limit that has been tested. A push-back or
+    a slow round takes them back, and the limit is doubled by rounds instead.
 
     Args:
-        start: Calls at once to begin with; no more than the ceiling.
-        ceiling: Never more than this; None: no such bound.
-        floor: Never fewer than this.
-        step: What a clean round adds once a limit is known.
+        start: The first limit; at most the ceiling.
+        ceiling: The highest limit; None: no bound.
+        floor: The lowest limit.
+        step: The increase after a clean round, once a limit is known.
 
     Raises:
-        ConfigurationError: Bounds below 1 or in the wrong order.
+        ConfigurationError: A bound is below 1, or the bounds are in the wrong order.
 
     >>> adaptive = AdaptiveConcurrency(start=20)
     >>> adaptive.on_push_back(now=0.0)
@@ -80,10 +80,10 @@ class AdaptiveConcurrency:
         "_floor",
         "_followed_at",
         "_former",
-        "_heard",
         "_known",
         "_latencies",
         "_may_follow",
+        "_samples",
         "_since",
         "_step",
         "_timed",
@@ -102,39 +102,41 @@ class AdaptiveConcurrency:
         self._ceiling = top
         self._floor = floor
         self._step = step
-        self._known: int | None = None  # the limit to stay near: it was pushed back, or more brought nothing
-        self._baseline: tuple[int, float] | None = None  # in the latter case: it, and its answers per second
+        self._known: int | None = (
+            None  # the limit to stay near: it was too high, or throughput stopped growing
+        )
+        self._baseline: tuple[int, float] | None = None  # in the latter case: this limit and its throughput
         self._cut_at = self._cascade_until = -math.inf
-        # While doubling: the limit before, its answers per second, its mean seconds to the first byte.
+        # While doubling: the former limit, its responses per second, its mean seconds to the first byte.
         self._former: tuple[int, float, float | None] | None = None
-        self._doubts = 0  # rounds in turn that have brought nothing more than the former limit
-        self._trial: list[float] = []  # answers per second of the clean rounds at the highest limit tried
-        self._may_follow = True  # whether it may follow a quota; not after that was too much
-        self._base: int | None = None  # what had been borne before the limit grew with the quota
+        self._doubts = 0  # consecutive rounds without a gain over the former limit
+        self._trial: list[float] = []  # throughput of the clean rounds at the highest limit tried
+        self._may_follow = True  # False once following the quota has overloaded the service
+        self._base: int | None = None  # the tested limit before it grew with the quota
         self._followed_at = -math.inf
-        self._usual = 0.0  # seconds until an answer comes: the mean of about as many of the latest as this
-        self._heard = 0
+        self._usual = 0.0  # mean latency in seconds of the latest responses
+        self._samples = 0
         self.limit = int(min(start, top))
         self._begin(-math.inf)
 
     def expect(self, calls: int) -> None:
-        """Begin with this many calls at once, if that is more; nothing changes after the first answer."""
-        if self._heard == 0 and self._cut_at == -math.inf:
+        """Raise the limit to this number of concurrent calls. Has no effect after the first response."""
+        if self._samples == 0 and self._cut_at == -math.inf:
             self.limit = int(max(self.limit, min(calls, self._ceiling)))
 
     def on_success(self, now: float, latency: float, in_flight: int, first_byte: float | None = None) -> None:
-        """An answer has come.
+        """Report a response.
 
         Args:
             now: Monotonic seconds.
             latency: Seconds since the call was sent.
-            in_flight: Calls at once at this moment, this one included.
-            first_byte: Seconds from sending to the first byte of the answer, where it is known.
+            in_flight: Calls in flight, this one included.
+            first_byte: Seconds from sending to the first byte of the response, if known.
         """
         sent_under_another = now - latency < self._since
         if self._base is None or sent_under_another:
-            self._heard = min(self._heard + 1, MOST_HEARD)
-            self._usual += (latency - self._usual) / self._heard
+            self._samples = min(self._samples + 1, MOST_SAMPLES)
+            self._usual += (latency - self._usual) / self._samples
         if sent_under_another:
             return
         self._count += 1
@@ -151,21 +153,22 @@ class AdaptiveConcurrency:
 
     @property
     def follows(self) -> bool:
-        """Whether a known quota may add places: there are answers, and no sign of too much."""
-        return self._may_follow and self._known is None and self._heard > 0
+        """True if a known quota may raise the limit: there were responses, and no sign of an overload."""
+        return self._may_follow and self._known is None and self._samples > 0
 
     def follow_quota(self, now: float, seconds_per_call: float) -> float:
-        """The known quota would admit a call that the limit does not: see whether it may have a place.
+        """Raise the limit towards what the quota needs. Called when the quota admits a call and the limit
+        does not.
 
-        Nothing is added before the first answer, where the limit is known to be too much, or where the quota
-        keeps no more calls busy than it allows.
+        Does not raise it before the first response, after an overload, or above the calls that the quota
+        keeps in flight.
 
         Args:
             now: Monotonic seconds.
-            seconds_per_call: In which the quota refills what such a call costs.
+            seconds_per_call: Seconds in which the quota refills the cost of such a call.
 
         Returns:
-            When the next place can be added, by itself; infinity: not by the quota.
+            The time of the next increase; infinity if there will be none.
         """
         if not self.follows:
             return math.inf
@@ -185,12 +188,12 @@ class AdaptiveConcurrency:
         return self._followed_at + step
 
     def on_push_back(self, now: float, sent_at: float | None = None, in_flight: int | None = None) -> None:
-        """The service is overloaded: 429, 529, a timeout.
+        """Report an overload: a 429, a 529 or a timeout.
 
         Args:
             now: Monotonic seconds.
-            sent_at: When the call was sent; one from before the last cut belongs to the same cascade.
-            in_flight: Calls at once, if known: fewer than the limit were too much, then.
+            sent_at: When the call was sent; a call from before the last decrease belongs to the same cascade.
+            in_flight: Calls in flight, if known; the decrease starts from these if they are below the limit.
         """
         self._begin(now)
         self._trial.clear()
@@ -222,7 +225,8 @@ class AdaptiveConcurrency:
         if self._base is not None:
             self._end_following_round(now)
             return
-        # By Little's law. Counting answers over time would not do: calls that start together end together.
+        # Throughput by Little's law. Responses cannot be counted over time, because calls that start together
+        # end together.
         latency = self._latencies / self._count
         rate = self.limit / latency if latency > 0.0 else math.inf
         if self._known is None:
@@ -238,9 +242,9 @@ class AdaptiveConcurrency:
             self._trial.clear()
 
     def _end_following_round(self, now: float) -> None:
-        # Here the round itself is timed: while the number at once grows, Little's law does not tell the
-        # answers per second. Calls that begin together need the time of one answer, those that begin as
-        # others end up to twice that.
+        # The duration of the round is compared, because Little's law does not hold while the number in flight
+        # grows. A round takes one latency if its calls begin together, and up to two if they begin one by
+        # one.
         if now - self._since > TOO_LATE * self._usual:
             self._stop_following()
             return
@@ -248,7 +252,7 @@ class AdaptiveConcurrency:
         self._usual = (self._usual + self._latencies / self._count) / 2.0
 
     def _stop_following(self) -> None:
-        """The places that the quota asked for were too many: back to what had been borne, and double that."""
+        """Return to the limit before it followed the quota, and double that by rounds instead."""
         assert self._base is not None
         self.limit = self._base
         self._base = self._former = None

@@ -1,4 +1,4 @@
-"""What a queue asks a call that waits in it."""
+"""`Candidate`: a call that waits in a queue, and the gates that it may pass."""
 
 from __future__ import annotations
 
@@ -14,36 +14,32 @@ __all__ = ["Candidate", "FirstWithRoom", "check_fits"]
 
 
 class Candidate(Protocol):
-    """A call that is to be admitted: which gates it may pass, and which it passes now.
-
-    Its gates must not change while it waits.
-    """
+    """A call in a queue. It decides which of its gates it passes; `gates` must not change while it waits."""
 
     @property
     def gates(self) -> tuple[Gate, ...]:
-        """The gates that it may pass, of those that the queue was made for."""
+        """The gates that it may pass, a subset of the gates of the queue."""
         ...
 
     @property
     def tokens(self) -> float:
-        """What it costs (at the cheapest of its gates), by which waits are predicted."""
+        """Its cost in tokens at the cheapest of its gates; used to predict waits."""
         ...
 
     def admit(self, gates: Sequence[Gate], now: float) -> Lease | float:
-        """Take a lease from one of `gates` if one suits now.
+        """Take a lease from one of `gates`, if one has room.
 
-        Called when the call comes, and while it waits whenever that may have changed.
+        Called when the call joins the queue, and while it waits whenever there may be room.
 
         Args:
-            gates: Its own gates, without those that a call before it waits for.
+            gates: Its gates, without those that a call before it waits for.
             now: Seconds of the loop's clock.
 
         Returns:
-            The lease, or the seconds until it is to be asked again; infinity: not before one of its gates
-            reports a change.
+            The lease, or the seconds until the next attempt; infinity: not before a gate reports a change.
 
         Raises:
-            Exception: It waits no longer; `acquire` raises the same.
+            Exception: The call leaves the queue, and `acquire` raises this error.
         """
         ...
 
@@ -53,7 +49,7 @@ class FirstWithRoom:
 
     Args:
         gates: At least one, in the order of preference.
-        tokens: What the call costs at any of them.
+        tokens: The cost of the call in tokens, the same at all gates.
 
     Raises:
         ConfigurationError: `tokens` is negative or not a number.
@@ -71,7 +67,7 @@ class FirstWithRoom:
         """A lease of the first gate with room, or the seconds until one may have room.
 
         Raises:
-            QuotaTooSmallError: None of its gates can ever admit it.
+            QuotaTooSmallError: The call is larger than a whole window of each gate.
         """
         soonest = math.inf
         for gate in gates:
@@ -85,10 +81,10 @@ class FirstWithRoom:
 
 
 def check_fits(candidate: Candidate) -> None:
-    """Check that one of its gates could ever admit the candidate.
+    """Check that at least one gate can admit the candidate at some time.
 
     Raises:
-        QuotaTooSmallError: Each of them admits less in a whole window.
+        QuotaTooSmallError: The call is larger than a whole window of each gate.
     """
     for gate in candidate.gates:
         if gate.refusal(candidate.tokens) is None:

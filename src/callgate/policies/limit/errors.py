@@ -16,12 +16,12 @@ def too_small(name: str, tokens: float, most: float) -> QuotaTooSmallError:
 
 
 def not_a_cost(tokens: float) -> ConfigurationError:
-    """Its cost is negative or not a number."""
+    """The cost of the call is negative or not a number."""
     return ConfigurationError(f"the tokens of a call must be a number from 0, not {tokens!r}")
 
 
 def no_time(name: str, wait: float, ahead: int, left: float) -> DeadlineRefusalError:
-    """It would wait `wait` seconds behind `ahead` others, and its deadline comes in `left` seconds."""
+    """The call would wait `wait` seconds behind `ahead` others, and its deadline is in `left` seconds."""
     return DeadlineRefusalError(
         f"{_label(name)} cannot admit the call before its deadline: it would wait {wait:.3g} s, "
         f"{ahead} others before it, and has {max(0.0, left):.3g} s",
@@ -30,14 +30,14 @@ def no_time(name: str, wait: float, ahead: int, left: float) -> DeadlineRefusalE
 
 
 def overdue(name: str) -> DeadlineRefusalError:
-    """Its deadline came while it was in the queue."""
+    """The deadline of the call passed while it was in the queue."""
     return DeadlineRefusalError(
         f"the call's deadline passed while it waited for {_label(name)}; nothing was sent"
     )
 
 
 def another_loop(name: str) -> RuntimeError:
-    """It comes on another event loop than the limiter's."""
+    """The limiter is used in an event loop other than its own."""
     return RuntimeError(
         f"{_label(name)} belongs to another event loop that is still open: make one limiter for each loop"
     )

@@ -1,4 +1,4 @@
-"""How many tokens a call will cost, before anybody has counted them."""
+"""Estimates the tokens of a call before it is sent."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ __all__ = ["ReservationPolicy", "TokenEstimator"]
 ReservationPolicy = Literal["input_output", "max_tokens"]
 
 CHARACTERS_PER_TOKEN: Final = 4.0
-# The starting ratio weighs as much as this many characters of real usage.
+# The weight of CHARACTERS_PER_TOKEN, in characters of observed input.
 PRIOR_CHARACTERS: Final = 4000.0
-# What each call's usage leaves of the weight of those before it: about the last hundred count.
+# The factor by which each call lowers the weight of earlier ones: about the last hundred count.
 FADE: Final = 0.99
 REMEMBERED_OUTPUTS: Final = 200
 OUTPUT_BEFORE_DATA: Final = 256.0
 
 
 class TokenEstimator:
-    """Learns from real usage how many tokens a model makes of characters, and how long its answers are.
+    """Estimates tokens from the observed tokens per character and the observed length of responses.
 
-    One estimator serves one model. Both figures roll: the input's ratio fades over about a hundred calls, the
-    output is a quantile of the last two hundred. Memory is bounded; a call costs about a microsecond.
+    One estimator serves one model. The ratio is an exponential average over about a hundred calls; the output
+    is a quantile of the last two hundred. Memory is bounded; a call costs about a microsecond.
 
     Args:
-        quantile: The share of answers that are no longer than estimated, between 0 and 1.
+        quantile: The share of responses that are not longer than estimated, between 0 and 1.
 
     Raises:
-        ConfigurationError: A quantile outside of 0 to 1.
+        ConfigurationError: `quantile` is not between 0 and 1.
 
     >>> estimator = TokenEstimator()
     >>> estimator.estimate(characters=400, max_tokens=50, policy="input_output")
@@ -51,13 +51,13 @@ class TokenEstimator:
         self._sorted: list[float] = []
 
     def estimate(self, characters: int, max_tokens: int | None, policy: ReservationPolicy) -> float:
-        """Tokens that the call will cost, input and output.
+        """The estimated tokens of a call, input and output.
 
         Args:
             characters: Characters of the input.
-            max_tokens: The bound on the output that the request sets, if any.
-            policy: What the provider reserves when a call comes: "max_tokens" its bound, however little is
-                used of it; "input_output" what the call really uses.
+            max_tokens: The bound on the output in the request, if any.
+            policy: What the provider charges to its quota: "max_tokens" the input and the whole bound,
+                "input_output" the input and the output that was written.
         """
         if max_tokens is not None and (policy == "max_tokens" or not self._sorted):
             output: float = max_tokens
@@ -70,7 +70,7 @@ class TokenEstimator:
         return characters * self._tokens / self._characters + output
 
     def observe(self, characters: int, input_tokens: float | None, output_tokens: float | None) -> None:
-        """Learn from a call's usage. None, negative and infinite figures are no usage and are ignored."""
+        """Learn from the usage of a call. Figures that are None, negative or infinite are ignored."""
         if input_tokens is not None and 0.0 <= input_tokens < math.inf and characters > 0:
             self._characters = self._characters * FADE + characters
             self._tokens = self._tokens * FADE + input_tokens

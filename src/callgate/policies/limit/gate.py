@@ -1,4 +1,4 @@
-"""One endpoint's limits: rates, concurrency, pauses. It answers whether a call fits; nothing waits in it."""
+"""`Gate`: the limits of one endpoint (rates, concurrency, pauses). Calls do not wait in it: see `Queue`."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ __all__ = ["Event", "Gate", "Listener"]
 Event = Literal["admitted", "changed"]
 Listener: TypeAlias = Callable[[Event], None]
 
-# Seconds; an earlier look would find the same.
+# Seconds, so that a timer is never set for the present moment.
 _SHORTEST_WAIT = 1e-6
 
 
 class Gate:
-    """The limits of one endpoint. A call that fits is granted a lease; a call that does not may ask again.
+    """The limits of one endpoint. Grants a lease to a call that fits.
 
-    In every window of one period at most the rate is admitted (or the burst that was asked for, where that is
-    more). Requests, tokens and a place among the concurrent calls are taken together or not at all.
+    In every window of one period at most the rate is admitted (or the capacity of the quota, if that is
+    more). Requests, tokens and a concurrency slot are taken together or not at all.
 
-    A gate has no queue, no loop and no timer: whatever waits in front of it (`Queue`) asks for the seconds
-    until there may be room, and subscribes to hear of room that comes back in between. It is not thread-safe.
+    A gate has no queue, no event loop and no timer. A `Queue` in front of it reads the seconds until there
+    may be room from `wait`, and subscribes to events that bring room earlier. Not thread-safe.
 
     Args:
-        concurrency: Concurrent calls; None: any number.
+        concurrency: The most concurrent calls; None: no limit.
         requests: The quota of calls, each of which costs 1; None: not limited.
         tokens: The quota of tokens; None: not limited.
         adaptive: Finds the concurrency by trial; `concurrency` stays an upper bound.
         name: For messages and displays.
 
     Attributes:
-        clock: The seconds that all times here are in; see `use_clock`.
-        hold: Whether it waits for an answer since a call was refused; see `refused`.
-        in_flight: Leases not released yet.
-        listeners: What `subscribe` was given.
+        clock: The clock of all times here, in seconds; see `use_clock`.
+        hold: Whether the gate is held after a 429; see `refused`.
+        in_flight: The number of leases that are not released.
+        listeners: The subscribed listeners.
 
     Raises:
         ConfigurationError: A concurrency below 1.
@@ -99,9 +99,9 @@ class Gate:
         self.set_concurrency(concurrency)
 
     def use_clock(self, clock: Callable[[], float]) -> None:
-        """Read the time from `clock` from now on, as when another event loop takes over.
+        """Read the time from `clock` from now on, for another event loop.
 
-        When it is behind the former one, their times cannot be compared: the quotas start unused.
+        If it is behind the former clock, times cannot be compared, and the quotas start unused.
         """
         now = clock()
         if now < self.clock():
@@ -127,10 +127,10 @@ class Gate:
         return self.grant(tokens, now)
 
     def wait(self, tokens: float, now: float) -> float:
-        """Seconds until a call of this cost may fit: 0.0: it fits now.
+        """Seconds until a call of this cost may fit; 0.0 if it fits now.
 
-        Infinity: time alone does not bring room; a "changed" event may (see `subscribe`), unless the call is
-        larger than a whole window (see `check_fits`). Otherwise exact as long as nothing changes.
+        Infinity if only a "changed" event can bring room (see `subscribe`), or nothing can because the call
+        is larger than a whole window (see `check_fits`). Exact as long as no such event comes.
         """
         if self.in_flight >= self._slots:
             if self._adaptive is None or not self._adaptive.follows:
@@ -141,14 +141,14 @@ class Gate:
         return max(self._closed_for(now), self._rates.wait(tokens, now)[0])
 
     def _closed_for(self, now: float) -> float:
-        """Seconds until it grants anything, after refusals; not above 0.0 if it does now."""
+        """Seconds until a pause or hold ends; 0.0 or less if there is none."""
         pause = self._paused_until - now
         return max(pause, self.hold.room(now)) if self.hold.held else pause
 
     def grant(self, tokens: float, now: float) -> Lease:
-        """Take what a call costs, which must fit now: `wait` has returned 0.0 for this moment.
+        """Take what a call costs. It must fit: `wait` has returned 0.0 for `now`.
 
-        A queue reports it by `admitted` once the call has left it.
+        The queue calls `admitted` after the call has left it.
         """
         self.in_flight += 1
         self._granted += 1
@@ -163,7 +163,7 @@ class Gate:
         return lease
 
     def check_fits(self, tokens: float) -> None:
-        """Check that a call of this cost could ever be admitted.
+        """Check that a call of this cost can be admitted at some time.
 
         Raises:
             QuotaTooSmallError: It costs more than a whole window may hold.
@@ -182,23 +182,23 @@ class Gate:
     def eta(self, tokens: float, now: float, calls: int = 0, ahead: float = 0.0) -> float:
         """A lower bound of the seconds until a call fits behind `calls` others that cost `ahead` tokens.
 
-        It counts quotas and pauses. It does not count the concurrency, nor the wait for a probe's answer, as
-        nothing is known of how long calls take.
+        Counts quotas and pauses, but neither concurrency nor the wait for a probe's response, because the
+        duration of calls is not known.
         """
         return max(self._paused_until - now, self._rates.eta(calls, ahead, tokens, now))
 
     def expected_wait(
         self, tokens: float = 1.0, call_seconds: float = 1.0, calls: int = 0, ahead: float = 0.0
     ) -> float:
-        """Seconds that a call would wait at least: 0.0 for not at all, infinity for ever.
+        """A lower bound of the seconds that a call would wait; infinity if it never fits.
 
-        Less than a microsecond for a gate that has room.
+        Takes less than a microsecond for a gate that has room.
 
         Args:
-            tokens: What the call costs.
-            call_seconds: How long a call takes, which counts where the concurrency is used up.
-            calls: How many others stand before it.
-            ahead: What those cost together, in tokens.
+            tokens: The cost of the call.
+            call_seconds: The duration of a call, used when all concurrency slots are taken.
+            calls: The number of calls before it in the queue.
+            ahead: The cost of those calls together, in tokens.
         """
         now = self.clock()
         crowded = self.in_flight >= self._slots
@@ -211,7 +211,7 @@ class Gate:
         return max(wait, call_seconds * (calls + 1) / self._slots) if crowded else wait
 
     def _follow_quota(self, adaptive: AdaptiveConcurrency, tokens: float, now: float) -> float:
-        """Add the places that the known quota asks for; returns when the next one may be due."""
+        """Add concurrency slots at the rate of the known quota; returns when the next one may be added."""
         rates = self._rates
         wait, _ = rates.wait(tokens, now)
         look_again = now + wait if wait > 0.0 else adaptive.follow_quota(now, rates.seconds_per_call(tokens))
@@ -221,16 +221,16 @@ class Gate:
     # -- listeners
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Have `listener` called with each event, synchronously and in the order of subscription.
+        """Call `listener` with each event, synchronously and in the order of subscription.
 
-        "admitted": a call was admitted and has left its queue; its task may not have run since.
-        "changed": room may have come back before the time that `wait` returned: a release, a refund, a call
-        that cost less than estimated, news of the quota, a new setting. It follows also when there is none.
+        "admitted": a call was admitted and has left its queue; its task may not have run yet.
+        "changed": there may be room before the time that `wait` returned, after a release, a refund, a call
+        that cost less than estimated, a report of the quota, or a new setting. There may also be none.
 
         A listener must not raise: its error would end the call that caused the event.
 
         Returns:
-            Call it to unsubscribe; a second time has no effect.
+            A function that unsubscribes the listener. Idempotent.
         """
         entry = partial(listener)  # an object of its own: the same listener may subscribe twice
         self.listeners += (entry,)
@@ -246,49 +246,45 @@ class Gate:
             listener("admitted")
 
     def changed(self) -> None:
-        """Report to the listeners that room may have come back."""
+        """Report to the listeners that there may be room."""
         for listener in self.listeners:
             listener("changed")
 
     def settled(self) -> None:
         """Report that a call in flight has cost less than estimated.
 
-        That brings no room while all places are taken, and their release is reported anyway.
+        Has no effect while all concurrency slots are taken: their release is reported anyway.
         """
         if self._adaptive is not None or self.in_flight < self._slots:
             self.changed()
 
-    # -- news
+    # -- feedback
 
     def pause_until(self, when: float) -> None:
-        """Grant nothing before `when`, in seconds of the clock. The latest moment rules.
-
-        A moment that is not finite is ignored.
-        """
+        """Grant nothing before `when`, in seconds of the clock; infinity and earlier times are ignored."""
         if self._paused_until < when < math.inf:
             self._paused_until = when
 
     def learn(self, news: QuotaNews, lease: Lease | None = None) -> None:
-        """Take what an answer said of the quota.
+        """Adjust a quota to what the headers of a response report.
 
-        A limit is adopted where the user has set none, and otherwise where it is tighter than the user's.
-        What remains can only lower what is admitted. News older than the newest (by the order in which the
-        calls were sent) are dropped.
+        A reported limit is adopted if the user has set none, or a looser one. The remaining units can only
+        lower what is admitted. A report is dropped if one of a call that was sent later has been used.
 
         Args:
-            news: What the answer said.
-            lease: The call's lease: what was admitted since is taken off what remained then.
+            news: The report.
+            lease: The call's lease; what was admitted after it is subtracted from the remaining units.
         """
         if self._rates.learn(news, lease, self.clock()):
             self.changed()
 
     def succeeded(self, lease: Lease, first_byte: float | None = None) -> bool:
-        """Report an answer.
+        """Report a successful response.
 
         Args:
             lease: The call's lease, not released yet.
-            first_byte: Seconds until the first byte of the answer, where it is known, as of a stream. (The
-                time of one whole answer means little: it follows the length of the output.)
+            first_byte: Seconds until the first byte of a streamed response, else None. (The time of a whole
+                response depends on the length of the output.)
 
         Returns:
             True if it is the first one after a pause.
@@ -302,14 +298,14 @@ class Gate:
     def refused(self, lease: Lease, certain: bool = False) -> bool:
         """Report a 429.
 
-        Until a call that was granted later is answered, one call at a time is granted at most.
+        At most one call at a time is granted until a call that was granted later is answered.
 
         Args:
             lease: The call's lease, not released yet.
-            certain: Whether it is known that other calls would be refused, too.
+            certain: True if it is known that other calls would get a 429 too.
 
         Returns:
-            True if other calls would be refused: call `pause_until`.
+            True if other calls would get a 429 too: call `pause_until`.
         """
         now = self.clock()
         self._rates.pushed_back(now)
@@ -331,15 +327,15 @@ class Gate:
     # -- settings
 
     def set_quota(self, resource: Resource, quota: Quota | None) -> None:
-        """Change or remove one of the user's own quotas, also while calls wait."""
+        """Change one of the user's quotas, or remove it (None), also while calls wait."""
         self._rates.set_quota(resource, quota, self.clock())
         self.changed()
 
     def set_concurrency(self, concurrency: int | None) -> None:
-        """Change how many calls may run concurrently; None: any number. Those in flight go on.
+        """Change how many calls may run concurrently; None: no limit. Calls in flight go on.
 
         Raises:
-            ConfigurationError: A number below 1.
+            ConfigurationError: `concurrency` is below 1.
         """
         if concurrency is not None and not concurrency >= 1:
             raise ConfigurationError(f"concurrency must be at least 1, not {concurrency!r}")
@@ -347,7 +343,7 @@ class Gate:
         self._count_slots()
 
     def expect(self, calls: int) -> None:
-        """Begin with this many calls at once, where the concurrency is found by trial and none has ended."""
+        """Start with this many concurrent calls, if the concurrency is adaptive and no call has ended."""
         if self._adaptive is not None:
             self._adaptive.expect(calls)
             self._count_slots()
@@ -364,7 +360,7 @@ class Gate:
     # -- state
 
     def limited_by(self, tokens: float, now: float) -> Bottleneck | None:
-        """What a call of this cost would wait for now; None if it fits."""
+        """The limit that a call of this cost would wait for now; None if it fits."""
         wait, resource = self._rates.wait(tokens, now)
         if self._closed_for(now) > wait:
             return "paused"

@@ -1,8 +1,8 @@
-"""Admission: reserve the estimate, settle the actual, learn from what the provider says.
+"""The limit layer: reserves the estimated cost of an attempt, settles the actual one, learns reported quotas.
 
-A 429 is news of one call; it pauses the others when later calls confirm it. A refusal of ours gives
-everything back; an ambiguous end (a timeout, a broken connection) keeps its charge, because the provider may
-have counted it.
+A 429 pauses other calls only when later calls confirm it. An attempt that was never sent is refunded; one
+that ended without a response (a timeout, a broken connection) stays charged, because the provider may have
+counted it.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ __all__ = ["Account", "Admission", "limit_layer"]
 
 
 class Account(Protocol):
-    """What a call costs in tokens, and what its answer says of the quota; a policy of the host."""
+    """The cost of calls in tokens, and the quotas that responses report, by the rules of a host."""
 
     def estimate(self, calling: Calling) -> float:
         """Tokens to reserve before the call is sent."""
         ...
 
     def actual(self, calling: Calling, response: Response) -> float | None:
-        """Tokens the provider counted, or None when the answer does not tell."""
+        """Tokens that the provider counted; None if the response does not report them."""
         ...
 
     def news(self, headers: Mapping[str, str]) -> Sequence[QuotaNews]:
-        """What the headers of an answer say of the quota."""
+        """The quotas that the headers of a response report."""
         ...
 
 
@@ -53,15 +53,14 @@ def limit_layer(
     Args:
         limiter: The quotas, and the queue in front of them.
         clock: The loop's clock, in seconds.
-        account: What a call costs in tokens; None: only what the calling itself asks for.
-        pushback: How long the limiter pauses after 429s; one for each limiter and provider.
-        dispatched: Called with each calling that leaves the queue, admitted or refused; not with one that is
-            cancelled there.
+        account: Estimates and reads the tokens of calls; None: the tokens of `Calling.num_api_tokens_needed`.
+        pushback: The length of pauses after 429s; one for each limiter and provider.
+        dispatched: Called with each calling that leaves the queue, admitted or refused, but not cancelled.
         endpoint: The endpoint's name, kept on each attempt.
 
     Raises (in the service):
         DeadlineRefusalError: the call cannot be admitted before its deadline.
-        QuotaTooSmallError: it costs more than the whole quota.
+        QuotaTooSmallError: the call costs more than the whole quota.
     """
 
     return lambda call: (
@@ -72,7 +71,7 @@ def limit_layer(
 
 
 class Admission:
-    """The limit layer around one service; a pool of endpoints uses its two halves apart."""
+    """The limit layer around one service. A pool of endpoints queues calls itself, and uses only `send`."""
 
     __slots__ = ("_account", "_call", "_clock", "_dispatched", "_endpoint", "_limiter", "_pushback")
 
@@ -99,7 +98,7 @@ class Admission:
         """Wait for a lease, and send the call with it."""
         tokens = self.tokens(calling)
         lease = self._limiter.try_acquire(tokens)
-        # With room at once, one coroutine less; both are awaited right away, so that no lease is lost.
+        # If there is room, one coroutine fewer. Both are awaited at once, so that no lease is lost.
         return self._queue_and_send(calling, tokens) if lease is None else self.send(calling, lease)
 
     async def _queue_and_send(self, calling: Calling, tokens: float) -> Response:
@@ -113,9 +112,9 @@ class Admission:
         return tokens
 
     async def send(self, calling: Calling, lease: Lease) -> Response:
-        """Make one attempt, settle the lease with what it cost, and release it.
+        """Make one attempt, settle the lease with its cost, and release it.
 
-        `lease.sent` has been called, unless the lease was granted at this moment.
+        The caller has called `lease.sent`, unless the lease was granted at this moment.
         """
         try:
             attempt = calling.begin_attempt(self._endpoint, lease.sent_at, lease)
@@ -140,7 +139,7 @@ class Admission:
             lease = await self._limiter.acquire(
                 tokens, front=bool(calling.attempts), deadline=calling.deadline, on_head=calling.mark_next
             )
-            lease.sent()  # it was granted before this task could go on
+            lease.sent()  # the task resumes some time after the grant
             return lease
         except Exception:
             if self._dispatched is not None:
@@ -157,7 +156,7 @@ class Admission:
                 self._limiter.learn(news, lease)
         began = attempt.first_byte_at
         if self._limiter.succeeded(lease, None if began is None else began - lease.granted_at):
-            self._pushback.relent()
+            self._pushback.reset()
 
     def _push_back(self, lease: Lease, error: Exception) -> None:
         if getattr(error, "surely_unsent", False):
@@ -174,12 +173,12 @@ class Admission:
         elif isinstance(error, OverloadedError | APITimeoutError):
             limiter.pushed_back(lease)
         elif getattr(error, "status_code", None) is not None and limiter.hold.answered(lease.order):
-            pushback.relent()
+            pushback.reset()
         for each in news:
             limiter.learn(each, lease)
 
 
 def _is_used_up(news: QuotaNews, lease: Lease) -> bool:
-    """Whether the provider reports less left of the quota than the call costs."""
+    """True if the provider reports that less of the quota remains than the call costs."""
     cost = 1.0 if news.resource == "requests" else max(1.0, lease.tokens)
     return news.remaining is not None and news.remaining < cost

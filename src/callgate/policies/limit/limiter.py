@@ -1,4 +1,4 @@
-"""Admission to one endpoint: its limits, and the queue in front of them."""
+"""`Limiter`: the limits of one endpoint, and the queue in front of them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ __all__ = ["Limiter"]
 
 
 class Limiter(Gate):
-    """Admits calls so that no quota is ever exceeded, and as much of it as possible is used.
+    """A `Gate` with a queue: admits calls within quotas and concurrency, in FIFO order.
 
-    In every window of one period at most the rate is admitted (or the burst that was asked for, where that is
-    more). Calls are served in the order they came; none overtakes because it is small. Retries (`front`) are
-    a class of their own in front. One timer is held, however many wait; nothing polls.
+    In every window of one period at most the rate is admitted (or the capacity of the quota, if that is
+    more). A small call does not overtake a large one; retries (`front`) go before new calls. There is one
+    timer for all waiting calls, and no polling.
 
-    A limiter is a `Gate` with a queue of its own. It belongs to one event loop at a time (another one may
-    take over when that is closed), and is not thread-safe.
+    It belongs to one event loop until that is closed. Not thread-safe.
 
     Args:
-        concurrency: Concurrent calls; None: any number.
+        concurrency: The most concurrent calls; None: no limit.
         requests: The quota of calls, each of which costs 1; None: not limited.
         tokens: The quota of tokens; None: not limited.
         adaptive: Finds the concurrency by trial; `concurrency` stays an upper bound.
@@ -66,11 +65,11 @@ class Limiter(Gate):
         self._queue = Queue([self], name)
 
     def try_acquire(self, tokens: float = 0.0) -> Lease | None:
-        """A lease at once, or None when the call would have to wait (or another one waits already).
+        """A lease, or None if the call would have to wait or other calls are waiting.
 
         Raises:
             ConfigurationError: `tokens` is negative or not a number.
-            RuntimeError: Called outside of an event loop, or on another one than the limiter's.
+            RuntimeError: There is no running event loop, or another one than the limiter's.
         """
         queue = self._queue
         loop = asyncio.get_running_loop()
@@ -96,17 +95,14 @@ class Limiter(Gate):
         """Wait in the queue until the call is admitted.
 
         Args:
-            tokens: The call's estimated cost.
-            front: A retry: it stands before all fresh calls and behind the retries that came earlier.
-            deadline: In seconds of the loop's clock. It is refused at once when what stands before it in the
-                queue cannot be admitted in time, and leaves the queue when its deadline comes.
-            on_head: Called once, with the time, when the call comes to the head of the queue or is admitted.
+            tokens: The estimated cost of the call.
+            front, deadline, on_head: As for `Queue.acquire`.
 
         Raises:
             QuotaTooSmallError: The call costs more than a whole window may hold.
-            DeadlineRefusalError: It cannot be admitted, or was not, before its deadline.
+            DeadlineRefusalError: The call cannot be admitted, or was not admitted, before its deadline.
             ConfigurationError: `tokens` is negative or not a number.
-            RuntimeError: On another event loop than the limiter's.
+            RuntimeError: The running event loop is not the limiter's.
         """
         candidate = FirstWithRoom(self._queue.gates, tokens)
         return await self._queue.acquire(candidate, front=front, deadline=deadline, on_head=on_head)
@@ -114,12 +110,12 @@ class Limiter(Gate):
     def expected_wait(
         self, tokens: float = 1.0, call_seconds: float = 1.0, calls: int = 0, ahead: float = 0.0
     ) -> float:
-        """As `Gate.expected_wait`, where the calls that wait here stand before it, too."""
+        """As `Gate.expected_wait`, with the calls in the queue before it."""
         waiting, their_tokens = self._queue.ahead()
         return super().expected_wait(tokens, call_seconds, calls + waiting, ahead + their_tokens)
 
     def close(self, error: BaseException) -> None:
-        """Fail all calls that wait with `error`. Calls in flight keep their leases; new ones may come."""
+        """End all waiting calls with `error`. Calls in flight keep their leases; new calls may join."""
         self._queue.close(error)
 
     @property
@@ -129,7 +125,7 @@ class Limiter(Gate):
 
     @property
     def bottleneck(self) -> Bottleneck | None:
-        """What the head of the queue waits for; None when no call waits."""
+        """The limit that the head of the queue waits for; None if the queue is empty."""
         head = self._queue.head
         return None if head is None else self.limited_by(head.tokens, self.clock())
 

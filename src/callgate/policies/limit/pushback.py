@@ -1,4 +1,4 @@
-"""What refused calls (429) mean for the others: whether their gate is closed, and for how long."""
+"""What a 429 means for other calls: whether their gate pauses (`Hold`), and for how long (`Pushback`)."""
 
 from __future__ import annotations
 
@@ -9,35 +9,36 @@ from typing import Final
 
 __all__ = ["Hold", "Pushback"]
 
-# Refusals that close the gate without a probe: of so many calls in a row, or of half of so many. They are
-# counted in the order in which the calls were sent: refusals come at once, the answers to the calls between
-# them later. At 5 % of refusals at random that comes about once in 100,000 calls.
+# The gate closes without a probe after 429s for IN_A_ROW calls in a row, or for half of the LATEST calls.
+# Calls are counted in the order in which they were sent, because a 429 comes sooner than the answers to calls
+# sent before it. With 5 % of random 429s this happens about once in 100,000 calls.
 IN_A_ROW: Final = 4
 LATEST: Final = 16
-# A call that is not refused in this time counts as answered: so many times what the refusal took, plus
-# seconds. Providers refuse at once, while an answer may take minutes.
+# A call that gets no 429 within PATIENCE times the latency of the last 429, plus PATIENCE_SECONDS, counts as
+# answered: providers refuse at once, while an answer may take minutes.
 PATIENCE: Final = 2.0
 PATIENCE_SECONDS: Final = 0.05
-# Where so many refusals since the last pause were of one call only, they come at random, and that of a probe
-# may be such a one: a second probe has to confirm it.
+# After this many 429s since the last pause that affected only one call, 429s are taken to be random. That of
+# a probe may be random too, so a second probe must confirm it.
 AT_RANDOM: Final = 3
-# The first pause (seconds) where the provider asks for none, for less, or for a moment in the past; doubled
-# with each pause in a row, up to the longest.
+# The least pause in seconds, also when Retry-After is zero or in the past: the first one, doubled with each
+# further pause in a row, up to the longest.
 LEAST_PAUSE: Final = 0.1
 LONGEST_LEAST_PAUSE: Final = 1.0
 
 
 class Hold:
-    """Whether a gate is closed after a refusal. No I/O and no clock; calls are known by their order.
+    """Decides after a 429 whether a gate is closed. No I/O and no clock; a call is identified by its order.
 
-    A refusal is news of one call. The gate is held until a call that was sent after the refused one shows
-    more. If it is answered, the gate opens. If none is in flight, or all of those are refused, one call
-    passes as a probe; if that is refused, too, the pause is real (where refusals have been coming at random:
-    after a second probe). Several refusals among calls that were sent one after another, or a quota that is
-    reported as used up, need no probe: the pause is real at once. After a pause again one probe goes first.
+    One 429 proves nothing about other calls. The gate is held until a call that was sent later than the
+    refused one ends. If that call is answered, the gate opens. If no later call is in flight, or all of them
+    get a 429, one call passes as a probe. If the probe gets a 429 too, the gate pauses (if 429s have been
+    random: after a second probe). The gate pauses at once after several 429s among calls that were sent one
+    after another, and when the provider reports that its quota is used up. After a pause, again one probe
+    passes first.
 
     Attributes:
-        held: Whether anything but a probe has to wait.
+        held: True while all calls but a probe must wait.
 
     >>> hold = Hold()
     >>> hold.refused(1, now=0.2, seconds=0.2, granted=1, certain=False)
@@ -69,19 +70,19 @@ class Hold:
 
     def __init__(self) -> None:
         self.held = False
-        self._paused = False  # there was a pause, and no call has been answered since
-        self._refused = 0  # the order up to which answers show nothing
-        self._answered = 0  # the latest call, by order, that was answered
-        self._confirmed = 0  # probes that were refused since the gate was open
-        self._disproved = 0  # how often a later call has shown that the gate is open, since the last pause
-        self._latest: deque[int] = deque(maxlen=LATEST // 2)  # the latest refused calls since it was open
+        self._paused = False  # no call has been answered since the last pause
+        self._refused = 0  # answers to calls up to this order prove nothing
+        self._answered = 0  # the highest order of an answered call
+        self._confirmed = 0  # probes that got a 429 since the gate was last open
+        self._disproved = 0  # 429s since the last pause after which a later call was answered
+        self._latest: deque[int] = deque(maxlen=LATEST // 2)  # orders of the latest refused calls
         self._patience = PATIENCE_SECONDS
-        self._probe = 0  # the order of the call in flight that is waited for; 0: none
-        self._probe_is_extra = False  # it passed while the gate was held
+        self._probe = 0  # the order of the call in flight that decides; 0: none
+        self._probe_is_extra = False  # the probe was granted while the gate was held
         self._probe_until = math.inf
 
     def room(self, now: float) -> float:
-        """Seconds until a probe may go; 0.0: it may go now, or the gate is open."""
+        """Seconds until a probe may pass; 0.0 if it may pass now or the gate is open."""
         if self._probe:
             if now < self._probe_until:
                 return self._probe_until - now
@@ -89,13 +90,13 @@ class Hold:
         return 0.0
 
     def granted(self, order: int, now: float) -> None:
-        """A call passes while the gate is held: it is the probe."""
+        """Report that a call was granted while the gate is held: it is the probe."""
         self._probe = order
         self._probe_is_extra = True
         self._probe_until = now + self._patience
 
     def answered(self, order: int) -> bool:
-        """A call was answered, with whatever but a refusal; True if it is the first one after a pause."""
+        """Report a response other than a 429; returns True for the first one after a pause."""
         if order > self._answered:
             self._answered = order
         if not self._paused and not self.held:
@@ -117,25 +118,25 @@ class Hold:
         certain: bool,
         latest_sent_at: float | None = None,
     ) -> bool:
-        """A call was refused; True if that is so for all: the gate has to pause before the next probe.
+        """Report a 429; returns True if other calls would get one too, so that the gate must pause.
 
         Args:
-            order: The call's.
-            now: When the refusal came.
-            seconds: How long it took.
+            order: The order of the refused call.
+            now: The time of the 429.
+            seconds: The latency of the 429.
             granted: The order of the latest call that was granted.
-            certain: Whether the provider reports that its quota is used up.
-            latest_sent_at: When the call that was granted last was sent; None if it is not in flight.
+            certain: True if the provider reports that its quota is used up.
+            latest_sent_at: When the latest granted call was sent; None if it is not in flight.
         """
         self._latest.append(order)
         several = self._several()
         if order < self._answered and not (certain or several or self.held):
-            return False  # a later call has shown already that the gate is open
+            return False  # a later call was already answered
         if order == self._probe and self._probe_is_extra:
             self._confirmed += 1
         if certain or several or self._confirmed > (self._disproved >= AT_RANDOM):
             self.held = self._paused = True
-            self._probe = 0  # also one that is in flight: it was sent before the pause
+            self._probe = 0  # one in flight no longer counts: it was sent before the pause
             self._confirmed = self._disproved = 0
             self._refused = granted
             return True
@@ -147,19 +148,19 @@ class Hold:
         if latest_sent_at is not None and granted > self._refused:
             until = latest_sent_at + self._patience
             if until <= now:
-                return False  # it would have been refused by now
+                return False  # its 429 would have come by now
             self._probe, self._probe_until = granted, until
             self._probe_is_extra = False
         self.held = True
         return False
 
     def inconclusive(self, order: int) -> None:
-        """A call ended without a word of the provider: if it was the probe, another one may go."""
+        """Report that a call ended without a response: if it was the probe, another one may pass."""
         if order == self._probe:
             self._probe = 0
 
     def _several(self) -> bool:
-        """Whether the latest refusals are of calls that were sent (nearly) one after another."""
+        """True if the latest 429s were for calls that were sent (nearly) one after another."""
         refused = sorted(self._latest)
         count = len(refused)
         if count == self._latest.maxlen and refused[-1] - refused[0] < LATEST:
@@ -175,17 +176,15 @@ class Hold:
 
 
 class Pushback:
-    """How long a gate pauses.
-
-    As long as the provider asks, if a call would wait that long; otherwise longer with every pause in a row.
+    """The length of a gate's pauses: the Retry-After if there is one, otherwise exponential backoff.
 
     Args:
         rng: Source of the jitter.
-        base, ceiling: Seconds; the first pause without a Retry-After, and the longest.
-        longest: Seconds; a longer Retry-After is not obeyed, because no call waits for it: each that comes
-            next has to find out soon, and end.
-        at_once: Pause for every refusal, without a probe. For calls that are not retried: a probe costs the
-            answer of another one.
+        base, ceiling: Seconds of the first and of the longest pause without a Retry-After.
+        longest: Seconds. A longer Retry-After ends its call (`RetryAfterTooLongError`) and is ignored here,
+            so that later calls are sent soon and end in the same way.
+        at_once: Pause after every 429, without a probe. For calls that are not retried, because the probe
+            would end with a 429.
 
     Attributes:
         at_once: As given.
@@ -211,9 +210,9 @@ class Pushback:
         self._until = -math.inf
 
     def pause(self, now: float, retry_after: float | None) -> float:
-        """When to go on, in seconds of the clock of `now`.
+        """When the pause ends, in seconds of the clock of `now`.
 
-        Refusals that come during a pause are of calls that were in flight: they are no further pause.
+        A 429 during a pause is of a call that was in flight before, and does not count as a further pause.
         """
         if now >= self._until:
             self._in_a_row += 1
@@ -221,7 +220,7 @@ class Pushback:
         jitter = self._rng.random()
         if retry_after is not None and retry_after <= self._longest:
             least = min(LONGEST_LEAST_PAUSE, LEAST_PAUSE * growth) * (0.5 + jitter / 2)
-            # The provider's word is a floor; what comes on top keeps many clients from returning as one.
+            # Never shorter than Retry-After; the jitter keeps many clients from returning at the same time.
             seconds = max(retry_after * (1.0 + 0.05 * jitter), least)
         elif now < self._until:
             return self._until
@@ -230,6 +229,6 @@ class Pushback:
         self._until = max(self._until, now + seconds)
         return self._until
 
-    def relent(self) -> None:
-        """A call was answered: the next pause is the first again."""
+    def reset(self) -> None:
+        """Start the backoff anew, after a call was answered."""
         self._in_a_row = 0

@@ -1,4 +1,4 @@
-"""One queue in front of one gate or several: first come, first served, with retries before fresh calls."""
+"""`Queue`: one FIFO queue in front of one or several gates, with retries before new calls."""
 
 from __future__ import annotations
 
@@ -17,14 +17,12 @@ __all__ = ["Queue"]
 
 
 class Queue:
-    """Calls that wait for one of several gates, in the order they came; retries come before fresh calls.
+    """Calls that wait for one of several gates in FIFO order; retries come before new calls.
 
-    A call that must wait holds back those behind it only at the gates that it wants. One timer is held,
-    however many wait; nothing polls. While it is empty, a call with room at a gate passes without waiting
-    for anything.
+    A call that must wait blocks the calls behind it only at its own gates. There is one timer for all waiting
+    calls, and no polling. If the queue is empty and a gate has room, a call passes without an `await`.
 
-    Belongs to one event loop at a time (another one may take over when that is closed), and is not
-    thread-safe.
+    It belongs to one event loop until that is closed. Not thread-safe.
 
     Args:
         gates: All gates that a candidate may pass.
@@ -49,24 +47,24 @@ class Queue:
 
     @property
     def waiting(self) -> int:
-        """Calls that wait."""
+        """The number of waiting calls."""
         return self.waiters.live
 
     @property
     def head(self) -> Candidate | None:
-        """The next to be admitted; None when no call waits."""
+        """The next call to be admitted; None if no call waits."""
         waiter = self.waiters.first()
         return None if waiter is None else waiter.candidate
 
     def ahead(self, front: bool = False) -> tuple[int, float]:
-        """How many calls, and tokens of theirs, a call that comes now would find before it."""
+        """The number of calls before a new call (or, with `front`, a new retry), and their tokens."""
         return self.waiters.ahead(front)
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Belong to this loop, and have the gates read its clock.
+        """Use this loop and its clock, for the gates too.
 
         Raises:
-            RuntimeError: It belongs to another loop that is still open.
+            RuntimeError: The queue belongs to another loop that is still open.
         """
         if loop is self.loop:
             return
@@ -76,15 +74,15 @@ class Queue:
         for gate in self.gates:
             gate.use_clock(loop.time)
         self._alarm.forget()
-        self.waiters = Waiters()  # the tasks that waited have ended with the former loop
+        self.waiters = Waiters()  # the waiting tasks have ended with the former loop
         self._unsubscribe()
 
     def try_acquire(self, candidate: Candidate) -> Lease | None:
-        """A lease at once, or None when the call would have to wait, or another one waits already.
+        """A lease, or None if the call would have to wait or other calls are waiting.
 
         Raises:
-            RuntimeError: Called outside of an event loop, or on another one than the queue's.
-            Exception: What `candidate.admit` raises.
+            RuntimeError: There is no running event loop, or another one than the queue's.
+            Exception: Any error of `candidate.admit`.
         """
         self.bind(asyncio.get_running_loop())
         if self.waiters.live:
@@ -107,15 +105,15 @@ class Queue:
 
         Args:
             candidate: The call.
-            front: A retry: it stands before all fresh calls and behind the retries that came earlier.
-            deadline: In seconds of the loop's clock. It is refused at once when what stands before it in the
-                queue cannot be admitted in time, and leaves the queue when its deadline comes.
+            front: True for a retry: it goes before all new calls and behind earlier retries.
+            deadline: In seconds of the loop's clock. The call is refused at once if the calls before it
+                cannot be admitted in time, and leaves the queue at its deadline.
             on_head: Called once, with the time, when the call is next for one of its gates, or is admitted.
 
         Raises:
-            DeadlineRefusalError: It cannot be admitted, or was not, before its deadline.
-            RuntimeError: On another event loop than the queue's.
-            Exception: What `candidate.admit` raises.
+            DeadlineRefusalError: The call cannot be admitted, or was not admitted, before its deadline.
+            RuntimeError: The running event loop is not the queue's.
+            Exception: Any error of `candidate.admit`.
         """
         loop = asyncio.get_running_loop()
         self.bind(loop)
@@ -142,7 +140,7 @@ class Queue:
             raise
 
     def close(self, error: BaseException) -> None:
-        """Fail all calls that wait with `error`. Calls in flight keep their leases; new ones may come."""
+        """End all waiting calls with `error`. Calls in flight keep their leases; new calls may join."""
         while (waiter := self.waiters.first()) is not None:
             self.waiters.leave(waiter)
             waiter.future.set_exception(error)
@@ -152,23 +150,23 @@ class Queue:
         check_fits(candidate)
         if deadline is None:
             return
-        # Of several gates it is not known which one takes those ahead.
+        # With several gates, the gates of the calls ahead are not known.
         ahead = self.waiters.ahead(front) if len(candidate.gates) == 1 else (0, 0.0)
         wait = min(gate.eta(candidate.tokens, now, *ahead) for gate in candidate.gates)
         if now + wait > deadline or now >= deadline:
             raise no_time(self.name, wait, self.waiters.live, deadline - now)
 
     def _pump(self, now: float) -> None:
-        """Admit as many as may go, in their order, and set the timer for the next."""
+        """Admit the calls that have room, in their order, and set the timer for the next one."""
         waiters = self.waiters
-        claimed: set[Gate] = set()  # those that a call waits for which stands before the rest
+        claimed: set[Gate] = set()  # gates of calls that must wait: later calls do not pass them
         look_again = math.inf
         while (waiter := waiters.first(claimed)) is not None:
             candidate = waiter.candidate
             if waiter.on_head is not None:
                 on_head, waiter.on_head = waiter.on_head, None
                 _announce(on_head, now, waiter.future.get_loop())
-                continue  # which may have cancelled it
+                continue  # `on_head` may have cancelled it
             gates: Sequence[Gate] = candidate.gates
             if claimed:
                 gates = [gate for gate in gates if gate not in claimed]
@@ -188,7 +186,7 @@ class Queue:
                 if len(claimed) == len(self.gates):
                     break
         if waiters.live:
-            assert self.loop is not None  # they wait on it
+            assert self.loop is not None  # the loop that the calls wait in
             self._alarm.ring_by(self.loop, min(look_again, waiters.next_deadline()))
         else:
             self._alarm.silence()
@@ -211,7 +209,7 @@ class Queue:
         if future.cancelled():
             self.waiters.leave(waiter)
             self._pump(self.time())
-        elif future.exception() is None:  # granted, and cancelled before its task ran again
+        elif future.exception() is None:  # cancelled between the grant and the next step of its task
             lease = future.result()
             lease.refund()
             lease.release()
@@ -226,7 +224,7 @@ class Queue:
 
 
 def _announce(on_head: Callable[[float], None], now: float, loop: asyncio.AbstractEventLoop) -> None:
-    """Call `on_head`. What it raises goes to the loop's handler: the event of another call has caused it."""
+    """Call `on_head`. Its errors go to the loop's exception handler: they must not end another call."""
     try:
         on_head(now)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What a provider grants, and what its answers tell about it."""
+"""`Quota`: a rate over a period. `QuotaNews`: what the headers of one response report of it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ Resource = Literal["requests", "tokens"]
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """So many units (requests, tokens) in every window of one period.
+    """At most `rate` units (requests or tokens) in every window of one period.
 
     Args:
-        rate: Units per period. A rate below 1 reads as one unit in a period that is longer by as much:
-            half a request a second is one request in two seconds.
+        rate: Units per period. A rate below 1 is one unit in a longer period: 0.5 requests a second is one
+            request in two seconds.
         period: Seconds.
-        capacity: The burst asked for, in units. None: all of the rate at once for periods up to a second,
-            paced in bursts of five seconds' worth for longer ones. Below the rate: bursts no larger than
-            this. Above the rate: a burst on top, so one window may then hold `capacity` units.
+        capacity: The largest burst, in units. None: the whole rate for periods up to a second, and the units
+            of five seconds for longer ones. If it is above the rate, one window may hold `capacity` units.
 
     Raises:
-        ConfigurationError: A value that is not a positive, finite number.
+        ConfigurationError: A value is not a positive, finite number.
 
     >>> Quota(600)
     Quota(rate=600, period=60.0, capacity=None)
@@ -45,20 +44,20 @@ class Quota:
 
     @property
     def per_second(self) -> float:
-        """Units per second in the long run."""
+        """Units per second."""
         return self.rate / self.period
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaNews:
-    """What one answer told about one resource; None where it told nothing.
+    """What the headers of one response report of one resource; None where they report nothing.
 
     Args:
-        resource: Which of the two is meant.
+        resource: "requests" or "tokens".
         limit: Units per period.
-        remaining: Units left when the provider looked.
-        reset_after: Seconds until the provider's count is back at its limit.
-        period: Seconds of the provider's window, where it is known.
+        remaining: Units left in the provider's window.
+        reset_after: Seconds until all of the limit remains again.
+        period: Seconds of the provider's window, if known.
 
     >>> QuotaNews("requests", limit=600, remaining=599).remaining
     599

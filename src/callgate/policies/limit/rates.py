@@ -1,4 +1,4 @@
-"""The quotas of a gate, requests and tokens: which are in force, and how long a call waits for them."""
+"""`Rates`: the quotas of a gate for requests and tokens, the user's and those that the provider reports."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class _Resource:
         self._arrange()
 
     def adopt(self, limit: float | None, period: float | None, now: float) -> bool:
-        """Keep to the provider's limit; True if it has changed."""
+        """Set the provider's limit; returns True if it has changed."""
         if limit is None or not 0.0 < limit < math.inf:
-            return False  # some send -1 or 0 for a limit that they do not know
+            return False  # some providers send -1 or 0 for an unknown limit
         if period is None or not 0.0 < period < math.inf:
             period = LEARNED_PERIOD if self.own is None else self.own.quota.period
         known = self.learned
@@ -64,7 +64,7 @@ class Rates:
     Attributes:
         requests: The windows that every call must fit into, with a cost of 1.
         tokens: The windows that its tokens must fit into.
-        most_tokens: What a call may cost at most; more can never be admitted.
+        most_tokens: The most tokens of one call; a larger call is never admitted.
     """
 
     __slots__ = ("_resources", "most_tokens", "requests", "tokens")
@@ -80,7 +80,7 @@ class Rates:
         self._refresh()
 
     def restarted(self, now: float) -> Rates:
-        """The same quotas of the user, unused, for a clock whose times cannot be compared with this one's."""
+        """The same quotas of the user, unused, for a clock with other times."""
         own = {name: None if r.own is None else r.own.quota for name, r in self._resources.items()}
         return Rates(own["requests"], own["tokens"], now)
 
@@ -106,7 +106,7 @@ class Rates:
         return longest
 
     def seconds_per_call(self, tokens: float) -> float:
-        """How long the quotas take to refill what a call costs; infinity where it costs nothing limited."""
+        """Seconds in which the quotas refill the cost of a call; infinity if none limits it."""
         slowest = max((1.0 / window.quota.per_second for window in self.requests), default=0.0)
         for window in self.tokens:
             slowest = max(slowest, tokens / window.quota.per_second)
@@ -118,9 +118,9 @@ class Rates:
         self._refresh()
 
     def learn(self, news: QuotaNews, lease: Lease | None, now: float) -> bool:
-        """Take what an answer said of the quota; True if the provider's limit is a new one.
+        """Adjust to a report of the quota; returns True if the provider's limit has changed.
 
-        News of a call that was sent before the latest one heard of are dropped.
+        A report is dropped if one of a call that was sent later has been used.
         """
         resource = self._resources[news.resource]
         if lease is not None:
@@ -147,7 +147,7 @@ class Rates:
         return changed
 
     def pushed_back(self, now: float) -> None:
-        """Take a 429 that came although the quotas were kept: be more cautious for a while."""
+        """Report a 429 that came although the quotas were kept: they are reduced for some time."""
         for window in self.requests + self.tokens:
             window.pushed_back(now)
 

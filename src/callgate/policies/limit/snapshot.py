@@ -17,9 +17,9 @@ class RateSnapshot:
     """One resource at one moment.
 
     Attributes:
-        quota: What is in force: the user's own, or a tighter one that was learned.
-        learned: Whether the provider's answers told it.
-        level: Units that could be taken at once; negative in debt.
+        quota: The quota in force: the user's own, or a tighter one that the provider reported.
+        learned: True if the provider reported it.
+        level: Units that can be taken now; negative after calls that cost more than estimated.
         used: Units admitted in the window that ends now.
     """
 
@@ -35,11 +35,11 @@ class LimiterSnapshot:
 
     Attributes:
         name: The limiter's name.
-        waiting: Calls in the line.
-        in_flight: Leases not released yet.
-        concurrency: Calls at once that are allowed at present; None: any number.
-        paused_for: Seconds until a pause ends; 0.0 when there is none.
-        bottleneck: What the head of the line waits for; None when nobody waits.
+        waiting: Calls in the queue.
+        in_flight: Leases that are not released.
+        concurrency: Concurrent calls allowed at present; None: no limit.
+        paused_for: Seconds until a pause ends; 0.0 if there is none.
+        bottleneck: The limit that the head of the queue waits for; None if the queue is empty.
         requests: The request quota, or None.
         tokens: The token quota, or None.
     """

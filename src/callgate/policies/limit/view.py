@@ -1,4 +1,4 @@
-"""`LimiterView`: what can be read of a limiter, or of several that are seen as one."""
+"""`LimiterView`: the readable state of a limiter, or of several limiters combined."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["LimiterView"]
 
 
 class LimiterView(Protocol):
-    """What can be read of a limiter, or of several that are seen as one."""
+    """The readable state of a limiter, or of several limiters combined."""
 
     @property
     def waiting(self) -> int:
-        """Calls that one more call would have to wait for; 0 while one more could be sent at once."""
+        """Calls that are before the next one in the queue; 0 while it would be sent at once."""
         ...
 
     @property
@@ -26,19 +26,19 @@ class LimiterView(Protocol):
 
     @property
     def bottleneck(self) -> Bottleneck | None:
-        """What the head of the queue waits for; None while the queue is empty."""
+        """The limit that the head of the queue waits for; None while the queue is empty."""
         ...
 
     def expected_wait(self, tokens: float = 1.0, call_seconds: float = 1.0) -> float:
-        """Seconds that one more call would wait at least, where a call takes `call_seconds`."""
+        """A lower bound of the seconds that the next call would wait, if a call takes `call_seconds`."""
         ...
 
     def expect(self, calls: int) -> None:
-        """Begin with this many calls at once, where the concurrency is found by trial and none has ended."""
+        """Start with this many concurrent calls, if the concurrency is adaptive and no call has ended."""
         ...
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Have `listener` called when a call is admitted or room may have come back; returns unsubscribe."""
+        """Call `listener` when a call is admitted or there may be room; returns a function to unsubscribe."""
         ...
 
     def snapshot(self) -> LimiterSnapshot:
