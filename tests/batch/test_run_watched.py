@@ -90,6 +90,21 @@ def test_a_quota_that_is_kept_is_never_shown_as_violated(quotas: list[int], tmp_
     assert [used for used, _, _ in first] == [sent for _, _, sent in first]
 
 
+def test_each_endpoint_of_a_spread_has_its_own_figures(tmp_path: Path) -> None:
+    sim = Simulation(latency=0.5, answers=[500, 500])
+    last: list[Progress] = []
+    named = [sim.model(limit_requests=quota, name=f"m #{quota}") for quota in (50, 30)]
+    sim.run(watched(Spread(named), tmp_path, 40, lambda progress, _: last.append(progress)))
+    one, two = last[-1].endpoints
+    assert (one.name, two.name) == ("m #50", "m #30")
+    assert one.stats.answered + two.stats.answered == last[-1].stats.done == 40
+    assert one.stats.calls + two.stats.calls == last[-1].stats.calls == 42
+    assert last[-1].stats.faults == one.stats.faults + two.stats.faults == {"500": 2}
+    assert one.limiter.requests is not None
+    assert one.limiter.requests.quota.rate == 50
+    assert one.stats.latency() == pytest.approx((0.5, 0.5))
+
+
 # --- what it waits for ----------------------------------------------------------------------------------
 
 

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from callgate.batch.stats import Stats
+from callgate.batch.stats import EndpointStats, Stats
 from callgate.policies.limit.snapshot import LimiterSnapshot, RateSnapshot
 
-__all__ = ["Progress", "ProgressSampler", "RowStates", "seconds_left", "waiting_for"]
+__all__ = ["EndpointProgress", "Progress", "ProgressSampler", "RowStates", "seconds_left", "waiting_for"]
 
 _WINDOW = 30.0
 _KEPT_REASONS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointProgress:
+    """One of several endpoints of a batch at one moment.
+
+    Attributes:
+        name: Its name.
+        stats: What it has done in this run; it goes on counting.
+        limiter: The state of its own limits.
+        ejected: True while it gets no requests.
+    """
+
+    name: str
+    stats: EndpointStats
+    limiter: LimiterSnapshot
+    ejected: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +50,7 @@ class Progress:
         projected_cost: US dollars for all rows; None: unknown.
         budget: US dollars that may be spent at most; None: no budget.
         longest: The rows that have been in flight for longest, as (name, seconds).
+        endpoints: The endpoints, where there are several.
 
     Example::
 
@@ -53,6 +72,7 @@ class Progress:
     projected_cost: float | None
     budget: float | None
     longest: list[tuple[str, float]]
+    endpoints: Sequence[EndpointProgress] = ()
 
     @property
     def finished(self) -> int:

@@ -26,8 +26,8 @@ from callgate.batch.output.results import RowResult, encode_bad_row
 from callgate.batch.output.row_order import RowOrder
 from callgate.batch.output.store import ResultStore
 from callgate.batch.output.table import InputRows
-from callgate.batch.progress import Progress, ProgressSampler, seconds_left, waiting_for
-from callgate.batch.stats import Stats
+from callgate.batch.progress import EndpointProgress, Progress, ProgressSampler, seconds_left, waiting_for
+from callgate.batch.stats import EndpointStats, Stats
 from callgate.batch.unfinished import UnfinishedRows, name_of
 from callgate.errors import (
     BatchStoppedError,
@@ -37,6 +37,7 @@ from callgate.errors import (
     InvalidRequestError,
     QuotaTooSmallError,
 )
+from callgate.model.spread import Spread
 
 __all__ = ["BatchRun", "Ending", "Summary"]
 
@@ -275,7 +276,22 @@ class BatchRun:
             projected_cost=projected,
             budget=None if self.budget is None else self.budget.limit,
             longest=[(name_of(row), seconds) for row, seconds in self.engine.longest(_NAMED)],
+            endpoints=self._endpoints(),
         )
+
+    def _endpoints(self) -> list[EndpointProgress]:
+        model = self.engine.model
+        if not isinstance(model, Spread):
+            return []
+        return [
+            EndpointProgress(
+                each.name,
+                self.stats.endpoints.get(each.name) or EndpointStats(),
+                each.limiter.snapshot(),
+                ejected=health.error is not None,
+            )
+            for each, health in zip(model.models, model.health, strict=True)
+        ]
 
     # -- the inside --------------------------------------------------------------------------------------
 

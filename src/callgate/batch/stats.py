@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from callgate.batch.guard import fingerprint
 from callgate.batch.output.results import RowResult
+from callgate.call.attempt import Attempt
 from callgate.call.calling import Calling
 from callgate.errors import InputError, RateLimitError
 
-__all__ = ["ErrorGroup", "Stats"]
+__all__ = ["EndpointStats", "ErrorGroup", "Stats"]
 
 _MOST_GROUPS = 200
 _KEPT_LATENCIES = 500
@@ -47,6 +48,39 @@ class ErrorGroup:
         return facts
 
 
+def _median_and_p95(latencies: deque[float]) -> tuple[float, float] | None:
+    if not latencies:
+        return None
+    ordered = sorted(latencies)
+    return ordered[len(ordered) // 2], ordered[len(ordered) * 95 // 100]
+
+
+@dataclass(slots=True)
+class EndpointStats:
+    """Counts of one endpoint: a model at an address with a key.
+
+    Attributes:
+        calls: Attempts that were sent to it.
+        answered: Rows that it answered.
+        faults: Its failed attempts by HTTP status ("429"), or by the class of the error where there is none.
+        cost: US dollars of the rows that it answered, where the price is known.
+        latencies: Seconds from the request to the end of the answer, of its latest answers.
+
+    >>> EndpointStats(calls=3, faults=Counter({"429": 2})).latency() is None
+    True
+    """
+
+    calls: int = 0
+    answered: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    cost: float = 0.0
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT_LATENCIES))
+
+    def latency(self) -> tuple[float, float] | None:
+        """Median and 95th percentile of the latest latencies, in seconds; None without an answer."""
+        return _median_and_p95(self.latencies)
+
+
 @dataclass(slots=True)
 class Stats:
     """Counts of one run.
@@ -69,6 +103,7 @@ class Stats:
         unmetered: Answers without a token count.
         errors: The failures, grouped by their fingerprint.
         latencies: Seconds from the request to the end of the answer, of the latest rows.
+        endpoints: The same for each endpoint, by its name.
 
     >>> Stats().ended
     0
@@ -92,6 +127,7 @@ class Stats:
     unmetered: int = 0
     errors: dict[str, ErrorGroup] = field(default_factory=dict)
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT_LATENCIES))
+    endpoints: dict[str, EndpointStats] = field(default_factory=dict)
 
     @property
     def ended(self) -> int:
@@ -128,17 +164,21 @@ class Stats:
         else:
             self.unmetered += usage is None
             self.unpriced += cost is None
-            attempt = calling.attempts[-1] if calling.attempts else None
-            if attempt is not None and attempt.sent_at is not None and attempt.ended_at is not None:
-                self.latencies.append(attempt.ended_at - attempt.sent_at)
+            if calling.attempts:
+                self._note_answer(calling.attempts[-1], 0.0 if cost is None else cost.input + cost.output)
 
     def note_attempts(self, calling: Calling) -> None:
         """Count what was sent; for a row whose call was cancelled that is all there is to count."""
         attempts = calling.attempts
         self.calls += len(attempts)
         for attempt in attempts:
-            if isinstance(attempt.error, RateLimitError):
-                self.rate_limited += 1
+            error = attempt.error
+            endpoint = self._endpoint(attempt)
+            endpoint.calls += 1
+            if isinstance(error, Exception):
+                endpoint.faults[_fault(error)] += 1
+                if isinstance(error, RateLimitError):
+                    self.rate_limited += 1
         if len(attempts) > 1:
             tried = {attempts[0].endpoint}
             for attempt in attempts[1:]:
@@ -149,6 +189,21 @@ class Stats:
                 else:
                     self.moves += 1
                 tried.add(attempt.endpoint)
+
+    def _note_answer(self, attempt: Attempt, cost: float) -> None:
+        endpoint = self._endpoint(attempt)
+        endpoint.answered += 1
+        endpoint.cost += cost
+        if attempt.sent_at is not None and attempt.ended_at is not None:
+            latency = attempt.ended_at - attempt.sent_at
+            self.latencies.append(latency)
+            endpoint.latencies.append(latency)
+
+    def _endpoint(self, attempt: Attempt) -> EndpointStats:
+        endpoint = self.endpoints.get(attempt.endpoint)
+        if endpoint is None:
+            endpoint = self.endpoints[attempt.endpoint] = EndpointStats()
+        return endpoint
 
     def note_invalid(self, error: InputError) -> None:
         """Count a row of the input that could not be used."""
@@ -173,11 +228,26 @@ class Stats:
 
     def latency(self) -> tuple[float, float] | None:
         """Median and 95th percentile of the latest latencies, in seconds; None without an answer."""
-        if not self.latencies:
-            return None
-        ordered = sorted(self.latencies)
-        return ordered[len(ordered) // 2], ordered[len(ordered) * 95 // 100]
+        return _median_and_p95(self.latencies)
+
+    @property
+    def faults(self) -> Counter[str]:
+        """Failed attempts of all endpoints by HTTP status or error, most frequent first."""
+        total: Counter[str] = Counter()
+        for endpoint in self.endpoints.values():
+            total.update(endpoint.faults)
+        return Counter(dict(total.most_common()))
 
     def error_groups(self) -> list[ErrorGroup]:
         """The failures, most frequent first."""
         return sorted(self.errors.values(), key=lambda group: -group.count)
+
+
+def _fault(error: Exception) -> str:
+    """What an attempt failed with, in short: the HTTP status where there was one.
+
+    >>> _fault(RateLimitError("slow down", status_code=429)), _fault(ValueError("x"))
+    ('429', 'ValueError')
+    """
+    status = getattr(error, "status_code", None)
+    return type(error).__name__ if status is None else str(status)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
-from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from callgate import Spread, iModel
 from callgate.batch.display.live import Display, open_display, plain_interval
 from callgate.batch.display.panel import Title
 from callgate.batch.display.screen import Screen
@@ -23,8 +21,6 @@ TITLE = Title(["openai/m"], "in.jsonl", "out.jsonl")
 
 class Batch:
     """A batch that does nothing but get older."""
-
-    engine = SimpleNamespace(model=None)
 
     def progress(self) -> Progress:
         return progress(seconds=asyncio.get_running_loop().time())
@@ -121,22 +117,3 @@ def test_the_panel_is_drawn_on_a_terminal_only(
     if stream is not None:
         assert ("\x1b[K" in stream.getvalue()) == draws
         assert "hello" in stream.getvalue()
-
-
-def test_each_endpoint_of_a_spread_has_a_line() -> None:
-    stream = io.StringIO()
-
-    async def main() -> None:
-        models = [
-            iModel(base_url=f"http://127.0.0.1:{port}", name=f"m #{port}", limit_requests=limit)
-            for port, limit in ((1, 60), (2, None))
-        ]
-        async with Spread(models) as both:
-            shown = Batch()
-            shown.engine = SimpleNamespace(model=both)
-            screen = Screen(stream, lambda: (80, 24))
-            Display(cast(BatchRun, shown), TITLE, surface=screen, quiet=False).close()
-
-    asyncio.run(main())
-    assert "#1:" in stream.getvalue()
-    assert "0 rows (0%)" in stream.getvalue()

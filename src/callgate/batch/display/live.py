@@ -10,14 +10,12 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Protocol
 
-from callgate.batch.display.format import rate_of
 from callgate.batch.display.notebook import NotebookScreen, in_notebook
-from callgate.batch.display.panel import Endpoint, Title, panel, plain_line
+from callgate.batch.display.panel import Title, panel, plain_line
 from callgate.batch.display.screen import Item, Screen, terminal_size
 from callgate.batch.display.text import printable
 from callgate.batch.progress import Progress
 from callgate.batch.run import BatchRun
-from callgate.model.spread import Spread
 
 __all__ = ["Display", "open_display", "plain_interval"]
 
@@ -119,24 +117,12 @@ class Display:
             lines = panel(
                 progress,
                 self._title,
-                self._endpoints(),
                 now=datetime.now().astimezone(),
                 width=self._surface.width,
                 activity=self._activity,
                 explain=self._explain,
             )
             self._surface.draw(lines)
-
-    def _endpoints(self) -> list[Endpoint]:
-        model = self._batch.engine.model
-        if not isinstance(model, Spread):
-            return []
-        endpoints = []
-        for each, health in zip(model.models, model.health, strict=True):
-            requests = each.limiter.snapshot().requests
-            quota = "" if requests is None else rate_of(0.0, requests)
-            endpoints.append(Endpoint(each.name, health.answered, quota, health.error is not None))
-        return endpoints
 
     @contextmanager
     def _without_terminal(self) -> Iterator[None]:

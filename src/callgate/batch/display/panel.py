@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from callgate.batch.display.format import dollars, duration, rate_of
-from callgate.batch.display.screen import Item, wrap
+from callgate.batch.display.screen import Item, cells, wrap
 from callgate.batch.display.text import one_line, printable
-from callgate.batch.progress import Progress
+from callgate.batch.progress import EndpointProgress, Progress
 
-__all__ = ["Endpoint", "Title", "panel", "plain_line"]
+__all__ = ["Title", "panel", "plain_line"]
 
 _LATE_SECONDS = 10.0
 _SHOWN_FAILURES = 3
 _SHOWN_ENDPOINTS = 6
 _BAR = 30
+_MOST_LINES = 3
+"""Of an item that is wider than the terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +31,9 @@ class Title:
     output: str
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One of several endpoints of a batch.
-
-    Attributes:
-        name: Its name.
-        answered: Rows that it answered.
-        quota: Its request quota as `rate_of` shows it, or "".
-        ejected: True while it gets no requests.
-    """
-
-    name: str
-    answered: int
-    quota: str
-    ejected: bool
-
-
 def panel(
     progress: Progress,
     title: Title,
-    endpoints: Sequence[Endpoint],
     *,
     now: datetime,
     width: int,
@@ -61,25 +45,34 @@ def panel(
     Args:
         progress: The state.
         title: What is run.
-        endpoints: The endpoints, where there are several.
         now: The wall-clock time, to show the end as one.
         width: Cells.
         activity: What is done after the last request, if anything.
         explain: Returns the text of an error.
     """
+    source = [Item(title.input, style="dim"), Item(f"→ {title.output}", style="dim")]
     groups = [
-        [*(Item(model) for model in title.models), Item(f"{title.input} → {title.output}", style="dim")],
+        [*(Item(model) for model in title.models), *source],
         [_bar(progress, width), *_pace(progress, now)],
-        [*_rates(progress)],
+        _rates(progress),
         _counts(progress),
         _cost(progress),
-        # Broken at words, as it may be longer than a narrow terminal is wide.
-        [Item(line, style="cyan") for line in textwrap.wrap(_now(progress, activity), width)],
+        [Item(_now(progress, activity), style="cyan")],
         _longest(progress),
         *([item] for item in _failures(progress, explain)),
-        *([item] for item in _endpoints(endpoints)),
+        *_endpoints(progress),
     ]
-    return [line for group in groups for line in wrap(group, width)]
+    return [line for group in groups for line in wrap(_whole(group, width), width)]
+
+
+def _whole(items: Sequence[Item], width: int) -> Iterator[Item]:
+    """The items; one that is wider than a line is broken at words into several."""
+    for item in items:
+        if cells(item.text) <= width:
+            yield item
+        else:
+            broken = textwrap.wrap(item.text, width, max_lines=_MOST_LINES, placeholder="…")
+            yield from (Item(line, style=item.style) for line in broken)
 
 
 def plain_line(progress: Progress, activity: str = "") -> str:
@@ -188,12 +181,16 @@ def _cost(progress: Progress) -> list[Item]:
 
 def _longest(progress: Progress) -> list[Item]:
     """The rows in flight for longest, where any is late."""
-    late = [f"{name} {duration(seconds)}" for name, seconds in progress.longest if seconds >= _LATE_SECONDS]
-    return [Item(", ".join(late), "slowest rows:", "dim")] if late else []
+    late = [
+        Item(f"{name} {duration(seconds)}") for name, seconds in progress.longest if seconds >= _LATE_SECONDS
+    ]
+    return [Item("slowest rows:", style="dim"), *late] if late else []
 
 
 def _failures(progress: Progress, explain: Callable[[BaseException], str]) -> list[Item]:
     groups = progress.stats.error_groups()
+    faults = ", ".join(f"{count:,} x {fault}" for fault, count in progress.stats.faults.items())
+    attempts = [Item(faults, "failed attempts:")] if faults else []
     shown = [
         Item(
             f"{group.count:,} x {one_line(group.example if group.error is None else explain(group.error))}",
@@ -203,21 +200,35 @@ def _failures(progress: Progress, explain: Callable[[BaseException], str]) -> li
     ]
     if len(groups) > _SHOWN_FAILURES:
         shown.append(Item(f"and {len(groups) - _SHOWN_FAILURES} other kinds of errors", style="red"))
-    return shown
+    return [*attempts, *shown]
 
 
-def _endpoints(endpoints: Sequence[Endpoint]) -> list[Item]:
-    total = sum(each.answered for each in endpoints) or 1
+def _endpoints(progress: Progress) -> list[list[Item]]:
+    """Rows and share, quotas, latency and failed attempts of each endpoint."""
+    endpoints = progress.endpoints
+    total = sum(each.stats.answered for each in endpoints) or 1
     names = _distinct_parts([each.name for each in endpoints])
-    shown = []
-    for name, each in list(zip(names, endpoints, strict=True))[:_SHOWN_ENDPOINTS]:
-        facts = [f"{each.answered:,} rows ({each.answered / total:.0%})", each.quota]
-        if each.ejected:
-            facts.append("ejected for now")
-        shown.append(Item(", ".join(filter(None, facts)), f"{name}:", "red" if each.ejected else ""))
+    shown = [
+        _endpoint(name, each, each.stats.answered / total)
+        for name, each in list(zip(names, endpoints, strict=True))[:_SHOWN_ENDPOINTS]
+    ]
     if len(endpoints) > _SHOWN_ENDPOINTS:
-        shown.append(Item(f"and {len(endpoints) - _SHOWN_ENDPOINTS} other endpoints", style="dim"))
+        shown.append([Item(f"and {len(endpoints) - _SHOWN_ENDPOINTS} other endpoints", style="dim")])
     return shown
+
+
+def _endpoint(name: str, endpoint: EndpointProgress, share: float) -> list[Item]:
+    stats, limiter = endpoint.stats, endpoint.limiter
+    items = [Item(f"{stats.answered:,} rows ({share:.0%})", f"{name}:", "red" if endpoint.ejected else "")]
+    for unit, rate in (("requests", limiter.requests), ("tokens", limiter.tokens)):
+        if rate is not None:
+            items.append(Item(rate_of(0.0, rate), unit))
+    latency = stats.latency()
+    if latency is not None:
+        items.append(Item(f"{latency[0]:.2f} s", "latency"))
+    if endpoint.ejected:
+        items.append(Item("ejected for now", style="red"))
+    return items
 
 
 def _distinct_parts(names: Sequence[str]) -> list[str]:
