@@ -9,6 +9,13 @@ import pytest
 from callgate.response import Cost, Response, StreamChunk, Usage
 
 
+def test_a_repr_shows_the_answer_and_not_what_carried_it() -> None:
+    shown = repr(Response(text="4", raw={"choices": []}, headers={"x-request-id": "r1"}, model="m"))
+    assert "text='4'" in shown
+    assert "model='m'" in shown
+    assert not any(name in shown for name in (" raw=", "choices", "headers", "x-request-id", " data="))
+
+
 def test_the_total_is_the_sum_of_input_and_output_unless_given() -> None:
     assert Usage(3, 4).total_tokens == 7
     assert Usage(3, 4, total_tokens=9).total_tokens == 9

@@ -175,7 +175,7 @@ class Response(Generic[Parsed]):
     """
 
     text: str = ""
-    data: Any = None
+    data: Any = field(default=None, repr=False)
     reasoning: str | None = None
     tool_calls: list[ToolCall] = field(default_factory=list)
     finish_reason: FinishReason | None = None
@@ -183,8 +183,8 @@ class Response(Generic[Parsed]):
     usage: Usage | None = None
     model: str | None = None
     id: str | None = None
-    raw: Any = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    raw: Any = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     status_code: int = 200
     metadata: dict[str, Any] = field(default_factory=dict)
     parsed: Parsed = None  # type: ignore[assignment]  # only without a response_model

@@ -112,8 +112,14 @@ def test_a_budget_that_no_row_fits_calls_nothing(folder: Any, simulate: Simulate
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--budget", "1"], "a budget needs to know the longest answer; use --max-tokens"),
-        (["--budget", "1", "--max-tokens", "5"], "a budget needs to know the price of m; give it"),
+        (
+            ["--budget", "1"],
+            "a budget needs to know the longest answer (with n, a whole number above 0); give --max-tokens",
+        ),
+        (
+            ["--budget", "1", "--max-tokens", "5"],
+            "a budget needs to know the price of m; give it in dollars per million tokens with --price",
+        ),
         (["--budget", "0"], "budget must be above 0, got 0 (--budget)"),
         (["--price", "1"], "prices takes two prices, such as 0.15,0.6, got '1' (--price)"),
         (["--price", "1,x"], "takes two prices"),
@@ -143,7 +149,8 @@ def test_what_a_budget_needs_is_looked_for_in_every_kind_of_row(
     arguments = ["-m", "openai", "-o", "out.jsonl", "--base-url", sim.base_url, "--price", "1,2"]
     ended = callgate("run", "in.jsonl", *arguments, "--budget", "1", "--param", "model=m")
     assert (ended.code, sim.stats.requests) == (2, 0)
-    assert "line 51: a budget needs to know the longest answer; use --max-tokens" in ended.err
+    assert "line 51: a budget needs to know the longest answer" in ended.err
+    assert "; give --max-tokens" in ended.err
 
 
 def test_the_same_budget_is_not_said_to_go_on(

@@ -82,6 +82,13 @@ def test_neither_a_prompt_nor_messages_is_refused_and_so_are_both(given: dict[st
         run_virtual(model.ask(**given))
 
 
+@pytest.mark.parametrize("prompt", [5, {"role": "user", "content": "Hi"}])
+def test_a_prompt_of_another_type_is_refused(prompt: Any) -> None:
+    model, _ = make_model("fine")
+    with pytest.raises(ConfigurationError, match="ask takes a text or a list of messages, got (int|dict)"):
+        run_virtual(model.ask(prompt))
+
+
 def test_a_response_model_is_parsed() -> None:
     model, _ = make_model('{"radius_km": 1737}')
     assert run_virtual(model.ask("How big?", response_model=Moon)).parsed == Moon(radius_km=1737)

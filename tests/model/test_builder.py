@@ -117,6 +117,13 @@ def test_a_burst_is_sent_at_once_and_no_window_holds_more_than_the_quota(
     assert all(later - earlier > 60.0 for earlier, later in zip(sent, sent[60:], strict=False))
 
 
+def test_a_repr_names_the_model() -> None:
+    assert repr(iModel("openai/gpt-4o-mini", api_key="k")).startswith(
+        "<iModel 'openai_chat' gpt-4o-mini <End"
+    )
+    assert repr(iModel(backend=ThreeAtOnce())).startswith("<iModel 'own' <")
+
+
 def test_a_spread_of_something_else_than_models_is_refused() -> None:
     for wrong in ("openai", [5]):
         with pytest.raises(ConfigurationError, match="models must be a list of models"):

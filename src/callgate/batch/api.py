@@ -263,7 +263,7 @@ class _Call:
         single = targets[0].model if isinstance(targets, list) and len(targets) == 1 else None
         more: dict[str, Any] = {
             "limit": options.limit,
-            "template": None if options.template is None else Template(options.template),
+            "template": None if options.template is None else Template(options.template, source="template"),
             "system": options.system,
             "model": single,
             "parameters": options.request,

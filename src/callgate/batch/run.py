@@ -179,7 +179,9 @@ class BatchRun:
         try:
             worst_of_endpoints(model)(calling)
         except UnboundedBudgetError as error:
-            raise InputError(f"line {row.line}: {error}") from None
+            raise InputError(
+                f"line {row.line}: {error.args[0]}", setting=error.setting, remedy=error.remedy
+            ) from None
         except InvalidRequestError:
             pass  # the row fails by itself, and nothing is sent for it
 

@@ -242,6 +242,10 @@ class Caller(Lifetime, SyncTwins):
         given = prompt if messages is None else messages
         if given is None or (prompt is not None and messages is not None):
             raise ConfigurationError("ask takes a prompt or messages", setting="prompt")
+        if isinstance(given, Mapping) or not isinstance(given, Sequence):
+            raise ConfigurationError(
+                f"ask takes a text or a list of messages, got {type(given).__name__}", setting="prompt"
+            )
         messages = [{"role": "user", "content": given}] if isinstance(given, str) else list(given)
         if system is not None:
             messages = [{"role": "system", "content": system}, *messages]

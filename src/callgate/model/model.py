@@ -338,7 +338,8 @@ class iModel(Caller):
 
     @live_repr
     def __repr__(self) -> str:
-        return f"<iModel {self.name!r} {self.backend!r} {self.executor!r}>"
+        model = f" {self.info.defaults['model']}" if "model" in self.info.defaults else ""
+        return f"<iModel {self.name!r}{model} {self.backend!r} {self.executor!r}>"
 
 
 # For help and completion, which do not read overloads.

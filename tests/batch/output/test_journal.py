@@ -78,7 +78,9 @@ def test_overwrite_starts_anew(output: str, result: Make) -> None:
 
 def test_overwrite_replaces_a_foreign_file_which_is_otherwise_left_alone(output: str, result: Make) -> None:
     Path(output).write_text("notes\n")
-    with pytest.raises(InputError, match=r"out\.jsonl:1: is no output of callgate.*--overwrite"):
+    with pytest.raises(
+        InputError, match=r"out\.jsonl:1: is no output of callgate.*or start anew with overwrite="
+    ):
         Journal(output)
     assert Path(output).read_text() == "notes\n"
     write(output, result(0), overwrite=True)

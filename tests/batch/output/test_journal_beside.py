@@ -123,7 +123,9 @@ def test_a_table_without_its_journal_is_refused_and_left_alone(
     table: str, tmp_path: Path, result: Make
 ) -> None:
     Path(table).write_text("mine\n")
-    with pytest.raises(InputError, match=r"out\.csv: is there, but not the journal.*--overwrite"):
+    with pytest.raises(
+        InputError, match=r"out\.csv: is there, but not the journal.*or start anew with overwrite="
+    ):
         Journal(table)
     assert Path(table).read_text() == "mine\n"
     assert left(tmp_path) == {"out.csv"}

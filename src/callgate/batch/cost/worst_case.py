@@ -60,8 +60,9 @@ def worst_case(calling: Calling) -> float:
         bound = _bound(calling)
     except UnboundedOutputError:
         raise UnboundedBudgetError(
-            "a budget needs to know the longest answer; use --max-tokens (a whole number above 0, as must be"
-            " n where it is given)"
+            "a budget needs to know the longest answer (with n, a whole number above 0)",
+            setting="max_tokens",
+            remedy="give",
         ) from None
     except UnboundedCostError as what:
         raise UnboundedBudgetError(
@@ -71,11 +72,14 @@ def worst_case(calling: Calling) -> float:
     cost = pricer.worst(bound, payload) if isinstance(pricer, Pricer) else None
     if cost is None:
         model, mode = payload.get("model", "the model"), bound.billings[0].name
+        if mode:
+            raise UnboundedBudgetError(
+                f"a budget needs to know the price of {model} with {mode}, which is not listed; leave it out"
+            )
         raise UnboundedBudgetError(
-            f"a budget needs to know the price of {model} with {mode}, which is not listed; leave it out"
-            if mode
-            else f"a budget needs to know the price of {model}; give it in dollars per million tokens:"
-            " --price INPUT,OUTPUT"
+            f"a budget needs to know the price of {model}",
+            setting="prices",
+            remedy="give it in dollars per million tokens with",
         )
     return cost
 

@@ -351,10 +351,8 @@ class RequestBuilder:
         there = f"it has {', '.join(known)}" if known else "it has no columns"
         hint = f"; did you mean {near[0]}?" if near else ""
         if kind == "template" and self._template is None:
-            hint = (
-                f"; rename {near[0]} to {name}, or use" if near else "; give it a prompt or messages, or use"
-            )
-            hint += " --template"
+            hint = f"; rename {near[0]} to {name}" if near else "; give it a prompt or messages"
+            hint += ", or use a template"
             self._refuse(line, f"the row has no {name} ({there}){hint}")
         hint += "" if near else "; to have the braces themselves, write {{ and }}"
         self._refuse(line, f"the {kind} wants {{{name}}}, which the row does not have ({there}){hint}")

@@ -299,7 +299,9 @@ def _damaged(name: str, numbers: list[int]) -> InputError:
 
 def _not_ours(name: str, number: int) -> InputError:
     return InputError(
-        "is no output of callgate, so it is left as it is; choose another -o, or --overwrite to start anew",
+        "is no output of callgate, so it is left as it is; choose another output",
         source=name,
         line=number,
+        setting="overwrite",
+        remedy="or start anew with",
     )

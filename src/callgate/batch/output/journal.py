@@ -360,8 +360,10 @@ class Journal:
             if not isinstance(error, READ_ERRORS):
                 raise
             raise InputError(
-                f"cannot be read to its end ({error}); is it damaged? Choose another -o, or --overwrite",
+                f"cannot be read to its end ({error}); is it damaged? Choose another output",
                 source=self.output,
+                setting="overwrite",
+                remedy="or start anew with",
             ) from None
         self._reopen()  # the copy has taken the place of the file that is locked
         self._tried = self._held = self._answers.size  # unless something comes, the output is as it should be

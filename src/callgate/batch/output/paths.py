@@ -172,8 +172,10 @@ def lost_journal(output: str) -> InputError:
     """The error for a table without its journal: which rows are answered cannot be read from a table."""
     return InputError(
         f"is there, but not the journal it was written from ({journal_path(output)}), so which rows are"
-        " answered is not known; bring that back, or choose another -o, or --overwrite to start anew",
+        " answered is not known; bring that back, or choose another output",
         source=output,
+        setting="overwrite",
+        remedy="or start anew with",
     )
 
 
