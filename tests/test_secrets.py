@@ -188,7 +188,7 @@ def test_a_key_that_comes_back_through_an_official_sdk_is_taken_out(
     assert CANARY not in caplog.text
 
 
-@pytest.mark.parametrize("quoting", [as_error, as_text, at_the_cut])
+@pytest.mark.parametrize("quoting", [as_error, at_the_cut])
 def test_a_key_that_comes_back_through_a_command_is_taken_out(
     quoting: Callable[[Request], Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

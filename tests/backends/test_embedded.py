@@ -71,7 +71,7 @@ class TestAnswers:
 
     def test_more_at_once_than_it_has_slots(self, server: EmbeddedServer) -> None:
         async def many() -> list[bytes]:
-            url, body = f"{server.base_url}/chat/completions", {"messages": QUESTION, "max_tokens": 2}
+            url, body = f"{server.base_url}/completions", {"prompt": "The moon", "max_tokens": 2}
             return await asyncio.gather(*(post(url, body) for _ in range(12)))
 
         assert len(asyncio.run(many())) == 12

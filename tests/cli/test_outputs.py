@@ -310,8 +310,10 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("output", ["out.csv", "out.jsonl.gz"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("output", "number"),
+    [("out.csv", signal.SIGKILL), ("out.csv", signal.SIGINT), ("out.jsonl.gz", signal.SIGINT)],
+)
 def test_an_interrupted_final_write_loses_and_repeats_nothing(
     folder: Path, simulate: Simulate, spawn: Spawn, callgate: Run, output: str, number: signal.Signals
 ) -> None:

@@ -76,7 +76,7 @@ def test_texts_of_others_are_escaped_wherever_the_command_prints_them(
         assert printable(text.replace("\r", "\\r")) == text
 
 
-@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
 def test_closed_standard_streams_cost_no_row(folder: Path, simulate: Simulate, closed: str) -> None:
     sim = simulate()
     write_rows("in.jsonl", prompts(20))

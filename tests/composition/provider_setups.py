@@ -139,7 +139,7 @@ PROVIDER_SETUPS = (
             "length stop": "an error",
             "Retry-After, each form": "its own",
             "error in mid-stream": "its own",
-            **dict.fromkeys(("400", "401", "404", "529", "every split of the bytes"), "✓ recorded"),
+            **dict.fromkeys(("400", "401", "404", "429", "529", "every split of the bytes"), "✓ recorded"),
         },
     ),
 )
