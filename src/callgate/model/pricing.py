@@ -26,7 +26,14 @@ __all__ = ["Pricer", "price", "worst_price"]
 _log = logging.getLogger("callgate")
 _MILLION = 1_000_000.0
 _NAMES = ("input", "output", "cache_read", "cache_write", "reasoning")
+_WITH_PROFILES = "aws"
+"""Other providers leave `base_model` out: a cheap one there is no model that is asked."""
+_DEAREST_MODE = 6.0
+"""No provider bills a mode at more than so many times its standard price."""
 _LONGEST_CALL = timedelta(hours=1)
+
+_HOUR_FACTOR = 2.0
+"""What Anthropic bills for an hour in the prompt cache, in prices of input, at whatever host."""
 
 Mode = tuple[tuple[str, str], ...]
 
@@ -61,17 +68,10 @@ def price(
     """
     if billing.told is not None:
         return billing.told
-    factor = billing.factor
-    if prices is not None:
-        rates: _Rates | None = _own_rates(prices)
-        factor *= billing.mode_factor or 1.0
-    else:
-        rates = _rates(provider, model, billing.mode, at)
-        if rates is None and billing.mode_factor is not None:
-            rates = _rates(provider, model, (), at)
-            factor *= billing.mode_factor
-    if rates is None:
+    found = _rates_in(provider, model, prices, billing, at)
+    if found is None:
         return None
+    rates, factor = found
     cost = rates.cost(usage)
     if factor != 1.0:
         cost = Cost(cost.input * factor, cost.output * factor)
@@ -93,19 +93,14 @@ def worst_price(
     certain = bound.billings[0] if len(bound.billings) == 1 else None
     if prices is not None and certain is not None and certain.mode and certain.mode_factor is None:
         return None
-    usages = [Usage(bound.input_tokens, bound.output_tokens)]
-    if bound.cache_writes is not None:
-        usages.append(replace(usages[0], cache_write_tokens=bound.input_tokens))
-    if bound.cache_writes == "1h":
-        usages.append(replace(usages[1], cache_write_1h_tokens=bound.input_tokens))
     now = datetime.now(UTC)
-    costs = [
-        price(provider, model, usage, prices=prices, billing=billing, at=moment)
-        for usage in usages
-        for billing in bound.billings
-        for moment in (now, now + _LONGEST_CALL)
-    ]
-    return max((cost.total for cost in costs if cost is not None), default=None)
+    costs = []
+    for billing in bound.billings:
+        for moment in (now, now + _LONGEST_CALL):
+            found = _rates_in(provider, model, prices, billing, moment)
+            if found is not None:
+                costs.append(found[0].worst(bound) * found[1])
+    return max(costs, default=None)
 
 
 class Pricer:
@@ -157,7 +152,7 @@ class Pricer:
         if usage is None or not usage.is_known or (self._provider is None and self._prices is None):
             return None
         # Some providers do not name the model in their answers.
-        model = response.model or _model_of(payload)
+        model = response.model or self._model_of(payload)
         if model is None:
             return None
         return price(self._listed, model, usage, prices=self._prices, billing=billing)
@@ -171,26 +166,50 @@ class Pricer:
         said = response.text or response.tool_calls or response.reasoning
         return usage is not None and usage.input_tokens > 0 and (usage.output_tokens > 0 or not said)
 
+    def surcharge(self, response: Response, payload: Any) -> float:
+        """By how much an answer whose cost is not known may pass the worst case of its request: above 1 when
+        it names a mode that was not asked for, and whose price is not listed."""
+        if self._dialect is None or not isinstance(payload, Mapping):
+            return 1.0
+        return _DEAREST_MODE if self._dialect.billing(response, payload).mode else 1.0
+
     def worst(self, bound: CostBound, payload: Any) -> float | None:
         """The most US dollars that an attempt within a bound can cost; None when the price is not known."""
         if self._free:
             return 0.0
-        model = _model_of(payload)
+        model = self._model_of(payload)
         if self._prices is None and (self._provider is None or model is None):
             return None
         return worst_price(self._listed, model or "", bound, prices=self._prices)
+
+    def _model_of(self, payload: Any) -> str | None:
+        """The model that a payload asks for: the one behind an inference profile, where that is named."""
+        if not isinstance(payload, Mapping):
+            return None
+        behind = payload.get("base_model") if self._provider == _WITH_PROFILES else None
+        model = behind or payload.get("model")
+        return model if isinstance(model, str) else None
 
     @property
     def _listed(self) -> str | None:
         return None if self._provider == ANY_PROVIDER else self._provider
 
 
-def _model_of(payload: Any) -> str | None:
-    """The model that a payload asks for: the one behind an inference profile, where that is named."""
-    if not isinstance(payload, Mapping):
-        return None
-    model = payload.get("base_model") or payload.get("model")
-    return model if isinstance(model, str) else None
+def _rates_in(
+    provider: str | None,
+    model: str,
+    prices: Mapping[str, float] | None,
+    billing: Billing,
+    at: datetime | None,
+) -> tuple[_Rates, float] | None:
+    """The rates that hold for a billing, and what multiplies them; None when they are not known."""
+    if prices is not None:
+        return _own_rates(prices), billing.factor * (billing.mode_factor or 1.0)
+    rates = _rates(provider, model, billing.mode, at)
+    if rates is not None:
+        return rates, billing.factor
+    rates = None if billing.mode_factor is None else _rates(provider, model, (), at)
+    return None if rates is None else (rates, billing.factor * (billing.mode_factor or 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +250,21 @@ class _Rates:
             (said - spoken) * self.output + spoken * self.output_audio + thought * self.reasoning,
         )
 
+    def worst(self, bound: CostBound) -> float:
+        """The most that tokens of text within a bound can cost, of whichever kind they are."""
+        if self.then is not None and self.above is not None and bound.input_tokens > self.above:
+            return max(self.then.worst(bound), replace(self, then=None).worst(bound))
+        reading = [self.input, self.cache_read]
+        if bound.cache_writes is not None:
+            reading.append(self.cache_write)
+        if bound.cache_writes == "1h":
+            reading.append(self.cache_write_1h)
+        return (
+            bound.input_tokens * max(reading)
+            + bound.output_tokens * max(self.output, self.reasoning)
+            + self.request
+        )
+
 
 def _own_rates(prices: Mapping[str, float]) -> _Rates:
     if not isinstance(prices, Mapping):
@@ -261,14 +295,15 @@ def _own_rates(prices: Mapping[str, float]) -> _Rates:
 
 
 def _with_defaults(rates: Mapping[str, float], **more: Any) -> _Rates:
-    """What has no price of its own is priced as what it is part of."""
+    """What has no price of its own is priced as what it is part of; an hour in the cache as Claude's."""
     reading, writing = rates.get("input", 0.0), rates.get("output", 0.0)
+    cache_write = rates.get("cache_write", reading)
     return _Rates(
         reading,
         writing,
         rates.get("cache_read", reading),
-        rates.get("cache_write", reading),
-        rates.get("cache_write_1h", rates.get("cache_write", reading)),
+        cache_write,
+        rates.get("cache_write_1h", max(cache_write, _HOUR_FACTOR * reading)),
         rates.get("reasoning", writing),
         rates.get("input_audio", reading),
         rates.get("output_audio", writing),

@@ -94,7 +94,7 @@ class Budget:
 
         def wrap(call: Service) -> Service:
             async def within_budget(calling: Calling) -> Response:
-                reservation = _Reservation(worst(calling) * self._excess)
+                reservation = _Reservation(worst(calling), self._excess)
                 if not await self.reserve(reservation.amount):
                     assert self.refusal is not None
                     raise self.refusal
@@ -162,8 +162,8 @@ class Budget:
         self._serve()
 
     def _settle(self, call: str, reservation: _Reservation, charged: float) -> None:
-        if charged > reservation.amount > 0.0:
-            self._excess *= charged / reservation.amount
+        if charged > reservation.worst > 0.0:
+            self._excess = max(self._excess, charged / reservation.worst)
         if charged:
             self._charged[call] = self._charged.get(call, 0.0) + charged
         if self.ledger is not None and reservation.written:
@@ -219,12 +219,14 @@ def dollars(amount: float) -> str:
 
 
 class _Reservation:
-    """What one attempt may cost at most, in US dollars, and whether the ledger states it."""
+    """What one attempt may cost at most and what is reserved for it, in US dollars, and whether the ledger
+    states it."""
 
-    __slots__ = ("amount", "written")
+    __slots__ = ("amount", "worst", "written")
 
-    def __init__(self, amount: float) -> None:
-        self.amount = amount
+    def __init__(self, worst: float, excess: float) -> None:
+        self.worst = worst
+        self.amount = worst * excess
         self.written = False
 
 
@@ -237,12 +239,12 @@ def charge(attempt: Attempt, calling: Calling, worst: float) -> float:
         worst: What the attempt may cost at most. It is charged where the real cost is not known.
     """
     if attempt.response is not None:
-        cost = attempt.cost
-        if cost is None or (
-            isinstance(calling.pricer, Pricer) and not calling.pricer.is_billed(attempt.response)
-        ):
-            return worst
-        return cost.total
+        cost, pricer = attempt.cost, calling.pricer
+        if not isinstance(pricer, Pricer):
+            return worst if cost is None else cost.total
+        if cost is None:
+            return worst * pricer.surcharge(attempt.response, calling.payload)
+        return cost.total if pricer.is_billed(attempt.response) else worst
     return 0.0 if attempt.error is not None and _is_free(attempt.error) else worst
 
 

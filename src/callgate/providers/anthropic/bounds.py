@@ -12,6 +12,7 @@ from callgate.providers.canonical.billing import (
     InputBound,
     UnboundedCostError,
     UnboundedOutputError,
+    asked_for,
     cache_kept,
     check_fields,
     each_part,
@@ -35,6 +36,7 @@ _TEXT_SOURCES = frozenset({"content", "text"})
 _CLIENT_TOOLS = ("bash_", "computer_", "memory_", "text_editor_")
 """Types of tools that the caller runs, with a version behind."""
 _GEO_FACTORS = {"global": 1.0, "us": 1.1}
+_NO_PLACES = frozenset({"", "not_available"})
 _STANDARD_TIERS = frozenset({"", "standard", "priority"})
 """Tiers at the standard price: capacity that was bought ahead is paid for ahead."""
 
@@ -64,16 +66,21 @@ def bound_messages(body: Mapping[str, Any]) -> CostBound:
     )
 
 
-def bill_messages(response: Response) -> Billing:
-    """How an answer is billed: by the speed, the place and the tier that its usage names."""
+def bill_messages(response: Response, request: Mapping[str, Any]) -> Billing:
+    """How the answer to a request is billed: by the speed, the place and the tier that its usage names; what
+    it does not name is as it was asked for."""
     usage = as_dict(as_dict(response.raw).get("usage"))
-    mode = _speed(usage.get("speed"))
+    mode = _speed(usage.get("speed") or asked_for(request, "speed"))
     tier = as_text(usage.get("service_tier"))
     if tier == "batch":
         mode += (("processing", "batch"),)
     elif tier not in _STANDARD_TIERS:
         mode += (("service_tier", tier),)
-    factor = _GEO_FACTORS.get(as_text(usage.get("inference_geo")), 1.0)
+    place = as_text(usage.get("inference_geo") or asked_for(request, "inference_geo"))
+    factor = 1.0 if place in _NO_PLACES else _GEO_FACTORS.get(place)
+    if factor is None:
+        factor = 1.0
+        mode += (("inference_geo", place),)  # at a price that is not known
     searches = token_count(as_dict(usage.get("server_tool_use")).get("web_search_requests"))
     billing = Billing(mode, factor=factor, searches=searches)
     return STANDARD if billing == STANDARD else billing

@@ -73,7 +73,7 @@ class AnthropicMessages:
 
     def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
         """The way in which an answer to a request is billed."""
-        return bill_messages(response)
+        return bill_messages(response, request)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer as a Response.

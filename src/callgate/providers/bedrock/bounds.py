@@ -14,6 +14,7 @@ from callgate.providers.canonical.billing import (
     InputBound,
     UnboundedCostError,
     UnboundedOutputError,
+    asked_for,
     cache_kept,
     check_fields,
     each_part,
@@ -43,6 +44,7 @@ _OF_THE_MODEL = frozenset(
 _TEXTS = frozenset({"cachePoint", "json", "reasoningContent", "searchResult", "text", "toolUse"})
 _TIERS = {"flex": 0.5, "priority": 1.75, "ultrafast": 6.0}
 """Multiples of the standard price."""
+_STANDARD_TIERS = frozenset({None, "auto", "default", "standard", "standard_only"})
 _TIER_HEADER = "x-amzn-bedrock-service-tier"
 _LATENCY_HEADER = "x-amzn-bedrock-performanceconfig-latency"
 _GUARDRAIL_HEADER = "x-amzn-bedrock-guardrailidentifier"
@@ -100,21 +102,27 @@ def bound_invoke(body: Mapping[str, Any], headers: Mapping[str, str]) -> CostBou
     return replace(bound, billings=_billings(headers.get(_TIER_HEADER)))
 
 
-def bill_converse(response: Response) -> Billing:
-    """How an answer of Converse is billed: in the tier and with the latency that it names."""
+def bill_converse(response: Response, request: Mapping[str, Any]) -> Billing:
+    """How the answer of Converse to a request is billed: in the tier and with the latency that it names, or
+    that were asked for."""
     raw = as_dict(response.raw)
-    return _bill(
-        as_dict(raw.get("serviceTier")).get("type"), as_dict(raw.get("performanceConfig")).get("latency")
-    )
+    tier = as_dict(raw.get("serviceTier")).get("type")
+    return _bill(tier, as_dict(raw.get("performanceConfig")).get("latency"), request)
 
 
-def bill_invoke(response: Response) -> Billing:
-    """How an answer of InvokeModel is billed: in the tier and with the latency that its headers name."""
-    return _bill(response.headers.get(_TIER_HEADER), response.headers.get(_LATENCY_HEADER))
+def bill_invoke(response: Response, request: Mapping[str, Any]) -> Billing:
+    """How the answer of InvokeModel to a request is billed: in the tier and with the latency that its headers
+    name, or that were asked for."""
+    return _bill(response.headers.get(_TIER_HEADER), response.headers.get(_LATENCY_HEADER), request)
 
 
-def _bill(tier: Any, latency: Any) -> Billing:
-    billing = _billing(tier)
+def _bill(tier: Any, latency: Any, request: Mapping[str, Any]) -> Billing:
+    if tier is None:
+        own = as_dict(asked_for(request, "serviceTier")).get("type")
+        (billing,) = _billings(own or asked_for(request, "service_tier"))
+    else:
+        billing = _billing(tier)
+    latency = latency or as_dict(asked_for(request, "performanceConfig")).get("latency")
     if latency in (None, "standard"):
         return billing
     # Prices of their own, which are listed nowhere.
@@ -127,7 +135,7 @@ def _billings(tier: Any) -> tuple[Billing, ...]:
 
 
 def _billing(tier: Any) -> Billing:
-    if tier in (None, "default"):
+    if tier in _STANDARD_TIERS:
         return STANDARD
     return Billing((("serviceTier", as_text(tier)),), _TIERS.get(as_text(tier)))
 

@@ -76,7 +76,7 @@ class BedrockConverse:
 
     def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
         """The way in which an answer to a request is billed."""
-        return bill_converse(response)
+        return bill_converse(response, request)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer as a Response.

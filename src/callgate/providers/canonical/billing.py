@@ -20,6 +20,7 @@ __all__ = [
     "InputBound",
     "UnboundedCostError",
     "UnboundedOutputError",
+    "asked_for",
     "cache_kept",
     "check_fields",
     "each_part",
@@ -125,6 +126,20 @@ class InputBound:
         """
         own = self.images * _MOST_IMAGE_TOKENS + (_PROMPT_TOKENS if prompted else 0)
         return len(write_json(body)) + own
+
+
+def asked_for(request: Mapping[str, Any], name: str) -> Any:
+    """The value of a request's field as it is sent: what `extra_body` holds replaces the field.
+
+    An answer that does not name its mode is billed in the one that was asked for.
+
+    >>> asked_for({"speed": "standard", "extra_body": {"speed": "fast"}}, "speed")
+    'fast'
+    """
+    extra = request.get("extra_body")
+    if isinstance(extra, Mapping) and extra.get(name) is not None:
+        return extra[name]
+    return request.get(name)
 
 
 def each_part(content: Any, read: Callable[[Mapping[str, Any]], Any]) -> Any:

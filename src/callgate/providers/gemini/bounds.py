@@ -12,6 +12,7 @@ from callgate.providers.canonical.billing import (
     InputBound,
     UnboundedCostError,
     UnboundedOutputError,
+    asked_for,
     check_fields,
     each_part,
     whole_number,
@@ -41,7 +42,9 @@ _TEXTS = frozenset({"functionCall", "functionResponse", "text", "thought", "thou
 _TOOLS = frozenset({"functionDeclarations"})
 _TIERS = {"flex": 0.5, "priority": 1.8}
 """Multiples of the standard price. What was asked as priority may be served, and billed, as standard."""
-_STANDARD_TIERS = frozenset({"", "default", "standard", "service_tier_unspecified", "unspecified"})
+_STANDARD_TIERS = frozenset(
+    {"", "auto", "default", "service_tier_unspecified", "standard", "standard_only", "unspecified"}
+)
 _TRAFFIC = {
     "ON_DEMAND": "", "ON_DEMAND_FLEX": "flex", "ON_DEMAND_OFFPEAK": "", "ON_DEMAND_PRIORITY": "priority",
     "PROVISIONED_THROUGHPUT": "", "TRAFFIC_TYPE_UNSPECIFIED": "",
@@ -80,17 +83,24 @@ def bound_content(body: Mapping[str, Any], headers: Mapping[str, str]) -> CostBo
     )
 
 
-def bill_content(response: Response) -> Billing:
-    """How an answer is billed: in the tier that its usage or a header names."""
+def bill_content(response: Response, request: Mapping[str, Any]) -> Billing:
+    """How the answer to a request is billed: in the tier that its usage or a header names, or that was asked
+    for."""
     usage = as_dict(as_dict(response.raw).get("usageMetadata"))
     tier = as_text(usage.get("serviceTier")) or response.headers.get("x-gemini-service-tier", "")
     traffic = as_text(usage.get("trafficType"))
-    return _billing(tier or _TRAFFIC.get(traffic, traffic))
+    asked = asked_for(request, "serviceTier") or asked_for(request, "service_tier")
+    return _billing(tier or _TRAFFIC.get(traffic, traffic) or _dearer(as_text(asked)))
 
 
 def _billings(asked: str) -> tuple[Billing, ...]:
     billing = _billing(asked)
     return (STANDARD,) if billing == STANDARD else (STANDARD, billing)
+
+
+def _dearer(tier: str) -> str:
+    """The tier if it costs more than the standard one."""
+    return "" if tier.lower() == "flex" else tier
 
 
 def _billing(tier: str) -> Billing:

@@ -70,7 +70,7 @@ class Gemini:
 
     def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
         """The way in which an answer to a request is billed."""
-        return bill_content(response)
+        return bill_content(response, request)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer as a Response; of several candidates the first.

@@ -17,6 +17,7 @@ from callgate.providers.canonical.billing import (
     InputBound,
     UnboundedCostError,
     UnboundedOutputError,
+    asked_for,
     check_fields,
     each_part,
     read_told_cost,
@@ -26,7 +27,16 @@ from callgate.providers.canonical.billing import (
 from callgate.providers.canonical.json import as_dict, as_list, as_text
 from callgate.response import Cost, Response
 
-__all__ = ["IMAGE_TYPES", "bill_chat", "bill_of_tier", "bound_chat", "check_tier", "check_tools", "holds_1h"]
+__all__ = [
+    "IMAGE_TYPES",
+    "bill_chat",
+    "bill_tier",
+    "bound_chat",
+    "check_tier",
+    "check_tools",
+    "holds_1h",
+    "read_cost",
+]
 
 _FIELDS = frozenset(
     {
@@ -97,28 +107,33 @@ def bound_chat(body: Mapping[str, Any], path: str) -> CostBound:
     )
 
 
-def bill_chat(response: Response) -> Billing:
-    """How an answer is billed: by the cost that it reports, else in the tier that it names."""
+def bill_chat(response: Response, request: Mapping[str, Any]) -> Billing:
+    """How the answer to a request is billed: by the cost that it reports, else in its tier."""
     raw = as_dict(response.raw)
-    usage = as_dict(raw.get("usage"))
-    told = _told(usage)
-    return Billing(told=told) if told is not None else bill_of_tier(raw.get("service_tier"))
+    told = read_cost(as_dict(raw.get("usage")))
+    return Billing(told=told) if told is not None else bill_tier(raw.get("service_tier"), request)
 
 
-def bill_of_tier(tier: Any) -> Billing:
-    """The billing of a service tier that an answer names."""
-    name = as_text(tier).lower()
-    if not name or name in _STANDARD_TIERS or name in _MAYBE_TIERS:
-        return STANDARD
-    return Billing((("service_tier", name),), _TIER_FACTORS.get(name))
+def bill_tier(told: Any, request: Mapping[str, Any]) -> Billing:
+    """The billing in the service tier that an answer names; without one in the tier that was asked for."""
+    if as_text(told).lower() in _MAYBE_TIERS:
+        return check_tier(asked_for(request, "service_tier"))[0]
+    return _billing_of(told)
 
 
 def check_tier(tier: Any) -> tuple[Billing, ...]:
     """Every billing that a request with this tier may end in."""
     name = as_text(tier).lower()
     if name in _MAYBE_TIERS:
-        return STANDARD, bill_of_tier("priority")
-    return (STANDARD,) if name in _STANDARD_TIERS | _CHEAP_TIERS else (bill_of_tier(name),)
+        return STANDARD, _billing_of("priority")
+    return (STANDARD,) if name in _CHEAP_TIERS else (_billing_of(name),)
+
+
+def _billing_of(tier: Any) -> Billing:
+    name = as_text(tier).lower()
+    if name in _STANDARD_TIERS:
+        return STANDARD
+    return Billing((("service_tier", name),), _TIER_FACTORS.get(name))
 
 
 def check_tools(tools: Any) -> None:
@@ -157,7 +172,12 @@ def _longest(body: Mapping[str, Any], path: str) -> int:
         raise UnboundedOutputError
     predicted = len(str(as_dict(body.get("prediction")).get("content") or "").encode())
     longest: int = max(given) + predicted + sum_bounds([body.get("thinking_budget")])
-    return longest * int(choices)
+    return longest * int(choices) * _prompt_count(body.get("prompt"))
+
+
+def _prompt_count(prompt: Any) -> int:
+    """How many prompts a completion is asked for at once; a list of tokens is one."""
+    return sum(not isinstance(each, int) for each in as_list(prompt)) or 1
 
 
 def _message(message: Any, read_part: Any) -> Any:
@@ -195,17 +215,21 @@ class _PartReader:
         return self._bound.image(part, "image_url", "source")
 
 
-def _told(usage: Mapping[str, Any]) -> Cost | None:
-    """The cost that OpenRouter, xAI or Perplexity report."""
+def read_cost(usage: Mapping[str, Any]) -> Cost | None:
+    """The cost that OpenRouter, xAI or Perplexity report in a usage; None: it has none."""
     ticks = read_told_cost(usage.get("cost_in_usd_ticks"))
     if ticks is not None:
         return Cost(0.0, ticks.total * _DOLLARS_PER_TICK)
     cost = usage.get("cost")
     if isinstance(cost, Mapping):
-        parts = cost.get("input_tokens_cost"), cost.get("output_tokens_cost")
-        return read_told_cost(cost.get("total_cost"), *parts)
+        reading = cost.get("input_tokens_cost", cost.get("input_cost"))
+        writing = cost.get("output_tokens_cost", cost.get("output_cost"))
+        return read_told_cost(cost.get("total_cost"), reading, writing)
     details = as_dict(usage.get("cost_details"))
-    shares = (details.get(f"upstream_inference_{part}_cost") for part in ("prompt", "completions"))
+    shares = (
+        details.get(f"upstream_inference_{chat}_cost", details.get(f"upstream_inference_{other}_cost"))
+        for chat, other in (("prompt", "input"), ("completions", "output"))
+    )
     told = read_told_cost(cost, *shares)
     if not usage.get("is_byok"):
         return told

@@ -84,7 +84,7 @@ class OpenAIChat:
 
     def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
         """The way in which an answer to a request is billed."""
-        return bill_chat(response)
+        return bill_chat(response, request)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer in our words; of several choices the first.

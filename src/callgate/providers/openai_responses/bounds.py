@@ -13,11 +13,16 @@ from callgate.providers.canonical.billing import (
     UnboundedOutputError,
     check_fields,
     each_part,
-    read_told_cost,
     whole_number,
 )
-from callgate.providers.canonical.json import as_dict, as_text, token_count
-from callgate.providers.openai_chat.bounds import bill_of_tier, check_tier, check_tools, holds_1h
+from callgate.providers.canonical.json import as_dict, token_count
+from callgate.providers.openai_chat.bounds import (
+    bill_tier,
+    check_tier,
+    check_tools,
+    holds_1h,
+    read_cost,
+)
 from callgate.response import Response
 
 __all__ = ["bill_response", "bound_response"]
@@ -76,13 +81,12 @@ def bound_response(body: Mapping[str, Any]) -> CostBound:
     )
 
 
-def bill_response(response: Response) -> Billing:
-    """How an answer is billed: by the cost that it reports, else in the tier that it names."""
+def bill_response(response: Response, request: Mapping[str, Any]) -> Billing:
+    """How the answer to a request is billed: by the cost that it reports, else in its tier."""
     raw = as_dict(response.raw)
-    cost = as_dict(as_dict(raw.get("usage")).get("cost"))
-    told = read_told_cost(cost.get("total_cost"), cost.get("input_cost"), cost.get("output_cost"))
+    told = read_cost(as_dict(raw.get("usage")))
     if told is not None:
         return Billing(told=told)
-    billing = bill_of_tier(as_text(raw.get("service_tier")))
+    billing = bill_tier(raw.get("service_tier"), request)
     searches = token_count(as_dict(as_dict(raw.get("tool_usage")).get("web_search")).get("num_requests"))
     return Billing(billing.mode, billing.mode_factor, searches=searches) if searches else billing

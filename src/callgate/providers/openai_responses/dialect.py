@@ -64,7 +64,7 @@ class OpenAIResponses:
 
     def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
         """The way in which an answer to a request is billed."""
-        return bill_response(response)
+        return bill_response(response, request)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer in our words.

@@ -37,15 +37,16 @@ def bound_vertex(body: Mapping[str, Any], path: str, headers: Mapping[str, str])
     return bound_chat(body, path)
 
 
-def bill_vertex(response: Response, model: str, location: str) -> Billing:
-    """How an answer of a model at a location is billed."""
+def bill_vertex(response: Response, request: Mapping[str, Any], location: str) -> Billing:
+    """How the answer to a request is billed at a location."""
+    model = as_text(request.get("model"))
     raw = as_dict(response.raw)
     if "candidates" in raw or "usageMetadata" in raw:
-        return bill_content(response)
+        return bill_content(response, request)
     if raw.get("type") == "message" or is_claude(as_text(response.model) or model):
         factor = _place_factor(model, location == "global")
-        return replace(bill_messages(response), factor=factor)
-    return bill_chat(response)
+        return replace(bill_messages(response, {}), factor=factor)
+    return bill_chat(response, request)
 
 
 def _place_factor(model: str, is_global: bool) -> float:

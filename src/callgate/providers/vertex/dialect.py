@@ -91,7 +91,7 @@ class Vertex:
 
     def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
         """The way in which an answer to a request is billed."""
-        return bill_vertex(response, str(request.get("model")), self._location_of(request))
+        return bill_vertex(response, request, self._location_of(request))
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer as a Response, in whichever of the three formats it is.
