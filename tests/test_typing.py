@@ -99,6 +99,8 @@ async def main() -> None:
     city: str = (await model.invoke(city="Oslo")).response.text
     await model.ask("How big?", temperature="hot")  # type: ignore[arg-type]
     await model.ask("How big?", response_model=int)  # type: ignore[type-var]
+    assert_type((await model.submit(messages=HELLO, response_model=Size)).response.parsed, Size)
+    assert_type(await model.create_calling(prompt="Hello!", response_model=Size), Calling[Size])
     await model.ask(messages=HELLO, response_model=Size, timeout=5.0)
 
 assert_type(model.ask_sync("How big?", response_model=Size).parsed, Size)

@@ -289,7 +289,7 @@ class Caller(Lifetime, SyncTwins):
 
         return invoke
 
-    def submit(self, **request: Any) -> Calling:
+    def submit(self, *, response_model: type[Answer] | None = None, **request: Any) -> Calling[Answer]:
         """Put a call in line and return at once; await the calling for its end.
 
         Takes the keywords of `invoke`. Must be called within a running event loop.
@@ -297,19 +297,21 @@ class Caller(Lifetime, SyncTwins):
         Raises:
             RuntimeError: without a running loop, or when the executor is not running.
         """
-        calling = self._maker.from_keywords(request)
+        calling = self._maker.from_keywords({**request, "response_model": response_model})
         service = self._ready()
         if self.hooks is not None and self.hooks.has(HookPhase.PreEventCreate):
             service = self._with_creation_hooks(service)
         self.executor.enqueue(calling, service)
         return calling
 
-    async def create_calling(self, timeout: float | None = None, **request: Any) -> Calling:
+    async def create_calling(
+        self, timeout: float | None = None, *, response_model: type[Answer] | None = None, **request: Any
+    ) -> Calling[Answer]:
         """Make a calling now, to be invoked later: `await model.invoke(calling=calling)`.
 
         Takes the keywords of `invoke`; `timeout` is that of one attempt, in seconds.
         """
-        calling = self._maker.from_keywords({**request, "timeout": timeout})
+        calling = self._maker.from_keywords({**request, "timeout": timeout, "response_model": response_model})
         if self.hooks is not None:
             await self._announce(calling)
         return calling
