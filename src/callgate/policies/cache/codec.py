@@ -1,4 +1,4 @@
-"""A response as JSON bytes and back. What is read may be older or newer than this code, or damaged."""
+"""Encodes a response as JSON and decodes it. Stored bytes may come from another version or be damaged."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from callgate.response import Response, ToolCall, Usage
 
 __all__ = ["decode_response", "encode_response"]
 
-# Kept when they differ from the default. Headers are not: they tell of a quota that has long changed, and
-# may hold cookies. `parsed` is read again from the text when it is asked for.
+# Stored if they differ from the default. Headers are not stored: they report a quota of the past and may hold
+# cookies. `parsed` is read from the text again on access.
 _PLAIN = (
     "text",
     "reasoning",
@@ -26,7 +26,7 @@ _DEFAULTS = {name: getattr(Response(), name) for name in _PLAIN}
 
 
 def encode_response(response: Response) -> bytes | None:
-    """JSON; None when the answer holds what JSON cannot give back as it was (a tool's own objects)."""
+    """JSON bytes; None if JSON cannot restore the response exactly (it holds objects of a tool)."""
     kept: dict[str, Any] = {}
     for name in _PLAIN:
         value = getattr(response, name)
@@ -43,7 +43,7 @@ def encode_response(response: Response) -> bytes | None:
         kept["data"] = response.data
     try:
         encoded = dumps(kept)
-        # orjson writes tuples, dates and dataclasses too, but gives back lists, texts and dicts.
+        # orjson also encodes tuples, dates and dataclasses, but decodes them as lists, texts and dicts.
         faithful = "data" not in kept or loads(encoded) == kept
     except (TypeError, ValueError, RecursionError):
         return None
@@ -51,10 +51,10 @@ def encode_response(response: Response) -> bytes | None:
 
 
 def decode_response(encoded: bytes) -> Response:
-    """The answer again, without headers.
+    """The stored response, without headers.
 
     Raises:
-        ValueError: (or KeyError, TypeError, AttributeError) when the bytes are no answer.
+        ValueError: (or KeyError, TypeError, AttributeError) the bytes are not a stored response.
     """
     kept = loads(encoded)
     calls, usage = kept.get("tool_calls"), kept.get("usage")
@@ -88,5 +88,5 @@ def decode_response(encoded: bytes) -> Response:
             usage.get("cache_write_1h_tokens", 0),
         )
     if "data" in kept:
-        response.data = kept["data"]  # None too, which the constructor takes for "the text"
+        response.data = kept["data"]  # may be None, which the constructor replaces by the text
     return response

@@ -1,4 +1,4 @@
-"""Why a request was not found: the nearest one that is there, and what differs."""
+"""Explains a cache miss by the most similar stored request and its differences."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from callgate.policies.cache.key import CacheKey
 
 __all__ = ["Difference", "Explanation", "explain"]
 
-# So many of those with the fewest differences are compared by their texts too, which takes longer.
+# The number of entries, those with the fewest differences, whose texts are compared too, which takes longer.
 _FINALISTS = 25
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One place in which two requests differ: "request.temperature"; `None` stands for nothing there."""
+    """One difference of two requests: its path ("request.temperature"), and both values; None if absent."""
 
     where: str
     asked: Any
@@ -30,14 +30,14 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What became of one look into a cache.
+    """The outcome of a lookup in a cache.
 
     Attributes:
-        outcome: "hit"; "miss"; "expired": it is there but older than the ttl; "damaged": it is there but
-            cannot be read.
-        nearest: On a miss, what the nearest entry was asked, or None in an empty cache.
+        outcome: "hit"; "miss"; "expired": stored, but older than the ttl; "damaged": stored, but cannot be
+            read.
+        nearest: After a miss, the most similar stored request; None if the cache is empty.
         written_at: When that entry was written (UTC).
-        differences: What differs from it, in the order of the request.
+        differences: The differences from it, in the order of the request.
     """
 
     outcome: Literal["hit", "miss", "expired", "damaged"]
@@ -47,12 +47,12 @@ class Explanation:
 
 
 def explain(key: CacheKey, entries: Iterable[tuple[bytes, datetime | None]]) -> Explanation:
-    """Find the nearest entry and say what differs.
+    """Find the most similar entry and its differences.
 
     Args:
         key: The request that was not found.
-        entries: The canonical requests to compare with, and when each was written; of equally near ones the
-            first is chosen.
+        entries: The canonical requests to compare with, and when each was written; of equally similar ones
+            the first is used.
 
     >>> from callgate.policies.cache.key import make_key
     >>> asked = make_key("here", "openai_chat", {"model": "m", "temperature": 0.5})
@@ -61,7 +61,7 @@ def explain(key: CacheKey, entries: Iterable[tuple[bytes, datetime | None]]) -> 
     (Difference(where='request.temperature', asked=0.5, kept=1.0),)
     """
     asked = dict(_leaves(orjson.loads(key.request)))
-    # Both sorts are stable: of equally near ones the first stays the first.
+    # Both sorts are stable: of equally similar entries the first stays first.
     finalists = heapq.nsmallest(_FINALISTS, _read(entries), key=lambda entry: _count(asked, entry.leaves))
     if not finalists:
         return Explanation("miss")
@@ -92,14 +92,16 @@ def _read(entries: Iterable[tuple[bytes, datetime | None]]) -> Iterator[_Entry]:
 
 
 def _leaves(value: Any, where: str = "", place: str = "") -> Iterator[tuple[str, _Leaf]]:
-    """Every value that holds no others, by its place in either request, and with its path in this one:
-    "request.messages[0].content"."""
+    """Each scalar value with its place, by which two requests are compared, and its path in this request.
+
+    A path is "request.messages[0].content".
+    """
     if isinstance(value, dict) and value:
         for name, inner in value.items():
             dot = "." if where else ""
             yield from _leaves(inner, f"{where}{dot}{name}", f"{place}{dot}{name}")
     elif isinstance(value, list) and value:
-        # A system prompt is no turn of the conversation: one more of it must not shift what follows.
+        # System messages have negative places, so that one more of them does not shift the other messages.
         first = -_instructions(value)
         for index, inner in enumerate(value):
             yield from _leaves(inner, f"{where}[{index}]", f"{place}[{first + index}]")
@@ -108,7 +110,7 @@ def _leaves(value: Any, where: str = "", place: str = "") -> Iterator[tuple[str,
 
 
 def _instructions(values: list[Any]) -> int:
-    """How many messages for the system begin a conversation; 0 when it is none."""
+    """The number of system messages at the beginning of a conversation; 0 for any other list."""
     count = 0
     for value in values:
         if not (isinstance(value, dict) and value.get("role") in ("system", "developer")):
@@ -132,7 +134,7 @@ def _distance(asked: dict[str, _Leaf], kept: dict[str, _Leaf]) -> float:
 
 
 def _gap(difference: Difference) -> float:
-    """1 for another value; for another text, how much of it is another."""
+    """1.0 for different values; for two texts the share in which they differ."""
     if isinstance(difference.asked, str) and isinstance(difference.kept, str):
         if len(difference.asked) + len(difference.kept) > 20_000:
             return 1.0

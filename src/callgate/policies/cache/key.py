@@ -1,7 +1,7 @@
-"""What makes two calls the same: where they go, how, in which dialect, to which model, and the whole request.
+"""The cache key of a call: a digest of its address, dialect, model and whole request.
 
-The key holds no credential and nothing that only says how the answer is carried (streamed or not), so a call
-finds its answer again under another key and in another mode.
+It leaves out credentials and how the response is transferred (streamed or not), so that a stored response is
+found with another API key and in another mode.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from callgate.exact_json import dumps
 
 __all__ = ["CacheKey", "make_key"]
 
-# What says how the answer is carried, not what it is.
+# These change how the response is transferred, not its content.
 _CARRIAGE = ("stream", "stream_options")
 _SORTED = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """A content address: `digest` (20 bytes), and `request`, the canonical JSON it is the digest of.
+    """A content address: `digest` (20 bytes), and `request`, the canonical JSON that it is the digest of.
 
-    Stores keep both, so that a reader can see that an entry is what it asks for, and so that a later
-    version, should it compute digests otherwise, can compute those of old entries anew.
+    Stores keep both, so that a lookup can compare the whole request, and a later version can compute other
+    digests for old entries.
     """
 
     digest: bytes
@@ -48,18 +48,18 @@ def make_key(
     query: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> CacheKey | None:
-    """The key of a request; None when it holds something that JSON cannot, and so cannot be compared.
+    """The key of a request; None if the request holds a value that is not JSON.
 
     Args:
-        origin: Where it goes: the base URL, or a name for what has none.
+        origin: The base URL, or a name if there is none.
         dialect: The name of the dialect.
-        request: In the one request format, its model included; the order of its keys does not matter.
-        path: Instead of the dialect's own.
-        sample: Counts different answers to one request: sample 1 is asked for once more though sample 0 is
-            known.
-        method, query: Of the HTTP request, where they are not the dialect's own.
-        headers: Those that the answer may depend on (a beta feature, say): no credentials, and none that the
-            dialect sends by itself.
+        request: The canonical request with its model; the order of its keys does not matter.
+        path: The path, if it is not the dialect's own.
+        sample: Distinguishes several responses to one request: sample 1 is requested even if sample 0 is
+            stored.
+        method, query: Of the HTTP request, if they are not the dialect's own.
+        headers: Headers that the response may depend on (as of a beta feature), without credentials and
+            without those that the dialect always sends.
 
     >>> one = make_key("https://api.example.com", "openai_chat", {"model": "m", "seed": 1})
     >>> two = make_key("https://api.example.com", "openai_chat", {"seed": 1, "model": "m", "stream": True})
@@ -75,7 +75,7 @@ def make_key(
         "request": request,
         "sample": sample,
     }
-    # Only where there are any: the keys of all others stay as they have been since the first version.
+    # Only if given, so that the keys of all other calls are the same as in the first version.
     if method:
         about["method"] = method
     if query:

@@ -1,6 +1,7 @@
-"""Answers from the cache, and sends one request for identical calls in flight (single-flight).
+"""The cache layer: returns stored responses, and sends one request for identical calls in flight
+(single-flight).
 
-A hit pays nothing and does not queue. Failures are never stored.
+A hit costs nothing and does not queue. Failures are not stored.
 """
 
 from __future__ import annotations
@@ -32,10 +33,9 @@ _NO_FACTS: Mapping[str, Any] = {}
 def key_of(calling: Calling) -> CacheKey | None:
     """The cache key of a call: its backend's address and dialect, and its request; None: not cached.
 
-    A backend's `cache_facts` add what else its responses depend on: a path, method, query and headers, as
-    `make_key` takes them. A backend without an address is identified by its type and name.
-    `metadata={"sample": 1}` asks for another response than sample 0; `metadata={"cache": False}` bypasses the
-    cache.
+    A backend's `cache_facts` are further keywords of `make_key`: path, method, query and headers. A backend
+    without an address is identified by its type and name. `metadata={"sample": 1}` requests another response
+    than sample 0; `metadata={"cache": False}` bypasses the cache.
     """
     metadata = calling.metadata
     if metadata.get("cache") is False:
@@ -66,7 +66,7 @@ def _own_facts(calling: Calling, facts: Mapping[str, Any], path: str | None) -> 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the response to one call may be stored.
+    """A store and the key under which the response to one call is stored there.
 
     Attributes:
         store: The store.
@@ -82,7 +82,7 @@ class Place:
 
 
 async def is_known(places: Sequence[Place]) -> bool:
-    """True if one of the places has the response, or a request in flight that will bring it."""
+    """True if one of the places has the response or a request in flight for it."""
     for place in places:
         flight = place.flights.get(place.key.digest)
         if flight is not None and flight.loop is asyncio.get_running_loop():
@@ -96,8 +96,9 @@ async def is_known(places: Sequence[Place]) -> bool:
 class Flight:
     """One request in flight, and the calls that wait for its response (single-flight).
 
-    Exactly one call leads. If it ends without a response, or with an error that concerns it alone, the next
-    one leads, so that no call is cancelled or refused because another one was.
+    One call is the leader and sends the request. If it ends without a response, or with an error of its own
+    (see `_concerns_all`), the next call becomes the leader: no call ends because another one was cancelled or
+    refused.
     """
 
     __slots__ = ("_waiters", "loop", "places")
@@ -105,22 +106,22 @@ class Flight:
     def __init__(self, loop: asyncio.AbstractEventLoop, places: Sequence[Place]) -> None:
         self.loop = loop
         self.places = places
-        """Where it is registered."""
+        """The places in which it is registered."""
         self._waiters: deque[tuple[Any, asyncio.Future[Response | None]]] = deque()
 
     def register(self) -> None:
-        """Let equal calls find it."""
+        """Make it known to identical calls."""
         for place in self.places:
             place.flights[place.key.digest] = self
 
     def _unregister(self) -> None:
-        """No call joins it any more."""
+        """Remove it, so that no further call joins."""
         for place in self.places:
             if place.flights.get(place.key.digest) is self:
                 del place.flights[place.key.digest]
 
     async def join(self, pipeline: Any) -> Response | None:
-        """Wait for the response, on behalf of a pipeline; None: the caller leads now.
+        """Wait for the response, for a call of `pipeline`; None: the caller is the leader now.
 
         Raises:
             APIClientError: the leader's error, if it concerns this pipeline too.
@@ -130,7 +131,7 @@ class Flight:
         try:
             return await waiter
         except asyncio.CancelledError:
-            # Cancelled in the moment in which it became the leader: the next one has to lead.
+            # Cancelled after it became the leader and before its task ran: the next call becomes the leader.
             if (
                 waiter.done()
                 and not waiter.cancelled()
@@ -158,10 +159,10 @@ class Flight:
         self._unregister()
 
     def crash(self, error: APIClientError, pipeline: Any) -> None:
-        """Give each waiting call of the same pipeline a copy of the error; the next of the others leads.
+        """End each waiting call of the same pipeline with a copy of the error; the first of the others leads.
 
-        Copies, as one error raised in many tasks would mix their tracebacks. Other pipelines have keys,
-        limits and connections of their own, which may have been the cause.
+        Calls of other pipelines do not get the error, because their API keys, limits and connections differ.
+        It is copied, because one exception raised in many tasks would mix their tracebacks.
         """
         others: deque[tuple[Any, asyncio.Future[Response | None]]] = deque()
         for asked, waiter in self._waiters:
@@ -184,10 +185,11 @@ def cache_layer(
     """Answer from a store, join an identical request in flight, or send the request and store the response.
 
     Args:
-        store: Where responses are stored; of a `SharedStore`, requests of other processes are waited for too.
-        make_key: The key of a call; None: it is not cached.
-        flights: Requests in flight, to be shared by all pipelines with this store.
-        fits: True if a response is what was asked for. Others are stored only on the way to one that is.
+        store: The store. With a `SharedStore`, calls also wait for identical requests of other processes.
+        make_key: Returns the key of a call, or None for a call that is not cached.
+        flights: Requests in flight, shared by all pipelines with this store.
+        fits: Returns False for a response that does not match its schema. It is stored only after a later
+            response to the same calling fits.
     """
     shared = {} if flights is None else flights
 
@@ -203,13 +205,13 @@ def places_layer(
 ) -> Layer:
     """The cache of a model with several endpoints, whose responses may be stored in different places.
 
-    A calling answered from a store or by an identical call has `cached` set and costs nothing. If it is
-    streamed, its text comes in one piece. A refusal, a cancellation and a stream that broke off concern one
-    call only; any other `APIClientError` of the leader is raised for all that wait in the same pipeline.
+    A calling that gets a stored response, or that of an identical call, has `cached` set and costs nothing.
+    Its stream has the text in one piece. Any `APIClientError` of the leader is raised for all calls that wait
+    in the same pipeline, except a refusal, a passed deadline, and an error of a stream that had begun.
 
     Args:
-        places: Where the response to a call may be stored; empty: it is not cached.
-        fits: As of `cache_layer`.
+        places: Returns the places of the response to a call; empty: it is not cached.
+        fits: As for `cache_layer`.
     """
     return lambda call: _Cached(call, places, fits).call
 
@@ -231,7 +233,7 @@ class _Cached:
         self._misfits: WeakKeyDictionary[Calling, list[tuple[Place, Response]]] = WeakKeyDictionary()
 
     async def call(self, calling: Calling) -> Response:
-        """Answer without sending anything if possible."""
+        """The stored response, that of an identical call in flight, or that of a new request."""
         places = self._places(calling)
         if not places:
             return await self._call(calling)
@@ -261,7 +263,7 @@ class _Cached:
         locked: list[tuple[SharedStore, CacheKey]] = []
         try:
             try:
-                # A store that has to be awaited is asked by the leader, for all that come meanwhile.
+                # Only the leader awaits a store; identical calls wait for the leader.
                 for each in pending:
                     kept = kept or await each
                 if kept is None:
@@ -280,7 +282,7 @@ class _Cached:
             try:
                 if kept is not None:
                     return await _answer_with(kept, calling)
-                # Before the waiting calls get it, so that a call that comes in between finds either.
+                # Stored before the flight ends, so that a new call finds one or the other.
                 if _is_answer(response):
                     await self._keep(calling, flight.places, response)
                 return response
@@ -291,9 +293,9 @@ class _Cached:
                 store.release(key)
 
     async def _keep(self, calling: Calling, places: Sequence[Place], response: Response) -> None:
-        """Store it; a response that does not fit only once another one to the same calling does.
+        """Store a response. One that does not fit is stored together with a later one that does.
 
-        The whole way to that one is then not paid again, and where none fitted all is asked anew.
+        A rerun then finds all responses that led to the one that fits. If none fits, nothing is stored.
         """
         by = calling.attempts[-1].endpoint if calling.attempts else None
         for attempt in calling.attempts:
@@ -314,8 +316,8 @@ class _Cached:
 async def _lock(
     calling: Calling, places: Sequence[Place], locked: list[tuple[SharedStore, CacheKey]]
 ) -> Response | None:
-    """Take the locks of stores that several processes share; the response, if another process has left it."""
-    # In one order everywhere, or two processes could wait for each other.
+    """Lock the request in shared stores; returns the response if another process has stored it meanwhile."""
+    # In the same order in all processes, which avoids a deadlock.
     for place in sorted(places, key=lambda each: each.key.digest):
         store = place.store
         if not isinstance(store, SharedStore):
@@ -359,17 +361,17 @@ def _is_answer(response: Response) -> bool:
 
 
 def _concerns_all(error: BaseException, calling: Calling) -> TypeGuard[APIClientError]:
-    """True if an identical call would probably meet the same error.
+    """True if an identical call would probably end with the same error.
 
-    A refusal depends on a call's own deadline and estimate. A stream that broke off may not be retried once a
-    piece was delivered, while a call without a reader may.
+    A refusal depends on the call's own deadline and estimate. A stream cannot be retried after its first
+    delta, while a call that is not streamed can.
     """
     own = RefusedError | DeadlineExceededError
     return isinstance(error, APIClientError) and not isinstance(error, own) and not calling.delivered
 
 
 def _copy(response: Response) -> Response:
-    """A copy that its owner may change, as one from a store. Objects that a tool returned are shared."""
+    """A copy that its caller may change, as one from a store. Objects that a tool returned are shared."""
     own = copy.copy(response)
     own.tool_calls = copy.deepcopy(response.tool_calls)
     if response.raw is not response.data:  # the provider's JSON

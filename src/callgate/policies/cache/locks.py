@@ -1,7 +1,7 @@
-"""Process locks: of all processes that share a cache, one at a time sends the same request.
+"""Process locks: among processes that share a cache, only one at a time sends the same request.
 
-A lock is on one byte of a file, at the offset that the request's digest determines. The kernel releases the
-locks of a process that was killed, so no lock is ever stale and none is written to the file.
+A lock covers one byte of a file, at an offset from the digest of the request. The kernel releases the locks
+of a killed process, so that no lock is stale, and nothing is written to the file.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if sys.platform != "win32":  # pragma: no branch
 
 __all__ = ["ProcessLocks"]
 
-# Threads that wait in the kernel for another process. Each one that wakes serves all waiting calls, so that
-# few are enough; more than one, because the lock that one of them waits for may be held for long.
+# Threads that wait in the kernel for locks of other processes. A thread that gets its lock serves all waiting
+# calls, so few are enough; more than one, because a lock may be held for long.
 _MOST_WATCHERS = 16
 
 
@@ -66,10 +66,10 @@ class ProcessLocks:
 
         Args:
             key: The request.
-            patience: Seconds; the process that holds the lock may be stopped, and not killed.
+            patience: Seconds to wait at most: the process that holds the lock may be suspended.
 
         Returns:
-            True if it is locked now; False if the time ran out.
+            True if it is locked; False after `patience` seconds.
         """
         place = _place(key)
         waiter = _Waiter(asyncio.get_running_loop())
@@ -94,7 +94,7 @@ class ProcessLocks:
             self._release(_place(key))
 
     def close(self) -> None:
-        """Release all locks, and let the calls that still wait go on."""
+        """Release all locks, and resume the waiting calls."""
         with self._guard:
             if self._closed:
                 return
@@ -119,7 +119,7 @@ class ProcessLocks:
         except BlockingIOError:
             return False
         except OSError:
-            pass  # a file system without locks: better a call that is paid twice than none
+            pass  # a file system without locks: a request sent twice is better than none
         self._held.add(place)
         return True
 
@@ -137,12 +137,12 @@ class ProcessLocks:
             _unlock(self._fd, place)
 
     def _close_file(self) -> None:
-        # Not while a thread waits on it: its number would be another file's.
+        # Not while a thread waits on the descriptor, whose number could be reused for another file.
         if self._closed and not self._watchers:
             os.close(self._fd)
 
     def _grant(self, place: int) -> None:
-        """Give the lock to the first waiting call, if it is free."""
+        """Give a free lock to the first waiting call."""
         waiters = self._waiting.get(place)
         while waiters and self._take(place):
             woken = waiters.popleft().grant()
@@ -164,30 +164,30 @@ class ProcessLocks:
                 del self._waiting[place]
 
     def _watch(self) -> None:
-        """Have a thread wait in the kernel for each lock of another process that a call waits for."""
+        """Start a thread for each awaited lock of another process; it waits in the kernel."""
         for place in self._waiting:
             if len(self._watched) >= _MOST_WATCHERS:
                 return
             if place not in self._held and place not in self._watched:
                 self._watched.add(place)
                 self._watchers += 1
-                # A thread that waits in the kernel cannot be stopped: it must not keep the program alive.
+                # A daemon, because a thread that waits in the kernel cannot be stopped.
                 threading.Thread(target=self._wait_in_kernel, args=(place,), daemon=True).start()
 
-    # -- in a thread of its own --------------------------------------------------------------------------
+    # -- in a thread --------------------------------------------------------------------------
 
     def _wait_in_kernel(self, place: int) -> None:
         try:
             _lock(self._fd, place, wait=True)
         except OSError:
-            # It would fail again, so the offset stays watched: the waiting calls run out of time.
+            # It would fail again. The offset stays in `_watched`, and the waiting calls time out.
             with self._guard:
                 self._watchers -= 1
                 self._close_file()
             return
         with self._guard:
             places = [place, *self._waiting]
-        # Others may have been released meanwhile. The guard is released in between, as the loop may need it.
+        # Other locks may have been released meanwhile. The guard is released in between for the event loop.
         for other in places:
             with self._guard:
                 self._grant(other)
@@ -211,7 +211,7 @@ class _Waiter:
         self.future: asyncio.Future[None] = loop.create_future()
 
     def grant(self) -> bool:
-        """Wake it, from any thread; False if its loop is closed."""
+        """Resume the call, from any thread; False if its loop is closed."""
         self.granted = True
         try:
             self._loop.call_soon_threadsafe(self._wake)
@@ -229,7 +229,7 @@ def _place(key: CacheKey) -> int:
 
 
 if sys.platform == "linux":
-    # These locks belong to the open file, so that they also exclude two caches of one process.
+    # Locks of the open file description, which also exclude two caches in one process.
 
     def _lock(fd: int, place: int, *, wait: bool) -> None:
         command = fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK
@@ -238,7 +238,7 @@ if sys.platform == "linux":
     def _unlock(fd: int, place: int) -> None:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_UNLCK, os.SEEK_SET, place, 1, 0))
 
-elif sys.platform != "win32":  # pragma: no cover  these locks belong to the process
+elif sys.platform != "win32":  # pragma: no cover  locks of the process
 
     def _lock(fd: int, place: int, *, wait: bool) -> None:
         fcntl.lockf(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, place)
@@ -246,7 +246,7 @@ elif sys.platform != "win32":  # pragma: no cover  these locks belong to the pro
     def _unlock(fd: int, place: int) -> None:
         fcntl.lockf(fd, fcntl.LOCK_UN, 1, place)
 
-else:  # pragma: no cover  no process waits for another one there; each sends its own request
+else:  # pragma: no cover  Windows: no locks, each process sends its own request
 
     def _lock(fd: int, place: int, *, wait: bool) -> None:
         pass

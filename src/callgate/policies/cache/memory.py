@@ -1,4 +1,4 @@
-"""A cache that lives as long as the process."""
+"""`MemoryCache`: a store of responses in memory, which ends with the process."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["MemoryCache"]
 
 
 class MemoryCache:
-    """The answers used last, up to a number of entries.
+    """A least-recently-used cache of responses.
 
     Args:
-        max_entries: When there are more, the one that was used longest ago goes.
-        ttl: Seconds after which an answer is asked for anew; None: never.
-        clock: Seconds; only differences matter.
+        max_entries: The most entries; with more, the least recently used one is dropped.
+        ttl: Seconds for which a response is valid; None: for ever.
+        clock: Returns seconds from any start.
 
     Raises:
-        ConfigurationError: when `max_entries` or `ttl` is not positive.
+        ConfigurationError: `max_entries` or `ttl` is not positive.
 
     >>> import asyncio
     >>> from callgate.policies.cache.key import make_key
@@ -47,11 +47,11 @@ class MemoryCache:
         self._max_entries = max_entries
         self._ttl = ttl
         self._clock = clock
-        # Encoded: a hit is then a copy of its own, and what an entry holds is counted in bytes, not objects.
+        # Encoded, so that each hit is a new object and an entry takes little memory.
         self._entries: OrderedDict[bytes, tuple[bytes, bytes, float]] = OrderedDict()
 
     def get(self, key: CacheKey, /) -> Response | None:
-        """A fresh copy of the answer, or None."""
+        """A new copy of the response, or None."""
         entry = self._entries.get(key.digest)
         if entry is None:
             return None
@@ -65,7 +65,7 @@ class MemoryCache:
         return decode_response(response)
 
     async def put(self, key: CacheKey, response: Response, /) -> None:
-        """Keep an answer, unless JSON cannot give it back as it is."""
+        """Store a response, unless JSON cannot restore it exactly."""
         encoded = encode_response(response)
         if encoded is None:
             return
@@ -75,7 +75,7 @@ class MemoryCache:
             self._entries.popitem(last=False)
 
     async def close(self) -> None:
-        """Forget everything."""
+        """Drop all entries."""
         self._entries.clear()
 
     def __len__(self) -> int:

@@ -35,7 +35,7 @@ class CacheStore(Protocol):
     """
 
     def get(self, key: CacheKey, /) -> Response | Awaitable[Response | None] | None:
-        """A fresh copy of the response, or None. It must be that of `key.request`, not only of its digest."""
+        """A new copy of the response, or None. The stored request must equal `key.request`."""
         ...
 
     async def put(self, key: CacheKey, response: Response, /) -> None:
@@ -53,19 +53,20 @@ class CacheStore(Protocol):
 
 @runtime_checkable
 class SharedStore(CacheStore, Protocol):
-    """A store that several processes share: of all that miss the same response, one sends the request.
+    """A store that several processes share: if several miss the same response, one of them sends the request.
 
     A call that has claimed a request calls `get` again, because the previous holder may have stored the
     response meanwhile, and releases the claim once the response is stored or will not be.
     """
 
     def claim(self, key: CacheKey, /) -> bool | Awaitable[bool]:
-        """Become the one that sends the request: True at once, or an awaitable that waits for the holder.
+        """Claim the request: True if it is claimed now, else an awaitable that waits for the present holder.
 
-        The awaitable returns False if it would take too long; then there is nothing to release.
+        The awaitable returns True once the request is claimed, False if that takes too long. After False, do
+        not call `release`.
         """
         ...
 
     def release(self, key: CacheKey, /) -> None:
-        """Give a claim back."""
+        """Release a claim."""
         ...

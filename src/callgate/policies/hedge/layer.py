@@ -241,12 +241,11 @@ class _Race:
         return self.second.result()
 
     async def wait_for_second(self, error: Exception) -> Response:
-        """The first attempt has failed: wait for the second one.
+        """Wait for the second attempt after the first one has failed.
 
         Raises:
-            Exception: `error`, if the second one fails too; if only the first was a 429, which uses up no
-            try,
-                the second one's error.
+            Exception: `error` if the second one fails too; but if only the first was a 429, which does not
+                count as a try, the error of the second.
         """
         second = self.second
         assert second is not None

@@ -1,4 +1,4 @@
-"""Whether and when to try again, and how many retries the whole may afford. No I/O."""
+"""`RetryConfig`: which failures are retried, and when. `RetryBudget`: bounds all retries together. No I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from callgate.exception_names import from_names, to_names
 
 __all__ = ["RetryBudget", "RetryConfig"]
 
-# 2.0 ** 1024 overflows; no delay that is asked for is that long.
+# Bounds the exponent, because 2.0 ** 1024 overflows.
 _MOST_DOUBLINGS: Final = 1000.0
 
 ExceptionKinds = tuple[type[BaseException], ...]
@@ -35,15 +35,14 @@ class RetryConfig:
         base_delay: Seconds; the first delay, before jitter. Also `initial_delay`.
         max_delay: Seconds; no backoff is longer. (A Retry-After may be.)
         backoff_factor: Each delay is this many times the one before. Also `exponential_base`.
-        jitter: Draw each backoff evenly between 0 and its full length, so that calls that failed together do
-            not come back together.
-        jitter_factor: With `jitter`, how much may be added to a Retry-After, as a share of it: that one is a
-            floor, so its jitter only goes up.
+        jitter: Draw each backoff uniformly between 0 and its full length, so that calls that failed together
+            are not repeated together.
+        jitter_factor: With `jitter`, the most that is added to a Retry-After, as a share of it.
         retry_exceptions: Only these are retried; None: connection errors, timeouts, 408, 409, 425, 429 and
-            5xx. callgate's own refusals are retried only where they are named here. Also `retry_on`.
-        exclude_exceptions: These never are.
-        max_retry_after: Seconds; a service that asks for a longer wait ends the call.
-        max_quota_wait: Seconds that one call may spend waiting out 429s. These use up no attempts.
+            5xx. callgate's own refusals are retried only if they are named here. Also `retry_on`.
+        exclude_exceptions: These are never retried.
+        max_retry_after: Seconds. A longer Retry-After ends the call.
+        max_quota_wait: Seconds that one call may wait after 429s in all. A 429 does not count as a try.
 
     Raises:
         ConfigurationError: A value out of its range, or one setting given under both of its names.
@@ -126,12 +125,12 @@ class RetryConfig:
         (True, False)
         """
         if not isinstance(error, Exception) or isinstance(error, self.exclude_exceptions):
-            return False  # a cancellation is no failure
+            return False  # a cancellation is not a failure
         kinds = self.retry_exceptions
         if kinds is None:
             return _is_transient(error)
         if isinstance(error, RefusedError | DeadlineExceededError):
-            # Not by a builtin base: a deadline is a TimeoutError, but there is no time left to retry.
+            # A builtin base does not count: a deadline is a TimeoutError, but leaves no time for a retry.
             return any(isinstance(error, kind) and issubclass(kind, RefusedError) for kind in kinds)
         return isinstance(error, kinds)
 
@@ -139,12 +138,12 @@ class RetryConfig:
         """Seconds to wait before the next attempt.
 
         Args:
-            attempt: How many attempts have been made, from 1.
-            error: What the last one ended in; its `retry_after`, in seconds, is a floor.
-            rng: Where jitter comes from.
+            attempt: The number of attempts so far, from 1.
+            error: The error of the last one; the delay is at least its `retry_after` seconds.
+            rng: Source of the jitter.
 
         Raises:
-            RetryAfterTooLongError: The service asks for more than `max_retry_after`.
+            RetryAfterTooLongError: `retry_after` is above `max_retry_after`.
         """
         try:
             length = self.base_delay * self.backoff_factor ** min(attempt - 1.0, _MOST_DOUBLINGS)
@@ -175,7 +174,7 @@ class RetryConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RetryConfig:
-        """What `to_dict` has written.
+        """The configuration that `to_dict` returned.
 
         Raises:
             ConfigurationError: An unknown setting, a value out of its range, an unknown exception.
@@ -220,18 +219,18 @@ def _check_number(name: str, value: Any, least: float) -> None:
 
 
 class RetryBudget:
-    """How many retries all calls together may make, so that an outage is not answered with a storm.
+    """Bounds the retries of all calls together, so that an outage does not multiply the load.
 
-    Every call pays in a share of a retry, every retry takes out a whole one, and a few a second are free.
-    What happened more than ten seconds ago is forgotten.
+    Each call deposits `ratio` and each retry withdraws 1; `per_second` retries are always allowed. Deposits
+    and withdrawals expire after ten seconds.
 
     Args:
         ratio: Retries per call: 0.2 allows one for every five calls.
-        per_second: Retries a second that are always allowed.
-        clock: Monotonic seconds.
+        per_second: Retries per second that are always allowed.
+        clock: Returns monotonic seconds.
 
     Raises:
-        ConfigurationError: A negative or infinite share.
+        ConfigurationError: A setting is negative or infinite.
 
     >>> budget = RetryBudget(ratio=0.5, per_second=0.0)
     >>> budget.deposit(); budget.deposit()
@@ -257,19 +256,19 @@ class RetryBudget:
 
     @property
     def balance(self) -> float:
-        """Retries that could be made now."""
+        """The number of retries that may be made now."""
         self._advance()
         return self._sum + self._reserve
 
     def deposit(self) -> None:
-        """A call begins."""
+        """Add the share of one call."""
         if int(self._clock()) > self._second:
             self._advance()
         self._seconds[self._second % self.WINDOW] += self._ratio
         self._sum += self._ratio
 
     def withdraw(self) -> bool:
-        """Ask for one retry; False: there is no budget left for it."""
+        """Take one retry; False if the budget is spent."""
         self._advance()
         if self._sum + self._reserve < 1.0 - 1e-9:
             return False

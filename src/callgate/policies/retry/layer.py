@@ -1,9 +1,9 @@
-"""Repeats attempts that failed for a transient reason.
+"""The retry layer: repeats attempts that failed for a transient reason.
 
-Every attempt passes the limiter and pays it; a call holds no permit while it backs off. A 429 uses up no try:
-the call waits as long as its Retry-After asks and joins the queue again, and only the time spent so is
-bounded. Without a Retry-After it backs off longer with each 429 in a row; refused again and again in spite of
-one, at least as after a first failure.
+Every attempt passes the limiter and is charged to the quota; a call holds no permit while it backs off. A 429
+does not count as a try: the call waits for its Retry-After and joins the queue again, until `max_quota_wait`
+seconds have passed. Without a Retry-After the backoff grows with each 429 in a row. From the third 429 in a
+row on, the wait is at least the backoff of a first failure.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ def retry_layer(
 ) -> Layer:
     """Repeat an attempt that failed for a transient reason, at most `max_retries` times for each call.
 
-    Several endpoints change where an attempt goes, not how many there are (`Calling.route`): an endpoint that
-    refuses the call itself (its key, its open breaker) is left for another one at once, and after the final
-    failure the call goes on to the next fallback, where its tries are counted anew.
+    With several endpoints the number of attempts is the same (`Calling.route`). After an error that is not
+    due to the request (a refused key, an open breaker) the next attempt goes to another endpoint at once.
+    After its final failure the call goes to the next fallback, where its tries are counted from 0.
 
-    A call is not repeated once a piece of its stream was delivered, if the wait would pass its deadline, or
-    while the retry budget is spent; it then ends with its last error.
+    A call ends with its last error if a delta of its stream was delivered, if the wait would pass its
+    deadline, or while the retry budget is spent.
 
     Args:
-        config: What to retry, how often, how long to wait; or a function that returns this for the endpoint
-            of the latest attempt. None: no retries.
+        config: What to retry, how often, and the backoff; or a function that returns this for the endpoint of
+            the latest attempt. None: no retries.
         clock: The loop's clock, in seconds.
         rng: Source of the jitter.
-        budget: Shared by all calls of a model, so that retries never become a storm; None: unbounded.
+        budget: Bounds the retries of all calls of a model together; None: unbounded.
 
     Raises (in the service):
         RetryAfterTooLongError: the provider asks to wait longer than `config.max_retry_after`.
@@ -56,7 +56,7 @@ def retry_layer(
                 return await call(calling)
             except Exception as error:
                 last = error
-            finally:  # not when the call comes: the share of one that waits in the queue would be forgotten
+            finally:  # not before the call, whose deposit would expire while it waits in the queue
                 if budget is not None:
                     budget.deposit()
             tries = _Tries(rng, budget)
@@ -75,7 +75,7 @@ def retry_layer(
 
 
 class _Tries:
-    """What a call that has failed may still do: created with its first failure."""
+    """The tries of one call; created after its first failure."""
 
     __slots__ = ("_budget", "_failed", "_pushed_back_since", "_refusals", "_rng", "_tries")
 
@@ -85,7 +85,7 @@ class _Tries:
         self._tries = 0
         self._refusals = 0  # 429s in a row
         self._pushed_back_since: float | None = None
-        self._failed: list[Exception] = []  # final errors of the endpoints that were left
+        self._failed: list[Exception] = []  # final errors at other endpoints
 
     def delay(self, calling: Calling, error: Exception, config: RetryConfig | None, now: float) -> float:
         """Seconds until the next attempt.

@@ -1,4 +1,4 @@
-"""The limiters of a pool's endpoints, seen as one."""
+"""`CombinedLimiter`: the limiters of a pool's endpoints as one `LimiterView`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["CombinedLimiter"]
 
 
 class CombinedLimiter:
-    """The gates of a pool and its queue, seen as one. It is a `LimiterView`.
+    """The queue and the gates of a pool as one `LimiterView`.
 
     Example::
 
@@ -28,7 +28,7 @@ class CombinedLimiter:
 
     @property
     def waiting(self) -> int:
-        """Calls in the queue; 0 while an endpoint has room, which may be a slow one that is passed over."""
+        """Calls in the queue; 0 while an endpoint has room (calls may still wait for a faster one)."""
         waiting, now = self._pool.queue.waiting, self._pool.clock()
         return 0 if waiting and any(gate.wait(1.0, now) <= 0.0 for gate in self._gates()) else waiting
 
@@ -39,23 +39,23 @@ class CombinedLimiter:
 
     @property
     def bottleneck(self) -> Bottleneck | None:
-        """What the head of the queue waits for at the first endpoint; None while the queue is empty."""
+        """The limit that the head of the queue waits for at the first endpoint; None if there is none."""
         head = self._pool.queue.head
         return None if head is None else self._gates()[0].limited_by(head.tokens, self._pool.clock())
 
     def expected_wait(self, tokens: float = 1.0, call_seconds: float = 1.0) -> float:
-        """Seconds that one more call would wait at least, at the endpoint where it waits least."""
+        """A lower bound of the seconds that the next call would wait, over all endpoints."""
         ahead = self.waiting
         return min(gate.expected_wait(tokens, call_seconds, calls=ahead) for gate in self._gates())
 
     def expect(self, calls: int) -> None:
-        """Begin with this many calls at once, shared by the endpoints; see `LimiterView.expect`."""
+        """Start with this many concurrent calls, divided among the endpoints; see `LimiterView.expect`."""
         members = self._pool.members
         for member in members:
             member.gate.expect(-(-calls // len(members)))
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Have `listener` called with the events of each gate; the returned function unsubscribes it."""
+        """Call `listener` with the events of each gate; returns a function to unsubscribe."""
         subscriptions = [member.gate.subscribe(listener) for member in self._pool.members]
 
         def unsubscribe() -> None:
@@ -65,7 +65,7 @@ class CombinedLimiter:
         return unsubscribe
 
     def snapshot(self) -> LimiterSnapshot:
-        """All endpoints in use together: sums, and rates by the minute."""
+        """The sums over all endpoints in use, with rates per minute."""
         parts = [gate.snapshot() for gate in self._gates()]
         slots = [part.concurrency for part in parts]
         return LimiterSnapshot(
@@ -84,7 +84,7 @@ class CombinedLimiter:
 
 
 def _sum_by_minute(rates: Sequence[RateSnapshot | None]) -> RateSnapshot | None:
-    """Several rates as one by the minute; None if one of them is unlimited."""
+    """The sum of several rates, per minute; None if one of them is unlimited."""
     known = [rate for rate in rates if rate is not None]
     if len(known) < len(rates):
         return None

@@ -1,4 +1,4 @@
-"""How one endpoint of a pool has been doing, and when it is ejected. No I/O; time is passed in."""
+"""`Health`: counts the results of an endpoint in a pool, and ejects it when it fails. No I/O."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ from callgate.errors import (
 
 __all__ = ["EndpointHealth", "Health", "is_of_endpoint"]
 
-# The request is not the cause of these: another endpoint may well answer it.
+# Not caused by the request: another endpoint may answer it.
 _OF_THE_ENDPOINT = (
     AuthenticationError, CircuitBreakerOpenError, QuotaTooSmallError, RateLimitError,
     ResourceNotFoundError, RetryAfterTooLongError,
 )  # fmt: skip
-# Failures in a row that eject an endpoint, if so many of its latest attempts failed, too: where 5 % fail at
-# random, three in a row come once in 8,000 attempts. One that cannot be reached is not at fault by chance.
+# Consecutive failures that eject an endpoint, if this share of its latest attempts failed too: with 5 % of
+# random failures, three in a row occur once in 8,000 attempts. The share does not matter if it cannot be
+# reached.
 MOST_FAILURES: Final = 3
 FAILING_SHARE: Final = 0.4
-# So many of the attempts in flight count as not failed: errors come at once, and the answers to the attempts
-# that were sent with them later. With more of them an endpoint that only fails would get too many calls.
+# Up to this many attempts in flight count as answered, because errors come sooner than responses. With a
+# higher number an endpoint that only fails would get too many calls.
 MOST_PENDING: Final = 8
-# Weight of the earlier attempts in that share when a new one ends.
+# The factor by which each attempt lowers the weight of earlier ones in that share.
 FADE: Final = 0.9
-# Seconds of nothing but 429s that eject it.
+# Seconds with 429s only after which an endpoint is ejected.
 ONLY_429S: Final = 60.0
-# A Retry-After above this, in seconds, ejects it for as long: no call waits for it.
+# Seconds. A longer Retry-After ejects the endpoint for that time, because no call waits for it.
 LONG_WAIT: Final = 120.0
-# Seconds until it is tried again: after transient failures, and after its key was refused.
+# Seconds until the endpoint is tried again: after transient failures, and after its key was refused.
 EJECTED: Final = 30.0
 EJECTED_KEY: Final = 300.0
-# Latency differences below this, in seconds, do not matter: their quotas are used alike.
+# Seconds. Latencies below this count as equal.
 EQUAL_LATENCY: Final = 0.25
-# Weight of the former average when a new latency comes in.
+# Weight of the former mean when a new latency is added.
 DECAY: Final = 0.8
 
 
@@ -60,12 +61,12 @@ def is_of_endpoint(error: BaseException) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class EndpointHealth:
-    """How one endpoint of a `Spread` has been doing.
+    """The results of one endpoint of a `Spread` so far.
 
     Attributes:
         name: The endpoint's name.
-        answered: Calls that it has answered.
-        ejections: How often it was ejected.
+        answered: The number of calls that it has answered.
+        ejections: The number of times that it was ejected.
         error: The error of its last ejection, or None.
 
     >>> EndpointHealth("one", answered=12, ejections=0, error=None).answered
@@ -81,8 +82,8 @@ class EndpointHealth:
 class Health:
     """Counts the results of an endpoint's attempts and ejects it when it fails.
 
-    Ejected for 30 s: after three failed attempts in a row, unless most of its latest attempts were answered,
-    or a minute of nothing but 429s; as long as its open breaker or a long Retry-After asks; and for 5
+    It is ejected for 30 s after three consecutive failures (unless most of its latest attempts were answered)
+    or a minute with 429s only; for the time that its open breaker or a long Retry-After names; and for 5
     minutes after a refused key (401) or an exhausted account.
 
     >>> health = Health()
@@ -105,12 +106,12 @@ class Health:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all times, for another event loop."""
+        """Clear all times, for the clock of another event loop."""
         self.ejected_until = -math.inf
         self.key_refused = False
-        """True while it is ejected for what does not pass by itself."""
-        self._failures = 0  # in a row
-        self._attempts = 0.0  # ended ones and failed ones, the later the more
+        """True while the endpoint is ejected for a refused key or an exhausted account."""
+        self._failures = 0  # consecutive
+        self._attempts = 0.0  # ended and failed attempts, with weights that fade
         self._failed = 0.0
         self._only_429s_since: float | None = None
         self._waiting_since: float | None = None  # when its first attempt was sent, until one is answered
@@ -121,7 +122,7 @@ class Health:
         return EndpointHealth(name, self.answered, self.ejections, self.error)
 
     def latency(self, now: float) -> float:
-        """Usual seconds of an attempt; before the first answer, the seconds waited so far; 0.0 if unused."""
+        """Mean seconds of an attempt; before the first response, the seconds waited so far; 0.0 if unused."""
         if self._latency is not None:
             return max(self._latency, EQUAL_LATENCY)
         return 0.0 if self._waiting_since is None else max(now - self._waiting_since, EQUAL_LATENCY)
@@ -132,7 +133,7 @@ class Health:
             self._waiting_since = now
 
     def succeeded(self, seconds: float) -> None:
-        """Record an answer and how long it took."""
+        """Record a response and its latency in seconds."""
         self._failures = 0
         self._attempts = self._attempts * FADE + 1.0
         self._failed *= FADE
@@ -142,12 +143,12 @@ class Health:
         self._latency = seconds if usual is None else DECAY * usual + (1.0 - DECAY) * seconds
 
     def failed(self, error: APIClientError, now: float, in_flight: int = 0) -> bool:
-        """Record a failed attempt; True if it ejected the endpoint, which was not ejected before.
+        """Record a failed attempt; returns True if this ejects the endpoint, which was not ejected before.
 
         Args:
-            error: What it ended in.
-            now: The present moment.
-            in_flight: Attempts that have not ended.
+            error: The error of the attempt.
+            now: The present time.
+            in_flight: The number of attempts that have not ended.
         """
         if isinstance(error, QuotaTooSmallError):
             return False
@@ -166,7 +167,7 @@ class Health:
         self._failed = self._failed * FADE + 1.0
         if self._failures < MOST_FAILURES:
             return False
-        # When it is tried again after an ejection, one more failure is enough.
+        # After an ejection one more failure is enough, because the count is not reset.
         unreachable = isinstance(error, APIConnectionError) and error.surely_unsent
         attempts = self._attempts + min(in_flight, MOST_PENDING)
         failing = unreachable or self._failed >= FAILING_SHARE * attempts

@@ -1,4 +1,4 @@
-"""Chooses the endpoint of each attempt: a pool's best one, or a fallback when the tiers above have failed."""
+"""The route layer: chooses the endpoint of each attempt, in a pool or after a final failure in a fallback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Single:
 
     Args:
         target: The endpoint, for `Route.target`.
-        turn: Makes a call ready for the endpoint: its defaults, backend and prices.
+        turn: Prepares a call for the endpoint: its defaults, backend and prices.
         service: Makes one attempt, limits included.
     """
 
@@ -35,11 +35,11 @@ class Single:
         return self._service(calling)
 
     def enter(self, calling: Calling) -> None:
-        """Turn a call that comes from the tier above to this endpoint."""
+        """Prepare a call from the tier above for this endpoint."""
         self._turn(calling)
 
     def close(self, route: Route, until: float) -> None:
-        """Keep the call from the endpoint until this moment."""
+        """Do not send the call to the endpoint before `until`."""
         route.closed[self] = until
 
     def pause(self, route: Route, now: float) -> float:

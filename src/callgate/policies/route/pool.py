@@ -1,4 +1,4 @@
-"""Several endpoints that share one queue: each attempt goes where it will be answered soonest."""
+"""`Pool`: several endpoints with one queue. Each attempt goes to the endpoint that will answer it soonest."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from callgate.response import Response
 __all__ = ["Member", "Pool", "Target"]
 
 
-# Endpoints whose latency is within this factor of the fastest one's count as equally fast: their quotas are
-# used alike, whatever the load of the moment does to either.
+# Endpoints within this factor of the lowest latency count as equally fast, so that their quotas are used
+# equally.
 SIMILAR: Final = 1.5
 
 
 class Target(Protocol):
-    """One endpoint as a pool sees it: its limits, and how a call is made ready for it and sent."""
+    """One endpoint of a pool: its gate, and how a call is prepared for it and sent."""
 
     @property
     def name(self) -> str:
@@ -42,7 +42,7 @@ class Target(Protocol):
         ...
 
     def tokens(self, calling: Calling) -> float:
-        """Tokens to reserve for the call, which was turned to it."""
+        """Tokens to reserve for the call, after `turn`."""
         ...
 
     def send(self, calling: Calling, lease: Lease) -> Awaitable[Response]:
@@ -58,7 +58,7 @@ class Member:
     def __init__(self, target: Target) -> None:
         self.target = target
         self.admitted = 0
-        """Attempts so far; between two endpoints that are equally good the less used one is taken."""
+        """Attempts so far; among equally good endpoints the one with the fewest is taken."""
         self.gate = target.gate
         self.health = Health()
 
@@ -69,7 +69,7 @@ class Pool:
     The head of the queue takes the free endpoint with the fewest calls in flight for its latency. A slow free
     endpoint is passed over while a fast one will have answered sooner, for the whole queue. A call prefers
     endpoints that it has not tried. An ejected endpoint gets no calls; while all are ejected for transient
-    failures, the one that is due first is tried.
+    failures, the one whose ejection ends first is tried.
 
     Args:
         name: For messages.
@@ -92,7 +92,7 @@ class Pool:
         self._refusal: APIClientError | None = None
 
     def restart(self, clock: Callable[[], float]) -> None:
-        """Use another loop's clock; the times of the former one are forgotten."""
+        """Use the clock of another event loop, and clear the times of the former one."""
         self.clock = clock
         for member in self.members:
             member.health.reset()
@@ -100,7 +100,7 @@ class Pool:
     # -- as a tier ---------------------------------------------------------------------------------------
 
     async def call(self, calling: Calling) -> Response:
-        """Make one attempt at the endpoint that takes it first.
+        """Make one attempt at the first endpoint that admits it.
 
         Raises:
             APIClientError: the attempt failed, or no endpoint can take the call.
@@ -120,7 +120,7 @@ class Pool:
                         on_head=calling.mark_next,
                     )
                 break
-            except _NoneLeft:  # its endpoints were ejected while it waited
+            except _NoneLeft:  # all its endpoints were ejected while it waited
                 continue
         member = candidate.member
         assert member is not None  # set with the lease
@@ -139,10 +139,10 @@ class Pool:
         return response
 
     def enter(self, calling: Calling) -> None:
-        """Nothing to prepare: each attempt turns the call to its endpoint."""
+        """Does nothing: each attempt prepares the call for its endpoint."""
 
     def close(self, route: Route, until: float) -> None:
-        """Keep the call from the endpoint of its latest attempt until this moment."""
+        """Do not send the call to the endpoint of its latest attempt before `until`."""
         latest = self._latest(route)
         if latest is not None:
             route.closed[latest] = until
@@ -169,9 +169,10 @@ class Pool:
     # -- choosing ----------------------------------------------------------------------------------------
 
     def candidates(self, calling: Calling, now: float) -> tuple[Member, ...]:
-        """The endpoints that a call may wait for: untried ones if any is in use, and none closed to it.
+        """The endpoints that a call may wait for: untried ones if possible, and none with a Retry-After for
+        it.
 
-        A hedge does not wait for an untried one: it is of use now.
+        A hedge does not wait for an untried endpoint without room, because it would come too late.
         """
         route: Route = calling.route
         if not (route.tried or route.closed):
@@ -183,7 +184,7 @@ class Pool:
         return tuple(untried or allowed) or self.members
 
     def admit(self, candidate: _Candidate, gates: Sequence[Gate], now: float) -> Lease | float:
-        """Take a lease for the candidate where it is best off, or return the seconds until it may be."""
+        """Take a lease at the best endpoint for the candidate, or return the seconds until the next try."""
         usable = [each for each in candidate.members if each.health.ejected_until <= now]
         if not usable:
             usable = self._last_resort(candidate)
@@ -204,7 +205,7 @@ class Pool:
     def _best(
         self, candidate: _Candidate, usable: Sequence[Member], without: set[Member], now: float
     ) -> Member | None:
-        """The free endpoint to take; None if there is none, or a busy one will have answered sooner."""
+        """The best endpoint with room; None if there is none, or a busy one is expected to answer sooner."""
         free: Member | None = None
         least, soonest = (math.inf, 0, 0), math.inf
         latencies = {member: member.health.latency(now) for member in usable if member not in without}
@@ -218,7 +219,7 @@ class Pool:
                 if free is None or load < least:
                     free, least = member, load
             else:
-                # The whole queue is counted: under a lasting load slow endpoints have to help.
+                # The whole queue is counted, so that slow endpoints are used under a lasting load.
                 wait = gate.expected_wait(tokens, latency or 1.0, calls=self.queue.waiting)
                 soonest = min(soonest, wait + latency)
         if free is not None and soonest < free.health.latency(now):
@@ -226,10 +227,10 @@ class Pool:
         return free
 
     def _look_again(self, candidate: _Candidate, usable: Sequence[Member], now: float) -> float:
-        """Seconds until the candidate should be asked again; infinity: when one of its gates changes.
+        """Seconds until the candidate is tried again; infinity: not before one of its gates reports a change.
 
         Raises:
-            QuotaTooSmallError: none of its endpoints can ever admit it.
+            QuotaTooSmallError: the call is larger than a whole window of each endpoint.
         """
         soonest = math.inf
         for member in usable:
@@ -244,11 +245,11 @@ class Pool:
         return soonest
 
     def _last_resort(self, candidate: _Candidate) -> list[Member]:
-        """All its endpoints are ejected: others of the pool, else the one that is due first.
+        """The endpoint whose ejection ends first, for a candidate with ejected endpoints only.
 
         Raises:
             APIClientError: all keys are refused.
-            _NoneLeft: another endpoint of the pool is in use.
+            _NoneLeft: other endpoints of the pool may take the call.
         """
         if len(candidate.members) < len(self.members):
             raise _NoneLeft
@@ -281,7 +282,7 @@ class Pool:
 
 
 class _NoneLeft(Exception):
-    """No endpoint is left of those that a call waited for."""
+    """All endpoints that a call waited for are ejected."""
 
 
 class _Candidate:
@@ -301,7 +302,7 @@ class _Candidate:
         first.turn(calling)
         self.tokens = first.tokens(calling)
         self.dearer: dict[Member, float] = {}
-        """Tokens at the endpoints where the call was found to cost more than there was room for."""
+        """The cost in tokens at endpoints that had no room for the call."""
 
     def tokens_at(self, member: Member) -> float:
         return self.dearer.get(member, self.tokens)

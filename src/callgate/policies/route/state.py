@@ -1,4 +1,4 @@
-"""What the route layer keeps for one call: the tier it is in, endpoints tried, endpoints closed to it."""
+"""`Route`: the state of one call in the route layer: its tier, and the endpoints that it has tried."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Route", "Tier"]
 
 
 class Tier(Protocol):
-    """One level of a router: an endpoint, or a pool of them. It makes attempts."""
+    """One level of a route: an endpoint, or a pool of endpoints."""
 
     def call(self, calling: Calling) -> Awaitable[Response]:
         """Make one attempt at an endpoint of its choice."""
@@ -25,7 +25,7 @@ class Tier(Protocol):
         ...
 
     def close(self, route: Route, until: float) -> None:
-        """Keep the call from the endpoint of its latest attempt until this moment."""
+        """Do not send the call to the endpoint of its latest attempt before `until`."""
         ...
 
     def pause(self, route: Route, now: float) -> float:
@@ -42,7 +42,7 @@ class Tier(Protocol):
 
 
 class Route:
-    """Where one call has been and may go. `Calling.route` holds it; the retry layer asks it after a failure.
+    """The endpoints that a call has tried and may try. Kept in `Calling.route`; the retry layer reads it.
 
     Args:
         tiers: The endpoints of the model first, then one tier for each of its fallbacks.
@@ -56,48 +56,48 @@ class Route:
         self.target: Any = None
         """The endpoint of the latest attempt; None if the latest try found none."""
         self.tried: set[Any] = set()
-        """Endpoints of this tier that have failed it or are at it; one that answered with a 429 is not."""
+        """Endpoints of this tier with a failed attempt (other than a 429) or one in flight."""
         self.closed: dict[Any, float] = {}
-        """Endpoints that asked this call to wait: until when, by the loop's clock."""
+        """Endpoint that sent a 429 -> the end of the wait there, in seconds of the loop's clock."""
 
     @property
     def tier(self) -> Tier:
-        """The tier that takes its next attempt."""
+        """The tier of the next attempt."""
         return self._tiers[self.index]
 
     def wait(self, seconds: float, now: float) -> float:
-        """Seconds until the call may be sent again, after a 429 that asked for `seconds`.
+        """Seconds until the next attempt, after a 429 with a wait of `seconds`.
 
-        The Retry-After binds this call at that endpoint only; another endpoint may take it at once.
+        The wait applies to this call at that endpoint only; another endpoint may take the call at once.
         """
         self.tier.close(self, now + seconds)
         return self.tier.pause(self, now)
 
     def pause(self, now: float) -> float:
-        """Seconds until an endpoint of this tier may be sent the call; 0.0 unless a Retry-After binds it."""
+        """Seconds until the call may go to an endpoint of this tier; 0.0 unless a Retry-After applies."""
         return self.tier.pause(self, now)
 
     def has_untried(self) -> bool:
-        """True if an endpoint of this tier is in use that the call has not tried."""
+        """True if this tier has an endpoint in use that the call has not tried."""
         return self.tier.has_untried(self)
 
     def needs_no_backoff(self) -> bool:
-        """True if the endpoint that failed is ejected, and another one may take the call."""
+        """True if the endpoint of the failed attempt is ejected and another one may take the call."""
         return self.tier.is_ejected(self) and self.has_untried()
 
     def may_move(self, error: BaseException) -> bool:
-        """True if the endpoint refused the call for its own reasons and another one may take it at once."""
+        """True if the error is not due to the request and another endpoint may take the call at once."""
         return self.target is not None and is_of_endpoint(error) and self.has_untried()
 
     def descend(self, calling: Calling, error: BaseException) -> bool:
-        """Go on to the next fallback after the final failure at this tier; False if there is none.
+        """Move the call to the next fallback after its final failure in this tier; False if there is none.
 
-        Only failures of calls lead to a fallback: any other exception is a bug, which a fallback would hide.
+        Exceptions that are no failed calls do not lead to a fallback, which would hide a bug.
         """
         if not isinstance(error, APIClientError | SDKError) or self.index + 1 >= len(self._tiers):
             return False
         self.index += 1
-        calling.http_path = calling.http_method = calling.sdk_method_name = None  # meant for the first tier
+        calling.http_path = calling.http_method = calling.sdk_method_name = None  # set for the first tier
         self.tried.clear()
         self.closed.clear()
         self.tier.enter(calling)
