@@ -25,12 +25,12 @@ END: list[Event] = [
 ]
 
 
-def use(index: int | None = 0, **fields: Any) -> Event:
+def use(index: Any = 0, **fields: Any) -> Event:
     block = {"type": "tool_use", "id": "t1", "name": "weather", "input": {}, **fields}
     return _indexed({"type": "content_block_start", "content_block": block}, index)
 
 
-def piece(text: Any, index: int | None = 0) -> Event:
+def piece(text: Any, index: Any = 0) -> Event:
     return _indexed(
         {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": text}}, index
     )
@@ -44,7 +44,7 @@ def stop(index: int | None = 0) -> Event:
     return _indexed({"type": "content_block_stop"}, index)
 
 
-def _indexed(event: Event, index: int | None) -> Event:
+def _indexed(event: Event, index: Any) -> Event:
     return event if index is None else {**event, "index": index}
 
 
@@ -98,6 +98,11 @@ CALLS: dict[str, tuple[list[Event], list[Any]]] = {
         TWO,
     ),
     "two calls with one id": ([use(), piece(OSLO_TEXT), stop(), use(1), piece(ROME_TEXT, 1)], TWO),
+    "indexes in words": (
+        [use("0"), use("1", id="t2"), piece(OSLO_TEXT, "0"), piece(ROME_TEXT, "1")],
+        TWO,
+    ),
+    "JSON within JSON": ([use(), piece(json.dumps(OSLO_TEXT)), stop()], ONE),
     "two calls without index": (
         [use(None), piece(OSLO_TEXT, None), use(None, id="t2"), piece(ROME_TEXT, None)],
         TWO,
@@ -162,3 +167,8 @@ def test_error_after_text_is_raised_after_the_text() -> None:
         texts.extend(delta.text for delta in decoder.feed(body))
     deltas = decoder.feed(b"")
     assert list(deltas) == []
+
+
+def test_calls_without_a_reason_to_stop_are_the_reason() -> None:
+    end: Event = {"type": "message_stop"}
+    assert read(use(), piece(OSLO_TEXT), stop(), end, ends=False)[1].finish_reason == "tool_call"

@@ -88,12 +88,21 @@ def test_an_object_is_asked_for_and_nothing_else_taken() -> None:
         ({"a": 1}, {"a": 1}, None),
         ('{"a": ', {}, '{"a": '),
         ("[1]", {}, "[1]"),
-        ("null", {}, "null"),
+        ("null", {}, None),
+        ("[]", {}, None),
+        ([], {}, None),
         ([1], {}, "[1]"),
+        ('"{\\"a\\": 1}"', {"a": 1}, None),
+        ('{}{"a": 1}', {"a": 1}, None),
+        ('{"a": 1}\n{"a": 1}', {"a": 1}, None),
+        ("{}{}", {}, None),
+        ('{"a": 1}{"a": 2}', {}, '{"a": 1}{"a": 2}'),
+        ('{"a": 1}{"a"', {}, '{"a": 1}{"a"'),
+        ('{"a": "\\ud83d"}' * 2, {"a": "\ufffd"}, None),
         ('{"a":' * 5_000, {}, '{"a":' * 5_000),
     ],
 )
-def test_arguments_that_are_no_object_are_kept_as_written(
+def test_arguments_are_read_in_every_form_and_kept_as_written_when_they_are_no_object(
     written: Any, arguments: dict[str, Any], raw: str | None
 ) -> None:
     assert read_arguments(written) == (arguments, raw)

@@ -14,6 +14,7 @@ from callgate.providers.canonical.streamed_arguments import StreamedArguments
         (["{}"], [""], "{}"),
         (["{}", " "], ["", ""], "{}"),
         (["{}", '{"a":', "1}"], ["", '{"a":', "1}"], '{"a":1}'),
+        (["null", '{"a":', "1}"], ["", '{"a":', "1}"], '{"a":1}'),
         (['{"a":', "1}", '{"a":1}'], ['{"a":', "1}", ""], '{"a":1}'),
         (["", '{"a"', ":{}}"], ["", '{"a"', ":{}}"], '{"a":{}}'),
     ],
@@ -40,3 +41,22 @@ def test_what_opened_the_call_counts_only_without_pieces() -> None:
 def test_free_text_of_a_custom_tool_stands_for_itself() -> None:
     arguments = StreamedArguments()
     assert arguments.take("{}", may_stand_in=False) == "{}"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "end", "lacked", "text"),
+    [
+        ([], '{"a": 1}', '{"a": 1}', '{"a": 1}'),
+        (['{"a"'], '{"a": 1}', ": 1}", '{"a": 1}'),
+        (["{}"], '{"a": 1}', '{"a": 1}', '{"a": 1}'),
+        (["{}"], "", "{}", "{}"),
+        (['{"a": 2}'], '{"a": 1}', "", '{"a": 1}'),
+    ],
+)
+def test_all_arguments_at_the_end_complete_or_replace_the_pieces(
+    pieces: list[str], end: str, lacked: str, text: str
+) -> None:
+    arguments = StreamedArguments()
+    for piece in pieces:
+        arguments.take(piece)
+    assert (arguments.complete(end), arguments.text, arguments.release()) == (lacked, text, "")

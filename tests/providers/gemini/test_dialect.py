@@ -536,6 +536,15 @@ def test_an_id_that_is_made_here_is_the_same_whenever_the_answer_is_read() -> No
     assert first[0].id != first[1].id
 
 
+def test_two_calls_with_one_id_get_ids_that_differ_plain_and_streamed() -> None:
+    parts = [{"functionCall": {"id": "x", "name": "f", "args": {"a": a}}} for a in (1, 2)]
+    chunk = json.dumps({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]}).encode()
+    streamed = read_stream(DIALECT, [b"data: " + chunk + b"\n\n"], {})[1]
+    ids = [call.id for call in DIALECT.decode(chunk, {}).tool_calls]
+    assert ids == [call.id for call in streamed.tool_calls]
+    assert ids[0] == "x" != ids[1]
+
+
 def test_a_text_that_is_a_list_is_no_text() -> None:
     parts: list[dict[str, Any]] = [{"text": "a"}, {"text": [["b"]]}, {"text": "c"}]
     told = {"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]}

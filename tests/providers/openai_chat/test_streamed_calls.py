@@ -84,6 +84,11 @@ ONE_CALL: dict[str, list[list[dict[str, Any]]]] = {
     ],
     "blank after": [[piece("weather", OSLO_TEXT, index=0, id="t1")], [piece(None, " ", index=0)]],
     "an index that begins with 1": [[piece("weather", OSLO_TEXT, index=1, id="t1")]],
+    "an empty piece under another index": [
+        [piece("weather", OSLO_TEXT, index=0, id="t1")],
+        [piece("", "", index=1, id="")],
+    ],
+    "name and arguments beside the id": [[{"index": 0, "id": "t1", "name": "weather", "arguments": OSLO}]],
 }
 TWO_CALLS: dict[str, list[list[dict[str, Any]]]] = {
     "as the format has it": [
@@ -110,6 +115,20 @@ TWO_CALLS: dict[str, list[list[dict[str, Any]]]] = {
         [piece("weather", '"Oslo"}', id="t1")],
         [piece(None, '{"city": ', id="t2")],
         [piece("weather", '"Rome"}', id="t2")],
+    ],
+    "indexes in words, pieces in turns": [
+        [piece("weather", '{"city": ', index="0"), piece("weather", '{"city": ', index="1")],
+        [piece(None, '"Oslo"}', index="0"), piece(None, '"Rome"}', index="1")],
+    ],
+    "indexes, one id": [
+        [piece("weather", OSLO_TEXT, index=0, id="t1")],
+        [piece("weather", ROME_TEXT, index=1, id="t1")],
+    ],
+    "indexes, one id, pieces": [
+        [piece("weather", OSLO_TEXT, index=0, id="t1")],
+        [piece("weather", "", index=1, id="t1")],
+        [piece(None, '{"city": ', index=1, id="t1")],
+        [piece(None, '"Rome"}', index=1)],
     ],
     "neither": [[piece("weather", OSLO_TEXT)], [piece("weather", ROME_TEXT)]],
     "neither, in one chunk": [[piece("weather", OSLO_TEXT), piece("weather", ROME_TEXT)]],
@@ -167,3 +186,11 @@ def test_integers_over_64_bits_in_arguments_are_exact() -> None:
     assert calls_of([piece("pay", '{"wei": 12345678901234567890123}', index=0)]) == [
         ("pay", {"wei": 12345678901234567890123})
     ]
+
+
+def test_a_single_call_that_is_no_list_is_read_plain_and_streamed() -> None:
+    call = {"id": "t1", "name": "weather", "arguments": OSLO}
+    body = json.dumps({"choices": [{"message": {"role": "assistant", "tool_calls": call}}]}).encode()
+    whole = OpenAIChat().decode(body, {}).tool_calls
+    assert [(call.id, call.name, call.arguments) for call in whole] == [("t1", "weather", OSLO)]
+    assert calls_of({"index": 0, **call}) == ONE  # type: ignore[arg-type]

@@ -417,3 +417,64 @@ def test_a_call_without_an_id_gets_one() -> None:
     ids = [call.id for call in DIALECT.decode(body, {}).tool_calls]
     assert all(ids)
     assert len(set(ids)) == 2
+
+
+def _call_item(identity: str, call_id: str, arguments: Any = "") -> dict[str, Any]:
+    return {
+        "type": "function_call",
+        "id": identity,
+        "call_id": call_id,
+        "name": "look",
+        "arguments": arguments,
+    }
+
+
+def _event(kind: str, index: int | None = 0, **fields: Any) -> dict[str, Any]:
+    place = {} if index is None else {"output_index": index}
+    return {"type": f"response.{kind}", **place, **fields}
+
+
+def _piece(identity: str, text: str, index: int | None = 0) -> dict[str, Any]:
+    return _event("function_call_arguments.delta", index, item_id=identity, delta=text)
+
+
+DONE = {"type": "response.completed", "response": {"id": "r1", "status": "completed", "output": []}}
+
+
+@pytest.mark.parametrize("index", [None, 0], ids=["no index", "one index"])
+def test_streamed_calls_are_told_apart_by_their_ids(index: int | None) -> None:
+    begun = [
+        _event("output_item.added", index, item=_call_item("i1", "c1")),
+        _event("output_item.added", index, item=_call_item("i2", "c2")),
+    ]
+    pieces = [_piece("i1", '{"a"', index), _piece("i2", '{"a":2}', index), _piece("i1", ":1}", index)]
+    response = _stream_of(*begun, *pieces, DONE)
+    assert [(call.id, call.arguments) for call in response.tool_calls] == [("c1", {"a": 1}), ("c2", {"a": 2})]
+    whole = [_event("output_item.done", index, item=_call_item(f"i{n}", f"c{n}", {"a": n})) for n in (1, 2)]
+    assert [call.arguments for call in _stream_of(*whole, DONE).tool_calls] == [{"a": 1}, {"a": 2}]
+
+
+def test_an_id_that_changes_with_each_event_is_of_one_call() -> None:
+    response = _stream_of(
+        _event("output_item.added", item=_call_item("x1", "c1")),
+        _piece("x2", '{"a":'),
+        _piece("x3", "1}"),
+        _event("output_item.done", item=_call_item("x4", "c1", '{"a":1}')),
+        DONE,
+    )
+    assert [(call.id, call.arguments) for call in response.tool_calls] == [("c1", {"a": 1})]
+
+
+def test_arguments_that_opened_a_call_are_replaced_by_its_pieces() -> None:
+    opened = _event("output_item.added", item=_call_item("i1", "c1", "{}"))
+    assert _stream_of(opened, _piece("i1", '{"a":1}'), DONE).tool_calls[0].arguments == {"a": 1}
+    assert _stream_of(opened, DONE).tool_calls[0].arguments == {}
+
+
+def test_a_last_event_that_lost_the_arguments_is_completed_from_the_pieces() -> None:
+    events = [_event("output_item.added", item=_call_item("i1", "c1")), _piece("i1", '{"a":1}')]
+    done = {
+        "type": "response.completed",
+        "response": {"status": "completed", "output": [_call_item("i1", "c1")]},
+    }
+    assert [call.arguments for call in _stream_of(*events, done).tool_calls] == [{"a": 1}]

@@ -116,7 +116,7 @@ class MessageBuilder:
 
     def _take_delta(self, index: Any, delta: dict[str, Any]) -> list[Delta]:
         kind = as_text(delta.get("type"))
-        if kind == "input_json_delta":
+        if kind == "input_json_delta" or (not kind and "partial_json" in delta):
             return self._blocks.at(index, "input").take_arguments(delta.get("partial_json"))
         if kind in _TEXT_DELTAS:
             field, kind = _TEXT_DELTAS[kind]

@@ -83,8 +83,8 @@ class AnswerContent:
             replayed_by: The dialect's name, and the blocks as they came.
             usage, model, id: Where the provider states them.
         """
-        if finish_reason == "stop" and self.calls:
-            finish_reason = "tool_call"  # Gemini ends with STOP whatever it was
+        if self.calls and (finish_reason == "stop" or not raw_finish_reason):
+            finish_reason = "tool_call"  # Gemini ends with STOP whatever it was, some gateways with nothing
         elif finish_reason == "tool_call" and self.is_answered_by_tool and not self.calls:
             finish_reason = "stop"
         dialect, blocks = replayed_by

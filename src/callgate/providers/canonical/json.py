@@ -23,11 +23,13 @@ from callgate.exact_json import dumps, loads, read_integer
 __all__ = [
     "as_dict",
     "as_list",
+    "as_objects",
     "as_text",
     "as_text_or_none",
     "excerpt",
     "read_arguments",
     "read_counts",
+    "read_index",
     "read_json",
     "read_object",
     "token_count",
@@ -39,6 +41,8 @@ __all__ = [
 _MAX_DEPTH = 200
 _MAX_TOKENS = 10**12
 _EXCERPT = 2000
+_MOST_REPEATED = 8
+_OBJECT = json.JSONDecoder(strict=False)
 _LONE_SURROGATE = re.compile(
     r"(\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
 )
@@ -85,25 +89,30 @@ def read_object(data: bytes | str) -> dict[str, Any]:
 def read_arguments(value: Any) -> tuple[dict[str, Any], str | None]:
     """The arguments of a tool call, and the model's own text when that is no JSON object.
 
-    Models write arguments as JSON text; some servers send the object itself. Nothing at all means that the
-    tool is called without arguments.
+    Models write arguments as JSON text; some servers send the object itself, or JSON text within JSON text.
+    Nothing at all, null, and an empty list mean that the tool is called without arguments. An empty object
+    before the arguments is a stand-in, and the same object again is a repetition.
 
-    >>> read_arguments('{"city": "Oslo"}')
-    ({'city': 'Oslo'}, None)
+    >>> read_arguments('{"city": "Oslo"}'), read_arguments("null")
+    (({'city': 'Oslo'}, None), ({}, None))
     >>> read_arguments('{"city": "Os')
     ({}, '{"city": "Os')
     """
     if type(value) is dict:
         return value, None
     if not isinstance(value, str):
-        return {}, None if value is None else write_json(value).decode()
+        return {}, None if value is None or value == [] else write_json(value).decode()
     if not value.strip():
         return {}, None
     try:
         read = read_json(value)
+        if type(read) is str and read.lstrip().startswith("{"):
+            read = read_json(read)
     except ResponseError:
-        return {}, value
-    return (read, None) if type(read) is dict else ({}, value)
+        read = _read_repeated_object(value)
+    if type(read) is dict:
+        return read, None
+    return {}, None if read is None or read == [] else value
 
 
 def write_json(value: Any) -> bytes:
@@ -129,6 +138,18 @@ def token_count(value: Any) -> int:
     if type(value) is float and 0 <= value <= _MAX_TOKENS and value.is_integer():
         return int(value)
     return 0
+
+
+def read_index(value: Any, largest: int) -> int | None:
+    """The index that a server gives, as a number or as text; None when it is none from 0 to `largest`.
+
+    >>> read_index(1, 9), read_index("1", 9), read_index(1.0, 9), read_index(-1, 9), read_index(None, 9)
+    (1, 1, 1, None, None)
+    """
+    is_text = type(value) is str and value.isdecimal() and len(value) < 10
+    if is_text or (type(value) is float and value.is_integer()):
+        value = int(value)
+    return value if type(value) is int and 0 <= value <= largest else None
 
 
 def read_counts(*values: Any) -> tuple[list[int], bool]:
@@ -175,6 +196,17 @@ def as_dict(value: Any) -> dict[str, Any]:
     return value if type(value) is dict else {}
 
 
+def as_objects(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list; of one object without a list that one.
+
+    >>> as_objects([{"a": 1}, None]), as_objects({"a": 1}), as_objects("a")
+    ([{'a': 1}], [{'a': 1}], [])
+    """
+    if type(value) is dict:
+        return [value]
+    return [item for item in as_list(value) if type(item) is dict]
+
+
 def as_list(value: Any) -> list[Any]:
     """`value` when it is a list, else an empty one."""
     return value if type(value) is list else []
@@ -194,6 +226,26 @@ def excerpt(data: bytes | str) -> str:
     """The beginning of `data` as text, for an error to show."""
     head = data[:_EXCERPT]
     return head if isinstance(head, str) else head.decode("utf-8", "replace")
+
+
+def _read_repeated_object(text: str) -> Any:
+    """The one object in "{}{...}" or "{...}{...}" whose objects are the same; the text itself otherwise."""
+    objects: list[Any] = []
+    rest = text.strip()
+    for _ in range(_MOST_REPEATED):
+        if not rest.startswith("{"):
+            break
+        try:
+            end = _OBJECT.raw_decode(rest)[1]
+            read = read_json(rest[:end])
+        except (ValueError, RecursionError, ResponseError):
+            return text
+        if read and read not in objects:
+            objects.append(read)
+        rest = rest[end:].lstrip()
+    if rest or len(objects) > 1:
+        return text
+    return objects[0] if objects else {}
 
 
 def _read_leniently(data: bytes | str) -> Any:

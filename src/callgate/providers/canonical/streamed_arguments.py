@@ -6,14 +6,15 @@ from callgate.providers.canonical.json import read_arguments
 
 __all__ = ["StreamedArguments"]
 
-_STAND_IN = "{}"
+_STAND_INS = frozenset({"{}", "{ }", "null", "[]"})
 
 
 class StreamedArguments:
     """The pieces of the arguments, which add up to JSON.
 
-    Servers open a call with `{}` or a whole object and then send the real pieces, or repeat all of them at
-    the end. What opened the call is held back until the call has ended, and counts only without pieces.
+    Servers open a call with `{}`, `null` or a whole object and then send the real pieces, or repeat all of
+    them at the end. What opened the call is held back until the call has ended, and counts only without
+    pieces.
 
     >>> arguments = StreamedArguments()
     >>> arguments.take("{}"), arguments.take('{"a": 1}'), arguments.release()
@@ -56,11 +57,11 @@ class StreamedArguments:
 
         Args:
             text: The piece.
-            may_stand_in: True when `{}` as the first piece may be a placeholder.
+            may_stand_in: True when `{}` or `null` as the first piece may be a placeholder.
         """
         if not text:
             return ""
-        if may_stand_in and text.strip() == _STAND_IN and not self._pieces:
+        if may_stand_in and not self._pieces and text.strip() in _STAND_INS:
             self._held = text
             return ""
         if self._held and not text.strip():
@@ -71,6 +72,19 @@ class StreamedArguments:
         self._pieces.append(text)
         self._size += len(text)
         return text
+
+    def complete(self, text: str) -> str:
+        """Take in all of the arguments, as some formats send them at the end; return what the pieces lacked.
+
+        >>> arguments = StreamedArguments()
+        >>> arguments.take('{"a"'), arguments.complete('{"a": 1}'), arguments.text
+        ('{"a"', ': 1}', '{"a": 1}')
+        """
+        if not text:
+            return self.release()
+        passed_on = "".join(self._pieces)
+        self._held, self._pieces, self._size = "", [text], len(text)
+        return text[len(passed_on) :] if text.startswith(passed_on) else ""
 
     def release(self) -> str:
         """Return what was held back and turned out to be the arguments; empty when there were pieces."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from callgate.providers.canonical.json import read_arguments, write_json
+from callgate.providers.canonical.json import read_arguments, read_index, write_json
 from callgate.providers.canonical.streamed_arguments import StreamedArguments
 from callgate.providers.canonical.tools import ANSWER_TOOL, make_call_id
 from callgate.response import Delta, ToolCallDelta
@@ -141,7 +141,7 @@ class StreamedBlocks:
             or block.ended
             or block.start
             or block.kind not in ("", kind)
-            or not _is_index(index)
+            or read_index(index, _MAX_INDEX) is None
         ):
             block = self._new(index)
         block.start = start
@@ -211,17 +211,15 @@ class StreamedBlocks:
         return "".join(texts)
 
     def _latest(self, index: Any) -> StreamedBlock | None:
-        if _is_index(index):
-            return self._by_index.get(index)
+        number = read_index(index, _MAX_INDEX)
+        if number is not None:
+            return self._by_index.get(number)
         return self._blocks[-1] if self._blocks else None
 
     def _new(self, index: Any) -> StreamedBlock:
         block = StreamedBlock()
         self._blocks.append(block)
-        if _is_index(index):
-            self._by_index[index] = block
+        number = read_index(index, _MAX_INDEX)
+        if number is not None:
+            self._by_index[number] = block
         return block
-
-
-def _is_index(index: Any) -> bool:
-    return type(index) is int and 0 <= index < _MAX_INDEX

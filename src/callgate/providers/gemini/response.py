@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from callgate.providers.canonical.content import AnswerContent
@@ -92,7 +92,8 @@ def _read_parts(parts: list[Any], response_id: Any) -> AnswerContent:
         if type(text) is str:
             (read.thoughts if part.get("thought") is True else read.texts).append(text)
         elif type(part.get("functionCall")) is dict:
-            call = read_call(part["functionCall"], response_id, len(read.calls))
+            taken = {call.id for call in read.calls}
+            call = read_call(part["functionCall"], response_id, len(read.calls), taken)
             read.take_call(call)
         else:
             read.is_translatable = False
@@ -106,13 +107,16 @@ def is_blocked(data: dict[str, Any]) -> bool:
     return bool(as_dict(data.get("promptFeedback")).get("blockReason"))
 
 
-def read_call(call: dict[str, Any], response_id: Any, number: int) -> ToolCall:
-    """One function call. Most come without an id; then it is made of the answer's id, so that the same
-    answer always has the same, and two answers of one conversation have different ones."""
+def read_call(
+    call: dict[str, Any], response_id: Any, number: int, taken_ids: Collection[str] = ()
+) -> ToolCall:
+    """One function call. Most come without an id, or with that of another call; then it is made of the
+    answer's id, so that the same answer always has the same, and two answers of one conversation have
+    different ones."""
     arguments, unread = read_arguments(call.get("args"))
     name = as_text(call.get("name"))
     identity = as_text(call.get("id"))
-    if not identity:
+    if not identity or identity in taken_ids:
         of_answer = as_text(response_id)[:32] or f"{zlib.crc32(write_json([name, arguments])):08x}"
         identity = f"{OUR_ID}{of_answer}-{number}"
     return ToolCall(identity, name, arguments, unread)

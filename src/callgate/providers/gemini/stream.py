@@ -90,7 +90,7 @@ class GeminiStream(EventStreamDecoder):
 
     def _take_call(self, given: dict[str, Any]) -> Delta:
         number = len(self._ids)
-        call = read_call(given, self._whole.get("responseId"), number)
+        call = read_call(given, self._whole.get("responseId"), number, self._ids)
         if call.name == ANSWER_TOOL:
             return Delta(arguments_text(call))
         self._ids.append(call.id)

@@ -14,6 +14,7 @@ from callgate.providers.canonical.errors import no_answer
 from callgate.providers.canonical.json import (
     as_dict,
     as_list,
+    as_objects,
     as_text,
     as_text_or_none,
     read_arguments,
@@ -28,6 +29,7 @@ from callgate.response import FinishReason, Response, ToolCall, Usage
 
 __all__ = [
     "FINISH_REASONS",
+    "function_of",
     "read_answer",
     "read_content",
     "read_other_usage",
@@ -215,13 +217,23 @@ def _read_unusual(message: dict[str, Any], reasoning: str | None) -> tuple[str, 
 
 
 def _answer_text(message: dict[str, Any]) -> str:
-    functions = [as_dict(as_dict(call).get("function")) for call in as_list(message.get("tool_calls"))]
+    functions = [function_of(call) for call in as_objects(message.get("tool_calls"))]
     given = [function.get("arguments") for function in functions if function.get("name") == ANSWER_TOOL]
     return "".join(text if type(text) is str else write_json(text).decode() for text in given)
 
 
+def function_of(call: dict[str, Any]) -> dict[str, Any]:
+    """What holds the name and the arguments of a call; Cloudflare's models have both beside the id.
+
+    >>> function_of({"function": {"name": "f"}}), function_of({"name": "f"})
+    ({'name': 'f'}, {'name': 'f'})
+    """
+    function = call.get("function")
+    return function if type(function) is dict else call
+
+
 def _tool_calls(message: dict[str, Any], response_id: Any) -> list[ToolCall]:
-    calls = [call for call in as_list(message.get("tool_calls")) if type(call) is dict]
+    calls = as_objects(message.get("tool_calls"))
     legacy = message.get("function_call")
     if not calls and type(legacy) is dict:
         calls = [{"function": legacy}]
@@ -234,7 +246,7 @@ def _tool_calls(message: dict[str, Any], response_id: Any) -> list[ToolCall]:
             arguments: dict[str, Any] = {}
             unread: str | None = as_text(given)
         else:
-            function = as_dict(call.get("function"))
+            function = function_of(call)
             name, given = as_text(function.get("name")), function.get("arguments")
             arguments, unread = read_arguments(given)
         identity = as_text(call.get("id"))

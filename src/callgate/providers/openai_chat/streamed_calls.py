@@ -8,16 +8,19 @@ ends where its arguments are complete.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from callgate.providers.canonical.json import as_dict, as_list, as_text, write_json
+from callgate.providers.canonical.json import as_objects, as_text, read_index, write_json
 from callgate.providers.canonical.streamed_arguments import StreamedArguments
 from callgate.providers.canonical.tools import ANSWER_TOOL, make_call_id
+from callgate.providers.openai_chat.response import function_of
 from callgate.response import Delta, ToolCallDelta
 
 __all__ = ["StreamedCall", "StreamedCalls"]
 
-_MAX_INDEX = 1024
+_MAX_INDEX = 1023
+_READ_APART = frozenset({"index", "id", "type", "function", "custom", "name", "arguments"})
 
 
 class StreamedCalls:
@@ -45,34 +48,33 @@ class StreamedCalls:
         """Take in the `tool_calls` of one chunk, and return the deltas that they bring."""
         deltas: list[Delta] = []
         taken: set[int] = set()
-        for piece in as_list(pieces):
-            if type(piece) is not dict:
-                continue
+        for piece in as_objects(pieces):
             number = self._number_of(piece, taken)
             taken.add(number)
             call = self._calls.get(number)
             if call is None:
                 call = self._calls[number] = StreamedCall(number)
-            deltas.extend(call.take(piece))
+            others = {other.id for other in self._calls.values()} if piece.get("id") else ()
+            deltas.extend(call.take(piece, taken_ids=others))
         return deltas
 
     def release(self, response_id: Any) -> list[Delta]:
         """Return the deltas that were held back until the calls are known to have ended."""
-        return [delta for _, call in sorted(self._calls.items()) for delta in call.release(response_id)]
+        calls = [call for _, call in sorted(self._calls.items()) if not call.is_empty]
+        return [delta for call in calls for delta in call.release(response_id)]
 
     def whole(self, response_id: Any) -> list[dict[str, Any]]:
-        """Return the calls as they stand in an answer of one piece."""
-        return [call.whole(response_id) for _, call in sorted(self._calls.items())]
+        """Return the calls as they stand in an answer of one piece; without those that are empty."""
+        return [call.whole(response_id) for _, call in sorted(self._calls.items()) if not call.is_empty]
 
     def _number_of(self, piece: dict[str, Any], taken: set[int]) -> int:
         """The number of the call that a piece belongs to: of a call so far, or of a new one."""
-        given = piece.get("index")
-        index: int | None = given if type(given) is int and 0 <= given < _MAX_INDEX else None
+        index = read_index(piece.get("index"), _MAX_INDEX)
         identity = as_text(piece.get("id"))
         if identity:
-            for number, call in self._calls.items():
-                if call.id == identity:
-                    return number
+            known = self._known_as(identity, index, piece)
+            if known is not None:
+                return known
         last = max(self._calls, default=-1)
         number = last if index is None else self._by_index.get(index, index)
         held = self._calls.get(number)
@@ -84,19 +86,43 @@ class StreamedCalls:
             self._by_index[index] = number
         return number
 
+    def _known_as(self, identity: str, index: int | None, piece: dict[str, Any]) -> int | None:
+        """The number of the call so far that a piece with this id belongs to; two calls may have one id."""
+        numbers = [number for number, call in self._calls.items() if call.given_id == identity]
+        if not numbers:
+            return None
+        under_index = None if index is None else self._by_index.get(index)
+        if under_index in numbers:
+            return under_index
+        return None if index is not None and self._calls[numbers[-1]].is_left_by(piece) else numbers[-1]
+
 
 class StreamedCall:
     """One tool call as far as it has come."""
 
-    __slots__ = ("_arguments", "_kind", "_more", "_number", "id", "name")
+    __slots__ = ("_arguments", "_kind", "_more", "_number", "given_id", "id", "name")
 
     def __init__(self, number: int) -> None:
         self._number = number
         self._kind = "function"
         self._arguments = StreamedArguments()
         self._more: dict[str, Any] = {}
+        self.given_id = ""
         self.id = ""
+        """The given one, or one of our own where another call has it."""
         self.name = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """True while it has no id, no name and no arguments: some servers end with such a piece."""
+        return not (self.id or self.name or self._arguments.text)
+
+    def is_left_by(self, piece: dict[str, Any]) -> bool:
+        """Whether a piece with its id under another index begins another call."""
+        function = _function_of(piece)
+        if not self._arguments.is_complete or not as_text(function.get("name")):
+            return False
+        return _text_of(function).strip() != self._arguments.text.strip()
 
     def is_continued_by(
         self, piece: dict[str, Any], identity: str, indexed: bool, *, shares_chunk: bool
@@ -109,7 +135,7 @@ class StreamedCall:
             indexed: Whether it has an index.
             shares_chunk: Whether this call had a piece in the same chunk already.
         """
-        function = as_dict(piece.get("custom")) or as_dict(piece.get("function"))
+        function = _function_of(piece)
         name = as_text(function.get("name"))
         text = _text_of(function)
         if not name and not identity:
@@ -124,18 +150,24 @@ class StreamedCall:
             return not text.strip() and name in ("", self.name)
         return not (self._arguments.holds and name and name != self.name)
 
-    def take(self, piece: dict[str, Any]) -> list[Delta]:
-        """Take in one piece, and return the delta it brings; a repeated name or id is not new."""
+    def take(self, piece: dict[str, Any], taken_ids: Collection[str] = ()) -> list[Delta]:
+        """Take in one piece, and return the delta it brings; a repeated name or id is not new.
+
+        Args:
+            piece: As the server sent it.
+            taken_ids: Of the other calls.
+        """
         custom = piece.get("custom")
         if type(custom) is dict:
             self._kind = "custom"
-        function = custom if type(custom) is dict else as_dict(piece.get("function"))
+        function = _function_of(piece)
         self._more |= {
-            key: value
-            for key, value in piece.items()
-            if key not in ("index", "id", "type", "function", "custom") and value is not None
+            key: value for key, value in piece.items() if key not in _READ_APART and value is not None
         }
-        new_id = "" if self.id else as_text(piece.get("id"))
+        new_id = "" if self.given_id else as_text(piece.get("id"))
+        self.given_id = self.given_id or new_id
+        if new_id in taken_ids:
+            new_id = ""
         self.id = self.id or new_id
         new_name = self._take_name(as_text(function.get("name")))
         text = self._arguments.take(_text_of(function), may_stand_in=self._kind == "function")
@@ -179,6 +211,11 @@ class StreamedCall:
 
     def _made_id(self, response_id: Any) -> str:
         return make_call_id(response_id, self._number, self.name, self._arguments.text)
+
+
+def _function_of(piece: dict[str, Any]) -> dict[str, Any]:
+    custom = piece.get("custom")
+    return custom if type(custom) is dict else function_of(piece)
 
 
 def _text_of(function: dict[str, Any]) -> str:

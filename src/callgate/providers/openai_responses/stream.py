@@ -6,11 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from callgate.errors import APIClientError, ResponseError
-from callgate.providers.canonical.json import as_dict, as_list, as_text, read_object, token_count
+from callgate.providers.canonical.json import (
+    as_dict,
+    as_list,
+    as_text,
+    read_index,
+    read_object,
+    token_count,
+    write_json,
+)
 from callgate.providers.canonical.sse_decoder import EventStreamDecoder
+from callgate.providers.canonical.streamed_arguments import StreamedArguments
 from callgate.providers.openai_chat.errors import error_of_content
 from callgate.providers.openai_responses.response import OutputItems, call_id, read_answer
-from callgate.response import Delta, Response, ToolCallDelta
+from callgate.response import Delta, Response, ToolCall, ToolCallDelta
 from callgate.transport.sse import ServerSentEvent
 
 __all__ = ["ResponsesStream"]
@@ -26,6 +35,8 @@ _CALLS = {
     "response.function_call_arguments.": ("function_call", "arguments"),
     "response.custom_tool_call_input.": ("custom_tool_call", "input"),
 }
+_ARGUMENTS = frozenset({"arguments", "input"})
+_MAX_INDEX = 100_000
 
 
 class ResponsesStream(EventStreamDecoder):
@@ -35,7 +46,7 @@ class ResponsesStream(EventStreamDecoder):
     answer is what the other events add up to.
     """
 
-    __slots__ = ("_done", "_final", "_items", "_reasoned", "_top")
+    __slots__ = ("_done", "_final", "_items", "_items_by_id", "_reasoned", "_top")
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         super().__init__(headers)
@@ -43,6 +54,7 @@ class ResponsesStream(EventStreamDecoder):
         self._final: dict[str, Any] | None = None
         self._done = False
         self._items: dict[int, _Item] = {}
+        self._items_by_id: dict[str, _Item] = {}
         self._reasoned: tuple[Any, ...] | None = None
 
     def _read_whole(self, body: bytes) -> Response:
@@ -60,8 +72,8 @@ class ResponsesStream(EventStreamDecoder):
             raise ResponseError(
                 "the stream broke off before its end", response_content=output, headers=self._headers
             )
-        read = OutputItems(as_list(final.get("output")))
-        if output and not read.text and not read.calls:
+        read, streamed = OutputItems(as_list(final.get("output"))), OutputItems(output)
+        if output and (not (read.text or read.calls) or _have_lost_arguments(read.calls, streamed.calls)):
             final = {**final, "output": output}
         return read_answer(final, self._headers)
 
@@ -82,7 +94,8 @@ class ResponsesStream(EventStreamDecoder):
         elif kind == "response.created":
             self._top = as_dict(data.get("response"))
         elif kind in ("response.output_item.added", "response.output_item.done"):
-            self._item(data).take_item(as_dict(data.get("item")), kind.endswith("done"), deltas)
+            item = self._item(data, kind)
+            item.take_item(as_dict(data.get("item")), kind.endswith("done"), deltas)
         elif kind.endswith((".delta", ".done")):
             self._take_piece(kind, data, deltas)
 
@@ -91,7 +104,7 @@ class ResponsesStream(EventStreamDecoder):
         start += "."
         if start in _CALLS:
             call_kind, field = _CALLS[start]
-            piece = as_text(data.get(field if end == "done" else "delta"))
+            piece = _arguments_text(data.get(field if end == "done" else "delta"))
             self._item(data).take_arguments(call_kind, piece, end == "done", deltas)
         elif start in _TEXTS:
             holder, part_kind, field = _TEXTS[start]
@@ -105,11 +118,27 @@ class ResponsesStream(EventStreamDecoder):
             elif new:
                 deltas.append(Delta(new))
 
-    def _item(self, data: dict[str, Any]) -> _Item:
-        index = token_count(data.get("output_index"))
-        item = self._items.get(index)
+    def _item(self, data: dict[str, Any], kind: str = "") -> _Item:
+        """The item that an event is about: by the id that began one, else by the index, else the latest.
+
+        Some gateways leave out the index or give every item the same; others change the id with each event.
+        """
+        given = as_dict(data.get("item"))
+        identity = as_text(data.get("item_id")) or as_text(given.get("id"))
+        item = self._items_by_id.get(identity)
+        if item is not None:
+            return item
+        latest = max(self._items, default=0)
+        index = read_index(data.get("output_index"), _MAX_INDEX)
+        number = latest if index is None else index
+        item = self._items.get(number)
+        ids_last = kind.endswith("added") or index is None
+        if item is not None and given and item.is_other_than(given, ids_last=ids_last):
+            number, item = latest + 1, None
         if item is None:
-            item = self._items[index] = _Item(sum(1 for other in self._items.values() if other.is_call))
+            item = self._items[number] = _Item(sum(1 for other in self._items.values() if other.is_call))
+        if given and identity:
+            self._items_by_id[identity] = item
         return item
 
     def _separator(self, place: tuple[Any, ...]) -> str:
@@ -121,14 +150,13 @@ class ResponsesStream(EventStreamDecoder):
 class _Item:
     """One item of the output as far as it has come."""
 
-    __slots__ = ("_arguments", "_begun", "_fields", "_number", "_size", "_texts", "kind")
+    __slots__ = ("_arguments", "_begun", "_fields", "_number", "_texts", "kind")
 
     def __init__(self, number: int) -> None:
         self._number = number  # among the tool calls
         self._fields: dict[str, Any] = {}
         self._texts: dict[tuple[str, int, str], list[str]] = {}
-        self._arguments: list[str] = []
-        self._size = 0
+        self._arguments = StreamedArguments()
         self._begun = False
         self.kind = ""
         """Its type; empty when nothing is known of it."""
@@ -137,9 +165,20 @@ class _Item:
     def is_call(self) -> bool:
         return self.kind in ("function_call", "custom_tool_call")
 
+    def is_other_than(self, item: dict[str, Any], *, ids_last: bool) -> bool:
+        """Whether this one has begun, and as another than `item`.
+
+        Args:
+            item: As it is at its beginning, or at its end.
+            ids_last: False where its id may have changed.
+        """
+        names = ("type", "call_id", "id") if ids_last else ("type", "call_id")
+        pairs = [(as_text(self._fields.get(name)), as_text(item.get(name))) for name in names]
+        return any(held and given and held != given for held, given in pairs)
+
     def take_item(self, item: dict[str, Any], done: bool, deltas: list[Delta]) -> None:
         """Take in the item as it is at its beginning, or at its end."""
-        self._fields |= item
+        self._fields |= {name: value for name, value in item.items() if name not in _ARGUMENTS}
         self.kind = as_text(item.get("type")) or self.kind
         if not self.is_call:
             return
@@ -147,18 +186,20 @@ class _Item:
             self._begun = True
             name = as_text(item.get("name"))
             deltas.append(Delta(tool_call=ToolCallDelta(self._number, call_id(item), name)))
+        text = _arguments_text(item.get("arguments") or item.get("input"))
         if done:
-            whole = as_text(item.get("arguments")) or as_text(item.get("input"))
-            self.take_arguments(self.kind, whole, True, deltas)
+            self.take_arguments(self.kind, text, True, deltas)
+        else:
+            self._arguments.hold(text)
 
     def take_arguments(self, kind: str, text: str, done: bool, deltas: list[Delta]) -> None:
         """Take in a piece of a call's arguments, or at the end all of them: pieces may be missing."""
         self.kind = self.kind or kind
         if done:
-            text = text[self._size :]
+            text = self._arguments.complete(text)
+        else:
+            text = self._arguments.take(text, may_stand_in=self.kind == "function_call")
         if text:
-            self._arguments.append(text)
-            self._size += len(text)
             deltas.append(Delta(tool_call=ToolCallDelta(self._number, arguments=text)))
 
     def take_text(self, place: tuple[str, int, str], text: str, done: bool) -> str:
@@ -178,7 +219,7 @@ class _Item:
         item = {"type": self.kind, **self._fields}
         if self.is_call:
             field = "arguments" if self.kind == "function_call" else "input"
-            item[field] = item.get(field) or "".join(self._arguments)
+            item[field] = self._arguments.text
             return item
         for holder in ("content", "summary"):
             parts = [
@@ -189,3 +230,17 @@ class _Item:
             if parts and not item.get(holder):
                 item[holder] = parts
         return item
+
+
+def _arguments_text(given: Any) -> str:
+    return write_json(given).decode() if type(given) is dict else as_text(given)
+
+
+def _have_lost_arguments(calls: list[ToolCall], streamed: list[ToolCall]) -> bool:
+    """Whether the last event has the calls that were streamed, and one of them without its arguments."""
+    if len(calls) != len(streamed):
+        return False
+    return any(
+        not (call.arguments or call.raw_arguments) and (whole.arguments or whole.raw_arguments)
+        for call, whole in zip(calls, streamed, strict=True)
+    )
