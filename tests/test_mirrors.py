@@ -28,6 +28,7 @@ COVERED_BY = {
     "batch/runner.py": "batch/test_workers.py",
     "cli/batch.py": "cli/test_run.py",
     "cli/cache_keys.py": "cli/test_cache.py",
+    "cli/completion.py": "cli/test_config.py",
     "cli/command_line.py": "cli/test_usage.py",
     "cli/dry_run.py": "cli/test_money.py",
     "cli/ending.py": "cli/test_messages.py",

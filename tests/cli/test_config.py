@@ -151,12 +151,25 @@ def test_the_examples_of_the_help_can_be_pasted_at_80_columns(
     assert set(examples) <= set(shown)
 
 
-def test_a_shell_completes_options(
-    callgate: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("callgate run --max", ["--max-tokens", "--max-retry-after", "--max-failures"]),
+        ("callgate run -m gro", ["groq/"]),
+        ("callgate run -m openai/gpt-4o-mini-r", ["openai/gpt-4o-mini-realtime-preview"]),
+        ("callgate models mis", ["mistral"]),
+    ],
+)
+def test_a_shell_completes_options_and_models(
+    words: str,
+    completed: list[str],
+    callgate: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("_CALLGATE_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", "callgate run --max")
-    monkeypatch.setenv("COMP_CWORD", "2")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
     with pytest.raises(SystemExit, match="0"):
         callgate()
-    assert capfd.readouterr().out.split() == ["--max-tokens", "--max-retry-after", "--max-failures"]
+    assert capfd.readouterr().out.split() == completed

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from callgate.batch.options import Option, RunOptions, flags_for, repeats_as, specifications
+from callgate.cli.completion import complete_model
 from callgate.cli.config import key_of, read_job
 
 __all__ = ["takes_options"]
@@ -78,6 +79,7 @@ def _declaration(name: str, option: Option, flag: bool) -> Any:
         default,
         *flags_for(name),
         rich_help_panel=option.group,
+        autocompletion=complete_model if name == "model" else None,
         envvar=f"CALLGATE_{key_of(name).upper()}",
         show_envvar=False,
         **common,

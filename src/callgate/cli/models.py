@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from callgate.cli.completion import complete_provider
 from callgate.cli.terminal import write_json, write_line
 
 if TYPE_CHECKING:
@@ -16,16 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["models"]
 
 
-def _complete(start: str) -> list[str]:
-    from callgate.providers.hosts import HOSTS
-
-    return [name for name in HOSTS if name.startswith(start)]
-
-
 def models(
     provider: Annotated[
         str | None,
-        typer.Argument(metavar="PROVIDER", help="One of the providers.", autocompletion=_complete),
+        typer.Argument(metavar="PROVIDER", help="One of the providers.", autocompletion=complete_provider),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.", metavar=" ")] = False,
 ) -> None:
