@@ -359,3 +359,15 @@ def test_what_is_nested_and_can_be_written_is_taken() -> None:
 def test_a_prompt_of_null_is_told_as_such() -> None:
     with pytest.raises(InputError, match="in:1: the prompt must be a text, not null"):
         RequestBuilder(source="in").build({"prompt": None}, 0, 1)
+
+
+def test_media_columns_without_a_value_name_no_file() -> None:
+    for empty in (None, "", [], float("nan")):
+        row = RequestBuilder().build({"prompt": "a", "image": empty, "images": empty}, 0, 1)
+        assert row.request["messages"] == [{"role": "user", "content": "a"}]
+
+
+def test_an_empty_field_of_a_body_is_null() -> None:
+    body = {"messages": [{"role": "user", "content": "a"}], "model": float("nan"), "seed": float("nan")}
+    row = RequestBuilder(model="m").build({"body": body}, 0, 1)
+    assert (row.request["model"], row.request["seed"]) == ("m", None)

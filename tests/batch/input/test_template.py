@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
+import math
+from decimal import Decimal
+from typing import Any
+
+import pandas
 import pytest
 
-from callgate.batch.input.template import Template
+from callgate.batch.input.template import Template, is_empty
 from callgate.errors import InputError
 
 
@@ -76,3 +82,23 @@ def test_a_broken_template_is_refused_with_a_hint(text: str, says: str) -> None:
     with pytest.raises(InputError, match=r"^--template: ") as caught:
         Template(text)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("empty", [None, math.nan, Decimal("NaN"), pandas.NA, pandas.NaT])
+def test_what_stands_for_nothing_is_empty(empty: Any) -> None:
+    assert is_empty(empty)
+    assert Template("a{x}b").render({"x": empty}) == "ab"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (datetime.date(2024, 5, 1), "2024-05-01"),
+        (Decimal("1.50"), "1.50"),
+        (0, "0"),
+        (False, "false"),
+        (["a", datetime.date(2024, 5, 1)], '["a","2024-05-01"]'),
+    ],
+)
+def test_dates_and_decimals_are_texts_and_other_values_are_json(value: Any, text: str) -> None:
+    assert Template("{x}").render({"x": value}) == text

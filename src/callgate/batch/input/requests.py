@@ -220,7 +220,9 @@ class RequestBuilder:
             if match is None:
                 self._refuse(line, f"url must be a path such as /v1/chat/completions, not {url!r}")
             path = _path_of(match[1])
-        content = {name: value for name, value in body.items() if name not in _STREAMING}
+        content = {
+            name: None if is_empty(value) else value for name, value in body.items() if name not in _STREAMING
+        }
         request = {**self._parameters, **content}
         if "messages" in body:
             request["messages"] = self._checked(content["messages"], record, line)
@@ -302,7 +304,11 @@ class RequestBuilder:
         if "body" in record and self._template is None:
             return request, content
         named = () if self._template is None else self._template.columns
-        media = {name: record[name] for name in MEDIA if record.get(name) and name not in named}
+        media = {
+            name: record[name]
+            for name in MEDIA
+            if name not in named and not is_empty(value := record.get(name)) and value
+        }
         return self._media.add_media(request, media, line), {**content, **media}
 
     def _checked(self, messages: Any, record: dict[str, Any], line: int) -> list[Any]:

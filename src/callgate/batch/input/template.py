@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from callgate.errors import InputError
-from callgate.exact_json import dumps
+from callgate.exact_json import dumps, loads
 
 __all__ = ["Template", "is_empty"]
 
 _REMEDY = "write {column} for a column, and {{ or }} for a brace"
+_EMPTY = frozenset({"NAType", "NaTType"})  # pandas need not be installed
 _NEVER_IN_A_NAME = frozenset('"\n\r\t')
 
 
@@ -18,8 +20,8 @@ class Template:
     """A text with `{column}` in it.
 
     What stands between the braces is a column's name and nothing else: no attributes, indices or formats, so
-    that a template can reach nothing but the row. Texts are inserted as they are, other values as JSON, empty
-    ones (None, NaN) as nothing.
+    that a template can reach nothing but the row. Texts are inserted as they are, dates and decimals as texts,
+    other values as JSON, empty ones (None, NaN) as nothing.
 
     Braces around anything that cannot be a column's name, such as an example of JSON, stay as they are:
     `{"word": "{word}"}` has one column. `{{` and `}}` always stand for braces.
@@ -65,17 +67,20 @@ class Template:
                 if isinstance(value, str):
                     texts.append(value)
                 elif not is_empty(value):
-                    texts.append(dumps(value, default=str).decode())
+                    written = dumps(value, default=str)
+                    texts.append(loads(written) if written.startswith(b'"') else written.decode())
         return "".join(texts)
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a cell holds nothing: None, or the NaN that stands for it in columns of numbers.
+    """Whether a cell holds nothing: None, or what stands for it in a frame (NaN, pandas' NA and NaT).
 
     >>> is_empty(float("nan")), is_empty(0), is_empty("")
     (True, False, False)
     """
-    return value is None or (isinstance(value, float) and value != value)
+    if value is None or type(value) is str:
+        return value is None
+    return (isinstance(value, float | Decimal) and value != value) or type(value).__name__ in _EMPTY
 
 
 def _parse(text: str) -> Iterator[tuple[str, str | None]]:
