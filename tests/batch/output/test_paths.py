@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from callgate.batch.output.paths import has_answers, is_held_compressed, journal_path, open_answers
+from callgate.batch.output.paths import (
+    has_answers,
+    is_held_compressed,
+    journal_path,
+    keep_beside,
+    open_answers,
+)
 from callgate.errors import InputError
 
 
@@ -63,3 +69,21 @@ def test_what_is_not_there_or_cannot_be_read_is_told(tmp_path: Path) -> None:
         read(tmp_path / "out.csv")
     with pytest.raises(InputError, match="cannot be read: Is a directory"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+def test_what_is_kept_takes_the_place_of_no_file_whatever_is_left_of_an_earlier_output(
+    tmp_path: Path, name: str
+) -> None:
+    output = str(tmp_path / name)
+    taken = [output.replace("out.", f"out.old-{number}.") for number in (1, 2, 3, 4)]
+    others = [f"{taken[0]}.errors.jsonl", f"{taken[1]}.ledger.jsonl", journal_path(taken[2])]
+    for number, path in enumerate(others):
+        Path(path).write_text(f"other {number}")
+    belonging = {output, journal_path(output), f"{output}.errors.jsonl", f"{output}.ledger.jsonl"}
+    for path in belonging:
+        Path(path).write_text("mine")
+    assert keep_beside(output) == taken[3]
+    assert [Path(path).read_text() for path in others] == ["other 0", "other 1", "other 2"]
+    assert {path.replace(output, taken[3]) for path in belonging} <= set(map(str, tmp_path.iterdir()))
+    assert keep_beside(output) is None

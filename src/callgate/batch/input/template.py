@@ -20,8 +20,8 @@ class Template:
     """A text with `{column}` in it.
 
     What stands between the braces is a column's name and nothing else: no attributes, indices or formats, so
-    that a template can reach nothing but the row. Texts are inserted as they are, dates and decimals as texts,
-    other values as JSON, empty ones (None, NaN) as nothing.
+    that a template can reach nothing but the row. Texts are inserted as they are, dates and decimals as texts
+    too, other values as JSON, empty ones (None, NaN) as nothing.
 
     Braces around anything that cannot be a column's name, such as an example of JSON, stay as they are:
     `{"word": "{word}"}` has one column. `{{` and `}}` always stand for braces.

@@ -112,11 +112,7 @@ def keep_beside(output: str) -> str | None:
         keep_beside("out.csv")  # 'out.old-1.csv'; its journal is out.old-1.csv.journal.jsonl
     """
     file = output_file(output)
-    belonging = [file, errors_path(output), ledger_path(output)]
-    if not is_own_journal(output):
-        belonging.append(journal_path(output))
-    belonging += [rescued_path(path) for path in belonging]
-    there = [path for path in belonging if os.path.lexists(path) and not os.path.isdir(path)]
+    there = [path for path in _belonging(output) if os.path.lexists(path) and not os.path.isdir(path)]
     if not any(os.lstat(path).st_size for path in there):
         for path in there:
             os.unlink(path)
@@ -128,7 +124,7 @@ def keep_beside(output: str) -> str | None:
 
 
 def free_name_beside(output: str) -> str:
-    """A name beside an output that neither a file nor a journal has.
+    """A name beside an output that no file has, nor any that would belong to an output of that name.
 
     >>> free_name_beside("out.csv")
     'out.old-1.csv'
@@ -137,9 +133,17 @@ def free_name_beside(output: str) -> str:
     stem, dot, ending = name.partition(".")
     for number in count(1):  # pragma: no branch
         free = os.path.join(folder, f"{stem}.old-{number}{dot}{ending}")
-        if not os.path.lexists(free) and not os.path.lexists(journal_path(free)):
+        if not any(map(os.path.lexists, _belonging(free))):
             break
     return free
+
+
+def _belonging(output: str) -> list[str]:
+    """The paths of an output and of all files that may stand beside it."""
+    paths = dict.fromkeys(
+        [output_file(output), journal_path(output), errors_path(output), ledger_path(output)]
+    )
+    return [*paths, *map(rescued_path, paths)]
 
 
 def is_compressed_lines(output: str) -> bool:
