@@ -46,6 +46,7 @@ class Usage:
     COUNTS: ClassVar = (
         "input_tokens", "output_tokens", "total_tokens", "cache_read_tokens", "cache_write_tokens",
         "reasoning_tokens", "input_audio_tokens", "output_audio_tokens", "cache_write_1h_tokens",
+        "output_image_tokens",
     )  # fmt: skip
 
     input_tokens: int = 0
@@ -57,6 +58,7 @@ class Usage:
     input_audio_tokens: int = field(default=0, repr=False)
     output_audio_tokens: int = field(default=0, repr=False)
     cache_write_1h_tokens: int = field(default=0, repr=False)
+    output_image_tokens: int = field(default=0, repr=False)
     is_known: bool = field(default=True, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -74,11 +76,12 @@ class Usage:
             self.input_audio_tokens + other.input_audio_tokens,
             self.output_audio_tokens + other.output_audio_tokens,
             self.cache_write_1h_tokens + other.cache_write_1h_tokens,
+            self.output_image_tokens + other.output_image_tokens,
             self.is_known and other.is_known,
         )
 
     def to_dict(self) -> dict[str, int]:
-        """Six counts by name, ready for JSON; those of sound and of an hour's cache if there are any."""
+        """Six counts by name, ready for JSON; those of sound, images and an hour's cache if there are any."""
         counts = {
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
@@ -93,6 +96,8 @@ class Usage:
             counts["output_audio_tokens"] = self.output_audio_tokens
         if self.cache_write_1h_tokens:
             counts["cache_write_1h_tokens"] = self.cache_write_1h_tokens
+        if self.output_image_tokens:
+            counts["output_image_tokens"] = self.output_image_tokens
         return counts
 
 

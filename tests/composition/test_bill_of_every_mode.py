@@ -236,6 +236,12 @@ LENGTHS = [
            messages(), dollars("anthropic", "claude-opus-4-6")),
 ]  # fmt: skip
 
+MEDIA = [
+    Served("images unasked", "gemini", "gemini-2.5-flash-image", {},
+           gemini(candidatesTokensDetails=[{"modality": "IMAGE", "tokenCount": WRITTEN}]),
+           (READ * 0.3 + WRITTEN * 30) / 1e6),
+]  # fmt: skip
+
 REPORTED = [
     Served("OpenRouter", "openrouter", "openai/gpt-4o", {}, chat({"cost": 0.02}), 0.02),
     Served("OpenRouter, own key", "openrouter", "openai/gpt-4o", {},
@@ -262,7 +268,7 @@ UNREADABLE += [
     amazon("usage of Bedrock", {}, {**converse(), "usage": {"inputTokens": -1}}, 1.0, is_priced=False),
 ]  # fmt: skip
 
-EVERY = [*TIERS, *CACHES, *LENGTHS, *REPORTED, *UNREADABLE]
+EVERY = [*TIERS, *CACHES, *LENGTHS, *MEDIA, *REPORTED, *UNREADABLE]
 
 
 def run(served: Served, till: Till, budget: Budget) -> str:
@@ -315,3 +321,31 @@ def test_what_is_billed_is_what_is_charged(served: Served) -> None:
     run(served, till, budget)
     assert budget.spent == pytest.approx(till.served * served.bill)
     assert budget.spent >= 0.8 * budget.limit
+
+
+UNBOUNDED = [
+    ("anthropic", "claude-sonnet-4-5", {"web_search_options": {}}, "web_search_20250305"),
+    ("anthropic", "claude-sonnet-4-5", {"extra_body": {"mcp_servers": [{"url": "x"}]}}, "mcp_servers"),
+    ("anthropic", "claude-sonnet-4-5", {"extra_body": {"inference_geo": "eu"}}, "inference_geo"),
+    ("anthropic", "claude-opus-4-6", {"speed": "fast"}, "speed=fast"),
+    ("gemini", "gemini-2.5-pro", {"web_search_options": {}}, "googleSearch"),
+    ("gemini", "gemini-2.5-pro", {"extra_body": {"cachedContent": "c"}}, "cachedContent"),
+    ("openai", "gpt-4o", {"web_search_options": {}}, "web_search_options"),
+    ("openai", "gpt-4o", {"max_tokens": None}, "longest answer"),
+    ("openai", "gpt-audio", {"modalities": ["text", "audio"]}, "modalities"),
+    ("openai", "o3-deep-research", {}, "which searches"),
+    ("openai", "o1", PRIORITY, "service_tier=priority"),
+    ("openai_responses", "gpt-5", {"tools": [{"type": "web_search"}]}, "web_search"),
+    ("openrouter", "openai/gpt-4o", {"plugins": [{"id": "web"}]}, "plugins"),
+    ("openrouter", "openai/gpt-4o:online", {}, "which searches"),
+    ("xai", "grok-4-0709", {"search_parameters": {}}, "search_parameters"),
+    ("groq", "groq/compound", {}, "which searches"),
+]
+
+
+@pytest.mark.parametrize(("provider", "model", "asked", "named"), UNBOUNDED)
+def test_what_cannot_be_bounded_is_not_sent(provider: str, model: str, asked: Answer, named: str) -> None:
+    till = Till(chat(), {})
+    ended = run(Served("", provider, model, asked, {}, 0.0), till, Budget(5.0))
+    assert named in ended
+    assert till.served == 0

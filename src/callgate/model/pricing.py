@@ -224,6 +224,7 @@ class _Rates:
     reasoning: float
     input_audio: float
     output_audio: float
+    output_image: float
     request: float = 0.0
     search: float = 0.0
     above: int | None = None
@@ -240,6 +241,7 @@ class _Rates:
         said = max(0, usage.output_tokens - thought)
         # Sound that was read from the cache is priced as what is.
         heard, spoken = min(plain, usage.input_audio_tokens), min(said, usage.output_audio_tokens)
+        drawn = min(said - spoken, usage.output_image_tokens)
         return Cost(
             (plain - heard) * self.input
             + heard * self.input_audio
@@ -247,11 +249,14 @@ class _Rates:
             + (written - hour) * self.cache_write
             + hour * self.cache_write_1h
             + self.request,
-            (said - spoken) * self.output + spoken * self.output_audio + thought * self.reasoning,
+            (said - spoken - drawn) * self.output
+            + spoken * self.output_audio
+            + drawn * self.output_image
+            + thought * self.reasoning,
         )
 
     def worst(self, bound: CostBound) -> float:
-        """The most that tokens of text within a bound can cost, of whichever kind they are."""
+        """The most that tokens within a bound can cost, of whichever kind they are."""
         if self.then is not None and self.above is not None and bound.input_tokens > self.above:
             return max(self.then.worst(bound), replace(self, then=None).worst(bound))
         reading = [self.input, self.cache_read]
@@ -259,11 +264,10 @@ class _Rates:
             reading.append(self.cache_write)
         if bound.cache_writes == "1h":
             reading.append(self.cache_write_1h)
-        return (
-            bound.input_tokens * max(reading)
-            + bound.output_tokens * max(self.output, self.reasoning)
-            + self.request
-        )
+        writing = [self.output, self.reasoning]
+        if not bound.text_only:
+            writing += [self.output_audio, self.output_image]
+        return bound.input_tokens * max(reading) + bound.output_tokens * max(writing) + self.request
 
 
 def _own_rates(prices: Mapping[str, float]) -> _Rates:
@@ -307,6 +311,7 @@ def _with_defaults(rates: Mapping[str, float], **more: Any) -> _Rates:
         rates.get("reasoning", writing),
         rates.get("input_audio", reading),
         rates.get("output_audio", writing),
+        rates.get("output_image", writing),
         **more,
     )
 
@@ -321,6 +326,7 @@ _FIELDS = {
     "reasoning": "output_reasoning_mtok",
     "input_audio": "input_audio_mtok",
     "output_audio": "output_audio_mtok",
+    "output_image": "output_image_mtok",
 }
 _UNLISTED: Mapping[tuple[str | None, str], Mapping[str, float]] = {
     # cloud.google.com/vertex-ai/generative-ai/pricing, Llama 3.1 405B

@@ -106,6 +106,9 @@ def test_what_has_no_bound_is_refused(more: dict[str, Any], named: str) -> None:
 def test_tools_that_the_caller_runs_are_bounded() -> None:
     tools = [{"type": "bash_20250124", "name": "bash"}, {"name": "f", "input_schema": {"type": "object"}}]
     assert bound_of(DIALECT, **OPUS, tools=tools).input_tokens > 1000
+    # For the use of a computer: a prompt of 499 tokens, and the tools' own of 735, 245 and 700.
+    tools = [{"type": f"{name}_20250124", "name": name} for name in ("computer", "bash", "text_editor")]
+    assert bound_of(DIALECT, **OPUS, tools=tools).input_tokens > 499 + 735 + 245 + 700
 
 
 @pytest.mark.parametrize(("ttl", "kept"), [(None, "5m"), ("5m", "5m"), ("1h", "1h")])

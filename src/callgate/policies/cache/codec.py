@@ -86,6 +86,7 @@ def decode_response(encoded: bytes) -> Response:
             usage.get("input_audio_tokens", 0),
             usage.get("output_audio_tokens", 0),
             usage.get("cache_write_1h_tokens", 0),
+            usage.get("output_image_tokens", 0),
         )
     if "data" in kept:
         response.data = kept["data"]  # may be None, which the constructor replaces by the text

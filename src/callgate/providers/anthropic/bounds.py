@@ -34,7 +34,7 @@ _FIELDS = frozenset(
 _TEXTS = frozenset({"redacted_thinking", "search_result", "text", "thinking", "tool_reference", "tool_use"})
 _TEXT_SOURCES = frozenset({"content", "text"})
 _CLIENT_TOOLS = ("bash_", "computer_", "memory_", "text_editor_")
-"""Types of tools that the caller runs, with a version behind."""
+"""Types of tools that the caller runs, with a version behind. Each is described in up to 735 tokens."""
 _GEO_FACTORS = {"global": 1.0, "us": 1.1}
 _NO_PLACES = frozenset({"", "not_available"})
 _STANDARD_TIERS = frozenset({"", "standard", "priority"})
@@ -56,10 +56,12 @@ def bound_messages(body: Mapping[str, Any]) -> CostBound:
         {**as_dict(message), "content": each_part(as_dict(message).get("content"), read_part)}
         for message in as_list(body.get("messages"))
     ]
-    for tool in as_list(body.get("tools")):
-        _check_tool(as_dict(tool))
+    tools = [as_dict(tool) for tool in as_list(body.get("tools"))]
+    for tool in tools:
+        _check_tool(tool)
+    described = sum(as_text(tool.get("type")).startswith(_CLIENT_TOOLS) for tool in tools)
     return CostBound(
-        bound.tokens(stripped, prompted=bool(body.get("tools"))),
+        bound.tokens(stripped, prompted=bool(tools) + described),
         _longest(body),
         cache_kept(body, "cache_control"),
         (Billing(_speed(body.get("speed")), factor=geo_factor(body.get("inference_geo"))),),

@@ -86,6 +86,7 @@ class CostBound:
         cache_writes: How long a prompt cache may keep the input, which costs more than reading it: "1h", "5m"
             or None for not at all.
         billings: Every way in which the provider may bill it. At least one; the dearest counts.
+        text_only: Whether its answer is text; else its model may draw or speak unasked.
 
     >>> CostBound(100, 50).billings
     (Billing(mode=(), mode_factor=None, factor=1.0, searches=0, told=None),)
@@ -95,6 +96,7 @@ class CostBound:
     output_tokens: int
     cache_writes: str | None = None
     billings: tuple[Billing, ...] = (STANDARD,)
+    text_only: bool = True
 
 
 class InputBound:
@@ -117,14 +119,14 @@ class InputBound:
         self.images += 1
         return {name: value for name, value in part.items() if name not in without}
 
-    def tokens(self, body: Mapping[str, Any], *, prompted: bool = False) -> int:
+    def tokens(self, body: Mapping[str, Any], *, prompted: int = 0) -> int:
         """The most tokens of a body, of which images were taken out.
 
         Args:
             body: The body.
-            prompted: Whether the provider adds a prompt of its own: for tools, or for its model.
+            prompted: How many prompts of its own the provider adds: for tools, or for its model.
         """
-        own = self.images * _MOST_IMAGE_TOKENS + (_PROMPT_TOKENS if prompted else 0)
+        own = self.images * _MOST_IMAGE_TOKENS + _PROMPT_TOKENS * prompted
         return len(write_json(body)) + own
 
 
@@ -164,7 +166,7 @@ def check_fields(body: Mapping[str, Any], known: frozenset[str], within: str = "
         UnboundedCostError: It has another field with a value.
     """
     for name, value in body.items():
-        if name not in known and value not in (None, False, "", [], {}):
+        if name not in known and value not in (None, False, "", []):  # {} searches with what is usual
             raise UnboundedCostError(f"the field {within}{name}")
 
 

@@ -79,7 +79,12 @@ def bound_content(body: Mapping[str, Any], headers: Mapping[str, str]) -> CostBo
         raise UnboundedOutputError
     asked = as_text(body.get("serviceTier")) or next(filter(None, map(headers.get, TIER_HEADERS)), "")
     return CostBound(
-        bound.tokens(stripped, prompted=bool(body.get("tools"))), longest * choices, None, _billings(asked)
+        bound.tokens(stripped, prompted=bool(body.get("tools"))),
+        longest * choices,
+        None,
+        _billings(asked),
+        # Models that draw or speak do so without being asked.
+        text_only=settings.get("responseModalities") is not None,
     )
 
 

@@ -138,13 +138,14 @@ def read_usage(usage: dict[str, Any]) -> Usage:
         token_count(usage.get("totalTokenCount")),
         cache_read_tokens=token_count(usage.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
-        input_audio_tokens=_audio(usage.get("promptTokensDetails")),
-        output_audio_tokens=_audio(usage.get("candidatesTokensDetails")),
+        input_audio_tokens=_count_of("AUDIO", usage.get("promptTokensDetails")),
+        output_audio_tokens=_count_of("AUDIO", usage.get("candidatesTokensDetails")),
+        output_image_tokens=_count_of("IMAGE", usage.get("candidatesTokensDetails")),
         is_known=is_known and prompt is not None,
     )
 
 
-def _audio(details: Any) -> int:
-    """The tokens of sound among the counts by modality."""
-    counts = [one for one in as_list(details) if type(one) is dict and one.get("modality") == "AUDIO"]
+def _count_of(modality: str, details: Any) -> int:
+    """The tokens of a modality among the counts by modality."""
+    counts = [one for one in as_list(details) if type(one) is dict and one.get("modality") == modality]
     return sum(token_count(one.get("tokenCount")) for one in counts)

@@ -69,7 +69,7 @@ _MAYBE_TIERS = frozenset({"", "auto"})
 _CHEAP_TIERS = frozenset({"flex"})
 _TIER_FACTORS = {"ultrafast": 6.0}
 """Multiples of the standard price that genai-prices does not list."""
-_SEARCHES = re.compile(r"search-(preview|api)|:online$|perplexity|\bsonar|compound")
+_SEARCHES = re.compile(r"search-(preview|api)|deep-research|:online$|perplexity|\bsonar|compound")
 """Models that search the web in a call, or call tools of the provider's, by their names."""
 _DOLLARS_PER_TICK = 1e-10
 """xAI's `cost_in_usd_ticks`."""

@@ -291,7 +291,8 @@ def read_other_usage(data: dict[str, Any]) -> Usage | None:
     given = usage.get("input_tokens", billed.get("input_tokens"))
     if given is not None:
         written = usage.get("output_tokens", billed.get("output_tokens"))
-        return Usage(token_count(given), token_count(written))
+        images = as_dict(usage.get("output_tokens_details")).get("image_tokens")
+        return Usage(token_count(given), token_count(written), output_image_tokens=token_count(images))
     if not usage:
         return None
     if "prompt_tokens" in usage:
