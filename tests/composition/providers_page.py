@@ -25,6 +25,9 @@ _INTRODUCTION = """\
 (and the model's name). An unknown name is a `ValueError` that lists these, unless `base_url=` says where to
 go.
 
+`callgate models` lists the providers, and `callgate models groq` the models of one whose price is known, with
+context and the names that `iModel` and `callgate run -m` take. Its other models can be used as well.
+
 The key comes from `api_key=` (a name in capitals is an environment variable, a `SecretStr` is the key), else
 from the variable in the table. The address comes from `base_url=`, else from its variable, else from the
 provider's usual place. Servers on this machine need no key.
