@@ -10,6 +10,7 @@ import pytest
 from callgate.batch.input.fingerprint import mark_of
 from callgate.batch.output.answer_index import AnswerIndex
 from callgate.batch.output.results import RowResult, encode_result
+from callgate.errors import InputError
 from tests.batch.conftest import answered, failed, make_row
 
 
@@ -59,6 +60,15 @@ def test_what_was_not_given_is_left_in_the_order_of_the_journal(journal: str) ->
         assert index.key(left[0]) == make_row(2).key
         assert index.take(make_row(2).key) == left[0]
         assert list(index.left()) == left[1:]
+
+
+@pytest.mark.parametrize(
+    "foreign", [b"notes\n", b"[1]\n", b'{"a": 1}\n', b'{"error":null,"response":1,"key":"?"}\n']
+)
+def test_a_line_that_is_no_answer_is_named(journal: str, foreign: bytes) -> None:
+    Path(journal).write_bytes(line(0, "a") + foreign)
+    with pytest.raises(InputError, match=r"out\.jsonl:2: is no output of callgate"):
+        AnswerIndex(journal)
 
 
 def test_many_equal_rows_are_not_quadratic(tmp_path: Path) -> None:

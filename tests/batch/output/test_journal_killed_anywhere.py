@@ -15,8 +15,9 @@ import orjson
 import pytest
 
 from callgate.batch.cost.ledger import read_spent
+from callgate.batch.output.answer_index import AnswerIndex
 from callgate.batch.output.journal import Journal
-from callgate.batch.output.paths import journal_path
+from callgate.batch.output.paths import errors_path, journal_path
 from callgate.batch.output.results import RowResult
 from callgate.errors import ServerError
 
@@ -146,5 +147,60 @@ def test_before_any_step(output: str, result: Make, tmp_path: Path, monkeypatch:
             Path(output).name,
             *([] if output.endswith("gz") else [Path(journal_path(output)).name]),
         }
+        life += 1
+    assert life > 20
+
+
+def asked_again(bill: Bill, output: str, result: Make) -> None:
+    """A run that sets the answer of row 0 aside and asks it again."""
+    journal = Journal(output)
+    with AnswerIndex(journal.path) as index:
+        place = index.take(result(0).row.key)
+        starts = [] if place is None else [index.start(place)]
+    if starts:
+        journal.set_aside(starts)
+    assert journal.ledger is not None
+    new = result(0)
+    journal.ledger.sent(new.calling.request_id, 2.0)
+    bill.dollars += 0.5
+    new.charged = 0.5
+    journal.write(new)
+    journal.close()
+
+
+def test_before_any_step_of_a_run_that_sets_answers_aside(
+    output: str, result: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survived = False
+    life = 0
+    while not survived:
+        for path in tmp_path.iterdir():
+            path.unlink()
+        bill = Bill(result, output)
+        bill.run(CALLS)
+        with monkeypatch.context() as patch:
+            mortal = KilledAfter(patch, life)
+            try:
+                asked_again(bill, output, result)
+                survived = True
+            except Killed:
+                pass
+        mortal.bury()
+        assert read_spent(output) >= bill.dollars - 1e-9
+        journal = Journal(output)
+        kept = [path for path in tmp_path.glob("out.old-*") if not path.name.endswith(".writing")]
+        paths = [journal.path, *map(str, kept)]
+        found = [
+            orjson.loads(line)["line"] for path in paths for line in Path(path).read_bytes().splitlines()
+        ]
+        assert {1, 3} <= set(found)
+        assert found.count(1) == 2 or not survived
+        journal.close()
+        assert read_spent(output) >= bill.dollars - 1e-9
+        failures = Path(errors_path(output)).read_bytes().splitlines()
+        assert [orjson.loads(line)["line"] for line in failures] == [2]
+        bill.run(LAST)
+        assert Counter(lines_of(output)) == Counter(range(1, 6))
+        assert read_spent(output) >= bill.dollars - 1e-9
         life += 1
     assert life > 20

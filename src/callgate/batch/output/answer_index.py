@@ -22,6 +22,7 @@ class AnswerIndex:
         journal: Its path. It is read to its end here, and then line by line; no line is added meanwhile.
 
     Raises:
+        InputError: when it holds something else than answers.
         OSError: when it cannot be read.
 
     Example::
@@ -36,7 +37,7 @@ class AnswerIndex:
         keys, marks, starts = array("Q"), array("I"), array("Q")
         with ExitStack() as stack:
             self._file = stack.enter_context(open(journal, "rb"))
-            for key, mark, start in read_answers(self._file):
+            for key, mark, start in read_answers(self._file, journal):
                 keys.append(key)
                 marks.append(mark)
                 starts.append(start)

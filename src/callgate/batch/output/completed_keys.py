@@ -251,18 +251,24 @@ def fingerprint_of(record: dict[str, Any]) -> bytes | None:
     return dumps(found) if isinstance(found, dict) else None
 
 
-def read_answers(stream: BinaryIO) -> Iterator[tuple[int, int, int]]:
-    """Key, `mark_of` its fingerprint (0 without one), and start of each answer in an output that
-    `read_completed_keys` has accepted."""
+def read_answers(stream: BinaryIO, name: str) -> Iterator[tuple[int, int, int]]:
+    """Key, `mark_of` its fingerprint (0 without one), and start of each answer in an output.
+
+    Raises:
+        InputError: when it holds something else. (Torn and damaged lines are for `read_completed_keys`.)
+    """
     start = 0
-    for line in stream:
+    for number, line in enumerate(stream, 1):
         tail = len(line) - _TAIL - 1
         if (end := _END.fullmatch(line, max(tail, 0))) is not None:
             place = line.rfind(_FINGERPRINT, 0, tail)
             yield int(end[1], 16), 0 if place < 0 else mark_of(line[place + _NAME : tail]), start
-        elif line.startswith(b"{"):
-            record = loads(line)
-            key = _key_of(record)
+        elif not line.isspace():
+            try:
+                record = loads(line)
+                key = _key_of(record)
+            except (TypeError, ValueError):
+                raise _not_ours(name, number) from None
             if key is not None:
                 yield key, mark_of(fingerprint_of(record) or b""), start
         start += len(line)
