@@ -255,14 +255,14 @@ def test_an_answer_before_the_end_of_its_request_ends_the_connection() -> None:
 def test_a_request_that_waits_below_tls_has_not_gone_out_either() -> None:
     for unsent in (0, 1):
         conn, wire = ConnectionOnFakeSocket(), Socket()
-        conn.connection.secure([wire, conn.socket])  # type: ignore[list-item]
+        conn.connection.set_transports([wire, conn.socket])  # type: ignore[list-item]
         wire.unsent = unsent
         exchange = conn.begin("POST")
         conn.feed(WHOLE["length"])
         assert body_of(exchange) == HELLO
         assert conn.released == 1 - unsent
     conn, wire = ConnectionOnFakeSocket(), Socket()
-    conn.connection.secure([wire, conn.socket])  # type: ignore[list-item]
+    conn.connection.set_transports([wire, conn.socket])  # type: ignore[list-item]
     conn.socket.unsent = 1
     conn.begin("POST")
     conn.feed(WHOLE["length"])

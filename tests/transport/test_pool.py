@@ -100,7 +100,7 @@ def later(seconds: float, said: bytes) -> Callable[[Socket], None]:
 
 @pytest.fixture(autouse=True)
 def no_news(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Connection, "has_news", lambda self: False)
+    monkeypatch.setattr(Connection, "is_readable", lambda self: False)
 
 
 def test_an_idle_connection_is_closed_when_its_time_is_over_though_nobody_asks() -> None:
@@ -153,7 +153,7 @@ def test_each_has_its_own_time_and_all_have_one_timer() -> None:
 
 def test_a_busy_connection_is_used_again_without_a_system_call(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[Connection] = []
-    monkeypatch.setattr(Connection, "has_news", lambda self: looked.append(self))
+    monkeypatch.setattr(Connection, "is_readable", lambda self: looked.append(self))
 
     async def main() -> None:
         network = Network(later(1.0, HI))

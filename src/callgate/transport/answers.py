@@ -1,4 +1,4 @@
-"""What the plain client gives back: the JSON itself, or the text, that also knows its status and headers."""
+"""The responses of the plain client: a dict, list, str or bytes with status and headers as attributes."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = [
 
 
 class _Facts:
-    """The facts of every answer besides its content."""
+    """The attributes of every response."""
 
     status_code: int
     headers: Headers
     content: bytes
-    """The body as it came, decompressed."""
+    """The decompressed body."""
 
 
 class JsonObjectAnswer(_Facts, dict[str, Any]):
@@ -45,7 +45,7 @@ class JsonListAnswer(_Facts, list[Any]):
 
 
 class TextAnswer(_Facts, str):
-    """Text: a body that is no JSON, or a JSON string."""
+    """Text: a body that is not JSON, or a JSON string."""
 
 
 class BinaryAnswer(_Facts, bytes):
@@ -53,14 +53,14 @@ class BinaryAnswer(_Facts, bytes):
 
 
 Answer = JsonObjectAnswer | JsonListAnswer | TextAnswer | BinaryAnswer | int | float | bool | None
-"""What a request gives. A bare JSON number, true, false or null comes as it is."""
+"""The result of a request. A JSON number, true, false or null is returned without attributes."""
 
 
 def read_answer(answer: HttpAnswer) -> Answer:
-    """The body as JSON where it is JSON, as text where it is text, else as bytes.
+    """The body parsed as JSON if it is JSON, else as text or bytes.
 
-    A body is read as JSON when its content type says so, and when an object or an array is all it holds
-    whatever the content type says. A file of text that happens to hold a number stays text.
+    A body is JSON if its content type is JSON, or if it is an object or array with any content type. A text
+    that is only a number stays text.
     """
     body = answer.body
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -1,7 +1,6 @@
-"""Authentication: the headers of a request that hold its credential.
+"""Authentication: `Auth` returns the headers that hold the credential of a request.
 
-A static key costs nothing per call: `ready` returns the same mapping every time. A signature covers one
-request. Tokens that end are in `tokens`.
+`StaticAuth` is a key, `SigV4Auth` an AWS signature of each request. Tokens that expire are in `tokens`.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Auth(Protocol):
     """
 
     def ready(self) -> Mapping[str, str] | None:
-        """The headers, when they need neither waiting nor a look at the request; else None."""
+        """The headers, if they are available without waiting and are the same for all requests; else None."""
         ...
 
     async def headers(self, method: str, url: str, body: bytes | None) -> Mapping[str, str]:
@@ -42,7 +41,7 @@ class Auth(Protocol):
 
         Raises:
             AuthenticationError: there are no credentials, or they are refused.
-            APIConnectionError: a token could not be fetched just now.
+            APIConnectionError: the token service cannot be reached.
         """
         ...
 
@@ -53,10 +52,10 @@ class StaticAuth:
     Args:
         scheme: "bearer", "basic" (key is "user:password"), the name of a header ("x-api-key", "api-key",
             "x-goog-api-key"), or "none".
-        key: The key, blanks around it ignored; None is permitted for "none" only.
+        key: The key; white space around it is removed. None is permitted for "none" only.
 
     Raises:
-        ConfigurationError: an unknown scheme, no key, or one that holds a line break or NUL.
+        ConfigurationError: the scheme is unknown, there is no key, or it holds a line break or NUL.
 
     >>> StaticAuth("bearer", "sk-12ab").ready()["authorization"] == "Bearer sk-12ab"
     True
@@ -124,7 +123,7 @@ class HeaderFactory:
             default_headers: Further headers.
 
         Raises:
-            ConfigurationError: (a ValueError) a key is needed and missing, or a header cannot be sent.
+            ConfigurationError: (a ValueError) the key is missing, or a header cannot be sent.
         """
         api_key, default_headers = hide(api_key), hide_secrets(default_headers or {})
         headers = {} if content_type is None else {"Content-Type": content_type}
@@ -138,17 +137,17 @@ class HeaderFactory:
 class SigV4Auth:
     """AWS Signature Version 4, computed by botocore (extra `aws`).
 
-    With no keys given, botocore finds them as the AWS tools do: environment, profile, instance role. Keys
-    that expire are renewed in a thread.
+    Without keys, botocore finds them as the AWS tools do: environment, profile, instance role. Keys that
+    expire are renewed in a thread.
 
     Args:
         region: "us-east-1".
         service: The AWS name of the service.
-        access_key, secret_key, session_token: The keys; both of the first two, or none of them.
-        profile: The profile of the AWS configuration to use when no keys are given.
+        access_key, secret_key, session_token: The keys; give both of the first two, or neither.
+        profile: The profile of the AWS configuration that is used without keys.
 
     Raises:
-        ConfigurationError: only half a pair of keys, or botocore is not installed.
+        ConfigurationError: only one of two keys was given, or botocore is not installed.
 
     Example::
 
@@ -185,7 +184,7 @@ class SigV4Auth:
             self._credentials = self._botocore.credentials.Credentials(*pair, session_token)
 
     def ready(self) -> None:
-        """None: every signature covers its own request."""
+        """None, because each request needs its own signature."""
         return
 
     async def headers(self, method: str, url: str, body: bytes | None) -> Mapping[str, str]:
@@ -206,7 +205,7 @@ class SigV4Auth:
         return hide_secrets(request.headers)
 
     def _renew(self) -> None:
-        """In a thread: look for credentials, and let botocore renew those that end. Both may do I/O."""
+        """Find credentials, and have botocore renew those that expire. Runs in a thread, because of I/O."""
         if self._credentials is None:
             try:
                 found = self._botocore.session.Session(profile=self._profile).get_credentials()

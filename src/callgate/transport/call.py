@@ -1,4 +1,4 @@
-"""One request on its way: its connection, and the limits on its time."""
+"""`Call`: one request in flight: its connection and its timeouts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from callgate.transport.request_head import read_target, request_head
 
 __all__ = ["Call", "Dispatch", "HttpAnswer", "Limits"]
 
-# Bodies up to this are sent in one piece with the head: one system call, one packet on the way.
+# Bodies up to this are sent together with the head, in one system call.
 _JOINED_BYTES: Final = 64 * 1024
-# Doing these twice is doing them once.
-# A timer that fires this many seconds late: the process was stopped, or something blocked its loop.
+# A timer that fires this many seconds late shows that the process was suspended or its loop blocked. The call
+# then gets that time again, up to the longest grace.
 _STALLED: Final = 0.1
 _LONGEST_GRACE: Final = 1.0
+# Methods whose repetition has no further effect.
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 
 
@@ -30,7 +31,7 @@ class Limits:
     """The limits of every call of a transport, in seconds and bytes; None: no limit.
 
     Raises:
-        ConfigurationError: a limit that is not a positive number.
+        ConfigurationError: a limit is not a positive number.
     """
 
     connect_timeout: float
@@ -62,10 +63,10 @@ class HttpAnswer:
 
 
 class Dispatch(Protocol):
-    """Hears when a request is sent, if it cannot be sent at once."""
+    """Called when a request has to wait for a connection, and when it is sent."""
 
     def hold(self) -> None:
-        """A connection is opened first."""
+        """The request waits for a new connection."""
         ...
 
     def sent(self, now: float) -> None:
@@ -74,7 +75,7 @@ class Dispatch(Protocol):
 
 
 class Call:
-    """One request on its way: its connection, and the limits on its time."""
+    """`Call`: one request in flight: its connection and its timeouts."""
 
     __slots__ = (
         "_body",
@@ -122,9 +123,9 @@ class Call:
         self.exchange = Exchange(method, target.origin, limits.max_response_bytes, streaming=streaming)
 
     async def run(self) -> HttpAnswer:
-        """Send it, and return the answer: all of it, or its head without a body when it is a stream.
+        """Send the request; returns the whole response, or the head of a stream with an empty body.
 
-        When that fails, its connection is closed; what is raised stands in `HttpTransport`.
+        On failure the connection is closed. Errors are listed at `HttpTransport`.
         """
         pool, target, body, exchange = self._pool, self._target, self._body, self.exchange
         try:
@@ -144,13 +145,13 @@ class Call:
                 if self._deadline is not None or self._limits.read_timeout is not None:
                     self._set_timer()
                 while not (exchange.complete or exchange.error or (exchange.streaming and exchange.status)):
-                    await exchange.news(pool.loop)
+                    await exchange.arrival(pool.loop)
                 if not exchange.unanswered or idle is None or self._method not in _IDEMPOTENT:
                     break
-                # The server closed the connection while it was idle, and the news crossed our request.
+                # The server closed the idle connection while the request was on its way.
                 self.end()
                 idle = None
-                self.exchange = exchange = exchange.anew()
+                self.exchange = exchange = exchange.renewed()
             if exchange.streaming and exchange.status:
                 return HttpAnswer(exchange.status, exchange.headers, b"")
             if exchange.error is not None:
@@ -165,7 +166,7 @@ class Call:
         return HttpAnswer(exchange.status, exchange.headers, whole)
 
     async def _open(self) -> Connection:
-        """A connection of its own; what waits for it counts as not sent."""
+        """Open a connection. While the call waits for it, it counts as not sent."""
         pool = self._pool
         if self._dispatch is not None:
             self._dispatch.hold()
@@ -176,21 +177,21 @@ class Call:
         return connection
 
     def end(self) -> None:
-        """It is over; its connection has gone back or been closed already."""
+        """End the call, whose connection was released or closed before."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._connection = None
 
     def give_up(self) -> None:
-        """Drop the rest of the answer; a connection in use is closed."""
+        """Drop the rest of the response, and close the connection if it is in use."""
         connection = self._connection
         self.end()
         if connection is not None:
             connection.abandon(self.exchange)
 
     def read_on(self) -> None:
-        """The reader has taken pieces out of the buffer."""
+        """Continue after the reader has taken pieces from the buffer."""
         if self._connection is not None:
             self._connection.resume(self.exchange)
 
@@ -199,7 +200,7 @@ class Call:
         self._timer = self._pool.loop.call_at(self._next_limit()[0], self._on_time)
 
     def _on_time(self) -> None:
-        """A limit may have passed, or bytes have come meanwhile and moved it."""
+        """End the call if a timeout has passed; it may have been moved by bytes received since."""
         self._timer = None
         exchange = self.exchange
         if exchange.complete or exchange.error is not None:
@@ -207,7 +208,7 @@ class Call:
         due, seconds = self._next_limit()
         now = self._pool.clock()
         if not self._grace and now - due > _STALLED:
-            # The process was stopped. uvloop runs timers before it reads sockets: read those first.
+            # The process was suspended. uvloop runs timers before it reads sockets, so let it read first.
             self._grace = True
             due = now + min(now - due, _LONGEST_GRACE)
         if now < due:
@@ -218,12 +219,13 @@ class Call:
             self._connection.abandon(exchange)
 
     def _next_limit(self) -> tuple[float, float]:
-        """When the next limit passes unless something comes, and how many seconds it allows."""
+        """The time of the next timeout if no byte arrives, and the seconds that it allows."""
         due, seconds = math.inf, math.inf
         read_timeout = self._limits.read_timeout
         if read_timeout is not None:
             exchange = self.exchange
-            # While the other side is made to wait for a slow reader, its silence is our doing.
+            # While the reader has not taken all pieces, reading may be paused, which is not the server's
+            # silence.
             heard = self._pool.clock() if exchange.streaming and exchange.pieces else exchange.last_byte
             due, seconds = heard + read_timeout, read_timeout
         if self._deadline is not None and self._timeout is not None and self._deadline < due:

@@ -1,8 +1,8 @@
 """One HTTP/1.1 connection, and one exchange on it at a time.
 
-The parser (llhttp, by httptools) calls back into the connection, in the event loop itself: no thread and no
-task stands between the socket and the waiting call. An exchange that is given up closes its connection at
-once: the other side then stops working on it.
+The parser (llhttp, by httptools) calls back into the connection on the event loop, without a thread or task
+between the socket and the waiting call. A cancelled exchange closes its connection at once, so that the
+server can stop working on it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from callgate.transport.failures import broken, shut, too_large, unreadable
 
 __all__ = ["Connection", "Exchange"]
 
-# Of a head; and of trailers and whatever else is no part of a body that has begun.
+# The most bytes of a head, of trailers and of anything else outside of a body.
 _MOST_OTHER_BYTES: Final = 256 * 1024
-# More than this unread in a stream, and the other side is made to wait.
+# Reading from the socket stops above the first number of unread bytes in a stream, and resumes below the
+# second.
 _HIGH_WATER: Final = 256 * 1024
 _LOW_WATER: Final = 64 * 1024
 _POLL: Final = getattr(select, "poll", None)  # Windows has none
 
 
 class Exchange:
-    """What has come of one answer so far."""
+    """The part of one response that has arrived."""
 
     __slots__ = (
         "buffered",
@@ -53,29 +54,29 @@ class Exchange:
     def __init__(self, method: str, origin: str, limit: int, *, streaming: bool) -> None:
         self.method = method
         self.origin = origin
-        """As errors show it."""
+        """Scheme, host and port, for errors."""
         self.limit = self.left = limit
         self.streaming = streaming
         self.status = 0
-        """0 until the head has come."""
+        """0 until the head has arrived."""
         self.headers: dict[str, str] = {}
         self.pieces: deque[bytes] = deque()
         self.buffered = 0
         self.inflater: Inflater | None = None
         self.complete = False
         self.unanswered = False
-        """The connection was lost before a single byte of the answer."""
+        """True if the connection was lost before the first byte of the response."""
         self.error: APIClientError | None = None
         self.last_byte = 0.0
-        """When it came, in seconds of the loop's clock."""
+        """When the last byte arrived, in seconds of the loop's clock."""
         self.waiter: asyncio.Future[None] | None = None
 
-    def anew(self) -> Exchange:
-        """One for the same request, which is sent again."""
+    def renewed(self) -> Exchange:
+        """A new exchange for the same request, which is sent again."""
         return Exchange(self.method, self.origin, self.limit, streaming=self.streaming)
 
-    def news(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
-        """To be awaited by the one call that waits: until something has come, or the end."""
+    def arrival(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        """A future that is done when more of the response has arrived, or its end. For one waiting call."""
         self.waiter = waiter = loop.create_future()
         return waiter
 
@@ -86,7 +87,7 @@ class Exchange:
             waiter.set_result(None)
 
     def fail(self, error: APIClientError) -> None:
-        """End badly; the first error stays."""
+        """End with an error, unless the exchange has ended; the first error is kept."""
         if self.error is None and not self.complete:
             self.error = error
         self.wake()
@@ -96,10 +97,10 @@ class Connection(asyncio.Protocol):
     """One connection to one origin.
 
     Args:
-        key: Its destination; exchanges with the same key may follow one another on it.
-        released: Called with it when it is free for another exchange.
-        lost: Called with it when it is closed.
-        clock: The loop's.
+        key: The destination. Exchanges with the same key may use the connection one after another.
+        released: Called with the connection when it is free for another exchange.
+        lost: Called with the connection when it is closed.
+        clock: The clock of the loop.
     """
 
     __slots__ = (
@@ -108,11 +109,11 @@ class Connection(asyncio.Protocol):
         "_headers",
         "_layers",
         "_lost",
+        "_not_reusable",
         "_other_bytes",
         "_parser",
         "_paused",
         "_released",
-        "_spoilt",
         "_transport",
         "_until_close",
         "idle_since",
@@ -131,23 +132,25 @@ class Connection(asyncio.Protocol):
         self._lost = lost
         self._clock = clock
         self._transport: Any = None
-        self._layers: Sequence[Any] = ()  # from the socket's transport up to its own, TLS between them
+        self._layers: Sequence[
+            Any
+        ] = ()  # the transports from the socket's up to `_transport`, one for each TLS session
         self._parser: Any = httptools.HttpResponseParser(self)
         self._exchange: Exchange | None = None
         self._headers: dict[str, str] | None = None  # None: the head is complete
-        self._other_bytes = 0  # that have come since the last of the body
+        self._other_bytes = 0  # bytes received since the last ones of a body
         self._until_close = False
         self._paused = False
-        self._spoilt = False  # it must not serve another exchange
+        self._not_reusable = False  # True: close it after the present exchange
         self.idle_since = 0.0
 
     @property
     def usable(self) -> bool:
-        """Whether it can take an exchange."""
-        return not self._spoilt and self._exchange is None and not self._transport.is_closing()
+        """True if it can take an exchange."""
+        return not self._not_reusable and self._exchange is None and not self._transport.is_closing()
 
-    def has_news(self) -> bool:
-        """Whether the other side has said something that the loop has not read yet: that it is closing."""
+    def is_readable(self) -> bool:
+        """True if the socket has unread data. On an idle connection that is the server closing it."""
         if _POLL is None:
             return False
         poll = _POLL()
@@ -155,38 +158,38 @@ class Connection(asyncio.Protocol):
         return bool(poll.poll(0))
 
     def begin(self, exchange: Exchange, *request: bytes) -> None:
-        """Send a request; its answer goes into `exchange`."""
+        """Send a request, and receive its response in `exchange`."""
         self._exchange = exchange
         self._other_bytes = 0
         for part in request:
             self._transport.write(part)
 
     def resume(self, exchange: Exchange) -> None:
-        """Read from the socket again if the buffer of the stream has been emptied far enough."""
+        """Resume reading from the socket if the buffer of the stream is below the low mark."""
         if self._paused and exchange is self._exchange and exchange.buffered <= _LOW_WATER:
             self._paused = False
             self._transport.resume_reading()
 
     def abandon(self, exchange: Exchange) -> None:
-        """Close at once if this exchange is still under way here."""
+        """Close at once if this exchange has not ended."""
         if exchange is self._exchange:
             self._exchange = None
             self.abort()
 
     def shut(self) -> None:
-        """Close at once, because the whole transport is being closed."""
+        """Close at once and fail the exchange, because the whole transport is closed."""
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.fail(shut(exchange.origin))
         self.abort()
 
     def abort(self) -> None:
-        """Close at once; what else arrives is dropped."""
-        self._spoilt = True
+        """Close at once, and drop further data."""
+        self._not_reusable = True
         if self._transport is not None:
             self._transport.abort()
 
-    def secure(self, layers: Sequence[asyncio.BaseTransport]) -> None:
+    def set_transports(self, layers: Sequence[asyncio.BaseTransport]) -> None:
         """Set the transports: the socket's own first, then one for each TLS session on top of it."""
         self._transport = layers[-1]
         self._layers = layers
@@ -199,7 +202,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         exchange = self._exchange
-        if exchange is None:  # without a request
+        if exchange is None:  # data without a request
             self.abort()
             return
         exchange.last_byte = self._clock()
@@ -215,7 +218,7 @@ class Connection(asyncio.Protocol):
         if exchange.error is not None:
             self._exchange = None
             self.abort()
-        elif self._spoilt:
+        elif self._not_reusable:
             self.abort()
         elif exchange.streaming and not exchange.complete:
             if exchange.buffered > _HIGH_WATER and not self._paused:
@@ -224,7 +227,7 @@ class Connection(asyncio.Protocol):
             exchange.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._spoilt = True
+        self._not_reusable = True
         exchange = self._exchange
         if exchange is not None:
             if self._until_close and exc is None:
@@ -241,13 +244,13 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._exchange is None:
-            self._spoilt = True  # an answer to no request
+            self._not_reusable = True  # a response without a request
         self._headers = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
         headers = self._headers
         if headers is None:
-            return  # a trailer: the head has been read, and perhaps acted on
+            return  # a trailer, after the head was used
         key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
 
@@ -256,7 +259,7 @@ class Connection(asyncio.Protocol):
         self._headers = None
         status = self._parser.get_status_code()
         if exchange is None or headers is None or status < 200:
-            return  # 100, 103: news before the answer
+            return  # 100, 103: informational, before the response
         length, coding = headers.get("content-length"), headers.get("content-encoding")
         self._until_close = length is None and "chunked" not in headers.get("transfer-encoding", "").lower()
         if coding is not None:
@@ -268,7 +271,7 @@ class Connection(asyncio.Protocol):
             if exchange.inflater is not None:
                 del headers["content-encoding"]
                 headers.pop("content-length", None)
-        # One that is no number is what the parser complains of itself.
+        # The parser itself rejects a length that is not a number.
         elif (
             length is not None
             and exchange.method != "HEAD"
@@ -281,8 +284,8 @@ class Connection(asyncio.Protocol):
         exchange.headers = headers
         exchange.status = status
         if exchange.method == "HEAD":
-            # The parser cannot know, and would wait for the body that the headers describe.
-            self._spoilt = True
+            # The parser does not know the method, and would wait for the body that the headers describe.
+            self._not_reusable = True
             self._finish(exchange)
 
     def on_body(self, data: bytes) -> None:
@@ -292,7 +295,7 @@ class Connection(asyncio.Protocol):
             return
         if exchange.left == exchange.limit and exchange.inflater is None and data.startswith(GZIP_MAGIC):
             kind = exchange.headers.get("content-type", "").lower()
-            if kind.startswith("text/") or "json" in kind:  # packed without a word of it
+            if kind.startswith("text/") or "json" in kind:  # compressed without a Content-Encoding
                 exchange.inflater = Inflater(["gzip"])
         if exchange.inflater is not None:
             try:
@@ -313,7 +316,7 @@ class Connection(asyncio.Protocol):
         if exchange is None or exchange.status == 0 or exchange.error is not None:
             return
         if not self._parser.should_keep_alive():
-            self._spoilt = True
+            self._not_reusable = True
         self._finish(exchange)
 
     def _finish(self, exchange: Exchange) -> None:
@@ -335,11 +338,11 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         exchange.complete = True
         exchange.wake()
-        spoilt = self._spoilt
+        not_reusable = self._not_reusable
         for layer in self._layers:
-            # An answer may come before all of its request has gone out (413, 429).
-            spoilt = spoilt or layer.get_write_buffer_size() > 0
-        if spoilt:
+            # A response may arrive before the whole request was sent (413, 429).
+            not_reusable = not_reusable or layer.get_write_buffer_size() > 0
+        if not_reusable:
             self.abort()
         else:
             self._released(self)

@@ -1,7 +1,8 @@
-"""Unpacking of bodies, bounded by a cap: 16 KB of gzip can become 512 MB.
+"""Decompression of bodies, bounded by a cap: 16 KB of gzip can become 512 MB.
 
-Servers and proxies label bodies wrongly: "UTF-8", "gzip, identity", "gzip" on a body that a proxy has already
-unpacked. So the first bytes of a body decide, and its Content-Encoding only where they cannot.
+Some servers and proxies send a wrong Content-Encoding: "UTF-8", "gzip, identity", "gzip" for a body that a
+proxy has decompressed. So the first bytes of a body decide, and its Content-Encoding only if they are
+ambiguous.
 """
 
 from __future__ import annotations
@@ -17,25 +18,25 @@ GZIP_MAGIC: Final = b"\x1f\x8b"
 _GZIP: Final = zlib.MAX_WBITS | 16
 _ZLIB: Final = zlib.MAX_WBITS
 _RAW: Final = -zlib.MAX_WBITS
-# Real codings that cannot be unpacked here. Any other unknown name ("UTF-8", "none") is no coding.
+# Codings that are not supported. Any other unknown name ("UTF-8", "none") is ignored.
 _UNSUPPORTED: Final = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz", "exi", "pack200-gzip"})
 _NONE: Final = frozenset({"", "identity"})
-# As many bytes as tell the codings apart.
+# The number of first bytes that distinguish the codings.
 _HEAD_BYTES: Final = 4
 _SAMPLE_BYTES: Final = 256
-# Codings on top of each other; more are an attack.
+# The most codings applied one after another; more are an attack.
 _MOST_CODINGS: Final = 3
 
 
 class TruncatedError(ValueError):
-    """A packed body ended before its end."""
+    """A compressed body is cut off."""
 
 
 class Inflater:
-    """Unpacks a body that comes in pieces.
+    """Decompresses a body that arrives in pieces.
 
     Args:
-        codings: The codings of its label in the order in which they were applied.
+        codings: The codings of its Content-Encoding, in the order in which they were applied.
 
     >>> Inflater(["deflate"]).feed(zlib.compress(b"hello"), 100)
     b'hello'
@@ -50,13 +51,13 @@ class Inflater:
         self._inner = Inflater(codings[:-1]) if len(codings) > 1 else None
         self._head = b""
         self._decided = False
-        self._unpacker: Any = None  # None, once decided: the body is not packed
+        self._unpacker: Any = None  # None once decided: the body is not compressed
 
     def feed(self, data: bytes, room: int) -> bytes:
-        """What `data` unpacks to, cut off at `room` bytes and one, which shows that there are more.
+        """The decompressed `data`, at most `room + 1` bytes; the last one shows that there are more.
 
         Raises:
-            ValueError: the body cannot be unpacked.
+            ValueError: the body cannot be decompressed.
         """
         if not self._decided:
             self._head += data
@@ -67,11 +68,11 @@ class Inflater:
         return made if self._inner is None or len(made) > room else self._inner.feed(made, room)
 
     def finish(self, room: int) -> bytes:
-        """The rest, now that the body has ended.
+        """The rest, after the end of the body.
 
         Raises:
-            TruncatedError: the body ended in the middle.
-            ValueError: the body cannot be unpacked.
+            TruncatedError: the body is cut off.
+            ValueError: the body cannot be decompressed.
         """
         made = b""
         if not self._decided:
@@ -84,13 +85,13 @@ class Inflater:
         return self._inner.feed(made, room) + self._inner.finish(room)
 
     def _decide(self) -> bytes:
-        """Choose the unpacker by the first bytes; these come back."""
+        """Choose the decompressor by the first bytes, and return these."""
         self._decided = True
         head, self._head = self._head, b""
         if head.startswith(GZIP_MAGIC):
             self._unpacker = zlib.decompressobj(_GZIP)
         elif self._coding == "deflate" and head and not _is_text(head):
-            # Should be zlib's format, and some servers send the bare one, which has no such header.
+            # Should be in zlib's format; some servers send raw deflate, without zlib's header.
             is_zlib = head[0] & 15 == 8 and int.from_bytes(head[:2], "big") % 31 == 0
             self._unpacker = zlib.decompressobj(_ZLIB if is_zlib else _RAW)
         elif self._coding in _UNSUPPORTED and head and not _is_text(head):
@@ -102,7 +103,7 @@ class Inflater:
         room += 1
         while data and room > 0:
             if self._unpacker.eof:
-                # gzip may be several files in one; what else follows is padding.
+                # gzip may have several members; anything else that follows is padding.
                 if not GZIP_MAGIC.startswith(data[:2]):
                     break
                 self._unpacker = zlib.decompressobj(_GZIP)
@@ -117,10 +118,10 @@ class Inflater:
 
 
 def make_inflater(label: str) -> Inflater | None:
-    """What unpacks a body with this Content-Encoding; None when it is not packed.
+    """The decompressor for a Content-Encoding; None if the body is not compressed.
 
     Raises:
-        ValueError: more codings on top of each other than anything honest has.
+        ValueError: there are too many codings.
     """
     codings = [coding for coding in map(str.strip, label.lower().split(",")) if coding not in _NONE]
     if len(codings) > _MOST_CODINGS:
@@ -129,7 +130,7 @@ def make_inflater(label: str) -> Inflater | None:
 
 
 def _is_text(sample: bytes) -> bool:
-    """Whether bytes are text, as far as their beginning shows."""
+    """True if the first bytes are UTF-8 text."""
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(sample[:_SAMPLE_BYTES])
     except UnicodeDecodeError:

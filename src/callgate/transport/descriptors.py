@@ -1,4 +1,4 @@
-"""File descriptors as a bound on connections: a process that has none left waits instead of failing."""
+"""Bounds connections by file descriptors: a call waits instead of failing while the process has none left."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from callgate.transport.connection import Connection
 __all__ = ["Descriptors", "descriptors_of", "is_shortage"]
 
 _ERRNOS: Final = frozenset({errno.EMFILE, errno.ENFILE})
-# Left to files, name lookups and whatever else the process opens once it has hit the limit.
+# File descriptors left for files, name lookups and others, once the process has hit the limit.
 _RESERVE: Final = 8
 
 
 def is_shortage(error: OSError) -> bool:
-    """Whether an error means that no file descriptor is left."""
+    """True if an error means that no file descriptor is left."""
     return error.errno in _ERRNOS
 
 
@@ -40,9 +40,10 @@ class _Holder(Protocol):
 
 
 class Descriptors:
-    """Counts the connections of all pools of one event loop. Calls queue (FIFO) while there can be no more.
+    """Counts the connections of all pools of one event loop. While no more can be opened, calls queue in FIFO
+    order.
 
-    The bound is found by running into it, and forgotten when the demand has fallen to half of it.
+    The bound is set when an open fails, and removed when the number of connections has fallen to half of it.
     """
 
     __slots__ = ("__weakref__", "_bound", "_holders", "_open", "_waiting")
@@ -51,12 +52,12 @@ class Descriptors:
         self._open = 0  # connections that are open or being opened
         self._bound = math.inf
         self._waiting: deque[_Waiting] = deque()
-        # Weakly: a pool keeps its loop alive, which is the key that this is found by.
+        # Weak, because a pool keeps its loop alive, which is the weak key of `_of_loops`.
         self._holders: WeakSet[_Holder] = WeakSet()
 
     @property
     def is_scarce(self) -> bool:
-        """Whether a connection that becomes free goes to `hand_over`, and is closed unless that takes it."""
+        """True if a free connection must be passed to `hand_over`, and closed if that returns False."""
         return bool(self._waiting) or self._open > self._bound
 
     def register(self, holder: _Holder) -> None:
@@ -71,19 +72,19 @@ class Descriptors:
         *,
         front: bool = False,
     ) -> Connection | None:
-        """Wait for room for one more connection. It counts as open from now on: see `closed`.
+        """Wait until one more connection can be opened. It counts as open from now on; see `closed`.
 
         Args:
-            key: Which connections serve the call.
-            give_back: Takes a connection that comes too late, for a call that has been cancelled.
+            key: The key of connections that can serve the call.
+            give_back: Called with a free connection for a call that was cancelled.
             deadline: In seconds of the loop's clock; None: no limit.
-            front: Queue before the others: the call has waited already.
+            front: Queue before the others, for a call that has waited before.
 
         Returns:
-            A connection that has become free meanwhile, or None: open one.
+            A connection that has become free, or None: the caller opens one.
 
         Raises:
-            TimeoutError: the deadline came first.
+            TimeoutError: the deadline has passed.
         """
         if self._open < self._bound and (front or not self._waiting):
             self._open += 1
@@ -101,7 +102,7 @@ class Descriptors:
             raise
 
     def hand_over(self, key: object, connection: Connection) -> bool:
-        """Give a free connection to the first call in the queue, if it serves that one."""
+        """Give a free connection to the first call in the queue; False if its key differs or none waits."""
         self._drop_ended()
         if not self._waiting or self._open > self._bound or self._waiting[0].key != key:
             return False
@@ -109,15 +110,15 @@ class Descriptors:
         return True
 
     def closed(self) -> None:
-        """A connection that was counted has been closed, or has not been opened after all."""
+        """Report that a counted connection was closed, or could not be opened."""
         self._open -= 1
         self._admit()
 
     def hit_limit(self) -> bool:
-        """No descriptor was left for a connection that was counted: keep to fewer from now on.
+        """Report that no descriptor was left for a counted connection, and set the bound.
 
         Returns:
-            False when no other connection is open, whose end could be waited for.
+            False if no other connection is open, so that waiting for one is useless.
         """
         self._open -= 1
         if self._open == 0:
@@ -141,7 +142,7 @@ class Descriptors:
             self._waiting.popleft()
 
     def _leave(self, waiting: _Waiting) -> None:
-        """The call has been cancelled, perhaps in the moment in which its turn came."""
+        """Remove a cancelled call, and return a connection that it was given at the same moment."""
         future = waiting.future
         if not future.cancel() and not future.cancelled():
             connection = future.result()
@@ -156,7 +157,7 @@ _of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Descriptors] = WeakKeyDi
 
 
 def descriptors_of(loop: asyncio.AbstractEventLoop) -> Descriptors:
-    """The count of a loop."""
+    """The `Descriptors` of a loop."""
     found = _of_loops.get(loop)
     if found is None:
         found = _of_loops[loop] = Descriptors()

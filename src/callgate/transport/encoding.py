@@ -1,4 +1,4 @@
-"""From the options of a request to the URL, the headers and the bytes of it."""
+"""Encodes the options of a request (params, json, data, files, cookies) as URL, headers and body."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FORM = "application/x-www-form-urlencoded"
 
 @dataclass(slots=True)
 class Prepared:
-    """A request ready to be sent, as often as need be. Header names are in lower case."""
+    """An encoded request, which can be sent several times. Header names are in lower case."""
 
     method: str
     url: str
@@ -49,21 +49,21 @@ async def prepare(
     files: Files | None = None,
     cookies: Mapping[str, str] | None = None,
 ) -> Prepared:
-    """Encode a request. What is read from files and iterators is read once, so that it can be sent again.
+    """Encode a request. Files and iterators are read into memory, so that the request can be sent again.
 
     Args:
-        method, url: Where to.
-        headers: Lower-case names; they win over what the body would set.
-        params: Added to the URL's query. None as a value leaves it empty; a list repeats the name.
+        method, url: The request line.
+        headers: With lower-case names; they override the headers of the body.
+        params: Added to the query of the URL. A value None becomes empty; a list repeats the name.
         json: A body as JSON.
-        data: A body as a form, or, as text or bytes, the body itself.
+        data: A body as a form (mapping), or the body itself (text or bytes).
         content: The body itself.
         files: A body as a multipart form, with `data` as its fields.
         cookies: Names and values.
 
     Raises:
-        ConfigurationError: two bodies at once, a header or cookie that cannot be sent, something JSON has no
-            form for.
+        ConfigurationError: more than one body, a header or cookie that cannot be sent, or a value that is not
+            JSON.
     """
     if sum(body is not None for body in (json, data if files is None else files, content)) > 1:
         raise ConfigurationError("give one body: json=, data= (with files=, if any), or content=")
@@ -120,7 +120,7 @@ def lower_names(headers: Mapping[str, str] | None) -> dict[str, str]:
     """The same headers with lower-case names, checked.
 
     Raises:
-        ConfigurationError: one that cannot be sent.
+        ConfigurationError: a header cannot be sent.
     """
     check_headers(headers or {})
     return {name.lower(): value for name, value in (headers or {}).items()}
@@ -130,7 +130,7 @@ def _as_json(value: Any) -> bytes:
     try:
         return dumps(value)
     except TypeError as error:
-        raise ConfigurationError(f"json= holds what JSON has no form for: {error}") from None
+        raise ConfigurationError(f"json= holds a value that is not JSON: {error}") from None
 
 
 def _with_params(url: str, params: Params | None) -> str:
@@ -210,5 +210,5 @@ def _part(boundary: str, name: str, filename: str | None, kind: str | None, cont
 
 
 def _quoted(name: str) -> str:
-    """As the forms of browsers quote names: what would end the line or the quotes is percent-encoded."""
+    """Quote a name as browsers do in forms: line ends and quotes are percent-encoded."""
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")

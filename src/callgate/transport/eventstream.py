@@ -61,14 +61,15 @@ class Frame:
 
 
 class EventStreamParser:
-    """Reads frames out of bytes that come in pieces of any size. Both checksums of every frame are verified.
+    """Parses frames from bytes in pieces of any size. Both checksums of every frame are verified.
 
     Args:
-        max_frame_bytes: A longer frame is refused as soon as its length is known, before it is kept.
+        max_frame_bytes: A longer frame is refused as soon as its length is known.
 
     Attributes:
-        failure: The damage that ends the stream; `feed` raises it unless frames came before it.
-        stray: Text in the place of a frame, and all bytes after it: what a gateway sends instead.
+        failure: The error that ends the stream. `feed` raises it at once, or in its next call if frames came
+            before.
+        stray: Text in the place of a frame, as a gateway sends it, and all bytes after it.
 
     Example::
 
@@ -88,7 +89,7 @@ class EventStreamParser:
 
     @property
     def pending(self) -> int:
-        """Bytes of a frame that has begun and not yet ended."""
+        """The number of bytes of an incomplete frame."""
         return len(self._buffer)
 
     def feed(self, data: bytes) -> list[Frame]:
@@ -96,8 +97,8 @@ class EventStreamParser:
 
         Raises:
             ResponseTooLargeError: A frame is longer than the cap.
-            ResponseError: A checksum is wrong or a frame contradicts itself. The parser cannot go on after
-                that: where the next frame begins is not known.
+            ResponseError: A checksum or length is wrong. The parser cannot continue, because the start of the
+                next frame is not known.
         """
         if self.failure is not None:
             raise self.failure

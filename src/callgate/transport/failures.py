@@ -1,4 +1,4 @@
-"""What goes wrong below us, in our own words: these name the host, and never a path, a query or a header."""
+"""The errors of the transport. They name the host, but no path, query or header."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["broken", "no_connection", "shut", "too_large", "too_late", "unreadab
 
 
 def no_connection(origin: str, error: OSError, proxy: Proxy | None = None) -> APIConnectionError:
-    """Nothing was sent: refused, no such host, no TLS, no way through the proxy."""
+    """No connection could be opened, so nothing was sent."""
     where = origin if proxy is None else f"{origin} through the proxy {proxy.host}:{proxy.port}"
     if isinstance(error, ssl.SSLCertVerificationError):
         return APIConnectionError(
@@ -31,7 +31,7 @@ def no_connection(origin: str, error: OSError, proxy: Proxy | None = None) -> AP
 
 
 def broken(origin: str, error: Exception | None, *, begun: bool) -> APIConnectionError:
-    """The connection ended in the middle; what was sent may have been received."""
+    """The connection was lost during an exchange; the server may have received the request."""
     why = (
         (getattr(error, "strerror", None) or str(error)) if error is not None else "closed by the other side"
     )
@@ -40,25 +40,25 @@ def broken(origin: str, error: Exception | None, *, begun: bool) -> APIConnectio
 
 
 def shut(origin: str, *, sent: bool = True) -> APIConnectionError:
-    """The transport was closed by its owner, so a retry is useless."""
+    """The transport was closed, so a retry cannot succeed."""
     return APIConnectionError(
         f"the transport was closed before {origin} answered", retryable=False, surely_unsent=not sent
     )
 
 
 def too_late(origin: str, seconds: float, *, connected: bool) -> APITimeoutError:
-    """A limit on time has passed."""
+    """A timeout has passed."""
     what = "no complete answer" if connected else "no connection"
     return APITimeoutError(f"{what} from {origin} within {seconds:g} s", surely_unsent=not connected)
 
 
 def unreadable(origin: str, why: str) -> ResponseError:
-    """What came is not HTTP, or not what its headers say."""
+    """The response is not valid HTTP, or does not match its headers."""
     return ResponseError(f"{origin} sent what cannot be read: {why[:200]}")
 
 
 def too_large(limit: int, origin: str) -> ResponseTooLargeError:
-    """The decoded answer has passed the cap of `limit` bytes."""
+    """The decoded response exceeds the cap of `limit` bytes."""
     return ResponseTooLargeError(
         f"the answer of {origin} is larger than {limit:,} bytes once decoded; "
         "raise max_response_bytes if that is expected"

@@ -1,9 +1,8 @@
-"""HTTP: bytes in, bytes out. No retry, no redirect, no JSON, no status turned into an error.
+"""HTTP: bytes in, bytes out. No retries, no redirects, no JSON, no errors for a status.
 
-`Transport` is all that the rest of callgate knows of HTTP, so tests can put an in-memory one in its place.
-`HttpTransport` is the real one: HTTP/1.1 on the event loop itself. Every failure leaves here as one of
-callgate's own errors, which name the host and never the path, the query or a header: any of these may hold a
-credential.
+`Transport` is the protocol that the rest of callgate uses, so that tests can use a transport in memory.
+`HttpTransport` implements it with HTTP/1.1 on the event loop. All failures are raised as callgate's errors,
+which name the host, but no path, query or header, because these may hold a credential.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ HTTP_SETTINGS = ("connect_timeout", "read_timeout", "max_response_bytes", "verif
 
 
 class HttpStream(Protocol):
-    """An answer whose body is still coming. Iterate it for the pieces as they arrive.
+    """A response whose body is still arriving. Iterate it for the pieces.
 
     Example::
 
@@ -55,14 +54,14 @@ class HttpStream(Protocol):
         """The body in pieces of any size.
 
         Raises:
-            APIConnectionError: when the connection breaks before the end.
-            APITimeoutError: when no more bytes come in time.
-            ResponseTooLargeError: when the pieces together pass the cap.
+            APIConnectionError: the connection broke before the end.
+            APITimeoutError: no more bytes arrived in time.
+            ResponseTooLargeError: the pieces together exceed the cap.
         """
         ...
 
     async def read(self) -> bytes:
-        """What is left of the body in one piece; raises as iterating does."""
+        """The rest of the body in one piece; raises the same errors as iteration."""
         ...
 
 
@@ -78,7 +77,7 @@ class Transport(Protocol):
         *,
         timeout: float | None = None,
     ) -> HttpAnswer:
-        """The whole answer."""
+        """Send a request and return the whole response."""
         ...
 
     def stream(
@@ -90,7 +89,7 @@ class Transport(Protocol):
         *,
         timeout: float | None = None,
     ) -> AbstractAsyncContextManager[HttpStream]:
-        """The answer as it comes; leaving the context gives the connection back, or closes it."""
+        """Send a request and return the response as it arrives; leaving the context ends it."""
         ...
 
     async def close(self) -> None:
@@ -99,11 +98,11 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """HTTP/1.1 over kept connections. Follows no redirect, keeps no cookie, raises for no status.
+    """HTTP/1.1 with a connection pool. Follows no redirects, stores no cookies, raises no error for a status.
 
-    It may be used from several event loops and threads; each loop has connections of its own, opened when
-    first needed. A cancelled call closes its connection at once. A process that has no file descriptor left
-    for one more connection waits until one of its connections is free.
+    It may be used from several event loops and threads; each loop has its own connections. A cancelled call
+    closes its connection at once. If the process has no file descriptor for another connection, a call waits
+    until a connection is free.
 
     Args:
         connect_timeout: Seconds for name lookup, proxy, TCP and TLS together.
@@ -114,9 +113,9 @@ class HttpTransport:
         client_cert: The path of a PEM file with a client certificate and its key, or (certificate, key) or
             (certificate, key, password).
         proxy: The URL of a proxy that every request goes through: http, https, socks4, socks4a, socks5 or
-            socks5h (SOCKS needs the extra `socks`). None: what `trust_env` finds.
-        trust_env: Use the proxies that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name, but never for
-            this machine itself.
+            socks5h (SOCKS needs the extra `socks`). None: as `trust_env` sets.
+        trust_env: Use the proxies in HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, except for addresses of
+            this machine.
 
     Raises:
         APIConnectionError: nothing listens, no such host (both `surely_unsent`), or the connection broke.
@@ -157,7 +156,7 @@ class HttpTransport:
         client_cert, proxy = hide_secrets({"certificate": client_cert})["certificate"], hide_user(proxy)
         self._closed = False
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
-        self._pool: Pool | None = None  # that was used last; None once it is closed
+        self._pool: Pool | None = None  # the pool used last; None once it is closed
         self.limits = Limits(connect_timeout, read_timeout, max_response_bytes)
         self._make_tls = tls_maker(verify, client_cert)
         self._find_proxy: Callable[[Target], Proxy | None] | None = None
@@ -177,12 +176,12 @@ class HttpTransport:
         timeout: float | None = None,
         dispatch: Dispatch | None = None,
     ) -> Coroutine[Any, Any, HttpAnswer]:
-        """The whole answer, to be awaited at once.
+        """Send a request and return the whole response. Await it at once.
 
         Args:
-            method, url, headers, body: The request as it goes over the wire.
+            method, url, headers, body: The request as it is sent.
             timeout: Seconds for the whole exchange.
-            dispatch: Where to report that a connection is opened first, and that the request is sent then.
+            dispatch: Called if the request has to wait for a new connection, and then when it is sent.
         """
         loop = asyncio.get_running_loop()
         pool = self._pool
@@ -200,7 +199,7 @@ class HttpTransport:
         timeout: float | None = None,
         dispatch: Dispatch | None = None,
     ) -> AbstractAsyncContextManager[HttpStream]:
-        """The answer as it comes, piece by piece; arguments as for `send`."""
+        """Send a request and return the response as it arrives; arguments as for `send`."""
         pool = self.pool_of(asyncio.get_running_loop())
         return _OpenStream(
             Call(pool, self.limits, method, url, headers, body, timeout, dispatch, streaming=True)
@@ -219,14 +218,14 @@ class HttpTransport:
 
     @property
     def closed(self) -> bool:
-        """Whether it has been closed."""
+        """True once it has been closed."""
         return self._closed
 
     def pool_of(self, loop: asyncio.AbstractEventLoop) -> Pool:
-        """The connections of a loop.
+        """The connection pool of a loop, created on first use.
 
         Raises:
-            RuntimeError: it has been closed.
+            RuntimeError: the transport has been closed.
         """
         if self._closed:
             raise RuntimeError("this transport has been closed")
@@ -250,7 +249,7 @@ class HttpTransport:
 
 
 class _OpenStream:
-    """One streamed answer: the context manager and the `HttpStream` in one object."""
+    """One streamed response: the context manager and the `HttpStream` in one object."""
 
     __slots__ = ("_call", "_closed")
 
@@ -293,7 +292,7 @@ class _OpenStream:
                 raise exchange.error
             if exchange.complete:
                 raise StopAsyncIteration
-            await exchange.news(self._call.loop)
+            await exchange.arrival(self._call.loop)
 
     async def read(self) -> bytes:
         return b"".join([piece async for piece in self])

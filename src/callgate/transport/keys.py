@@ -1,4 +1,4 @@
-"""Keys: where they come from, and how they stay out of what a person may look at."""
+"""API keys: read from arguments or environment variables, and hidden in `repr`, logs and stored settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
-# No key looks like this, so that a message may show it: capitals with underscores, or words such as "my_key".
+# No key matches this, so that a message may show it: capitals with underscores, or words such as "my_key".
 _SURELY_A_NAME = re.compile(
     r"[A-Z][A-Z0-9]{0,15}(_[A-Z0-9]{1,16})+|(?=.*(key|token))[A-Za-z_]{1,40}", re.ASCII
 )
@@ -43,7 +43,7 @@ _MASK: Final = "'***'"
 
 
 class Secret(Protocol):
-    """A string that does not show itself; pydantic's `SecretStr` is one."""
+    """A string that its `repr` does not show; pydantic's `SecretStr` is one."""
 
     def get_secret_value(self) -> str:
         """The string."""
@@ -70,7 +70,7 @@ class Hidden(str):
 
 
 class HiddenBytes(bytes):
-    """Bytes whose `repr` does not show them: the head of a request."""
+    """Bytes whose `repr` does not show them, for the head of a request."""
 
     __slots__ = ()
 
@@ -79,7 +79,7 @@ class HiddenBytes(bytes):
 
 
 class _Environment(Mapping[str, str]):
-    """The process's environment, whose `repr` shows no variable: any may hold a key."""
+    """The environment of the process. Its `repr` shows no variable, because any may hold a key."""
 
     def __getitem__(self, name: str) -> str:
         value: str = _hidden(os.environ[name], bool(_SECRET_NAME.search(name)))
@@ -115,8 +115,8 @@ def hide_user(url: Any) -> Any:
 def hide_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of settings or headers in which every string that may be a secret is `Hidden`.
 
-    Such a string stands under a name like "api_key" or "Authorization", in a mapping or pair under one, or is
-    a URL with a user in it.
+    Such a string has a name like "api_key" or "Authorization", is in a mapping or sequence with such a name,
+    or is a URL with a user in it.
 
     >>> hide_secrets({"api_key": "sk-12ab", "model": "m", "headers": {"X-Api-Key": "k"}})
     {'api_key': '***', 'model': 'm', 'headers': {'X-Api-Key': '***'}}
@@ -165,10 +165,10 @@ def without_secrets(settings: Mapping[str, Any], *, deep: bool = False) -> dict[
 
 
 def key_variable(api_key: Secret | str | None, environ: Mapping[str, str] = ENVIRONMENT) -> str | None:
-    """The environment variable that `api_key` names, or None when it is a key itself.
+    """The environment variable that `api_key` names; None if it is a key.
 
-    A plain string of capitals, digits and underscores is a name; one without an underscore only if that
-    variable is set: "EMPTY" is what local servers take for a key. A `SecretStr` is always a key.
+    A string of capitals, digits and underscores is a name; without an underscore only if that variable is
+    set, because local servers take "EMPTY" as a key. A `SecretStr` is always a key.
 
     >>> key_variable("OPENAI_API_KEY"), key_variable("sk-12ab"), key_variable("EMPTY", {})
     ('OPENAI_API_KEY', None, None)
@@ -182,7 +182,7 @@ def key_variable(api_key: Secret | str | None, environ: Mapping[str, str] = ENVI
 
 
 def is_surely_a_name(name: str | None) -> bool:
-    """Whether a text is the name of a variable and no key, so that it may be shown.
+    """True if a text is the name of a variable and cannot be a key, so that it may be shown.
 
     >>> is_surely_a_name("OPENAI_API_KEY"), is_surely_a_name("AKIAIOSFODNN7EXAMPLE")
     (True, False)
@@ -191,11 +191,11 @@ def is_surely_a_name(name: str | None) -> bool:
 
 
 def check_key_variable(name: str) -> str:
-    """The name of an environment variable that holds a key.
+    """The name of an environment variable that holds a key, checked.
 
     Raises:
-        ConfigurationError: it cannot be one, so it may be a key that was put in the wrong place: the message
-            does not show it.
+        ConfigurationError: `name` is not a valid name. It may be a key by mistake, so the message does not
+            show it.
 
     >>> check_key_variable("OPENAI_API_KEY")
     'OPENAI_API_KEY'
@@ -216,16 +216,16 @@ def read_key(
     what: str = "this endpoint",
     variable: str | None = None,
 ) -> str | None:
-    """The key itself, without blanks around it; None when there is none.
+    """The key, without white space around it; None if there is none.
 
     Args:
         api_key: A key, or the name of an environment variable as `key_variable` recognises it.
-        environ: Where variables are looked up.
+        environ: The environment variables.
         what: The owner of the key, for the message.
-        variable: The environment variable that holds the key, whatever its name; it wins over `api_key`.
+        variable: The name of the environment variable with the key; it overrides `api_key`.
 
     Raises:
-        ConfigurationError: the variable is not set, or empty; or a key has several lines.
+        ConfigurationError: the variable is not set or empty, or the key has several lines.
 
     >>> read_key("MY_KEY", {"MY_KEY": "sk-12ab"})
     '***'
@@ -248,7 +248,7 @@ def read_key(
 
 
 def read_set(variable: str, environ: Mapping[str, str] = ENVIRONMENT) -> str | None:
-    """The key that an environment variable holds, without blanks around it; None if it holds none.
+    """The key in an environment variable, without white space around it; None if it is not set or empty.
 
     Raises:
         ConfigurationError: the key has several lines.

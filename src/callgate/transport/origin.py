@@ -1,4 +1,4 @@
-"""Checks of addresses and headers, made when these are set, not only when they are sent."""
+"""Checks of URLs, hosts and headers. They run when a setting is given, before anything is sent."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def check_base_url(url: str, allow_http: bool = False) -> str:
-    """The URL without a slash at its end, if keys may be sent below it.
+    """The URL without a slash at its end, checked: API keys may be sent to it.
 
     Args:
-        url: The base of the requests' URLs; a path may follow the host.
-        allow_http: Permit plain HTTP to other machines: it is intended, or no key is sent.
+        url: The base URL of requests; it may have a path.
+        allow_http: Permit plain HTTP to other machines.
 
     Raises:
-        ConfigurationError: no HTTP URL, one with a user or a password, or one that sends keys in the clear.
+        ConfigurationError: `url` is not an HTTP URL, holds a user or password, or would send keys
+            unencrypted.
 
     >>> check_base_url("https://api.openai.com/v1/")
     'https://api.openai.com/v1'
@@ -66,7 +67,7 @@ def check_base_url(url: str, allow_http: bool = False) -> str:
 
 
 def _split(url: str) -> tuple[str, str | None, str]:
-    """Scheme, host and what is wrong, if anything. Alone, so that no frame of an error holds a password."""
+    """Scheme, host, and the problem if any. Separate, so that no frame of an error holds a password."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, port_of(parts)
@@ -83,8 +84,8 @@ def name_to_look_up(host: str) -> str:
     """The host of a URL in ASCII; an IPv6 address has no brackets.
 
     Raises:
-        ConfigurationError: no valid name: a part of it is empty or longer than 63 characters, or it holds a
-            character that names do not have.
+        ConfigurationError: the name is invalid: a label is empty or longer than 63 characters, or it holds an
+            invalid character.
 
     >>> name_to_look_up("bücher.example")
     'xn--bcher-kva.example'
@@ -102,7 +103,7 @@ def port_of(parts: SplitResult) -> int:
     """The port of a URL, or the default of its scheme.
 
     Raises:
-        ValueError: an invalid port.
+        ValueError: the port is invalid.
     """
     port = parts.port
     if port == 0:
@@ -111,7 +112,7 @@ def port_of(parts: SplitResult) -> int:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or address is the loopback of this machine.
+    """True if a name or address is the loopback of this machine.
 
     >>> is_loopback("127.0.0.1"), is_loopback("localhost.example.com")
     (True, False)
@@ -124,7 +125,7 @@ def is_loopback(host: str) -> bool:
 
 
 def as_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The IP address that a host is, without a zone; None for a name.
+    """The IP address of a host that is an address, without its zone; None for a name.
 
     >>> as_address("::ffff:10.0.0.1"), as_address("example.com")
     (IPv4Address('10.0.0.1'), None)
@@ -137,11 +138,11 @@ def as_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
-    """Refuse headers that cannot be sent or would smuggle in another one.
+    """Check that headers can be sent and none injects another one.
 
     Raises:
-        ConfigurationError: a name that is not a token; a value that is not a string or holds CR, LF or NUL.
-            The message names the header and does not show the value.
+        ConfigurationError: a name is not a token, or a value is not a string or holds CR, LF or NUL. The
+            message names the header and does not show the value.
 
     >>> check_headers({"x-tag": "blue\\r\\nx-admin: 1"})
     Traceback (most recent call last):
@@ -164,7 +165,7 @@ def check_headers(headers: Mapping[str, str]) -> None:
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port of a URL: all of it that may be shown, and the bounds of a credential.
+    """Scheme, host and port of a URL: the part that may be shown, and that credentials belong to.
 
     >>> origin_of("https://user:secret@api.example.com/v1?key=secret")
     'https://api.example.com:443'

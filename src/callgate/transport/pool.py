@@ -1,4 +1,4 @@
-"""The connections of one event loop: opened, through a proxy where one is named, kept, and closed."""
+"""`Pool`: opens, reuses and closes the connections of one event loop, through a proxy if there is one."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from callgate.transport.tunnel import open_socks, open_tunnel
 
 __all__ = ["Pool"]
 
-# Below the minute after which many servers and balancers close an idle connection themselves.
+# Below the minute after which many servers and load balancers close an idle connection.
 _MOST_IDLE_SECONDS: Final = 50.0
-# Looking whether the other side has closed it costs a system call, so a busy connection is not looked at.
+# A connection idle for less is not checked for a close by the server, which costs a system call.
 _SURELY_FRESH_SECONDS: Final = 0.1
 
 
 class Pool:
     """Open and idle connections of one loop.
 
-    It closes them when the loop ends in an orderly way (`asyncio.run`), so that none is left over when the
-    transport has not been closed.
+    It closes them when the loop shuts down its async generators, as `asyncio.run` does, even if the transport
+    was not closed.
 
     Args:
         loop: The event loop of the connections.
-        tls: Makes the settings of TLS connections.
-        find_proxy: The proxy for a target, or None; None: no proxies.
-        ended: Called when it has closed for good.
+        tls: Returns the SSL context of TLS connections.
+        find_proxy: Returns the proxy for a target, or None; None: no proxies.
+        ended: Called after the pool was closed.
     """
 
     __slots__ = (
@@ -78,11 +78,11 @@ class Pool:
 
     @property
     def open(self) -> int:
-        """Connections, idle and busy."""
+        """The number of connections, idle and in use."""
         return len(self._all)
 
     def idle_connection(self, target: Target) -> Connection | None:
-        """One that can be used at once, the warmest first."""
+        """The idle connection that was used last, or None."""
         idle = self._idle.get(target.key)
         if not idle:
             return None
@@ -93,13 +93,13 @@ class Pool:
                 rested = now - connection.idle_since
                 if rested < _SURELY_FRESH_SECONDS:
                     return connection
-                if rested < _MOST_IDLE_SECONDS and not connection.has_news():
+                if rested < _MOST_IDLE_SECONDS and not connection.is_readable():
                     return connection
             connection.abort()
         return None
 
     def proxied(self, target: Target) -> str | None:
-        """The proxy's credentials when the request itself goes to a proxy; None: it goes to the target."""
+        """The credentials ("" for none) of an HTTP proxy that gets the request itself; None if none does."""
         if target.tls or self._find_proxy is None:
             return None
         proxy = self._proxy_for(target)
@@ -113,16 +113,17 @@ class Pool:
         return self._proxies[target.key]
 
     async def connect(self, target: Target, seconds: float, deadline: float | None) -> Connection:
-        """A connection that no other call uses. It waits while the process has no file descriptor left.
+        """Open a connection, or wait for one while the process has no file descriptor left.
 
         Args:
-            target: Where to.
-            seconds: The most that name lookup, proxy, TCP and TLS may take together.
+            target: The destination.
+            seconds: The timeout for name lookup, proxy, TCP and TLS together.
             deadline: The end of the whole call, in seconds of the loop's clock; None: no limit.
 
         Raises:
-            APIConnectionError: refused, no such host, a certificate that is not trusted.
-            APITimeoutError: it took longer.
+            APIConnectionError: the connection was refused, the host is unknown or its certificate not
+                trusted.
+            APITimeoutError: `seconds` or the deadline have passed.
         """
         if self._guard is None:
             self._guard = self._until_the_loop_ends()
@@ -142,7 +143,7 @@ class Pool:
                 return free
             waited = True
             if free is not None:
-                continue  # closed by the other side in the meantime
+                continue  # closed by the server meanwhile
             left = seconds if deadline is None else max(0.0, min(seconds, deadline - self.clock()))
             try:
                 return await self._open_within(target, left)
@@ -165,7 +166,7 @@ class Pool:
             async with scope:
                 return await self._open(target)
         except TimeoutError:
-            if not scope.expired():  # the system's own, ETIMEDOUT
+            if not scope.expired():  # ETIMEDOUT of the system
                 raise
             raise too_late(target.origin, seconds, connected=False) from None
 
@@ -181,7 +182,7 @@ class Pool:
         if not (target.tls or over_tls):
             await self.loop.create_connection(lambda: connection, **where)
             return self._keep(connection)
-        # TLS in steps of its own: only so can the connection ask what the layers below it have not sent.
+        # TLS is started separately, so that the connection can read the write buffers of the layers below.
         wire, _ = await self.loop.create_connection(asyncio.Protocol, **where)
         layers = [wire]
         try:
@@ -196,7 +197,7 @@ class Pool:
         except BaseException:
             wire.abort()
             raise
-        connection.secure(layers)
+        connection.set_transports(layers)
         return self._keep(connection)
 
     async def _start_tls(
@@ -250,20 +251,20 @@ class Pool:
             self._timer = self.loop.call_at(next_due, self._close_old)
 
     def close_idle(self) -> None:
-        """Close the idle connections: other calls need their file descriptors."""
+        """Close the idle connections, because other calls need their file descriptors."""
         for idle in self._idle.values():
             while idle:
                 idle.pop().abort()
 
-    # -- the end
+    # -- closing
 
     async def close(self) -> None:
-        """Close everything; exchanges that are under way fail."""
+        """Close all connections; exchanges in flight fail."""
         self.close_now()
         await asyncio.sleep(0)  # the loop closes the sockets in its next turn
 
     def close_now(self) -> None:
-        """The same, for a callback."""
+        """As `close`, without `await`."""
         self.closed = True
         self._idle.clear()
         if self._timer is not None:
@@ -274,7 +275,7 @@ class Pool:
         self._ended(self)
 
     async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
-        """The loop closes the generators that are open when it ends; this one closes the connections."""
+        """Closes the connections when the loop, as it ends, closes its open async generators."""
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""Which proxy a request goes through: a given one, or the one that the environment names."""
+"""Finds the proxy of a request: the given one, or one of the environment variables."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Proxy:
     """One proxy.
 
     Attributes:
-        scheme: "http", "https" (TLS to the proxy itself), "socks4", "socks5", or "socks4a" and "socks5h",
-            which have the proxy look names up.
-        host, port: Where it listens.
-        username, password: What it is shown, "" for none.
+        scheme: "http", "https" (TLS to the proxy), "socks4", "socks5", or "socks4a" and "socks5h" (the proxy
+            looks up names).
+        host, port: Its address.
+        username, password: Its credentials; "" for none.
     """
 
     scheme: str
@@ -44,7 +44,7 @@ class Proxy:
 
     @property
     def is_http(self) -> bool:
-        """Whether it takes plain requests as they are, and opens tunnels by CONNECT."""
+        """True if it forwards plain requests and opens tunnels by CONNECT."""
         return self.scheme in ("http", "https")
 
     @property
@@ -61,11 +61,11 @@ def read_proxy(url: str, source: str = "proxy") -> Proxy:
 
     Args:
         url: "http://user:password@proxy.example:3128", "socks5://127.0.0.1:1080".
-        source: Where the URL comes from, for the message.
+        source: The origin of the URL, for the message.
 
     Raises:
-        ConfigurationError: an unknown scheme, or no host or port. The message shows no part of the URL that
-            may hold a password.
+        ConfigurationError: the scheme is unknown, or there is no host or port. The message does not show the
+            URL.
 
     >>> read_proxy("socks5://me:secret@proxy.example")
     Proxy(scheme='socks5', host='proxy.example', port=1080)
@@ -81,7 +81,7 @@ def read_proxy(url: str, source: str = "proxy") -> Proxy:
 
 
 def _split(url: str) -> Proxy | None:
-    """Alone, so that no frame of an error holds a password."""
+    """A function of its own, so that no frame of an error holds a password."""
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         port = port_of(parts) if parts.port is not None else _SCHEMES[parts.scheme]
@@ -94,9 +94,9 @@ def _split(url: str) -> Proxy | None:
 
 
 class Proxies:
-    """The proxies that HTTP_PROXY, HTTPS_PROXY and ALL_PROXY name, and the exceptions of NO_PROXY.
+    """The proxies in HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, and the exceptions in NO_PROXY.
 
-    No request to this machine goes through one of them: its credentials are not shown to another machine.
+    Requests to this machine use no proxy, so that their credentials do not reach another machine.
 
     NO_PROXY lists, with commas: host names, which cover their subdomains; "*.example.com"; addresses,
     networks ("10.0.0.0/8", "2001:db8::/32") and address patterns ("10.*"); any of these with ":PORT";
@@ -131,7 +131,7 @@ class Proxies:
         """The proxy for a target; None: connect directly.
 
         Raises:
-            ConfigurationError: the URL of the proxy is unusable.
+            ConfigurationError: the URL of the proxy is invalid.
         """
         name = "https" if target.tls else "http"
         url = self._urls.get(name)
@@ -153,7 +153,7 @@ _Covers = Callable[[str, _Address | None, int], bool]
 
 
 def _read_exception(entry: str) -> _Covers:
-    """What an entry of NO_PROXY covers, as a function of a host, its address if it is one, and a port."""
+    """A function that returns True for the hosts, addresses and ports that an entry of NO_PROXY covers."""
     host = entry.rpartition("://")[2]
     port = None
     if with_port := _WITH_PORT.fullmatch(host):
@@ -176,7 +176,7 @@ def _covers_host(entry: str) -> Callable[[str, _Address | None], bool]:
     else:
         return lambda name, address: address is not None and address in network
     if "*" in entry or "?" in entry:
-        # "10.*" is meant for addresses: not for a name such as 10.example.com.
+        # "10.*" covers addresses, but no name such as 10.example.com.
         numeric = not re.search(r"[a-z]", entry)
         return lambda name, address: fnmatchcase(name, entry) and (address is not None or not numeric)
     suffix = entry.lstrip(".")

@@ -1,5 +1,7 @@
-"""Credentials kept out of errors and logs: some services quote the key that they refuse, botocore logs what
-it signs, an SDK the headers that it gets."""
+"""Removes credentials from errors and logs.
+
+Some services quote a key that they refuse, botocore logs the request that it signs, and SDKs log headers.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from callgate.headers import mask_headers
 __all__ = ["SIGNING_UNLOGGED", "LogMask", "redact", "redact_error", "secrets_in"]
 
 _MASK = "***"
-# No key is shorter, and taking out a shorter text would leave an unreadable message.
+# No key is shorter, and removing shorter texts would make messages unreadable.
 _SHORTEST = 8
 _DEEPEST = 40
 
@@ -33,7 +35,7 @@ def secrets_in(headers: Mapping[str, str]) -> list[str]:
 def redact(value: Any, secrets: Sequence[str], depth: int = 0) -> Any:
     """The value with every secret replaced by "***", in texts, bytes, and lists and mappings of them.
 
-    At the end of a text also the beginning of one, from eight characters on.
+    At the end of a text, also the first eight or more characters of a secret, as a message may be cut off.
 
     >>> redact({"error": ["no such key: sk-12ab34cd"]}, ["sk-12ab34cd"])
     {'error': ['no such key: ***']}
@@ -54,7 +56,7 @@ def redact(value: Any, secrets: Sequence[str], depth: int = 0) -> Any:
 
 
 def _without_its_beginning(text: str, secret: str) -> str:
-    """The text without the beginning of a secret at its end: a long message may have been cut in mid-key.
+    """The text without the first characters of a secret at its end.
 
     >>> _without_its_beginning("no such key: sk-12ab34...", "sk-12ab34cd")
     'no such key: ***...'
@@ -67,7 +69,7 @@ def _without_its_beginning(text: str, secret: str) -> str:
 
 
 def redact_error(error: BaseException, secrets: Sequence[str]) -> None:
-    """Take the secrets out of an error and of those it came from, whatever they hold as text."""
+    """Remove the secrets from all texts of an error, its causes and contexts."""
     if not secrets:
         return
     seen: set[int] = set()
@@ -88,10 +90,10 @@ def redact_error(error: BaseException, secrets: Sequence[str]) -> None:
 
 
 class LogMask(logging.Filter):
-    """Takes secrets out of what another library logs, before any handler sees it.
+    """Removes secrets from the log records of another library, before any handler gets them.
 
     Args:
-        secrets: Those of eight characters and more are taken out.
+        secrets: Texts to remove; shorter ones than eight characters are ignored.
 
     >>> heard = logging.makeLogRecord({"msg": "x-echo: %s", "args": ("sk-12ab34cd",)})
     >>> LogMask(["sk-12ab34cd"]).filter(heard), heard.getMessage()
@@ -105,7 +107,7 @@ class LogMask(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         try:
             said = record.getMessage()
-        except Exception:  # a mistake in their format: it must fail no call, nor show the arguments
+        except Exception:  # a wrong format in the library must not fail a call, nor show the arguments
             return False
         masked = redact(said, self._secrets)
         if masked != said:

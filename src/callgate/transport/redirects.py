@@ -1,4 +1,4 @@
-"""Where a redirect leads, and what may travel there."""
+"""Follows a redirect: the next request, without credentials and body if it goes to another origin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["MAX_REDIRECTS", "REDIRECTS", "redirected", "without_credentials"]
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS = 10
 
-# Only these go to another origin. Which of the others hold a credential only their sender knows.
+# Only these are sent to another origin, because any other header may hold a credential.
 _HARMLESS = frozenset({"accept", "accept-language", "content-type", "range", "user-agent"})
 
 
@@ -30,11 +30,12 @@ def without_credentials(headers: dict[str, str]) -> dict[str, str]:
 def redirected(request: Prepared, answer: HttpAnswer) -> Prepared:
     """The request that follows the redirect.
 
-    303 becomes a GET, and so do 301 and 302 of a POST, as everybody does it. To another origin go neither
-    credentials nor a body.
+    303 becomes a GET, and so do 301 and 302 of a POST, as in all browsers. Credentials are not sent to
+    another origin.
 
     Raises:
-        APIClientError: the answer does not say where to, or leads where this request must not go.
+        APIClientError: there is no valid Location, it is plain HTTP after HTTPS, it holds a password, or a
+            body would be sent to another origin.
     """
     where = urljoin(request.url, answer.headers.get("location", ""))
     here, there = origin_of(request.url), origin_of(where)

@@ -1,4 +1,4 @@
-"""The head of a request: its target, and its bytes up to the body."""
+"""Encodes the head of a request: its target, request line and headers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["Target", "read_target", "request_head"]
 
 _IS_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
-# Besides letters and digits, what a path or a query may hold; "%" because it is encoded already.
+# Characters that are not encoded in a path or query, besides letters and digits; "%" begins an encoded one.
 _SAFE = "/?%:@!$&'()*+,;=-._~[]|"
-# These follow from the request itself.
+# These are computed from the request.
 _COMPUTED = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _DEFAULTS = {"accept": "*/*", "accept-encoding": "gzip, deflate", "user-agent": "callgate"}
@@ -26,7 +26,7 @@ _DEFAULTS = {"accept": "*/*", "accept-encoding": "gzip, deflate", "user-agent": 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """Where a request goes: the address to connect to, and the path to ask for."""
+    """The destination of a request: the address to connect to, and the path."""
 
     tls: bool
     host: str
@@ -47,14 +47,14 @@ def read_target(url: str) -> Target:
     """The target of a URL, checked and encoded. A fragment is left out.
 
     Raises:
-        ConfigurationError: no http or https URL, one with a user name or password, or an invalid host or
-            port.
+        ConfigurationError: the URL is not http or https, holds a user name or password, or has an invalid
+            host or port.
 
     >>> read_target("http://[::1]:8000/a b?q=ü").path
     '/a%20b?q=%C3%BC'
     """
     url = hide_user(url)
-    if _CONTROLS.search(url):  # which urlsplit would drop silently
+    if _CONTROLS.search(url):  # urlsplit would drop it silently
         raise ConfigurationError("invalid URL: it holds a control character", setting="base_url")
     parts = _split(url)
     if parts is None:
@@ -63,7 +63,7 @@ def read_target(url: str) -> Target:
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigurationError("a URL must be http://HOST... or https://HOST...", setting="base_url")
     if parts.username is not None or parts.password is not None:
-        parts = None  # out of the frame that a traceback shows
+        parts = None  # a traceback may show the variables of this frame
         raise ConfigurationError(
             f"the URL at {origin_of(url)} holds a user name or password; use a header", setting="base_url"
         )
@@ -84,7 +84,7 @@ def read_target(url: str) -> Target:
 
 
 def _split(url: str) -> SplitResult | None:
-    """The parts of a URL; None if its host or port is invalid. No frame of an error then holds a password."""
+    """The parts of a URL; None if its host or port is invalid. No error then has a frame with a password."""
     try:
         parts = urlsplit(url)
         port_of(parts)
@@ -99,15 +99,15 @@ def request_head(
     """The first line and the headers.
 
     Args:
-        method, target, headers, body: The request. The headers that follow from it are set here.
-        proxied: The value of Proxy-Authorization ("" for none), when a proxy is asked to fetch it.
+        method, target, headers, body: The request. Host, Content-Length and similar headers are computed.
+        proxied: The value of Proxy-Authorization ("" for none) for a request to an HTTP proxy; else None.
 
     Raises:
-        ConfigurationError: a method or header that cannot be sent; the message shows no value.
+        ConfigurationError: the method or a header cannot be sent; the message shows no value.
     """
     try:
         head = _fixed_part(method, target, tuple(headers.items()), proxied)
-    except TypeError:  # something that is no string, and not even hashable
+    except TypeError:  # a value that is not hashable, and therefore no string
         check_headers(headers)
         raise
     if body is not None:
@@ -115,7 +115,7 @@ def request_head(
     return HiddenBytes(head + (b"content-length: 0\r\n\r\n" if method in _WITH_BODY else b"\r\n"))
 
 
-# Most calls of a program differ in nothing but their bodies.
+# Most calls of a program differ only in their bodies.
 @lru_cache(maxsize=512)
 def _fixed_part(
     method: str, target: Target, headers: tuple[tuple[str, str], ...], proxied: str | None
@@ -137,5 +137,5 @@ def _fixed_part(
     try:
         return HiddenBytes("".join(f"{line}\r\n" for line in lines).encode())
     except UnicodeEncodeError:
-        lines.clear()  # out of the frame that a traceback shows
+        lines.clear()  # a traceback may show the variables of this frame
         raise ConfigurationError("a header holds a lone surrogate", setting="headers") from None

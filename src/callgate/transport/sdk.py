@@ -1,6 +1,6 @@
-"""Calls through a provider's official SDK: its async client, its own retries off, on callgate's transport.
+"""`SDKAdapter`: calls a provider's official SDK, without its own retries and on callgate's transport.
 
-`providers/sdks.py` lists the SDKs; none of their names stands here.
+`providers/sdks.py` has a subclass for each SDK.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from callgate.transport.redact import LogMask
 
 __all__ = ["SDKAdapter", "SDKAnswer", "SDKStream"]
 
-# These concern one connection: the transport sets the ones that it needs.
+# Headers of one connection, which the transport sets itself.
 _HOP_BY_HOP = frozenset({"host", "content-length", "connection", "accept-encoding", "transfer-encoding"})
 
 
@@ -46,7 +46,7 @@ class SDKAnswer(HttpAnswer):
 
 @dataclass(frozen=True, slots=True)
 class SDKStream:
-    """An answer whose body is still arriving; iterate it for the pieces."""
+    """A response whose body is still arriving; iterate it for the pieces."""
 
     status: int
     headers: dict[str, str]
@@ -62,18 +62,18 @@ class SDKStream:
 class SDKAdapter:
     """One official SDK behind one method: `await adapter.call("chat.completions.create", **request)`.
 
-    The SDK's client is made when first needed. Its retries are off, as they would not pass the limiter, and
-    where it takes an HTTP client it is given callgate's transport. The key is masked in what the SDK logs.
+    The SDK's client is created on first use. Its retries are off, because they would not pass the limiter,
+    and it uses callgate's transport if it accepts an HTTP client. The key is masked in the logs of the SDK.
 
     Args:
         api_key: A key, or the name of the environment variable that holds it; None: the SDK finds it.
-        base_url: Instead of the SDK's own; https, or http on this machine (elsewhere with `allow_http`).
+        base_url: Instead of the SDK's default; https, or http on this machine (elsewhere with `allow_http`).
         allow_http: Permit plain HTTP to another machine.
-        transport: Sends the requests; None: one of its own, closed with the adapter.
-        client_kwargs: For the SDK's client, by the names of its documentation.
+        transport: Sends the requests; None: a new one, which is closed with the adapter.
+        client_kwargs: Keywords of the SDK's client.
 
     Raises:
-        ConfigurationError: a base URL that cannot be used, or a variable that is not set.
+        ConfigurationError: the base URL is invalid, or the environment variable is not set.
     """
 
     sdk_module: ClassVar[str]
@@ -105,7 +105,7 @@ class SDKAdapter:
 
     @property
     def client(self) -> Any:
-        """The SDK's own async client, made when first needed.
+        """The SDK's async client, created on first use.
 
         Raises:
             ConfigurationError: the SDK is not installed, or refuses its settings.
@@ -121,8 +121,8 @@ class SDKAdapter:
         """Call a method of the SDK's client and return its result, an object of the SDK.
 
         Args:
-            method_name: The path to it from the client: "chat.completions.create".
-            request: Its keywords.
+            method_name: The path of the method from the client: "chat.completions.create".
+            request: The keywords of the method.
 
         Raises:
             SDKError: the SDK raised; `original` is its exception.
@@ -135,7 +135,7 @@ class SDKAdapter:
             raise self._wrap(method_name, error) from error
 
     async def send(self, method_name: str, /, **request: Any) -> SDKAnswer:
-        """As `call`, but return the provider's answer as bytes, for a dialect to decode."""
+        """As `call`, but return the HTTP response with its body as bytes, for a dialect to decode."""
         path, _, last = method_name.rpartition(".")
         method = self._find(f"{path}.with_raw_response.{last}" if path else f"with_raw_response.{last}")
         try:
@@ -148,7 +148,7 @@ class SDKAdapter:
 
     @asynccontextmanager
     async def stream(self, method_name: str, /, **request: Any) -> AsyncIterator[SDKStream]:
-        """As `send`, but return the answer as it arrives; the SDK is called with `stream=True`."""
+        """As `send`, but return the response as it arrives; the SDK is called with `stream=True`."""
         path, _, last = method_name.rpartition(".")
         method = self._find(
             f"{path}.with_streaming_response.{last}" if path else f"with_streaming_response.{last}"
@@ -160,7 +160,7 @@ class SDKAdapter:
                     answer.status_code, headers, answer.iter_bytes(), str(asked.url), asked.method
                 )
         except APIClientError:
-            raise  # by the reader of the stream
+            raise  # from the reader of the stream
         except Exception as error:
             raise self._wrap(method_name, error) from error
 
@@ -217,7 +217,7 @@ class SDKAdapter:
         return client
 
     def _mask_logs(self, client: Any) -> Callable[[], Any]:
-        """Mask the key in the log records of the SDK; returns the function that ends that."""
+        """Mask the key in the log records of the SDK; returns a function that removes the mask."""
         # Without a given key the SDK has found its own.
         keys = (self._key, getattr(client, "api_key", None), getattr(client, "auth_token", None))
         mask = LogMask([key for key in keys if isinstance(key, str)])
@@ -235,11 +235,11 @@ class SDKAdapter:
             transport = self._owned = HttpTransport()
         # The SDK subclasses the client of its HTTP library: httpx, or a successor of it.
         library = importlib.import_module(base.__mro__[1].__module__.partition(".")[0])
-        # It would follow redirects, and carry a key header along to another origin.
+        # Redirects are off, because the SDK would send a header with the key to another origin.
         return base(transport=_bridge(library)(transport), follow_redirects=False)
 
     def _wrap(self, method_name: str, error: Exception) -> SDKError:
-        """An `SDKError` with the facts by which retry, breaker and limiter decide."""
+        """An `SDKError` with the attributes that retry, breaker and limiter read."""
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, APIClientError):
             cause = cause.__cause__
@@ -252,7 +252,7 @@ class SDKAdapter:
 
 @cache
 def _bridge(library: ModuleType) -> Any:
-    """The class that puts a `Transport` under the clients of `library`: httpx, or a successor of it."""
+    """A transport class of `library` (httpx, or a successor of it) that sends with callgate's `Transport`."""
 
     class Stream(library.AsyncByteStream):  # type: ignore[name-defined,misc]
         def __init__(

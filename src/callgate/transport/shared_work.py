@@ -1,4 +1,4 @@
-"""Blocking work that many calls wait for, done once."""
+"""`SharedWork`: one run of a blocking function for all calls that wait for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["SharedWork"]
 
 
 class SharedWork:
-    """Runs one blocking function in a thread, once for all callers that wait, in whichever event loop."""
+    """Runs a blocking function in a thread, once for all waiting callers, also of several event loops."""
 
     __slots__ = ("_current", "_lock", "_pid", "_work")
 
@@ -25,18 +25,18 @@ class SharedWork:
     def start(self) -> Future[None]:
         """The future of the run in progress; starts one if there is none."""
         if self._pid != os.getpid():
-            # A forked child has no thread that would end the run, nor one that would release the lock.
+            # A forked child has no threads, so a run would never end and a held lock never be released.
             self._pid, self._lock, self._current = os.getpid(), threading.Lock(), None
         with self._lock:
             if self._current is None or self._current.done():
                 self._current = Future()
-                # Running from the start, so that a cancelled waiter does not cancel it for the others.
+                # Marked as running, so that a cancelled waiter does not cancel it for the others.
                 self._current.set_running_or_notify_cancel()
                 threading.Thread(target=self._run, args=(self._current,), daemon=True).start()
             return self._current
 
     async def wait(self) -> None:
-        """Wait for the run in progress, or for a new one; raises what the function raises."""
+        """Wait for the run in progress, or a new one; raises the errors of the function."""
         await asyncio.wrap_future(self.start())
 
     def _run(self, future: Future[None]) -> None:

@@ -1,4 +1,4 @@
-"""Server-sent events out of bytes that come in pieces of any size."""
+"""Parses server-sent events from bytes in pieces of any size."""
 
 from __future__ import annotations
 
@@ -15,23 +15,21 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(slots=True)
 class ServerSentEvent:
-    """One event: its name ("" when it has none) and its data, the lines of it joined by newlines."""
+    """One event: its name ("" if it has none) and its data, whose lines are joined by newlines."""
 
     event: str
     data: str
 
 
 class SSEParser:
-    """Takes a stream of server-sent events apart.
+    """Parses a stream of server-sent events.
 
-    Lines end in LF, CR or CRLF; comments, `id` and `retry` are passed over; an event without data is none.
-    A line that begins with a brace, and all lines after it that are no fields, are kept as `stray`: services
-    end a stream with the JSON of an error alone.
-    The time is linear in the bytes, however small the pieces.
+    Lines end in LF, CR or CRLF; comments, `id`, `retry` and events without data are ignored. A line that
+    begins with a brace, and all later lines that are no fields, are kept as `stray`, because some services
+    end a stream with an error as bare JSON. The time is linear in the number of bytes for pieces of any size.
 
     Args:
-        max_event_bytes: The most that one event may hold, so that a server without line ends cannot fill
-            the memory.
+        max_event_bytes: The most bytes of one event, which bounds the memory.
 
     >>> parser = SSEParser()
     >>> parser.feed(b"data: hel")
@@ -67,7 +65,7 @@ class SSEParser:
         """The events that `data` completes.
 
         Raises:
-            ResponseTooLargeError: when one event is over the cap.
+            ResponseTooLargeError: an event exceeds `max_event_bytes`.
         """
         if not data:
             return []
@@ -97,10 +95,7 @@ class SSEParser:
         return events
 
     def finish(self) -> list[ServerSentEvent]:
-        """The last event, when the bytes ended without the empty line that should have followed it.
-
-        It may be cut off anywhere, for which the caller must be prepared.
-        """
+        """The last event, if the bytes ended without the empty line after it. It may be cut off."""
         tail = b"".join(self._pieces)
         self._pieces.clear()
         return self._read([tail, b""])

@@ -1,8 +1,7 @@
-"""A command as a transport: what is asked goes to its stdin, the answer comes from its stdout.
+"""A command as a transport: the request is written to its stdin, the response read from its stdout.
 
-No shell ever sees an argument, the environment is what the caller gives and nothing else, and the whole
-process group ends with the call: asked by SIGTERM, and a little later made to by SIGKILL. (A descendant that
-has opened a session of its own has left the group and cannot be reached.)
+Commands run without a shell and with the given environment only. The whole process group ends with the call:
+by SIGTERM, and by SIGKILL after a grace period. (A descendant with a session of its own is not in the group.)
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ __all__ = ["CommandOutput", "CommandRequest", "CommandRunner", "Runner"]
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _HIGH_WATER = 1024 * 1024
-"""Bytes not yet taken by the reader from which on the pipe is left full, so that the command waits."""
+"""Unread bytes above which the pipe is not read, so that the command waits."""
 _STDERR_TAIL = 8 * 1024
 
 
@@ -32,11 +31,11 @@ class CommandRequest:
     """A request to a command.
 
     Attributes:
-        argv: The command and its arguments. Looked up on the PATH of `env` when it has no slash.
-        stdin: What it reads; its stdin is closed after that.
+        argv: The command and its arguments. A command without a slash is looked up on the PATH of `env`.
+        stdin: The bytes written to its stdin, which is then closed.
         env: Its whole environment.
-        cwd: The directory it runs in; None: ours.
-        hint: What to do when the command is not installed, for the error to say.
+        cwd: Its working directory; None: that of this process.
+        hint: How to install the command, for the error message.
 
     >>> CommandRequest(("echo", "hi"), env={"SECRET": "x"})
     CommandRequest(argv=('echo', 'hi'), stdin=b'', cwd=None, hint='')
@@ -50,12 +49,12 @@ class CommandRequest:
 
 
 class CommandOutput(Protocol):
-    """What a running command says. Iterate it for its stdout in pieces, until it has ended.
+    """The output of a running command. Iterate it for the pieces of stdout, until the command has ended.
 
     Attributes:
-        pid: Its process id, and that of its process group.
-        returncode: Its exit status once it has ended (negative: killed by that signal), else None.
-        stderr: The end of what it wrote there, at most 8 KiB.
+        pid: The id of the process and of its process group.
+        returncode: The exit status (negative: killed by that signal); None while it runs.
+        stderr: The last 8 KiB of its stderr.
     """
 
     @property
@@ -71,10 +70,10 @@ class CommandOutput(Protocol):
 
 
 class Runner(Protocol):
-    """What runs commands: `CommandRunner`, or something in memory in a test."""
+    """The protocol of `CommandRunner`."""
 
     def run(self, command: CommandRequest) -> AbstractAsyncContextManager[CommandOutput]:
-        """Start the command and give its output; leaving the block ends the command."""
+        """Start the command and return its output; leaving the block ends the command."""
         ...
 
 
@@ -82,8 +81,8 @@ class CommandRunner:
     """Runs commands.
 
     Args:
-        max_output_bytes: More than this on stdout ends the command and the call.
-        grace: Seconds between SIGTERM and SIGKILL, and how long the pipes of a command that has ended may
+        max_output_bytes: The most bytes of stdout; more end the command and the call.
+        grace: Seconds between SIGTERM and SIGKILL, and the time for which the pipes of an ended command may
             stay open.
 
     Example::
@@ -100,12 +99,12 @@ class CommandRunner:
 
     @asynccontextmanager
     async def run(self, command: CommandRequest) -> AsyncIterator[CommandOutput]:
-        """Start the command and give its output. However the block is left, nothing of it goes on running.
+        """Start the command and return its output. Leaving the block ends its process group.
 
         Raises:
-            ConfigurationError: when the command is not installed or may not be run.
-            InvalidRequestError: when it cannot be started with these arguments (too long, a NUL in them).
-            ResponseTooLargeError: while iterating, when it says more than the cap.
+            ConfigurationError: the command is not installed or may not be run.
+            InvalidRequestError: the arguments are too long, or one holds a NUL.
+            ResponseTooLargeError: (during iteration) stdout exceeds `max_output_bytes`.
         """
         _check_arguments(command)
         loop = asyncio.get_running_loop()
@@ -163,14 +162,14 @@ class _Child(asyncio.SubprocessProtocol):
         self._wake()
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        # A command that ends without reading all of its stdin breaks that pipe: its answer has the reason.
+        # A command that ends before it has read its stdin breaks that pipe; its output has the reason.
         if fd == _STDOUT:
             self._stdout_ended = True
             self._wake()
 
     def process_exited(self) -> None:
         self._exited = True
-        # What it started and left behind would hold the pipes open, and live on.
+        # Ends processes that it left behind, which would hold the pipes open.
         self._signal(signal.SIGKILL)
         self._wake()
 
@@ -195,7 +194,7 @@ class _Child(asyncio.SubprocessProtocol):
     def write(self, data: bytes) -> None:
         stdin = cast(asyncio.WriteTransport, self._transport.get_pipe_transport(_STDIN))
         if stdin.is_closing():
-            return  # it has ended already, and uvloop would raise: its answer has the reason
+            return  # the command has ended; uvloop would raise here, and its output has the reason
         if data:
             stdin.write(data)
         stdin.close()
@@ -218,7 +217,7 @@ class _Child(asyncio.SubprocessProtocol):
                 return
 
     async def end(self) -> None:
-        """Make sure that it has ended, its group with it, and that its pipes are closed."""
+        """End the command and its process group, and close its pipes."""
         try:
             if not self._exited:
                 self._signal(signal.SIGTERM)
@@ -232,7 +231,8 @@ class _Child(asyncio.SubprocessProtocol):
         while not self._closed and await self._changed(self._grace):
             pass
 
-    # -- between the two ---------------------------------------------------------------------------------
+    # -- between event loop and reader
+    # ---------------------------------------------------------------------------------
 
     async def _changed(self, timeout: float | None) -> bool:
         """Wait for the next callback of the event loop; False when `timeout` seconds passed first."""
@@ -241,7 +241,7 @@ class _Child(asyncio.SubprocessProtocol):
             async with asyncio.timeout(timeout):
                 await waiter
         except TimeoutError:
-            return waiter.done() and not waiter.cancelled()  # both at once, after the loop was held up
+            return waiter.done() and not waiter.cancelled()  # both, after the loop was blocked
         finally:
             self._waiter = None
         return True
@@ -262,12 +262,12 @@ class _Child(asyncio.SubprocessProtocol):
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):
-            # It leads a session, so its process id is also that of its group.
+            # It is the leader of a session, so its process id is also the id of its group.
             os.killpg(self.pid, number)
 
 
 def _check_arguments(command: CommandRequest) -> None:
-    # uvloop would silently cut such an argument short.
+    # uvloop would silently truncate such an argument.
     if any("\0" in text for text in (*command.argv, *command.env, *command.env.values())):
         raise InvalidRequestError(
             f"{command.argv[0]!r} cannot be given an argument with a NUL character", surely_unsent=True

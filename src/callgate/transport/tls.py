@@ -1,4 +1,4 @@
-"""The settings of TLS connections: which authorities are trusted, which certificate is shown."""
+"""The SSL contexts of connections: trusted authorities and the client certificate."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["tls_maker"]
 def tls_maker(
     verify: bool | str | Path | ssl.SSLContext, client_cert: str | Path | Sequence[str | Path] | None
 ) -> Callable[[], ssl.SSLContext]:
-    """What makes the context of TLS connections, when the first one needs it.
+    """A function that returns the SSL context of connections, created on first use.
 
     Args:
-        verify, client_cert: As for `HttpTransport`. Files are read at once.
+        verify, client_cert: As for `HttpTransport`. Files are read now.
 
     Raises:
-        ConfigurationError: a file that cannot be read, or two settings that exclude each other.
+        ConfigurationError: a file cannot be read, or the two settings exclude each other.
     """
     if isinstance(verify, ssl.SSLContext):
         if client_cert is not None:
@@ -51,7 +51,7 @@ def tls_maker(
 
 @lru_cache(maxsize=16)
 def _context(verify: bool | str, certificate: tuple[str, ...]) -> ssl.SSLContext:
-    """Reading the authorities takes 20 ms, so it is done once for each setting."""
+    """The context of these settings. It is cached, because reading the authorities takes 20 ms."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     if verify is False:
@@ -71,7 +71,7 @@ def _context(verify: bool | str, certificate: tuple[str, ...]) -> ssl.SSLContext
     if certificate:
         file, key, password = (*certificate, "", "")[:3]
         try:
-            # An empty password, because without any OpenSSL asks for one on the terminal.
+            # An empty password, because without one OpenSSL reads it from the terminal.
             context.load_cert_chain(file, key or None, password)
         except OSError as error:
             why = error.strerror or str(error)

@@ -1,4 +1,4 @@
-"""Access tokens: fetched once for all calls that wait, in a thread, and renewed before they end."""
+"""Access tokens: fetched in a thread, once for all waiting calls, and renewed before they expire."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from callgate.transport.shared_work import SharedWork
 __all__ = ["EntraAuth", "GoogleAuth", "TokenAuth"]
 
 _AHEAD = 300.0
-"""Seconds before a token's end at which a new one is fetched, in the background while the old one serves."""
+"""Seconds before the expiry of a token at which a new one is fetched in the background."""
 _RETRY_AFTER = 30.0
-"""Seconds after a renewal in the background that failed."""
+"""Seconds between a failed renewal in the background and the next one."""
 _OF_PROVIDER = 60.0
-"""Seconds that a token of a caller's own function counts as valid; the function keeps its own cache."""
+"""Seconds for which a token of a user's function counts as valid; the function has its own cache."""
 
 
 class TokenAuth(ABC):
-    """A bearer token that ends; a subclass fetches it.
+    """A bearer token that expires; a subclass fetches it.
 
     Args:
-        wall_clock: Seconds since 1970, for reading the token's end.
-        clock: Seconds that never jump, for everything after that.
+        wall_clock: Returns seconds since 1970, to read the expiry of a token.
+        clock: Returns monotonic seconds.
     """
 
     __slots__ = ("_clock", "_ends", "_headers", "_renew_at", "_renewal", "_wall")
@@ -41,7 +41,7 @@ class TokenAuth(ABC):
         self._renewal = SharedWork(self._renew)
 
     def ready(self) -> Mapping[str, str] | None:
-        """The token while it is valid; shortly before its end a new one is fetched in the background."""
+        """The header with the token while it is valid; starts a renewal shortly before it expires."""
         now = self._clock()
         if now >= self._ends:
             return None
@@ -50,7 +50,7 @@ class TokenAuth(ABC):
         return self._headers
 
     async def headers(self, method: str, url: str, body: bytes | None) -> Mapping[str, str]:
-        """The token; when there is none, all calls wait for one request.
+        """The header with the token. Without a valid token, all calls wait for one request of a new one.
 
         Raises:
             AuthenticationError: The credentials are refused, or there are none.
@@ -64,10 +64,10 @@ class TokenAuth(ABC):
 
     @abstractmethod
     def _fetch(self) -> tuple[str, float]:
-        """Return a token and the seconds that it lasts; runs in a thread and may block."""
+        """Return a token and the seconds until it expires. Runs in a thread and may block."""
 
     def _renew(self) -> None:
-        # Should this fail while the old token is valid, wait a little before the next try.
+        # The time of the next try, if this one fails while the old token is valid.
         self._renew_at = self._clock() + _RETRY_AFTER
         token, lasts = self._fetch()
         now = self._clock()
@@ -88,8 +88,7 @@ class GoogleAuth(TokenAuth):
         credentials: A service account's JSON as a mapping, a google-auth credentials object, or None for
             the default credentials of `gcloud` and the environment.
         scopes: The scopes of the token.
-        wall_clock: Seconds since 1970, for reading the token's end.
-        clock: Seconds that never jump, for everything after that.
+        wall_clock, clock: As for `TokenAuth`.
 
     Raises:
         ConfigurationError: google-auth is not installed, or the service account lacks a field.
@@ -152,8 +151,7 @@ class EntraAuth(TokenAuth):
         scope: The scope of the token ("https://cognitiveservices.azure.com/.default").
         credential: A credential object of azure-identity, or a function that returns a token; None for
             `DefaultAzureCredential`: the environment, a managed identity, the Azure command line.
-        wall_clock: Seconds since 1970, for reading the token's end.
-        clock: Seconds that never jump, for everything after that.
+        wall_clock, clock: As for `TokenAuth`.
 
     Raises:
         ConfigurationError: azure-identity is not installed, or the credential is neither.
@@ -191,7 +189,7 @@ class EntraAuth(TokenAuth):
                 return str(self._credential()), _OF_PROVIDER
             token = self._credential.get_token(self._scope)
         except Exception as error:
-            # azure-core's errors, known by their names: the extra may be missing where a function is given.
+            # azure-core's errors are recognised by name: with a function, the extra may not be installed.
             if any(kind.__name__ == "ServiceRequestError" for kind in type(error).__mro__):
                 what = f"cannot fetch an Entra token: {error}"
                 raise APIConnectionError(what, surely_unsent=True) from None

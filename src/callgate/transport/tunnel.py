@@ -1,4 +1,4 @@
-"""The way to a proxy and through it: TLS to the proxy, CONNECT, SOCKS."""
+"""Opens a connection through a proxy: by HTTP CONNECT or SOCKS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_BYTES: Final = 64 * 1024
 
 
 async def open_tunnel(transport: asyncio.Transport, proxy: Proxy, target: Target) -> None:
-    """Have an HTTP proxy open a tunnel; afterwards `transport` leads to the target.
+    """Open a tunnel through an HTTP proxy; `transport` then leads to the target.
 
     Raises:
         OSError: the proxy refuses, closes the connection or does not speak HTTP.
