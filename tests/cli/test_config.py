@@ -73,8 +73,9 @@ def test_the_command_line_wins_over_the_environment_and_that_over_files(
     Path("job.toml").write_text('input = "in.jsonl"\nrpm = 2\ntpm = 2\nretries = 2')
     monkeypatch.setenv("CALLGATE_RPM", "3")
     monkeypatch.setenv("CALLGATE_TPM", "3")
-    assert callgate("run", "job.toml", "--rpm", "4").code == 0
-    assert callgate("run", "in.jsonl").code == 0
+    noted = CommandResult(0, "", "callgate: options from callgate.toml\n")
+    assert callgate("run", "job.toml", "--rpm", "4") == noted
+    assert callgate("run", "in.jsonl", "--quiet") == CommandResult(0, "", "")
     first, second = given
     assert (first.rpm, first.tpm, first.retries, first.limit) == (4, 3, 2, 1)
     assert (second.rpm, second.retries, second.model) == (3, 1, ("openai/a",))

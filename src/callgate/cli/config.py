@@ -18,9 +18,10 @@ import typer
 from callgate.batch.options import flags_for, repeats_as, specifications
 from callgate.errors import InputError
 
-__all__ = ["key_of", "load_env_file", "project_options", "read_job", "read_options"]
+__all__ = ["PROJECT", "key_of", "load_env_file", "project_options", "read_job", "read_options"]
 
-_PROJECT = "callgate.toml"
+PROJECT = "callgate.toml"
+"""The file of options for every run in its directory."""
 _ENV_FILE = "env_file"
 
 
@@ -30,7 +31,7 @@ def project_options() -> dict[str, Any]:
     Raises:
         InputError: when it cannot be read, or holds something else.
     """
-    return read_options(_PROJECT) if Path(_PROJECT).is_file() else {}
+    return read_options(PROJECT) if Path(PROJECT).is_file() else {}
 
 
 def read_options(path: str) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import typer
 
 from callgate.batch.options import RunOptions
 from callgate.cli.command_line import takes_options
-from callgate.cli.config import load_env_file
+from callgate.cli.config import PROJECT, load_env_file
+from callgate.cli.terminal import write_line
 
 __all__ = ["run"]
 
@@ -26,7 +27,7 @@ EnvFile = Annotated[
 
 
 @takes_options()
-def run(options: RunOptions, env_file: EnvFile = None) -> None:
+def run(options: RunOptions, context: typer.Context, env_file: EnvFile = None) -> None:
     """Answer every row of a file, within the limits, paying for no row twice.
 
     A row is an OpenAI Batch line, {"messages": [...]}, {"prompt": "..."}, or anything with --template.
@@ -55,4 +56,6 @@ def run(options: RunOptions, env_file: EnvFile = None) -> None:
     # Imported late: the engine takes longer to load than the help takes to print.
     from callgate.cli.batch import run_batch
 
+    if not options.quiet and context.parent is not None and (context.parent.default_map or {}).get("run"):
+        write_line(f"callgate: options from {PROJECT}", err=True)
     raise typer.Exit(run_batch(options))
