@@ -115,5 +115,5 @@ def test_the_panel_is_drawn_on_a_terminal_only(
 
     run_virtual(main())
     if stream is not None:
-        assert ("\x1b[K" in stream.getvalue()) == draws
+        assert ("\x1b[2K" in stream.getvalue()) == draws
         assert "hello" in stream.getvalue()

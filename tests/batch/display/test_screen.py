@@ -98,6 +98,13 @@ def test_after_a_resize_nothing_of_the_last_drawing_is_left(columns: int) -> Non
     assert "".join(terminal.screen_rows()).startswith("a line of the shell")
 
 
+def test_each_row_is_erased_whole_before_it_is_drawn_anew() -> None:
+    # tmux keeps a row that a resize has broken joined to the next one until it is erased whole.
+    stream = io.StringIO()
+    Screen(stream, lambda: (80, 24)).draw(lines("one", "two"))
+    assert stream.getvalue() == "\r\x1b[2Kone\n\x1b[2Ktwo\x1b[J"
+
+
 def test_a_line_that_is_printed_stays_above_the_region() -> None:
     terminal = Terminal(40)
     screen = Screen(terminal, terminal.size)

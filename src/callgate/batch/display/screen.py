@@ -114,7 +114,9 @@ class Screen:
         columns, rows = self._size()
         lines = lines[: max(1, rows - 1)]
         texts = [_GAP.join(item.colored() if self._color else item.text for item in line) for line in lines]
-        self._stream.write(self._back(columns) + "\n".join(f"{text}\x1b[K" for text in texts) + "\x1b[J")
+        # Each row is erased whole: else one that a resize has broken stays joined to the next one. (To erase
+        # all of the screen at once would move it to the history.)
+        self._stream.write(self._back(columns) + "\n".join(f"\x1b[2K{text}" for text in texts) + "\x1b[J")
         self._stream.flush()
         self._drawn = [sum(cells(item.text) for item in line) + len(_GAP) * (len(line) - 1) for line in lines]
 
