@@ -29,6 +29,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_dir_lists_the_public_names() -> None:
     assert set(callgate.__all__) <= set(dir(callgate))
+    assert not {"Any", "TYPE_CHECKING", "import_module"} & set(dir(callgate))
 
 
 def test_type_checkers_see_exactly_what_is_exported() -> None:

@@ -74,6 +74,14 @@ def test_a_twin_calls_the_method_of_a_subclass() -> None:
     model.close_sync()
 
 
+def test_awaiting_after_a_sync_call_is_refused_with_what_to_do() -> None:
+    model = iModel(backend=Counting())
+    assert model.ask_sync("Hi").text == "012"
+    with pytest.raises(RuntimeError, match="in use on another event loop.*use one kind of call, or make a"):
+        asyncio.run(model.ask("Hi"))
+    model.close_sync()
+
+
 def test_it_works_where_a_loop_is_running_as_in_a_notebook() -> None:
     async def cell() -> tuple[str, str]:
         model = iModel(backend=Counting())
