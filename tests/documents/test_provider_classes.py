@@ -177,10 +177,10 @@ def test_a_token_that_has_run_out_is_replaced(
     async def ask_twice(engine: Engine) -> list[Any]:
         talk = Conversation.with_initial_message("user", "How big is the moon?")
         first = await engine.schedule_completions([talk], 0.3, "example")
-        await asyncio.sleep(1.6)  # the simulator's tokens run out by the clock on the wall
+        await asyncio.sleep(1.1)  # the simulator's tokens run out by the clock on the wall
         return [*first, *await engine.schedule_completions([talk], 0.3, "example")]
 
-    with Simulator(google_accounts={EMAIL: key_pair[1]}, google_token_seconds=1.5) as sim:
+    with Simulator(google_accounts={EMAIL: key_pair[1]}, google_token_seconds=1.0) as sim:
         monkeypatch.setenv("VERTEX_BASE_URL", sim.url)
         provider = providers.GcpBetaCompletionsProvider(account(sim, key_pair[0]))
         completions = asyncio.run(ask_twice(Engine(provider, None)))

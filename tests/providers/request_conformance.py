@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+from callgate.backends.tool import Tool
 from callgate.errors import InvalidRequestError
 from callgate.model.tools import run_tools
 from callgate.providers.dialect import Dialect, WireRequest
@@ -56,6 +57,8 @@ CHAT_CALL: dict[str, Any] = {
     "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
 }
 """An answer of a chat dialect that calls the tool `weather`."""
+
+_WEATHER_TOOL = Tool(weather)
 
 
 class RequestConformance:
@@ -127,7 +130,7 @@ class RequestConformance:
             turns.append(self.dialect.encode({**request, "tools": asked}))
             return SimpleNamespace(response=self._answer() if len(turns) == 1 else Response(text="Rain."))
 
-        run = await run_tools(invoke, given.pop("messages"), [weather], **given)
+        run = await run_tools(invoke, given.pop("messages"), [_WEATHER_TOOL], **given)
         assert len(turns) == 2, name
         assert [message["content"] for message in run.messages[-1:]] == ["rain in Oslo"], name
         return [problem for turn in turns for problem in self.judge(turn, stream=False)]

@@ -43,7 +43,7 @@ CLOCK: dict[str, Any] = {"type": "function", "function": {"name": "clock"}}
 PLAIN: list[Any] = [{"role": "user", "content": "How is the weather in Oslo?"}]
 
 
-def weather(city: str) -> str:
+async def weather(city: str) -> str:
     """The weather in a city."""
     return f"rain in {city}"
 
