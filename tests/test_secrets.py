@@ -21,6 +21,7 @@ from callgate import (
     APIClientError,
     Calling,
     CircuitBreaker,
+    ConfigurationError,
     Endpoint,
     HookPhase,
     HookRegistry,
@@ -402,4 +403,35 @@ def test_a_configuration_does_not_show_its_key(config: EndpointConfig | ServiceE
 def test_a_key_with_a_line_break_is_refused_without_being_shown() -> None:
     with pytest.raises(ValueError, match="control character|line break") as caught:
         iModel(provider="openai", api_key=SecretStr(CANARY + "\r\nx-evil: 1"), model="m")
+    assert CANARY not in str(caught.value)
+
+
+def frames_of(wrong: dict[str, Any]) -> str:
+    """All that a failed constructor shows, with the local variables of its frames."""
+    with pytest.raises(ConfigurationError) as caught:
+        iModel(**{"provider": "openai", "model": "m", "api_key": "k", **wrong})
+    shown = [f"{where} = {value}" for where, value in variables_in_sight(caught.value)]
+    return "\n".join([*traceback.format_exception(caught.value), *shown])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"base_url": f"https://api.example/v1?key={CANARY}"},
+        {"base_url": f"https://api.example/v1#{CANARY}"},
+        {"api_kye": CANARY},
+        {"provider": CANARY},
+        {"headers": f"Authorization: Bearer {CANARY}"},
+        {"headers": {"Authorization": f"Bearer {CANARY}\n"}},
+        {"client_kwargs": {"auth": ("user", CANARY)}},
+    ],
+    ids=str,
+)
+def test_a_key_in_the_wrong_place_is_not_shown(wrong: dict[str, Any]) -> None:
+    assert CANARY not in frames_of(wrong)
+
+
+def test_settings_in_the_place_of_a_model_are_not_quoted() -> None:
+    with pytest.raises(ConfigurationError, match="got list") as caught:
+        iModel("openai/gpt-4o-mini", api_key="k", fallbacks=[{"api_key": CANARY}])  # type: ignore[list-item]
     assert CANARY not in str(caught.value)

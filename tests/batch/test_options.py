@@ -76,6 +76,7 @@ def test_a_value_that_cannot_work_names_its_option(given: dict[str, Any], settin
         ("prices", "1,inf", "prices takes two prices, such as 0.15,0.6, got '1,inf'"),
         ("cache_ttl", "soon", "cache_ttl takes a number and one of s, m, h, d, w, such as 90m, got 'soon'"),
         ("parameters", ["x"], "parameters takes NAME=VALUE, got 'x'"),
+        ("parameters", ["sk-0123456789abcdef"], "parameters takes NAME=VALUE, got '***'"),
         ("parameters", [" =1"], "parameters takes NAME=VALUE, got ' =1'"),
     ],
 )

@@ -327,7 +327,7 @@ def _lines_of_memory(
 def _several(model: str | Sequence[str]) -> tuple[str, ...]:
     if not isinstance(model, str | list | tuple):
         raise ConfigurationError(
-            f'model must be "PROVIDER/MODEL", a list of such names, or a model, got {model!r}',
+            f'model must be "PROVIDER/MODEL", a list of such names, or a model, got {type(model).__name__}',
             setting="model",
         )
     return tuple(read_value("model", [model] if isinstance(model, str) else list(model)))

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import orjson
 
 from callgate.errors import ConfigurationError
+from callgate.transport.keys import hide_secrets
 
 __all__ = [
     "OnBadRow",
@@ -118,10 +119,15 @@ def _read_text(text: str) -> str:
         raise ValueError(f"cannot be read from {text[1:]}: {why}; write @@ for a text with @") from None
 
 
+def _shown(value: Any) -> str:
+    """The value for a message, unless it is a key that was given in the wrong place."""
+    return repr(hide_secrets({"value": value})["value"])
+
+
 def _read_pair(text: str) -> list[tuple[str, Any]]:
     name, separator, value = text.partition("=")
     if not separator or not name.strip():
-        raise ValueError(f"takes NAME=VALUE, got {text!r}")
+        raise ValueError(f"takes NAME=VALUE, got {_shown(text)}")
     try:
         return [(name.strip(), orjson.loads(value))]
     except orjson.JSONDecodeError:
@@ -526,7 +532,7 @@ def _checked(name: str, value: Any) -> Any:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]["msg"]
-        raise ConfigurationError(f"{name}: {problem}, got {value!r}", setting=name) from None
+        raise ConfigurationError(f"{name}: {problem}, got {_shown(value)}", setting=name) from None
 
 
 @cache

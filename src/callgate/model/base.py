@@ -44,7 +44,8 @@ def check_models(models: Any, setting: str) -> tuple[Caller, ...]:
     """
     if not isinstance(models, Sequence) or not all(isinstance(model, Caller) for model in models):
         raise ConfigurationError(
-            f'{setting} must be a list of models, such as [iModel("openai/gpt-4o-mini")], got {models!r}',
+            f'{setting} must be a list of models, such as [iModel("openai/gpt-4o-mini")], got'
+            f" {type(models).__name__}",
             setting=setting,
         )
     return tuple(models)

@@ -172,8 +172,7 @@ class iModel(Caller):
         **settings: Any,
     ) -> None:
         settings = hide_secrets(settings)
-        if isinstance(provider, Mapping):
-            provider = hide_secrets(provider)
+        provider = hide_secrets({"provider": provider})["provider"]
         self._limits = Limits(
             queue_capacity,
             capacity_refresh_time,

@@ -38,6 +38,11 @@ _SECRET_NAME = re.compile(r"auth|cert|cookie|credential|key|pass|secret|token|ac
 _SECRET_SETTING = re.compile(
     r"(^|[_-])(key|secret|token|password|credentials?|auth|authorization|service_account)$", re.IGNORECASE
 )
+# What keys of providers begin with: such a string is one under whatever name it was given.
+_SURELY_A_KEY = re.compile(
+    r"(?:[\w-]+: )?(?:(?:Bearer|Basic) \S+|sk-[\w-]{12,}|(?:gsk_|hf_|nvapi-|pplx-|AIza|AKIA|ASIA)[\w-]{16,})"
+)
+_WITH_MORE = re.compile(r"://[^@?#]*[@?#]")
 _NOT_IN_A_KEY = re.compile(r"[\r\n\0]")
 _MASK: Final = "'***'"
 
@@ -108,15 +113,15 @@ def hide(value: Any) -> Any:
 
 
 def hide_user(url: Any) -> Any:
-    """A URL with a user in it as `Hidden`; any other value as it is."""
-    return Hidden(url) if isinstance(url, str) and "@" in url and "://" in url else url
+    """A URL with a user, a query or a fragment in it as `Hidden`; any other value as it is."""
+    return Hidden(url) if isinstance(url, str) and _WITH_MORE.search(url) else url
 
 
 def hide_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of settings or headers in which every string that may be a secret is `Hidden`.
 
     Such a string has a name like "api_key" or "Authorization", is in a mapping or sequence with such a name,
-    or is a URL with a user in it.
+    is a URL with a user or a query in it, or begins as the keys of providers do.
 
     >>> hide_secrets({"api_key": "sk-12ab", "model": "m", "headers": {"X-Api-Key": "k"}})
     {'api_key': '***', 'model': 'm', 'headers': {'X-Api-Key': '***'}}
@@ -126,7 +131,7 @@ def hide_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _hidden(value: Any, is_secret: bool) -> Any:
     if isinstance(value, str):
-        return Hidden(value) if is_secret else hide_user(value)
+        return Hidden(value) if is_secret or _SURELY_A_KEY.fullmatch(value) else hide_user(value)
     if isinstance(value, Mapping):
         return (
             {name: _hidden(inner, True) for name, inner in value.items()}
