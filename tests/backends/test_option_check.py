@@ -88,8 +88,11 @@ def test_so_it_is_for_a_model_and_max_retries_is_one_of_its_settings() -> None:
 
 
 def test_the_settings_of_a_model_are_all_there() -> None:
-    keywords = set(inspect.signature(iModel.__init__).parameters) - {"self", "settings"}
+    code = iModel.__init__.__code__
+    keywords = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]) - {"self"}
     assert keywords == set(MODEL_SETTINGS) - {"headers"}
+    # What an editor shows has these and the settings of the endpoint.
+    assert keywords <= set(inspect.signature(iModel.__init__).parameters)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +115,13 @@ def test_a_misspelt_field_of_a_request_is_refused_and_extra_body_sends_it(name: 
 @pytest.mark.parametrize("name", ["num_retries", "max_retries", "api_key", "base_url"])
 def test_a_setting_of_the_model_is_no_field_of_a_request(name: str) -> None:
     assert "is a setting of the model, not of one request" in (problem_with_field(name) or "")
+
+
+@pytest.mark.parametrize("name", ["extensions", "http2", "follow_redirects", "cookies", "event_hooks"])
+def test_a_setting_of_httpx_is_no_field_of_a_request(name: str) -> None:
+    assert f"{name} is a setting of httpx, which callgate does not use; " in (problem_with_field(name) or "")
+    with pytest.raises(ConfigurationError, match="a setting of httpx"):
+        made(**{name: True})
 
 
 def test_a_custom_endpoint_takes_any_field() -> None:

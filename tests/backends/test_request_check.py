@@ -36,6 +36,11 @@ HI = [{"role": "user", "content": "Hi"}]
         ({"messages": HI, "model": 5}, "model must be a string, got 5"),
         ({"messages": HI, "tools": {"a": 1}}, "tools must be a list, got dict"),
         ({"messages": HI, "stop": 5}, "stop must be a string or a list of strings, got 5"),
+        ({"messages": HI, "presence_penalty": "0"}, "presence_penalty must be a number, got '0'"),
+        ({"messages": HI, "top_logprobs": "5"}, "top_logprobs must be an integer, got '5'"),
+        ({"messages": HI, "logit_bias": [1]}, "logit_bias must be an object, got list"),
+        ({"messages": HI, "metadata": "x"}, "metadata must be an object, got 'x'"),
+        ({"messages": HI, "user": 5}, "user must be a string, got 5"),
         ({"messages": HI, "response_format": "json"}, "response_format must be an object, got 'json'"),
     ],
 )

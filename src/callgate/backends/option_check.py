@@ -49,6 +49,16 @@ _REQUEST_FIELDS: Final = (
 _NOT_IN_A_REQUEST: Final = frozenset(
     {"num_retries", "max_retries", "api_key", "api_base", "base_url", "request_timeout", "default_headers"}
 )
+_OF_HTTPX: Final = {
+    "cookies": "send them as headers={'Cookie': ...}",
+    "event_hooks": "use a HookRegistry",
+    "extensions": "leave it out",
+    "follow_redirects": "leave it out: no redirect is followed, as it would take the key along",
+    "http1": "leave it out",
+    "http2": "leave it out: it sends HTTP/1.1",
+    "mounts": "use proxy=",
+}
+"""Settings of httpx -> what takes their place."""
 _KEY = re.compile(
     r"^(key|keys|token|auth)$|api_?key|access_?key|secret|password|bearer|auth_?token|authorization|credential",
     re.IGNORECASE,
@@ -101,6 +111,8 @@ def problem_with_field(name: str) -> str | None:
     if name in _NOT_IN_A_REQUEST:
         meant = _OTHER_NAMES.get(name, name)
         return f"{name} is a setting of the model, not of one request: set {meant}= on the model"
+    if name in _OF_HTTPX:
+        return f"{name} is a setting of httpx, which callgate does not use; {_OF_HTTPX[name]}"
     near = _nearest(name, _REQUEST_FIELDS)
     if near is None:
         return None

@@ -128,6 +128,7 @@ class iModel(Caller):
         headers: Mapping[str, str] = ...,
         temperature: float | None = ...,
         max_tokens: int | None = ...,
+        limit_burst: float | None = None,
         limit_concurrency: int | str | None = "auto",
         cache: CacheStore | str | Path | None = None,
         fallbacks: Sequence[Caller] = (),
