@@ -277,7 +277,7 @@ def test_a_killed_run_pays_again_only_for_requests_in_flight(
     folder: Path, simulate: Simulate, spawn: Spawn, callgate: Run, output: str
 ) -> None:
     arrivals = Arrivals()
-    sim = simulate(answers=arrivals, latency=0.01, latency_sigma=0.5)
+    sim = simulate(answers=arrivals, latency=0.05, latency_sigma=0.5)
     write_rows("in.jsonl", prompts(150))
     arguments = ["run", "in.jsonl", *against(sim, output), "--quiet", "--concurrency", "16"]
     process = spawn(*arguments)
