@@ -215,6 +215,7 @@ def test_no_value_of_a_header_makes_nonsense(family: str, data: st.DataObject) -
         ({"retry-after": "20"}, 20.0),
         ({"retry-after": "0.75"}, 0.75),
         ({"retry-after": "0"}, 0.0),
+        ({"retry-after-ms": "1500ms"}, 1.5),
         ({"retry-after-ms": "1500", "retry-after": "20"}, 1.5),
         ({"x-ms-retry-after-ms": "250", "retry-after": "20"}, 0.25),
         ({"retry-after-ms": "soon", "retry-after": "20"}, 20.0),

@@ -195,9 +195,9 @@ def read_retry_after(headers: Mapping[str, str], wall_now: float | None = None) 
     fallback: float | None = None
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
         value = headers.get(name)
-        wait = None if value is None else seconds_of(value)
+        wait = None if value is None else _seconds_of_milliseconds(value)
         if wait:
-            return min(wait / 1000, LONGEST)
+            return wait
         fallback = wait if fallback is None else fallback
     later = headers.get("retry-after")
     if later is None:
@@ -207,6 +207,13 @@ def read_retry_after(headers: Mapping[str, str], wall_now: float | None = None) 
         date = formatdate(wall_now, usegmt=True)
     wait = seconds_of(later, date)
     return fallback if wait is None else wait
+
+
+def _seconds_of_milliseconds(text: str) -> float | None:
+    wait = seconds_of(text)
+    if wait is None or any(letter.isalpha() for letter in text):
+        return wait
+    return min(wait / 1000, LONGEST)
 
 
 def read_reset(headers: Mapping[str, str]) -> float | None:

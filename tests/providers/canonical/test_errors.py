@@ -41,6 +41,12 @@ def _error(content: Any, headers: dict[str, str] | None = None, **facts: Any) ->
         {"error": {"metadata": {"headers": {"Retry-After": "30"}}}},
         {"error": {"metadata": {"headers": {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": RESET}}}},
         [{"error": {"retry_after": 30}}],
+        {"error": {"resets_in_seconds": 30}},
+        {"error": {"resets_at": 1767225630}},
+        {"error": {"reset_time": "2026-01-01T00:00:30Z"}},
+        {"error": {"innererror": {"retry_after": 30}}},
+        {"error": {"details": [{"retry_delay": {"seconds": "30"}}]}},
+        {"errors": [{"extra": {"retry_after": 30}}]},
     ],
     ids=json.dumps,
 )
@@ -59,6 +65,8 @@ def test_a_wait_in_the_body_is_read(content: Any) -> None:
         {"error": {"retry_after": "soon"}},
         {"error": {"metadata": {"headers": {"X-RateLimit-Remaining": "5", "X-RateLimit-Reset": RESET}}}},
         {"error": {"metadata": {"headers": "Retry-After: 30"}}},
+        {"error": {"retryDelay": {"seconds": None}}},
+        {"error": {"retryDelay": {"seconds": -5, "nanos": "x"}}},
     ],
     ids=str,
 )

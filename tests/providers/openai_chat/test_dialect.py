@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from callgate.errors import InvalidRequestError, RateLimitError, ResponseError
+from callgate.errors import APIClientError, InvalidRequestError, RateLimitError, ResponseError, ServerError
 from callgate.messages import Conversation
 from callgate.providers.catalog import dialect_of
 from callgate.providers.dialect import Dialect
@@ -361,3 +361,33 @@ def test_an_answer_of_another_endpoint_is_its_data(answer: dict[str, Any], usage
 def test_a_chat_without_choices_is_no_answer(answer: dict[str, Any]) -> None:
     with pytest.raises(ResponseError, match="no choices"):
         CHAT.decode(json.dumps(answer).encode(), {})
+
+
+@pytest.mark.parametrize("status", [400, 403, 500, 503])
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": "rate_limit_exceeded"},
+        {"code": 429},
+        {"code": "429", "type": "throttling_error"},
+        {"code": "Throttling.RateQuota"},
+    ],
+    ids=json.dumps,
+)
+def test_a_refusal_for_a_quota_is_one_under_any_status(status: int, error: dict[str, Any]) -> None:
+    body = json.dumps({"error": {"message": "try again in 5 seconds", **error}}).encode()
+    read = CHAT.error(status, body, {})
+    assert (type(read), read.retryable, read.retry_after) == (RateLimitError, True, 5.0)
+
+
+def test_a_200_that_holds_an_error_in_a_gateways_form_is_that_error() -> None:
+    def error(**content: Any) -> APIClientError:
+        with pytest.raises(APIClientError) as caught:
+            CHAT.decode(json.dumps(content).encode(), {})
+        return caught.value
+
+    assert isinstance(error(code=429, msg="busy"), RateLimitError)
+    assert isinstance(error(success=False, errors=[{"message": "boom"}]), ServerError)
+    read = error(detail="boom")
+    assert isinstance(read, ResponseError)
+    assert "no choices: boom" in str(read)

@@ -15,6 +15,7 @@ from callgate.errors import (
     ResourceNotFoundError,
     ServerError,
 )
+from callgate.providers.canonical.error_body import error_object, message_of
 from callgate.providers.canonical.errors import build_error, read_error_body
 from callgate.providers.canonical.json import as_dict, as_text, as_text_or_none
 from callgate.providers.canonical.wording import kind_of_refusal
@@ -68,9 +69,7 @@ def error_of_content(content: Any, status_code: int | None, headers: Mapping[str
     whole = as_dict(content)
     error = as_dict(whole.get("error"))
     name = as_text_or_none(error.get("type"))
-    message = as_text(error.get("message")) or as_text(whole.get("message")) or as_text(whole.get("error"))
-    if not message and type(content) is str:
-        message = content
+    message = message_of(error_object(content), content)
     kind = _kind(status_code, name or "", message, as_dict(error.get("details")))
     return build_error(
         kind,

@@ -17,6 +17,7 @@ from callgate.errors import (
     ResourceNotFoundError,
     ServerError,
 )
+from callgate.providers.canonical.error_body import error_object, message_of
 from callgate.providers.canonical.errors import build_error, read_error_body
 from callgate.providers.canonical.json import as_dict, as_text
 from callgate.providers.canonical.wording import kind_of_refusal
@@ -104,13 +105,7 @@ def _name_in(content: Any, headers: Mapping[str, str]) -> str:
 def _error(
     name: str, status_code: int | None, content: Any, headers: Mapping[str, str], *, trust_headers: bool
 ) -> APIClientError:
-    whole = as_dict(content)
-    message = (
-        as_text(whole.get("message"))
-        or as_text(whole.get("Message"))
-        or as_text(whole.get("originalMessage"))
-        or (content if type(content) is str else "")
-    )
+    message = message_of(error_object(content), content)
     return build_error(
         _kind(name, status_code, message),
         status_code,

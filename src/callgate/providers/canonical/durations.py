@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import pairwise
 
@@ -34,19 +34,29 @@ _UNITS = (
     (re.compile("d|days?"), DAY),
 )
 _UNIT = "|".join(f"(?:{unit.pattern})" for unit, _ in _UNITS)
-_PART = rf"(?:\d{{1,15}}(?:\.\d{{1,18}})?\s*|\ban?\s+)(?:{_UNIT})(?![a-zµμ])"
+_PART = rf"(?:\d{{1,15}}(?:\.\d{{1,18}})?\s*|\b(?:an?|one)\s+)(?:{_UNIT})(?![a-zµμ])"
 _PARTS = rf"{_PART}(?:(?:\s*,)?\s*(?:and\s+)?{_PART})*"
-_NUMBER_AND_UNIT = re.compile(rf"(\d+(?:\.\d+)?|\ban?\b)\s*({_UNIT})(?![a-zµμ])")
+_NUMBER_AND_UNIT = re.compile(rf"(\d+(?:\.\d+)?|\b(?:an?|one)\b)\s*({_UNIT})(?![a-zµμ])")
 _DURATION = re.compile(_PARTS)
+# "PT1M30S" of ISO 8601, and "00:01:30".
+_AMOUNT = r"\d{1,15}(?:\.\d{1,9})?"
+_ISO_DURATION = re.compile(
+    rf"p(?:({_AMOUNT})d)?(?:t(?:({_AMOUNT})h)?(?:({_AMOUNT})m)?(?:({_AMOUNT})s)?)?", re.IGNORECASE
+)
+_CLOCK = r"\d{1,3}:[0-5]\d:[0-5]\d"
+_CLOCK_DURATION = re.compile(r"(\d{1,3}):(\d\d):(\d\d)")
 # "try again in 2 minutes", "please wait 20 seconds", "quota resets in 1m30s", "Retry after 30."
-_CUE = r"\b(?:again|retry(?:ing)?|retry[-_ ]?after|wait|resets?|available)\b[^.!?\n\d]{0,40}?"
-_MOMENT = r"\d{4}-\d\d-\d\d[t ]\d\d:\d\d:\d\d(?:\.\d+)?(?:z|[+-]\d\d:?\d\d)"
+_CUE = (
+    r"\b(?:again|retry(?:ing)?|retry[-_ ]?after|wait|resets?|available|allowed|cool-?down|replenished)\b"
+    r"[^.!?\n\d]{0,40}?"
+)
+_MOMENT = r"\d{4}-\d\d-\d\d[t ]\d\d:\d\d:\d\d(?:\.\d+)?(?:z|[+-]\d\d:?\d\d)?"
 _WAIT = re.compile(
-    rf"{_CUE}(?:(?<![\w-])({_PARTS})|({_MOMENT})"
+    rf"{_CUE}(?:(?<![\w-])({_PARTS}|{_CLOCK})|({_MOMENT})"
     r"|(?:\bin|\bfor|after|[:=])\s*(\d+(?:\.\d+)?)(?![\w.,]*\d)(?=\s*(?:[^\w\s%:/-]|$)))"
 )
 # A comma within an HTTP date stands before "01 Jan"; any other one parts two values.
-_BETWEEN_VALUES = re.compile(r",(?!\s*\d{1,2} [A-Za-z]{3} )\s*")
+_BETWEEN_VALUES = re.compile(r",(?!\s*\d{1,2}[ -][A-Za-z]{3}[ -])\s*")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
 
 
@@ -56,7 +66,8 @@ def seconds_of(text: str, date: str | None = None) -> float | None:
     A plain number is seconds, from 10^9 on a Unix time in seconds, from 10^11 on in milliseconds.
 
     Args:
-        text: "6m0s", "12ms", "42", "5 seconds", "1 hour 30 minutes", an RFC 3339 or HTTP date, a Unix time.
+        text: "6m0s", "12ms", "42", "5 seconds", "1 hour 30 minutes", "PT30S", "00:00:30", an RFC 3339 or
+            HTTP date (of UTC where it names no zone), a Unix time.
         date: The answer's `date` header; without it a moment means nothing.
 
     >>> seconds_of("6m0s"), seconds_of("2 Minutes"), seconds_of("5, 5")
@@ -108,28 +119,29 @@ def read_amount(text: str | None) -> float | None:
 
 
 def read_moment(text: str) -> float | None:
-    """Seconds since 1970 of an HTTP date or an RFC 3339 moment; None for anything else."""
+    """Seconds since 1970 of an HTTP date or an RFC 3339 moment, in UTC where it names no zone; else None."""
     if not text:
         return None
     try:
         moment = datetime.fromisoformat(text) if text[:1].isdigit() else parsedate_to_datetime(text)
-        if moment.tzinfo is None:
-            return None
-        return moment.timestamp()
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
 
 
 def _seconds_of_one(text: str, date: str | None) -> float | None:
+    text = text.partition(";")[0].rstrip()
     number = _finite(text)
     if number is not None:
         if number < 1e9:
-            return number
+            return min(number, LONGEST)
         moment: float | None = number / 1000 if number > 1e11 else number
         if moment is not None and moment > 1e11:
             return LONGEST
     else:
         total = _sum_of_parts(text)
+        if total is None:
+            total = _formal_duration(text)
         if total is not None:
             return total
         moment = read_moment(text)
@@ -147,7 +159,20 @@ def _sum_of_parts(text: str) -> float | None:
     parts = [(amount, _unit(unit)) for amount, unit in _NUMBER_AND_UNIT.findall(lowered)]
     if any(former <= latter for (_, former), (_, latter) in pairwise(parts)):
         return None
-    return min(sum((1.0 if amount[0] == "a" else float(amount)) * unit for amount, unit in parts), LONGEST)
+    return min(sum((float(amount) if amount[0].isdigit() else 1.0) * unit for amount, unit in parts), LONGEST)
+
+
+def _formal_duration(text: str) -> float | None:
+    """Seconds of "PT1M30S" or "00:01:30"; None for any other text."""
+    found = _CLOCK_DURATION.fullmatch(text)
+    units: tuple[float, ...] = (HOUR, MINUTE, 1.0)
+    if found is None:
+        found = _ISO_DURATION.fullmatch(text)
+        units = (DAY, HOUR, MINUTE, 1.0)
+    if found is None or not any(found.groups()):
+        return None
+    amounts = (float(amount or 0) for amount in found.groups())
+    return min(sum(amount * unit for amount, unit in zip(amounts, units, strict=True)), LONGEST)
 
 
 def _values(text: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from callgate.errors import (
     ResponseError,
 )
 from callgate.providers.canonical.durations import LONGEST, seconds_of, wait_in_words
-from callgate.providers.canonical.json import as_dict, as_list, excerpt, read_json, write_json
+from callgate.providers.canonical.json import excerpt, read_json, write_json
 from callgate.providers.quota_headers import (
     read_request_id,
     read_reset,
@@ -26,12 +26,16 @@ from callgate.transport.status import error_for_status
 __all__ = ["build_error", "cut_off", "no_answer", "read_error_body"]
 
 _MAX_MESSAGE = 1000
+_DEEPEST_WAIT = 5  # levels
+_MOST_OBJECTS = 100
 _THROTTLED = frozenset({429, 503, 529})
 # A field of an error body that holds a wait, without case and punctuation -> seconds in its unit.
 _WAIT_FIELDS: Mapping[str, float] = {
     "retryafter": 1.0, "retryafterseconds": 1.0, "retryaftersecs": 1.0, "retryaftersec": 1.0,
     "retryafterms": 1e-3, "retryaftermilliseconds": 1e-3, "retrydelay": 1.0, "retryin": 1.0,
-    "retryinseconds": 1.0, "waitseconds": 1.0,
+    "retryinseconds": 1.0, "waitseconds": 1.0, "waittime": 1.0, "resetafter": 1.0, "resetafterseconds": 1.0,
+    "resetsinseconds": 1.0, "resetinseconds": 1.0, "resetsin": 1.0, "resetsat": 1.0, "resetat": 1.0,
+    "resettime": 1.0,
 }  # fmt: skip
 _NO_LETTER = re.compile(r"[^a-z]")
 _PAGE = re.compile(r"\s*<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
@@ -128,6 +132,10 @@ def _wait_in_body(content: Any, headers: Mapping[str, str]) -> float | None:
             unit = _WAIT_FIELDS.get(_NO_LETTER.sub("", name.lower()))
             if unit is None:
                 continue
+            if type(value) is dict:  # a google.protobuf.Duration that was written field by field
+                nanoseconds = value.get("nanos")
+                fraction = nanoseconds if type(nanoseconds) is int else 0
+                value = f"{value.get('seconds', 0)}.{fraction:09}"
             wait = seconds_of(str(value), date) if type(value) in (int, float, str) else None
             if wait is not None:
                 return min(wait * unit, LONGEST)
@@ -142,16 +150,14 @@ def _wait_in_body(content: Any, headers: Mapping[str, str]) -> float | None:
 
 
 def _error_objects(content: Any) -> Iterator[dict[str, Any]]:
-    """The body, the error in it, and what the error holds beside its message."""
-    body = as_dict(content[0] if type(content) is list and content else content)
-    yield body
-    error = as_dict(body.get("error"))
-    yield error
-    for holder in (error, body):
-        for name in ("metadata", "details", "detail"):
-            value = holder.get(name)
-            yield as_dict(value)
-            yield from (item for item in as_list(value) if type(item) is dict)
+    """The objects of a body, the outer ones first: the error, its details, what a gateway wraps around it."""
+    level, seen = [content], 0
+    for _ in range(_DEEPEST_WAIT):
+        level = [item for value in level for item in (value if type(value) is list else [value])]
+        objects = [item for item in level if type(item) is dict][: _MOST_OBJECTS - seen]
+        yield from objects
+        seen += len(objects)
+        level = [value for item in objects for value in item.values() if type(value) in (dict, list)]
 
 
 def cut_off(content: Any, headers: Mapping[str, str]) -> ResponseError:

@@ -13,6 +13,7 @@ from callgate.errors import (
     QuotaExhaustedError,
     RateLimitError,
 )
+from callgate.providers.canonical.error_body import error_object, message_of
 from callgate.providers.canonical.errors import build_error, read_error_body
 from callgate.providers.canonical.json import (
     as_dict,
@@ -71,7 +72,7 @@ def error_of_content(content: Any, status_code: int | None, headers: Mapping[str
         whole = as_dict(content)
     inner = whole.get("error")
     error = inner if type(inner) is dict else whole
-    message = as_text(error.get("message")) or as_text(inner) or (content if type(content) is str else "")
+    message = message_of(error_object(content), content)
     name = as_text_or_none(error.get("status"))
     status = status_code if status_code is not None else _status_of(error.get("code"), name)
     details = [item for item in as_list(error.get("details")) if type(item) is dict]

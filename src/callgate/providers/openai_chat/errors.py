@@ -26,16 +26,16 @@ from callgate.errors import (
     ResourceNotFoundError,
     ServerError,
 )
-from callgate.providers.canonical.errors import build_error, read_error_body
+from callgate.providers.canonical.error_body import error_object, message_of
+from callgate.providers.canonical.errors import build_error, no_answer, read_error_body
 from callgate.providers.canonical.json import (
     as_dict,
-    as_list,
     as_text,
     as_text_or_none,
-    write_json,
 )
+from callgate.providers.canonical.wording import kind_of_wording
 
-__all__ = ["error_of_body", "error_of_content"]
+__all__ = ["error_of_body", "error_of_content", "error_without_choices"]
 
 # What the same request meets again however often it is sent. These names win over the status.
 _LASTING: Mapping[str, type[APIClientError]] = {
@@ -47,6 +47,8 @@ _LASTING: Mapping[str, type[APIClientError]] = {
             "insufficient_balance",
             "insufficient_credits",
             "payment_required",
+            "exceeded_current_quota_error",
+            "arrearage",
         ),
         QuotaExhaustedError,
     ),
@@ -66,18 +68,38 @@ _LASTING: Mapping[str, type[APIClientError]] = {
         ),
         ContentFilterError,
     ),
-    "model_not_found": ResourceNotFoundError,
+    **dict.fromkeys(
+        ("model_not_found", "model_decommissioned", "invalid_model", "deploymentnotfound"),
+        ResourceNotFoundError,
+    ),
     "invalid_api_key": AuthenticationError,
 }
+
+_MAY_BE_THROTTLED = (400, 403, 500, 502, 503)
 
 # The model's own answer did not satisfy the schema of its tools; another try may well.
 _UNFIT_ANSWER = frozenset({"tool_use_failed", "json_validate_failed", "output_parse_failed"})
 
+# Gateways pass on a refusal for a quota under other statuses: as 400, 403 or 500.
+_THROTTLED = frozenset(
+    {
+        "rate_limit_exceeded",
+        "rate_limit_error",
+        "rate_limit_reached",
+        "too_many_requests",
+        "throttling_error",
+        "throttling",
+        "throttling.ratequota",
+        "throttling.burstrate",
+        "throttling.allocationquota",
+        "resource_exhausted",
+        "429",
+    }
+)
+
 # Used where there is no status: in a stream, or in a 200.
 _BY_NAME: Mapping[str, type[APIClientError]] = {
-    **dict.fromkeys(
-        ("rate_limit_exceeded", "rate_limit_error", "too_many_requests", "requests", "tokens"), RateLimitError
-    ),
+    **dict.fromkeys((*_THROTTLED, "requests", "tokens"), RateLimitError),
     **dict.fromkeys(
         ("overloaded", "overloaded_error", "engine_overloaded", "server_is_overloaded", "slow_down"),
         OverloadedError,
@@ -108,16 +130,10 @@ _BY_NAME: Mapping[str, type[APIClientError]] = {
     **dict.fromkeys(("timeout", "request_timeout"), APITimeoutError),
 }
 
-_TOO_LONG = re.compile(
-    r"maximum context length|maximum prompt length|context (?:window|size)|exceeds? the (?:model's )?context"
-    r"|prompt is too long|input is too long|too large for model with",
-    re.IGNORECASE,
-)
 _WRONG_KEY = re.compile(r"(?:incorrect|invalid) api key|api key not valid", re.IGNORECASE)
 _FLAGGED = re.compile(r"content exists risk|violates? (?:our )?usage (?:guidelines|polic)", re.IGNORECASE)
 # One request over the whole quota of a minute: waiting does not mend it, although it comes as a 429.
 _LARGER_THAN_QUOTA = re.compile(r"^request too large", re.IGNORECASE)
-_PAGE_TITLE = re.compile(r"<title>(.{1,200}?)</title>", re.IGNORECASE | re.DOTALL)  # a gateway's own page
 
 
 def error_of_body(status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
@@ -137,7 +153,7 @@ def error_of_content(content: Any, status_code: int | None, headers: Mapping[str
         status_code: Of the answer. Below 400 the error itself holds its status, or its name does.
         headers: Of the answer, lower-case names.
     """
-    error = _error_object(content)
+    error = error_object(content)
     names = _names(error)
     answered = status_code is not None and status_code >= 400
     status = status_code if answered else _status_of(error)
@@ -156,6 +172,22 @@ def error_of_content(content: Any, status_code: int | None, headers: Mapping[str
     )
 
 
+def error_without_choices(
+    data: dict[str, Any], headers: Mapping[str, str], status_code: int
+) -> APIClientError:
+    """The error for a 200 without an answer: some gateways hold their errors in it, with a status or without.
+
+    >>> error_without_choices({"code": 429, "msg": "slow down"}, {}, 200).status_code
+    429
+    """
+    error = error_object(data)
+    if data.get("errors") or data.get("success") is False or _status_of(error) is not None:
+        return error_of_content(data, status_code, headers)
+    message = message_of(error, None)
+    what = "the answer has no choices"
+    return no_answer(f"{what}: {message}" if message else what, data, headers, status_code)
+
+
 def _kind(
     status: int | None, names: list[str], message: str, error: dict[str, Any]
 ) -> type[APIClientError] | None:
@@ -168,11 +200,17 @@ def _kind(
             return InvalidAnswerError
     if status == 402:
         return QuotaExhaustedError
-    if status == 429 and _LARGER_THAN_QUOTA.search(message):
+    if status == 429 and (
+        _LARGER_THAN_QUOTA.search(message) or kind_of_wording(message) is QuotaExhaustedError
+    ):
         return QuotaExhaustedError
+    throttled = not _THROTTLED.isdisjoint(lowered)
+    if throttled and status in _MAY_BE_THROTTLED:
+        return RateLimitError
     if status in (400, 403, 413, 422, None):
-        if _TOO_LONG.search(message):
-            return ContextLengthError
+        kind = kind_of_wording(message)
+        if kind is not None:
+            return kind
         if _FLAGGED.search(message) or as_dict(error.get("metadata")).get("flagged_input") is not None:
             return ContentFilterError
         if _WRONG_KEY.search(message):
@@ -185,20 +223,6 @@ def _kind(
         if name in _BY_NAME:
             return _BY_NAME[name]
     return ServerError
-
-
-def _error_object(content: Any) -> dict[str, Any]:
-    """The object that holds message and code, wherever the host puts it."""
-    if type(content) is list:
-        content = next((item for item in content if type(item) is dict), {})
-    if type(content) is not dict:
-        return {}
-    inner = content.get("error")
-    if type(inner) is dict:
-        return inner
-    if type(inner) is str and inner:
-        return {**content, "message": inner, "type": content.get("error_type") or content.get("type")}
-    return content
 
 
 def _names(error: dict[str, Any]) -> list[str]:
@@ -220,32 +244,6 @@ def _status_of(error: dict[str, Any]) -> int | None:
 
 
 def _message(error: dict[str, Any], content: Any) -> str:
-    for name in ("message", "detail", "title", "msg"):
-        text = _words(error.get(name))
-        if text:
-            break
-    else:
-        text = content if type(content) is str else ""
-        title = _PAGE_TITLE.search(text)
-        text = title[1] if title else text
+    text = message_of(error, content)
     raw = as_text(as_dict(error.get("metadata")).get("raw"))
-    if raw and raw not in text:
-        text = f"{text}: {raw}"
-    return text
-
-
-def _words(value: Any) -> str:
-    """Text as it is; FastAPI's list of details as "body.field: what is wrong"; anything else as JSON."""
-    if type(value) is str or value is None:
-        return value or ""
-    if type(value) is dict and "detail" in value:
-        return _words(value["detail"])
-    details = [item for item in as_list(value) if type(item) is dict and "msg" in item]
-    if details:
-        return "; ".join(
-            ".".join(map(str, as_list(item.get("loc")))) + f": {item['msg']}" for item in details[:5]
-        )
-    try:
-        return write_json(value).decode()
-    except InvalidRequestError:
-        return ""
+    return f"{text}: {raw}" if raw and raw not in text else text

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from callgate.providers.canonical.errors import no_answer
 from callgate.providers.canonical.json import (
     as_dict,
     as_list,
@@ -23,7 +22,7 @@ from callgate.providers.canonical.json import (
     write_json,
 )
 from callgate.providers.canonical.tools import ANSWER_TOOL, make_call_id
-from callgate.providers.openai_chat.errors import error_of_content
+from callgate.providers.openai_chat.errors import error_of_content, error_without_choices
 from callgate.providers.openai_chat.thoughts import read_replay
 from callgate.response import FinishReason, Response, ToolCall, Usage
 
@@ -267,7 +266,7 @@ def _without_choices(data: dict[str, Any], headers: Mapping[str, str], status_co
         raise error_of_content(data, status_code, headers)
     is_chat = "choices" in data or kind.startswith(("chat.completion", "text_completion"))
     if is_chat or not (kind or _ANSWERS & data.keys()):
-        raise no_answer("the answer has no choices", data, headers, status_code)
+        raise error_without_choices(data, headers, status_code)
     return Response(
         text=as_text(data.get("text")),
         data=data,
