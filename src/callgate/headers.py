@@ -1,4 +1,4 @@
-"""Headers: found by their names in any case, and shown without the credentials in them."""
+"""`Headers`: a mapping with names in any case; also merging headers and masking their credentials."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from typing import Any, TypeVar, overload
 
 __all__ = ["Headers", "mask_headers", "merge_headers", "without_credentials"]
 
-# Gateways have names of their own for theirs: `helicone-auth`, `ocp-apim-subscription-key`. One header more
-# that is masked does no harm.
+# Also names of gateways: `helicone-auth`, `ocp-apim-subscription-key`. Masking one header too many is
+# harmless.
 _SECRET_HEADER = re.compile(r"auth|cookie|credential|key|password|secret|token", re.IGNORECASE)
 
 T = TypeVar("T")
 
 
 class Headers(dict[str, str]):
-    """A dict of headers with lower-case names that finds them by their names in any case.
-
-    HTTP/2 and many servers write `retry-after`, the documents look for `Retry-After`.
+    """A dict of headers with lower-case names that is read with names in any case.
 
     >>> headers = Headers({"Retry-After": "3"})
     >>> headers["retry-after"], headers.get("RETRY-AFTER"), "Retry-after" in headers

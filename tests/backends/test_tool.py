@@ -215,7 +215,7 @@ class TestWhatIsRefused:
     def test_a_type_that_json_cannot_hold(self) -> None:
         def lock(it: threading.Event) -> None: ...
 
-        with pytest.raises(ConfigurationError, match=r"'lock' cannot be said in JSON.*Event"):
+        with pytest.raises(ConfigurationError, match=r"'lock' cannot be represented in JSON.*Event"):
             Tool(lock)
 
     def test_an_annotation_that_means_nothing(self) -> None:

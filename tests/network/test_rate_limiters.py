@@ -20,7 +20,7 @@ from callgate.network.rate_limiters import (
     TokenBucket,
     TokenBucketRateLimiter,
 )
-from callgate.network.reservations import Turns
+from callgate.network.reservations import RateQueue
 from callgate.policies.limit.quota import Quota
 from callgate.testing.clock import VirtualClock, run_virtual
 from tests.effort import examples
@@ -143,7 +143,7 @@ def test_the_first_are_told_to_go_now_and_the_others_when() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_turns_that_are_told_and_turns_that_are_waited_for_share_one_promise(seed: int) -> None:
+def test_reserved_and_awaited_calls_share_one_rate(seed: int) -> None:
     rng = random.Random(seed)
 
     async def main() -> None:
@@ -190,11 +190,11 @@ def test_who_is_cancelled_gives_the_place_to_the_next() -> None:
 
 def test_who_is_cancelled_between_the_turn_and_its_use_gives_it_back() -> None:
     async def main() -> None:
-        turns = Turns(Quota(1, 1000.0, 1))
-        charge = await turns.wait(1)
-        waiting, next_one = (asyncio.create_task(turns.wait(1)) for _ in range(2))
+        queue = RateQueue(Quota(1, 1000.0, 1))
+        charge = await queue.wait(1)
+        waiting, next_one = (asyncio.create_task(queue.wait(1)) for _ in range(2))
         await asyncio.sleep(0)
-        turns.give_back(charge, 1)  # the turn is handed over at once, and its task has not run yet
+        queue.give_back(charge, 1)  # the turn is handed over at once, and its task has not run yet
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
@@ -221,20 +221,20 @@ def test_a_thousand_who_wait_hold_one_timer() -> None:
 
 def test_those_who_left_are_forgotten_although_the_head_waits_on() -> None:
     async def main() -> None:
-        turns = Turns(Quota(1, 1000.0, 1))
-        await turns.wait(1)
-        head = asyncio.create_task(turns.wait(1))
+        queue = RateQueue(Quota(1, 1000.0, 1))
+        await queue.wait(1)
+        head = asyncio.create_task(queue.wait(1))
         for _ in range(50):
-            tasks = [asyncio.create_task(turns.wait(1)) for _ in range(100)]
+            tasks = [asyncio.create_task(queue.wait(1)) for _ in range(100)]
             await asyncio.sleep(0)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        assert turns.waiting == 1
-        assert len(turns._line) < 200
+        assert queue.waiting == 1
+        assert len(queue._queue) < 200
         head.cancel()
         await asyncio.gather(head, return_exceptions=True)
-        assert turns.waiting == 0
+        assert queue.waiting == 0
 
     run_virtual(main())
 

@@ -1,4 +1,4 @@
-"""The address and the credential of an endpoint: given, from the environment, or from the hosts table."""
+"""Finds the address and credential of an endpoint: in its settings, the environment or the hosts table."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _CREDENTIALS = (
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where an endpoint is and how its requests are authenticated.
+    """The address of an endpoint and the authentication of its requests.
 
     Attributes:
         base_url: Without a slash at its end.
-        auth: Makes the headers that hold the credential.
-        key_variable: The environment variable of the key; None: a raw key, or none.
+        auth: Returns the headers that hold the credential.
+        key_variable: The environment variable of the key; None: the key itself was given, or there is none.
         query: The query of every request, without its question mark.
     """
 
@@ -54,7 +54,7 @@ class Address:
 
 
 def host_named(provider: str, base_url: str | None) -> Host | None:
-    """The hosts table's entry of a provider; None for an unknown name with a base URL.
+    """The entry of a provider in the hosts table; None for an unknown name with a base URL.
 
     Raises:
         ConfigurationError: the name is unknown and there is no base URL.
@@ -78,8 +78,8 @@ def find_address(config: AnyConfig, host: Host | None, environ: Mapping[str, str
         environ: The environment.
 
     Raises:
-        ConfigurationError: there is no base URL, no key where one is needed, or the named variable of the
-            key is not set.
+        ConfigurationError: there is no base URL, a required key is missing, or the named variable of the key
+            is not set.
     """
     extra = config.client_kwargs if isinstance(config, EndpointConfig) else config.client_constructor_kwargs
     base_url = config.base_url
@@ -124,10 +124,10 @@ def find_address(config: AnyConfig, host: Host | None, environ: Mapping[str, str
 
 
 def _has_own_credentials(config: AnyConfig, extra: Mapping[str, Any]) -> bool:
-    """Whether credentials that were given win over a key in the environment.
+    """True if cloud credentials were given, which override a key in the environment.
 
     Raises:
-        ConfigurationError: Both a key and such credentials were given.
+        ConfigurationError: both an API key and cloud credentials were given.
     """
     given = [name for name in _CREDENTIALS if extra.get(name) is not None]
     if given and (config.api_key is not None or config.api_key_env is not None):
@@ -167,7 +167,7 @@ def _auth_kind(config: AnyConfig, host: Host | None, extra: Mapping[str, Any]) -
 def _find_key(
     config: AnyConfig, host: Host | None, environ: Mapping[str, str]
 ) -> tuple[str | None, str | None]:
-    """The key and its environment variable, also that of a key that is missing."""
+    """The key and its environment variable. A missing key is None, with the variable that may hold it."""
     if config.api_key_env is not None or config.api_key is not None:
         return config.read_api_key(environ), config.api_key_env
     if host is None:

@@ -23,17 +23,18 @@ __all__ = ["ClaudeCodeEndpoint"]
 
 
 class ClaudeCodeEndpoint(Endpoint):
-    """Runs the command once for each call: no shell, the prompt on stdin, a small environment of its own.
+    """Runs the command once for each call, without a shell, with the prompt on stdin and few environment
+    variables.
 
     Args:
-        command: The program; looked up on the PATH.
-        args: Further arguments for every call, such as `["--permission-mode=plan"]`.
-        cwd: The directory it works in, where it also finds its sessions; None: that of this process.
-        env: Further variables for it; they win over the inherited ones.
-        api_key: A key, or the name of the variable that holds it; None: the command finds its own (its
-            login, or ANTHROPIC_API_KEY).
-        base_url: The API's address; None: the command's own.
-        timeout: Seconds that one run may take; None: no limit.
+        command: The program, looked up on the PATH.
+        args: Further arguments of every call, such as `["--permission-mode=plan"]`.
+        cwd: Its working directory, which also determines its sessions; None: that of this process.
+        env: Further environment variables; they override the inherited ones.
+        api_key: A key, or the name of the variable that holds it; None: the command finds one (its login, or
+            ANTHROPIC_API_KEY).
+        base_url: The address of the API; None: the command's default.
+        timeout: Timeout of one run in seconds; None: no limit.
         runner: Runs commands; None: on this machine.
         circuit_breaker: Used by the model around it.
         retry_config: Used by the model around it; None turns retry off.
@@ -101,11 +102,10 @@ class ClaudeCodeEndpoint(Endpoint):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings, ready for JSON: the name of the key's variable, never a key.
+        """The settings, ready for JSON, with the name of the key's variable instead of a key.
 
         Raises:
-            ConfigurationError: it was given a raw key or variables of its own: their values may be secret,
-                and without them it would not be the same.
+            ConfigurationError: a key or `env` was given: their values may be secret, and are required.
         """
         if self.config.api_key is not None or self._own_env:
             raise ConfigurationError(
@@ -131,7 +131,7 @@ class ClaudeCodeEndpoint(Endpoint):
         """An endpoint from what `to_dict` returned, with a closed breaker.
 
         Raises:
-            ConfigurationError: (a ValueError) the environment variable of its key is not set.
+            ConfigurationError: (a ValueError) the environment variable of the key is not set.
         """
         names = ("command", "args", "cwd", "api_key", "base_url", "timeout")
         return cls(

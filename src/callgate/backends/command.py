@@ -1,4 +1,4 @@
-"""The backend of an endpoint that is a command on this machine: one run of it is one call."""
+"""The backend of an endpoint that is a command on this machine. One run is one call."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CommandBackend:
         dialect: Encodes requests and decodes the output.
         origin: The name of the command in cache keys and logs.
         env: The whole environment of the command.
-        cwd: The directory it runs in; None: that of this process.
+        cwd: The working directory of the command; None: that of this process.
         runner: Runs commands.
     """
 
@@ -37,7 +37,7 @@ class CommandBackend:
     cache_facts: Mapping[str, Any] = {}
     completion: Mapping[str, str] = {}
     concurrency = 4
-    """Runs at once, unless the user sets a limit: each is a process of a few hundred megabytes."""
+    """Concurrent runs if the user sets no limit: each is a process of a few hundred megabytes."""
 
     def __init__(
         self,
@@ -76,12 +76,12 @@ class CommandBackend:
         try:
             return await self._run(command, calling)
         except APIClientError as error:
-            # The provider may quote the key, and the command passes its message on.
+            # The command passes on the provider's message, which may quote the key.
             redact_error(error, secrets_in(self._env))
             raise
 
     def bound(self, calling: Calling) -> CostBound:
-        """Nothing bounds a run.
+        """Not supported: nothing bounds the cost of a run.
 
         Raises:
             UnboundedCostError: always.
@@ -101,5 +101,5 @@ class CommandBackend:
                 raise self.dialect.error(output.returncode, output.stderr.encode(), {}) from None
 
     async def close(self) -> None:
-        """Take no more calls. Closing twice changes nothing."""
+        """Accept no more calls. Idempotent."""
         self._closed = True

@@ -1,7 +1,7 @@
-"""The configuration of an endpoint: pydantic models, checked when they are made.
+"""The configurations of endpoints: pydantic models, validated when they are created.
 
-No configuration shows a key: it is held as a `SecretStr`, errors do not quote the input, and the serialised
-form holds the name of the key's environment variable, if there is one, and nothing else of it.
+No configuration shows a key: it is a `SecretStr`, errors do not quote the input, and the serialized form has
+only the name of the key's environment variable.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ __all__ = [
 AuthType = Literal["bearer", "basic", "x-api-key", "x-goog-api-key", "api-key", "entra", "none"]
 
 CLIENT_SETTINGS = tuple(name for name in HTTP_SETTINGS if name != "read_timeout")
-"""The settings of the HTTP transport that are not fields of their own."""
+"""The settings of the HTTP transport that have no field of their own."""
 CLOUD_SETTINGS = ("region", "location", "project", "access_key", "secret_key", "session_token", "profile",
                   "service_account", "api_version", "credential", "azure_ad_token",
                   "azure_ad_token_provider")  # fmt: skip
@@ -70,11 +70,11 @@ def _as_secret(value: Any) -> Any:
 
 
 ApiKey = Annotated[SecretStr | str | None, AfterValidator(_as_secret)]
-"""A key, or the name of the environment variable that holds it. A string is held as a secret."""
+"""A key, or the name of the environment variable that holds it. A string becomes a `SecretStr`."""
 
 
 class _Config(BaseModel):
-    """What both configurations share: the key and the headers, neither of which is shown."""
+    """The base of both configurations: the key and the headers, which are not shown."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
@@ -84,7 +84,7 @@ class _Config(BaseModel):
     allow_http: bool = Field(default=False, description="Permit plain HTTP to another machine.")
 
     def __init__(self, **fields: Any) -> None:
-        # Hidden before pydantic's own frames hold them: a traceback may show local variables.
+        # Hidden before the call of pydantic, whose frames a traceback may show.
         fields = hide_secrets(fields)
         super().__init__(**fields)
 
@@ -132,9 +132,10 @@ class _Config(BaseModel):
 
     @property
     def may_go_in_the_clear(self) -> bool:
-        """Whether plain HTTP to another machine is permitted: by `allow_http`, or as there is no credential.
+        """True if plain HTTP to another machine is permitted: by `allow_http`, or because no credential was
+        given.
 
-        A key in the provider's own environment variable is not known here.
+        A key in the provider's environment variable is not known here.
         """
         holds_key = self.api_key is not None or self.api_key_env is not None
         if getattr(self, "auth_type", None) == "none":
@@ -144,7 +145,7 @@ class _Config(BaseModel):
         )
 
     def read_api_key(self, environ: Mapping[str, str] = ENVIRONMENT) -> str | None:
-        """The key itself, from its environment variable if one was named; None when none was given.
+        """The key, from its environment variable if one was named; None if none was given.
 
         Raises:
             ConfigurationError: the named variable is not set.
@@ -154,7 +155,7 @@ class _Config(BaseModel):
 
 
 def _check_settings(setting: str, given: Mapping[str, Any], host: Host | None = None) -> None:
-    """Refuse settings that neither the transport nor a cloud takes."""
+    """Refuse settings that are neither the transport's nor a cloud's."""
     of_host = () if host is None else tuple(ours for ours, _ in host.query)
     refuse_unknown(setting, given, (*CLIENT_SETTINGS, *CLOUD_SETTINGS, *of_host))
 
@@ -198,17 +199,17 @@ class ServiceEndpointConfig(_Config):
         name: The name in messages.
         transport_type: "http" (needs `base_url`) or "sdk" (needs `sdk_config`).
         api_key: A key, or the name of the environment variable that holds it.
-        base_url: Where it is; https, or http on this machine (elsewhere without a key, or with `allow_http`).
-        timeout: Seconds one attempt may take.
-        read_timeout: Seconds without a single byte after which an attempt is given up; None: no limit.
+        base_url: The address; https, or http on this machine (elsewhere without a key, or with `allow_http`).
+        timeout: Timeout of one attempt in seconds.
+        read_timeout: Seconds without a single byte after which an attempt fails; None: no limit.
         default_headers: Sent with every request.
         client_constructor_kwargs: Settings of the `HttpTransport` (`verify`, `client_cert`, `proxy`, ...), or
             of the SDK's client.
-        http_config, sdk_config: Settings of only one of the two transports.
-        default_request_kwargs: Part of every request unless the request says otherwise.
+        http_config, sdk_config: Settings of one of the two transports.
+        default_request_kwargs: Fields of every request that has no such field.
 
     Raises:
-        pydantic.ValidationError: (a ValueError) for an unknown field or one that does not fit.
+        pydantic.ValidationError: (a ValueError) a field is unknown or invalid.
 
     >>> ServiceEndpointConfig(name="chat", transport_type="http", base_url="https://api.openai.com/v1/").base_url
     'https://api.openai.com/v1'
@@ -254,24 +255,24 @@ class ServiceEndpointConfig(_Config):
 class EndpointConfig(_Config):
     """One path of one provider.
 
-    Fields that are not known are defaults of every request (`model="gpt-4o-mini"`), as are those in `kwargs`.
+    Unknown fields are defaults of every request (`model="gpt-4o-mini"`), as are those in `kwargs`.
 
     Args:
         name: The name in messages.
         provider: A name of the hosts table, which has its dialect and address, or any other name.
-        base_url: The provider's address; None: the one of the hosts table. https, or http on this machine
-            (elsewhere without a key, or with `allow_http`). The only query it may hold is one that the hosts
-            table lists for the provider (Azure's `?api-version=`).
-        endpoint: The path below it; may hold fields in braces, which `params` fills.
+        base_url: The provider's address; None: that of the hosts table. https, or http on this machine
+            (elsewhere without a key, or with `allow_http`). It may have only a query that the hosts table
+            lists for the provider (Azure's `?api-version=`).
+        endpoint: The path below the base URL. Fields in braces are filled from `params`.
         endpoint_params: The names of these fields; read from `endpoint` unless given.
         method: The HTTP method.
         content_type, auth_type, default_headers: The headers of every request.
         api_key: A key, or the name of the environment variable that holds it.
-        timeout: Seconds one attempt may take; None: no limit.
-        read_timeout: Seconds without a single byte after which an attempt is given up; None: no limit. The
-            wait for the first byte counts too, and no byte of an answer that is not streamed comes while the
-            model writes it.
-        max_retries: How often a call is repeated after a transient error.
+        timeout: Timeout of one attempt in seconds; None: no limit.
+        read_timeout: Seconds without a single byte after which an attempt fails; None: no limit. The wait for
+            the first byte counts, and a response that is not streamed has no byte before the model has
+            written all of it.
+        max_retries: The most retries of a call after transient errors.
         request_options: A pydantic model that validates every request; its defaults are sent.
         client_kwargs: Settings of the `HttpTransport` (`verify`, `client_cert`, `proxy`, ...) and of a cloud
             (`region`, `api_version`, ...).
@@ -303,7 +304,7 @@ class EndpointConfig(_Config):
     oai_compatible: bool = False
 
     if TYPE_CHECKING:
-        # Every further keyword is a field or a request default, so a type checker can refuse none.
+        # Any further keyword is a field or a request default, so that a type checker accepts it.
         def __init__(
             self,
             *,
@@ -353,12 +354,12 @@ class EndpointConfig(_Config):
 
     @property
     def retry_config(self) -> RetryConfig:
-        """The retry that `max_retries` stands for."""
+        """The retry policy with `max_retries`."""
         return RetryConfig(max_retries=self.max_retries)
 
     @property
     def path(self) -> str:
-        """The path below the base URL, its fields filled in, without a slash in front."""
+        """The path below the base URL, with its fields filled in, without a slash at its start."""
         filled = {name: quote(value, safe=":@") for name, value in self.params.items()}
         return self.endpoint.format(**filled).lstrip("/")
 
@@ -378,10 +379,10 @@ AnyConfig = TypeVar("AnyConfig", bound=_Config)
 
 
 def make_config(kind: type[AnyConfig], /, **fields: Any) -> AnyConfig:
-    """A configuration of this kind.
+    """A configuration of this class.
 
     Raises:
-        ConfigurationError: for fields that do not fit; the message does not quote values, which may be keys.
+        ConfigurationError: a field is invalid; the message does not quote values, which may be keys.
     """
     fields = hide_secrets(fields)
     try:

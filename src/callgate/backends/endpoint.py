@@ -1,6 +1,6 @@
 """`Endpoint`: one address of one service, over HTTP or through an official SDK.
 
-It only encodes, sends and decodes. When and how often a call is made is up to the policies around it.
+It encodes, sends and decodes. The policies around it decide when and how often a call is made.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ __all__ = ["USUAL_RETRY", "Endpoint", "policies_from_dict"]
 Policy = TypeVar("Policy")
 
 USUAL_RETRY = RetryConfig()
-"""The retry of an endpoint that is given none."""
+"""The default of `retry_config`."""
 
 
 class _Backend(Protocol):
-    """What sends the calls of an endpoint: `HttpBackend`, `SdkBackend` or `CommandBackend`."""
+    """The protocol of `HttpBackend`, `SdkBackend` and `CommandBackend`, one of which sends the calls."""
 
     @property
     def dialect(self) -> AnyDialect: ...
@@ -74,14 +74,15 @@ class Endpoint:
 
     Args:
         config: `EndpointConfig`, `ServiceEndpointConfig`, or a mapping with the fields of the former.
-        circuit_breaker: Used by the model around it; also as a mapping of its settings.
-        retry_config: Used by the model around it; also as a mapping of its settings; None turns retry off.
-        transport: Sends the bytes; None: one of its own, closed with it.
+        circuit_breaker: The breaker, or a mapping of its settings; used by a model with this endpoint.
+        retry_config: The retry policy, or a mapping of its settings; used by a model with this endpoint.
+            None: no retries.
+        transport: Sends the requests; None: a new one, closed with the endpoint.
         host: An entry of the hosts table, instead of the one that `config.provider` names.
         settings: Further request defaults (`model`, `temperature`), sent with every call.
 
     Raises:
-        ConfigurationError: (a ValueError) the address, the key or a setting cannot work.
+        ConfigurationError: (a ValueError) the address, the key or a setting is invalid or missing.
 
     Example::
 
@@ -104,7 +105,7 @@ class Endpoint:
         if isinstance(config, Mapping):
             config = hide_secrets(config)
             config = make_config(EndpointConfig, **config)
-        # A copy: the defaults that are added below are not the caller's.
+        # A copy, because defaults are added below.
         config = config.model_copy(deep=False)
         self.config = config
         self.name = config.name
@@ -126,7 +127,7 @@ class Endpoint:
         if not isinstance(self._backend.dialect, PlainJson):
             refuse_misspelt(self.defaults, type(config).model_fields)
         self.send = self._backend.call
-        """Sends a calling once, without any policy: the innermost service of a model."""
+        """Sends a calling once, without any policy; the innermost service of a model."""
 
     def _make_backend(
         self, config: EndpointConfig | ServiceEndpointConfig, transport: Transport | None
@@ -173,7 +174,7 @@ class Endpoint:
 
     @property
     def info(self) -> BackendInfo:
-        """Its facts, read when a model is put together around it."""
+        """Its facts, read when a model with this endpoint is created."""
         backend = self._backend
         facts = dict(backend.cache_facts)
         headers = without_credentials(self.config.default_headers)
@@ -221,7 +222,7 @@ class Endpoint:
     def _price_provider(self) -> str | None:
         host, config = self.host, self.config
         if host is None and isinstance(config, ServiceEndpointConfig) and config.sdk_config is not None:
-            # An SDK goes to its own provider unless it is given another address.
+            # Without a base URL, an SDK sends to its own provider.
             host = HOSTS.get(config.sdk_config.sdk_provider_name) if config.base_url is None else None
         return None if host is None else host.price_provider
 
@@ -246,16 +247,16 @@ class Endpoint:
         """The most that one attempt of a call can be billed for.
 
         Raises:
-            InvalidRequestError: It cannot be encoded.
-            UnboundedCostError: Something in it has no bound: a file, a search, a field that is not known.
+            InvalidRequestError: The request cannot be encoded.
+            UnboundedCostError: A part of the request has no bound: a file, a search, an unknown field.
         """
         return self._backend.bound(calling)
 
     async def stream(self, request: Mapping[str, Any], **options: Any) -> Response:
-        """Send one call as a stream: the deltas go to `sink=` (an async function), the answer is returned.
+        """Send one call as a stream; `sink=`, an async function, gets each delta. Returns the whole response.
 
         Raises:
-            APIClientError: the call failed; earlier deltas have been passed on.
+            APIClientError: the call failed; earlier deltas were delivered.
         """
         sink = options.pop("sink", None)
         calling = Calling({**self.defaults, **request}, backend=self, **options)
@@ -268,7 +269,7 @@ class Endpoint:
         extra_headers: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """The payload and the headers of a request, to be sent by another client.
+        """The payload and the headers of a request, for another client.
 
         Args:
             request: A mapping, or a pydantic model (its unset fields are left out).
@@ -276,7 +277,7 @@ class Endpoint:
             kwargs: Added to the payload.
 
         Raises:
-            InvalidRequestError: the endpoint has `request_options` and the payload does not fit.
+            InvalidRequestError: the payload does not satisfy the endpoint's `request_options`.
         """
         given = request if isinstance(request, Mapping) else request.model_dump(exclude_none=True)
         payload = {**self.defaults, **given, **kwargs}
@@ -286,7 +287,8 @@ class Endpoint:
         return payload, {**self._backend.headers, **hide_secrets(extra_headers or {})}
 
     def get_client(self) -> Any:
-        """The one client of this endpoint: an `HttpClient` below its base URL, or the SDK adapter.
+        """The client of this endpoint, always the same: an `HttpClient` below its base URL, or the SDK
+        adapter.
 
         Raises:
             RuntimeError: the endpoint is closed.
@@ -295,10 +297,11 @@ class Endpoint:
             raise RuntimeError(f"the endpoint {self.name!r} is closed")
         return self._backend.client
 
-    # -- written form and end ----------------------------------------------------------------------------
+    # -- serialization and closing
+    # ----------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings, ready for JSON: the name of the key's variable, never a key.
+        """The settings, ready for JSON, with the name of the key's variable instead of a key.
 
         Raises:
             ValueError: a setting has no JSON form.
@@ -317,7 +320,7 @@ class Endpoint:
         }
 
     async def close(self) -> None:
-        """Close the connections that it owns. Closing twice changes nothing."""
+        """Close its transport, unless one was given. Idempotent."""
         self._closed = True
         await self._backend.close()
 
@@ -352,7 +355,7 @@ def _make_transport(
 
 
 def _read_policy(setting: str, kind: type[Policy], given: Any) -> Policy | None:
-    """A policy from what a constructor takes: the policy, a mapping of its settings, or None."""
+    """A policy from an argument: the policy itself, a mapping of its settings, or None."""
     if given is None or isinstance(given, kind):
         return given
     if not isinstance(given, Mapping):
@@ -374,7 +377,7 @@ def _dialect_for(config: EndpointConfig, host: Host | None) -> Dialect:
 
 
 def _path_for(config: EndpointConfig, host: Host | None) -> str | None:
-    """The path that was asked for; None leaves it to the dialect."""
+    """The path of the configuration; None: that of the dialect."""
     path = config.path
     if host is not None and (host.dialect != "openai_chat" or path in ("", "chat/completions")):
         return None
@@ -382,7 +385,7 @@ def _path_for(config: EndpointConfig, host: Host | None) -> str | None:
 
 
 def policies_from_dict(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The keywords of an endpoint for the policies in what `Endpoint.to_dict` returned."""
+    """The policies in the result of `Endpoint.to_dict`, as keywords of an endpoint."""
     retry, breaker = data.get("retry_config"), data.get("circuit_breaker")
     return {
         "retry_config": None if retry is None else RetryConfig.from_dict(retry),

@@ -1,4 +1,4 @@
-"""Endpoints by the provider's name."""
+"""Creates the endpoint of a provider by its name: `make_endpoint`, and classes for three providers."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def make_endpoint(provider: str | None, endpoint: str, settings: Mapping[str, An
 
 
 def restore_endpoint(data: Mapping[str, Any]) -> Endpoint:
-    """An endpoint from what its `to_dict` returned, with a closed breaker and a client of its own.
+    """An endpoint from the result of its `to_dict`, with a closed breaker and a new client.
 
     Raises:
-        ConfigurationError: (a ValueError) the environment variable of its key, which it names, is not set.
+        ConfigurationError: (a ValueError) the environment variable of the key is not set.
     """
     if data.get("kind") == "command":
         return ClaudeCodeEndpoint.from_dict(data)
@@ -72,11 +72,11 @@ def read_settings(provider: str | None, endpoint: str, settings: Mapping[str, An
 
     Args:
         provider: A name of the hosts table; with `base_url` in the settings, any name or None.
-        endpoint: The path below the base URL, where it is not the dialect's own.
+        endpoint: The path below the base URL, if it is not the dialect's own.
         settings: As for `iModel`.
 
     Raises:
-        ConfigurationError: the provider is unknown, or a setting cannot work.
+        ConfigurationError: the provider is unknown, or a setting is invalid.
     """
     settings = hide_secrets(settings)
     host = None if provider is None else host_named(provider, settings.get("base_url"))
@@ -116,7 +116,7 @@ def _place_in_google_cloud(given: Mapping[str, Any], environ: Mapping[str, str])
 
 
 def _is_express(of_config: Mapping[str, Any]) -> bool:
-    """Whether the key is one of Vertex's express mode, which needs no project."""
+    """True for a key of Vertex's express mode, which needs no project."""
     key = read_key(of_config.get("api_key_env") or of_config.get("api_key"), ENVIRONMENT)
     return key is not None and is_google_key(key)
 

@@ -34,14 +34,14 @@ class HttpBackend:
 
     Args:
         name: The endpoint's name, for messages.
-        dialect: Encodes requests and decodes answers.
+        dialect: Encodes requests and decodes responses.
         address: The base URL and the authentication.
-        path: Instead of the dialect's own.
+        path: The path of every request; None: the dialect's own.
         headers: Sent with every call.
-        transport: Sends the bytes.
-        owns_transport: Whether closing this closes the transport.
-        needs_model: Whether a request without a model is refused.
-        options: A pydantic model that validates every request; None: none.
+        transport: Sends the requests.
+        owns_transport: True to close the transport with the backend.
+        needs_model: True to refuse a request without a model.
+        options: A pydantic model that validates every request; None: no validation.
 
     Raises:
         ConfigurationError: a header cannot be sent.
@@ -72,13 +72,13 @@ class HttpBackend:
         self._signs = fixed is None
         self.headers: dict[str, str] = {**(fixed or {}), **hide_secrets(headers)}
         check_headers(self.headers)
-        # Some services quote the key that they refuse. An answer that holds these bytes may quote it: any
-        # answer where the credential changes with every call, none where there is no credential.
+        # Some services quote the key that they refuse. A response with these bytes is searched for it: every
+        # response (b"") if the credential changes with every call, none (None) without a credential.
         secrets = [b""] if fixed is None else [secret.encode() for secret in secrets_in(fixed)]
         self._secret = secrets[0] if secrets else None
         self._owns_transport = owns_transport
         self._transport = transport
-        # Only this one opens connections, and reports that a request is sent later for it.
+        # Only an HttpTransport calls `dispatch` when a request has to wait for a new connection.
         self._sockets = transport if isinstance(transport, HttpTransport) else None
         self._needs_model = needs_model
         self._options = options
@@ -87,7 +87,7 @@ class HttpBackend:
 
     @property
     def cache_facts(self) -> dict[str, Any]:
-        """The path and the query below the address, where they are not the dialect's own; the method."""
+        """Path, query and method, if they are not the dialect's own."""
         facts: dict[str, Any] = {"path": self._path, "query": self._query}
         if isinstance(self.dialect, PlainJson) and self.dialect.method != "POST":
             facts["method"] = self.dialect.method
@@ -95,13 +95,13 @@ class HttpBackend:
 
     @property
     def completion(self) -> dict[str, str]:
-        """The option of a call that asks for a legacy text completion; empty where the path is fixed."""
+        """The option of a call for a legacy text completion; empty if the path is fixed."""
         has_one = self.dialect.name in ("openai_chat", "plain_json")
         return {"http_path": "completions"} if has_one and self._path in (None, "/chat/completions") else {}
 
     @property
     def client(self) -> HttpClient:
-        """A client for any request below the base URL, over the same connections."""
+        """A client for any request below the base URL, on the same connections."""
         if self._client is None:
             self._client = HttpClient(
                 self.base_url,
@@ -109,7 +109,7 @@ class HttpBackend:
                 self._client_error,
                 headers=self.headers,
                 auth=None if not self._signs else self._auth,
-                # A plain address is meant, or no key is sent to it.
+                # The base URL has passed its check: plain HTTP was allowed, or no key is sent.
                 allow_http=self.base_url.startswith("http:"),
             )
         return self._client
@@ -142,7 +142,7 @@ class HttpBackend:
                 answer = await self._transport.send(method, url, headers, wire.body)
             else:
                 answer = await self._sockets.send(method, url, headers, wire.body, dispatch=calling.attempt)
-            # No frame of an error holds the credential either.
+            # Removed before decoding, so that no frame of a later error holds the credential.
             if answer.status >= 300 or (self._secret is not None and self._secret in answer.body):
                 answer = redact_answer(answer, secrets_in(headers))
             if 200 <= answer.status < 300:
@@ -156,15 +156,15 @@ class HttpBackend:
         """The most that one attempt of a call can be billed for.
 
         Raises:
-            InvalidRequestError: it cannot be encoded.
-            UnboundedCostError: something in it has no bound.
+            InvalidRequestError: the request cannot be encoded.
+            UnboundedCostError: a part of the request has no bound.
         """
         wire = self._encode(calling)
         headers = merge_headers(self.headers, wire.headers, calling.request_headers, joined=wire.joined)
         return self.dialect.bound(wire, headers)
 
     def _encode(self, calling: Calling) -> WireRequest:
-        """The request as bytes. A method without a body, such as GET, puts it into the query."""
+        """The encoded request. For a method without a body, such as GET, the fields are in the query."""
         dialect, payload, method = self.dialect, calling.payload, calling.http_method
         path = self._path if calling.http_path is None else "/" + calling.http_path.lstrip("/")
         if self._options is not None:
@@ -224,7 +224,7 @@ class HttpBackend:
         return with_dated_wait(self.dialect.error(status, answer.body, headers), headers)
 
     async def close(self) -> None:
-        """Close the transport, if it is its own. Closing twice changes nothing."""
+        """Close the transport if the backend owns it. Idempotent."""
         self._closed = True
         if self._client is not None:
             await self._client.close()

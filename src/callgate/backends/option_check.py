@@ -1,4 +1,4 @@
-"""Rejects likely typos of options before they reach the provider, which is sent every option unknown here."""
+"""Rejects likely typos of options, because any unknown option is sent to the provider."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MODEL_SETTINGS = (
 )  # fmt: skip
 """The keywords of a model that are not settings of its endpoint."""
 
-# The names that other libraries use.
+# Names in other libraries -> names here.
 _OTHER_NAMES: Final = {
     "retries": "max_retries",
     "max_retry": "max_retries",
@@ -45,7 +45,7 @@ _REQUEST_FIELDS: Final = (
     "frequency_penalty", "presence_penalty", "logit_bias", "stream_options", "service_tier",
     "reasoning_format", "extra_body", "extra_headers",
 )  # fmt: skip
-"""The fields of a request that a misspelt one may be meant for."""
+"""Fields of a request, for suggestions."""
 _NOT_IN_A_REQUEST: Final = frozenset(
     {"num_retries", "max_retries", "api_key", "api_base", "base_url", "request_timeout", "default_headers"}
 )
@@ -63,22 +63,22 @@ _KEY = re.compile(
     r"^(key|keys|token|auth)$|api_?key|access_?key|secret|password|bearer|auth_?token|authorization|credential",
     re.IGNORECASE,
 )
-# A shorter name is too near to too many others: `top_k`, `n`, `user`, `store`.
+# Shorter names are similar to too many others: `top_k`, `n`, `user`, `store`.
 _SHORTEST: Final = 6
 _NEAR: Final = 0.85
 
 
 def refuse_misspelt(names: Iterable[str], settings: Iterable[str]) -> None:
-    """Refuse names that are nearly those of settings, and names that would put a key into every request.
+    """Refuse likely typos of settings, and names that would send a key with every request.
 
-    Parameters of a provider that are not known here pass: none of their names is that near to one of ours.
+    Unknown parameters of providers are accepted, because none of their names is that similar to a setting.
 
     Args:
-        names: The names of what would be sent with every request.
+        names: The names of the defaults that are sent with every request.
         settings: The names of the settings of an endpoint.
 
     Raises:
-        ConfigurationError: (a ValueError) with the name that may be meant.
+        ConfigurationError: (a ValueError) a name is a likely typo; the message suggests the right one.
 
     >>> refuse_misspelt(["top_k", "reasoning_effort"], [])
     >>> refuse_misspelt(["limit_request"], [])
@@ -103,7 +103,7 @@ def refuse_misspelt(names: Iterable[str], settings: Iterable[str]) -> None:
 
 @lru_cache(maxsize=512)
 def problem_with_field(name: str) -> str | None:
-    """Why a field of a request is likely a typo or a setting of the model; None if it is neither.
+    """The error message for a field of a request that is a likely typo or a setting of the model; else None.
 
     >>> problem_with_field("top_k") is None
     True
@@ -121,10 +121,10 @@ def problem_with_field(name: str) -> str | None:
 
 
 def refuse_unknown(setting: str, names: Iterable[str], known: Collection[str]) -> None:
-    """Refuse names that are not among the known ones of a setting that is a mapping.
+    """Refuse unknown names in a setting that is a mapping.
 
     Raises:
-        ConfigurationError: (a ValueError) with the nearest known name, else with all of them.
+        ConfigurationError: (a ValueError) a name is unknown; the message has the most similar one, or all.
 
     >>> refuse_unknown("client_kwargs", ["regoin"], ["region", "verify"])
     Traceback (most recent call last):
@@ -139,7 +139,7 @@ def refuse_unknown(setting: str, names: Iterable[str], known: Collection[str]) -
 
 
 def _nearest(name: str, known: Collection[str]) -> str | None:
-    """The known name that is so near that a typo is likely; None: the name is known, or near to none."""
+    """The known name that `name` is a likely typo of; None if it is known or similar to none."""
     if name in known or len(name) < _SHORTEST:
         return None
     candidates = [each for each in known if len(each) >= _SHORTEST]

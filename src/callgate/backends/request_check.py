@@ -1,4 +1,4 @@
-"""Checks the types of a request before it is sent: a provider's own message about them is rarely clear."""
+"""Checks the types of a request before it is sent, because providers' messages are rarely clear."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["check_request", "validate_request"]
 
 _ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _TEXT: Final = (str, list, tuple)
-# The plain types first: they are compared before any abstract class is asked.
+# Concrete types first, which are compared before the abstract ones.
 _KINDS: Final[Mapping[str, tuple[tuple[Any, ...], str]]] = {
     "model": ((str,), "a string"),
     "prompt": (_TEXT, "a string or a list"),
@@ -37,19 +37,19 @@ _KINDS: Final[Mapping[str, tuple[tuple[Any, ...], str]]] = {
     "tool_choice": ((str, dict, Mapping), "a string or an object"),
     "response_format": ((dict, Mapping), "an object"),
 }
-"""Field of the request format -> its types, and their description. None is as good as no field."""
+"""Field of the request format -> its types, and their description. None counts as absent."""
 _POSITIVE: Final = frozenset({"max_tokens", "max_completion_tokens", "n"})
 
 
 def check_request(request: Any, *, needs_model: bool = False) -> None:
-    """Refuse a request whose fields have types that no provider takes.
+    """Refuse a request with fields of types that no provider accepts.
 
     Args:
-        request: In the one request format, with the defaults of the model.
-        needs_model: Whether the provider answers no request without a model.
+        request: The canonical request, with the defaults of the model.
+        needs_model: True if the provider requires a model.
 
     Raises:
-        InvalidRequestError: with the field and what it must be.
+        InvalidRequestError: a field is invalid; the message names it and its type.
 
     >>> check_request({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5})
     >>> check_request({"messages": "Hi"})
@@ -67,7 +67,7 @@ def check_request(request: Any, *, needs_model: bool = False) -> None:
         problem = problem_with_field(name) if isinstance(name, str) else f"a field is named {name!r}"
         if problem is not None:
             raise _refuse(problem)
-    if "extra_headers" in request:  # a mapping of them has become headers of the call
+    if "extra_headers" in request:  # a valid mapping was moved to the headers of the call
         raise _refuse("extra_headers must be an object of strings")
     messages = request.get("messages")
     if messages is not None:
@@ -106,10 +106,10 @@ def _check_messages(messages: Any) -> None:
 
 
 def validate_request(model: type[BaseModel], request: Any) -> dict[str, Any]:
-    """The request as a pydantic model has it: validated, with its defaults, without fields that are None.
+    """The request, validated by a pydantic model, with its defaults and without fields that are None.
 
     Raises:
-        InvalidRequestError: it does not fit the model.
+        InvalidRequestError: the request does not satisfy the model.
     """
     try:
         return model.model_validate(request).model_dump(exclude_none=True, by_alias=True)

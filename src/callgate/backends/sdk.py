@@ -1,4 +1,4 @@
-"""The backend of an endpoint that calls methods of an official SDK."""
+"""The backend of an endpoint that calls an official SDK."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from callgate.transport.sdk import SDKAdapter
 __all__ = ["SdkBackend"]
 
 _OF_METHOD: Final = frozenset({"extra_body", "extra_headers", "extra_query", "timeout"})
-"""Arguments of an SDK's method that are not in the body."""
+"""Arguments of an SDK's method that are not part of the body."""
 _OF_ENDPOINT: Final = frozenset({"api_key", "base_url", "allow_http"})
 
 
 class SdkBackend:
-    """Calls a method of an official SDK, and decodes its answer in the provider's dialect.
+    """Calls a method of an official SDK, and decodes its response in the provider's dialect.
 
     Args:
-        config: With `sdk_config`; `client_constructor_kwargs` go to the SDK's client.
-        key: The key, or None: the SDK finds it by itself.
+        config: With `sdk_config`; `client_constructor_kwargs` are keywords of the SDK's client.
+        key: The key; None: the SDK finds it.
 
     Raises:
-        ConfigurationError: there is no such SDK, or the settings of its client hold a setting of the
-            endpoint, which has to be checked before a key is used with it.
+        ConfigurationError: there is no such SDK, or `client_constructor_kwargs` hold a setting that belongs
+            to the endpoint, which checks it.
     """
 
     concurrency = "auto"
 
     def __init__(self, config: ServiceEndpointConfig, key: str | None) -> None:
-        assert config.sdk_config is not None  # the configuration's own check
+        assert config.sdk_config is not None  # checked by the configuration
         self._provider = config.sdk_config.sdk_provider_name
         self._method = config.sdk_config.default_sdk_method_name
         settings = dict(config.client_constructor_kwargs)
@@ -64,21 +64,21 @@ class SdkBackend:
 
     @property
     def cache_facts(self) -> dict[str, str]:
-        """The SDK's method that is called unless a calling names one."""
+        """The default method of the SDK."""
         return {"path": self._method} if self._method else {}
 
     @property
     def completion(self) -> dict[str, str]:
-        """The option of a call that asks for a legacy text completion."""
+        """The option of a call for a legacy text completion."""
         return {"sdk_method_name": "completions.create"} if self._provider.lower() == "openai" else {}
 
     async def call(self, calling: Calling) -> Response:
         """Call the SDK, once.
 
         Raises:
-            APIClientError: the call failed, typed as over HTTP.
-            SDKError: the SDK raised without a failed request.
-            ConfigurationError: no method is named, or there is no such method.
+            APIClientError: the call failed, with the same class as over HTTP.
+            SDKError: the SDK raised, but not for a failed request.
+            ConfigurationError: no method was given, or there is no such method.
         """
         method = calling.sdk_method_name or self._method
         if method is None:
@@ -109,14 +109,14 @@ class SdkBackend:
             raise self._typed(error, dialect) from error
 
     def _typed(self, error: SDKError, dialect: Dialect) -> Exception:
-        """The error of the SDK as the dialect types the same answer over HTTP, without the key."""
+        """The error that the dialect makes of the same response over HTTP, without the key."""
         redact_error(error, self._secrets())
         typed = _typed(error, dialect)
         redact_error(typed, self._secrets())
         return typed
 
     def _secrets(self) -> list[str]:
-        # Without a key of the endpoint the SDK has found its own.
+        # Without a key of the endpoint, the SDK has found one.
         key = self._key or getattr(self.client.client, "api_key", None)
         return [key] if isinstance(key, str) and key else []
 
@@ -124,7 +124,7 @@ class SdkBackend:
         """The most that one attempt of a call can be billed for.
 
         Raises:
-            UnboundedCostError: Something in it has no bound.
+            UnboundedCostError: A part of the request has no bound.
         """
         method = calling.sdk_method_name or self._method or ""
         payload = calling.payload
@@ -142,7 +142,7 @@ class SdkBackend:
 
 def _request_of(error: SDKError) -> tuple[str, str] | None:
     """URL and method of the failed request; None if there was none."""
-    # Not by getattr: httpx raises for a request that is not set.
+    # Not getattr, because httpx raises if the request is not set.
     request: Any = getattr(error.original, "__dict__", {}).get("request")
     return None if request is None else (str(request.url), request.method)
 

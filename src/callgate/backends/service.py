@@ -1,4 +1,4 @@
-"""`ServiceBackend`, the protocol of a backend, and `BackendInfo`, its facts for the rest of callgate."""
+"""`ServiceBackend`, the protocol of a backend, and `BackendInfo`, the facts that a model reads of it."""
 
 from __future__ import annotations
 
@@ -27,22 +27,21 @@ class BackendInfo:
         name: For messages and the registry.
         tags: For the registry.
         host: The provider's entry in the hosts table, with its prices and quota headers; None: no entry.
-        dialect: What encodes the requests and decodes the answers; None: the backend itself.
-        base_url: Where HTTP requests go; None: not over HTTP.
-        defaults: Part of every request unless the request has the same field.
-        timeout: Seconds that one attempt may take; None: no limit.
-        retry_config: When a failed attempt is repeated; None: never.
+        dialect: Encodes requests and decodes responses; None: the backend does.
+        base_url: The base URL of HTTP requests; None: no HTTP.
+        defaults: Fields of every request that has no such field.
+        timeout: Timeout of one attempt in seconds; None: no limit.
+        retry_config: The retry policy; None: no retries.
         circuit_breaker: The breaker around each attempt; None: none.
-        concurrency: Calls at once when the user sets no limit: a number, "auto" to find it by trial, or None
+        concurrency: Concurrent calls if the user sets no limit: a number, "auto" to find it by trial, or None
             for no limit.
-        completion: The option of a call (`http_path` or `sdk_method_name`) that asks for a legacy text
-            completion; empty where there is none.
-        key_variable: The environment variable of the key; None: a raw key, or none.
-        price_provider: The provider at genai-prices whose prices hold; `ANY_PROVIDER`: the one that the
-            model's name finds; None: the host's, or none.
-        cache_origin: The address or the type that distinguishes backends in the cache.
-        cache_facts: What answers depend on besides origin, dialect and request: keywords of
-            `policies.cache.key.make_key`.
+        completion: The option of a call (`http_path` or `sdk_method_name`) for a legacy text completion;
+            empty if there is none.
+        key_variable: The environment variable of the key; None: the key itself was given, or there is none.
+        price_provider: The provider at genai-prices; `ANY_PROVIDER`: found by the model's name; None: the
+            host's, or none.
+        cache_origin: The address or type that distinguishes backends in the cache.
+        cache_facts: Further keywords of `policies.cache.key.make_key` on which responses depend.
 
     >>> BackendInfo(name="thermometer").retry_config.max_retries
     3
@@ -67,11 +66,11 @@ class BackendInfo:
 
 @runtime_checkable
 class ServiceBackend(Protocol):
-    """Anything with a `name` and a `call` that can be awaited. No base class is needed.
+    """Any object with a `name` and an async `call`. No base class is needed.
 
-    Optional, and used when present: `async close()`, `to_dict()`, and either `info`, a `BackendInfo`, or some
-    of its facts as attributes: `tags`, `defaults`, `timeout` (seconds), `retry_config`, `circuit_breaker`,
-    `concurrency` (calls at once, unless the user sets a limit).
+    Optional: `async close()`, `to_dict()`, and either `info`, a `BackendInfo`, or some of its facts as
+    attributes: `tags`, `defaults`, `timeout` (seconds), `retry_config`, `circuit_breaker`, `concurrency`
+    (concurrent calls if the user sets no limit).
 
     Example::
 
@@ -88,29 +87,29 @@ class ServiceBackend(Protocol):
 
     @property
     def name(self) -> str:
-        """The name in messages and in the registry; a plain attribute is enough."""
+        """The name in messages and in the registry; may be a plain attribute."""
         ...
 
     def call(self, calling: Calling, /) -> Awaitable[Any]:
         """Answer one call; `calling.payload` is the request.
 
-        If `calling.sink` is not None the call is streamed: pass each piece to `await calling.emit(delta)`.
-        A cancelled call must leave nothing running.
+        If `calling.sink` is not None the call is streamed: `await calling.emit(delta)` for each piece. After
+        a cancellation nothing may be left running.
 
         Returns:
             A `Response`, or any other value, which becomes the response's `data`.
 
         Raises:
-            APIClientError: its facts decide about retry and breaker; any other exception ends the call.
+            APIClientError: its attributes decide about retry and breaker; any other exception ends the call.
         """
         ...
 
 
 def describe(backend: ServiceBackend) -> BackendInfo:
-    """The facts of a backend: its own `info`, or its attributes with the usual values for missing ones.
+    """The facts of a backend: its `info`, or its attributes with defaults for missing ones.
 
     Raises:
-        ConfigurationError: it has no `name` or no `call`.
+        ConfigurationError: the backend has no `name` or no `call`.
     """
     info = getattr(backend, "info", None)
     if isinstance(info, BackendInfo):
@@ -130,7 +129,7 @@ _OPTIONAL = ("tags", "defaults", "timeout", "retry_config", "circuit_breaker", "
 
 
 def as_response(answer: Any) -> Response:
-    """A backend's answer as a `Response`: text becomes its text, any other value its data."""
+    """The result of a backend as a `Response`: text becomes its text, any other value its data."""
     if isinstance(answer, Response):
         return answer
     return Response(text=answer if isinstance(answer, str) else "", data=answer, raw=answer)

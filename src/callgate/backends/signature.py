@@ -1,4 +1,4 @@
-"""A function's signature as a pydantic model: validates a tool's arguments, and is its schema."""
+"""A function's signature as a pydantic model, which validates a tool's arguments and has its schema."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _Kind = inspect.Parameter
 
 
 def usable_name(function: Callable[..., Any]) -> str:
-    """A name for a function that every provider takes: letters, digits, "_" and "-", at most 64.
+    """A name of a function that all providers accept: letters, digits, "_" and "-", at most 64.
 
-    A lambda, which has none, is named after the line it stands on.
+    A lambda is named after its line.
     """
     while isinstance(function, functools.partial):
         function = function.func
@@ -38,10 +38,10 @@ def usable_name(function: Callable[..., Any]) -> str:
 
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """A function's parameters by name, annotations resolved.
+    """A function's parameters by name, with resolved annotations.
 
     Raises:
-        ConfigurationError: when they cannot be read, or there is `*args`, which has no names to ask for.
+        ConfigurationError: the signature cannot be read, or has `*args`, which have no names.
     """
     name = usable_name(function)
     try:
@@ -74,13 +74,13 @@ def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
 
 
 def read_signature(function: Callable[..., Any]) -> type[BaseModel]:
-    """The model of a function's parameters; unknown arguments are refused unless it takes `**kwargs`.
+    """A pydantic model of a function's parameters; unknown arguments are refused unless it takes `**kwargs`.
 
-    Its fields are numbered and carry the parameters' names as aliases, so that any name will do, those that
-    pydantic keeps for itself too.
+    Its fields are numbered and have the parameters' names as aliases, so that names that pydantic reserves
+    can be used.
 
     Raises:
-        ConfigurationError: when a parameter cannot be said in JSON.
+        ConfigurationError: a parameter has a type that JSON cannot represent.
     """
     name = usable_name(function)
     described = _described_parameters(inspect.getdoc(function) or "")
@@ -97,12 +97,14 @@ def read_signature(function: Callable[..., Any]) -> type[BaseModel]:
         json_schema(model)
     except (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema, PydanticUserError) as error:
         why = str(error).split("\n", 1)[0]
-        raise ConfigurationError(f"a parameter of the tool {name!r} cannot be said in JSON: {why}") from None
+        raise ConfigurationError(
+            f"a parameter of the tool {name!r} cannot be represented in JSON: {why}"
+        ) from None
     return model
 
 
 def _field(key: str, annotation: Any, default: Any, described: str | None) -> tuple[Any, Any]:
-    """A field as `create_model` takes it; `Annotated[str, "text"]` is a description, as is the docstring."""
+    """A field for `create_model`, described by the text in `Annotated[str, "text"]` or by the docstring."""
     extras = typing.get_args(annotation)[1:] if typing.get_origin(annotation) is Annotated else ()
     text = next((extra for extra in extras if isinstance(extra, str)), described)
     if any(isinstance(extra, FieldInfo) and extra.description for extra in extras):
@@ -114,9 +116,9 @@ def _field(key: str, annotation: Any, default: Any, described: str | None) -> tu
 
 
 class _Untitled(GenerateJsonSchema):
-    """Titles repeat the names, and every one of them is paid for as tokens."""
+    """A schema without titles, which repeat the names and cost tokens."""
 
-    # A default that JSON cannot hold still works when the function is called; the schema leaves it out.
+    # The schema leaves out a default that is not JSON; it works when the function is called.
     ignored_warning_kinds = GenerateJsonSchema.ignored_warning_kinds | {"non-serializable-default"}
 
     def field_title_should_be_set(self, schema: Any) -> bool:
@@ -141,14 +143,14 @@ _REST_ENTRY = re.compile(r"^:param(?:[ ]+[^:]*?)?[ ]+(\w+):[ ]*(.*(?:\n[ \t]+.*)
 
 
 def describe_function(function: Callable[..., Any]) -> str:
-    """The first paragraph of its docstring, in one line; empty when there is none."""
+    """The first paragraph of the docstring in one line; empty if there is none."""
     while isinstance(function, functools.partial):
         function = function.func
     return " ".join((inspect.getdoc(function) or "").split("\n\n", 1)[0].split())
 
 
 def _described_parameters(doc: str) -> Mapping[str, str]:
-    """What a docstring says of each parameter: Google's, numpy's or Sphinx' way of writing them."""
+    """The descriptions of parameters in a docstring of Google's, numpy's or Sphinx' style."""
     found = {name: " ".join(text.split()) for name, text in _REST_ENTRY.findall(doc)}
     google = _GOOGLE.search(doc + "\n")
     if google:
@@ -160,7 +162,7 @@ def _described_parameters(doc: str) -> Mapping[str, str]:
 
 
 def _entries(section: str, entry: re.Pattern[str]) -> dict[str, str]:
-    """Entries that begin in the first column; what is indented below them belongs to them."""
+    """Name -> text of the entries of a section, which begin in the first column."""
     found: dict[str, str] = {}
     current = None
     for line in section.splitlines():

@@ -1,4 +1,4 @@
-"""`Tool`: a Python function as a backend, its arguments checked before it is called."""
+"""`Tool`: a Python function as a backend, with validated arguments."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ _Kind = inspect.Parameter
 
 
 class Tool:
-    """A function that a model may ask for, or that an `iModel` calls like any other service.
+    """A function as a tool of a model, or as the backend of an `iModel`.
 
-    A sync function runs in a thread, an async one on the loop. A thread cannot be interrupted: when the call
-    is cancelled or times out, the function runs on to its end and its result is dropped.
+    A sync function runs in a thread, an async one on the loop. A thread cannot be interrupted: after a
+    cancellation or timeout the function runs to its end and its result is dropped.
 
     Args:
         func_callable: Any callable with named parameters: a function, method, lambda, partial or object.
-        config: `request_options`, a pydantic model that the arguments must satisfy instead of the function's
-            own signature; `name`, `description`, `tags`.
-        tool_schema: The schema for models, instead of the one read from the above: OpenAI's function
-            format, with or without its outer "function".
+        config: `request_options`, a pydantic model that validates the arguments instead of the function's
+            signature; `name`, `description`, `tags`.
+        tool_schema: The schema for models, instead of the one from the signature: OpenAI's function format,
+            with or without its outer "function".
 
     Raises:
-        ConfigurationError: (a ValueError) when the function takes `*args`, yields, or has a parameter that
-            cannot be said in JSON, or when it does not fit `request_options`.
+        ConfigurationError: (a ValueError) the function takes `*args`, is a generator, has a parameter that
+            JSON cannot represent, or does not fit `request_options`.
 
     >>> def add(a: int, b: int = 1) -> int:
     ...     "Add two numbers."
@@ -109,11 +109,11 @@ class Tool:
         """Call the function with the calling's payload as its arguments.
 
         Returns:
-            A response whose `data` is what the function returned.
+            A response whose `data` is the result of the function.
 
         Raises:
-            ToolError: when the arguments do not fit, or the function raised, with its exception as
-                `__cause__`. An error of callgate's own that it raises goes through as it is.
+            ToolError: the arguments are invalid, or the function raised; its exception is the `__cause__`.
+            CallgateError: raised by the function.
         """
         args, kwargs = self._read(calling.payload)
         try:
@@ -132,21 +132,21 @@ class Tool:
         return response
 
     async def close(self) -> None:
-        """Nothing to close: the function is the user's."""
+        """Does nothing."""
 
     def to_dict(self) -> NoReturn:
-        """A function cannot be written down.
+        """Not supported.
 
         Raises:
-            NotImplementedError: always.
+            NotImplementedError: always, because a function cannot be serialized.
         """
-        raise NotImplementedError(f"the tool {self.name!r} is a Python function and cannot be written down")
+        raise NotImplementedError(f"the tool {self.name!r} is a Python function and cannot be serialized")
 
     @live_repr
     def __repr__(self) -> str:
         return f"<Tool {self.name!r}>"
 
-    # -- the inside --------------------------------------------------------------------------------------
+    # -- arguments --------------------------------------------------------------------------------------
 
     def _refuse_generators(self) -> None:
         target = self.func_callable
@@ -155,7 +155,7 @@ class Tool:
                 raise ConfigurationError(f"the tool {self.name!r} yields; let it return its result instead")
 
     def _fit(self, options: Any) -> dict[str, inspect.Parameter]:
-        """The function's parameters, once they are known to take what the model `options` holds."""
+        """The function's parameters, checked to accept the fields of the model `options`."""
         if not (isinstance(options, type) and issubclass(options, BaseModel)):
             raise ConfigurationError("request_options is a pydantic model class")
         parameters = parameters_of(self.func_callable)
@@ -184,7 +184,7 @@ class Tool:
         return parameters
 
     def _read(self, payload: Any) -> tuple[list[Any], dict[str, Any]]:
-        """The arguments, checked and converted, as the function takes them."""
+        """The validated arguments, positional and by keyword."""
         if not isinstance(payload, Mapping | None):
             raise ToolError(
                 f"the arguments of the tool {self.name!r} are an object, not {type(payload).__name__}"
@@ -212,7 +212,7 @@ class Tool:
 
 
 def _read_schema(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The function part of a schema, which may come with its outer "function" or as its parameters alone."""
+    """The function part of a schema, with or without its outer "function", or of its parameters alone."""
     if "function" in given:
         return dict(given["function"])
     if given.get("type") == "object":
@@ -221,13 +221,13 @@ def _read_schema(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _takes_whole(parameters: Mapping[str, inspect.Parameter], model: type[BaseModel]) -> bool:
-    """Whether the function wants the model itself: `def search(request: SearchRequest)`."""
+    """True if the only parameter is the model itself: `def search(request: SearchRequest)`."""
     return len(parameters) == 1 and next(iter(parameters.values())).annotation is model
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
     if inspect.isclass(function):
-        return False  # calling it makes an object, whatever that object's own calls are
+        return False  # a class creates an object
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004  an object whose __call__ is async
     )

@@ -1,4 +1,4 @@
-"""`alcall`: one function over many inputs, a bounded number at a time, in order."""
+"""`alcall`: calls a function with many inputs concurrently; the results are in the order of the inputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Raise:
 
 _RAISE: Final = _Raise()
 _UNBOUNDED = 1000
-"""Calls at once when no bound is given: tasks are not made for a million inputs."""
+"""Concurrent calls if no bound is given, so that a million inputs do not create a million tasks."""
 
 
 async def alcall(
@@ -42,31 +42,31 @@ async def alcall(
     unique_output: bool = False,
     **kwargs: Any,
 ) -> list[Any]:
-    """Call `func` with each input; the results in the order of the inputs.
+    """Call `func` with each input; returns the results in the order of the inputs.
 
-    The first input whose attempts are exhausted ends it: its error is raised and the rest is cancelled.
+    When all attempts for one input have failed, its error is raised and the other calls are cancelled.
 
     Args:
-        input_: An iterable of inputs, also an asynchronous one; a single value (text, bytes and mappings
-            among them) is one input.
-        func: Async, or sync (then called in a thread; a coroutine it gives is awaited), with the input first.
-        num_retries: Further attempts after the first. A refusal or a wrong argument is not tried again.
-        initial_delay: Seconds before the first call of all.
+        input_: An iterable or async iterable of inputs. A text, bytes, a mapping or any other value is one
+            input.
+        func: An async function, or a sync one, which is called in a thread. Its first argument is the input.
+        num_retries: Further attempts after the first. Errors whose `retryable` is False are not retried.
+        initial_delay: Seconds before the first call.
         retry_delay: Seconds before the second attempt.
-        backoff_factor: Each further delay is this many times the one before.
-        retry_default: Given instead of an error when all attempts failed.
-        retry_timeout: Seconds one attempt may take.
-        max_concurrent: Calls at once; None: 1000.
-        throttle_period: Seconds between the beginnings of two calls.
-        flatten: Put lists and tuples in the results, however deep, out as their items.
+        backoff_factor: The factor between a delay and the next one.
+        retry_default: Returned instead of an error when all attempts have failed.
+        retry_timeout: Timeout of one attempt in seconds.
+        max_concurrent: The most concurrent calls; None: 1000.
+        throttle_period: Seconds between the starts of two calls.
+        flatten: Replace lists and tuples in the results, at any depth, by their items.
         dropna: Leave out None.
-        unique_output: Leave out what came before.
-        kwargs: For every call of `func`.
+        unique_output: Leave out results that are equal to an earlier one.
+        kwargs: Further arguments of every call.
 
     Raises:
-        BaseException: what the last attempt for an input raised.
-        APITimeoutError: it took longer than `retry_timeout`.
-        ConfigurationError: (a ValueError) a bound that cannot work.
+        BaseException: the error of the last attempt for an input.
+        APITimeoutError: the attempt took longer than `retry_timeout`.
+        ConfigurationError: (a ValueError) `max_concurrent` or `num_retries` is too small.
 
     Example::
 
@@ -87,7 +87,7 @@ async def alcall(
 
 @dataclass(frozen=True, slots=True)
 class _Attempts:
-    """How often a call is attempted, how far apart and how long, and what stands for its failure."""
+    """The attempts for one input: retries, delays, timeout, and the default for a failure."""
 
     call: Callable[[Any], Awaitable[Any]]
     retries: int
@@ -115,7 +115,7 @@ class _Attempts:
 async def _run(
     one: Callable[[Any], Awaitable[Any]], inputs: Iterable[Any], at_once: int, period: float
 ) -> list[Any]:
-    """A few workers share one iterator, so there are never more tasks than calls at once."""
+    """Workers share one iterator, so that there are no more tasks than concurrent calls."""
     results: dict[int, Any] = {}
     todo = enumerate(inputs)
     loop = asyncio.get_running_loop()
@@ -133,7 +133,7 @@ async def _run(
     count = min(at_once, len(inputs)) if isinstance(inputs, Sized) else at_once
     tasks = [loop.create_task(work()) for _ in range(count)]
     try:
-        # Not a TaskGroup: the error itself is raised, not a group of one.
+        # Not a TaskGroup, which would raise a group with one error.
         await asyncio.gather(*tasks)
     finally:
         for task in tasks:
@@ -149,7 +149,7 @@ def _inputs(input_: Any) -> Iterable[Any]:
 
 
 def _awaitable(func: Callable[..., Any], kwargs: Mapping[str, Any]) -> Callable[[Any], Awaitable[Any]]:
-    """The function as one to be awaited, whatever kind it is of."""
+    """The function as an async one."""
     if _is_async(func):
         return functools.partial(func, **kwargs)
 
@@ -167,7 +167,7 @@ def _is_async(func: Callable[..., Any]) -> bool:
 
 
 def _worth_it(error: Exception) -> bool:
-    """Whether another attempt makes sense. The function is the caller's own: what is not known is tried."""
+    """False only for an error that has `retryable` False: unknown errors of the function are retried."""
     retryable = getattr(error, "retryable", None)
     return retryable if isinstance(retryable, bool) else True
 

@@ -14,15 +14,14 @@ _TOLERANCE = 1e-9
 
 
 class Bucket:
-    """The mechanism of a token bucket, with the methods of a `RateWindow`.
+    """A token bucket, with the methods of a `RateWindow`.
 
-    It admits at most its capacity at once and its rate in the long run, so one window of a period may hold
-    both: `RateWindow` is stricter.
+    One window of a period may hold the capacity and the rate; `RateWindow` is stricter.
 
     Args:
         quota: Its rate per period, and its capacity.
         now: Seconds of the loop's clock.
-        level: Tokens at the start; None: it is full.
+        level: Tokens at the start; None: full.
 
     >>> bucket = Bucket(Quota(2, 1.0, 10), now=0.0)
     >>> _ = bucket.take(10, 0.0)
@@ -39,22 +38,22 @@ class Bucket:
         self._filled_at = now
 
     def level(self, now: float) -> float:
-        """Tokens at this moment; negative when more were taken than there were."""
+        """Tokens at `now`; negative if more were taken than available."""
         rate = self.quota.rate / self.quota.period
         self._level = min(self.ceiling, self._level + (now - self._filled_at) * rate)
         self._filled_at = now
         return self._level
 
     def wait(self, cost: float, now: float) -> float:
-        """Seconds until `cost` tokens are there."""
+        """Seconds until `cost` tokens are available."""
         seconds = (cost - self.level(now)) * self.quota.period / self.quota.rate
         return seconds if seconds > _TOLERANCE else 0.0
 
     def take(self, cost: float, now: float) -> Charge:
-        """Take tokens, whether they are there or not; `settle` gives them back."""
+        """Take tokens, also more than available; `settle` returns them."""
         self._level = self.level(now) - cost
         return self, None, cost, now
 
     def settle(self, slot: None, charged: float, actual: float, now: float) -> None:
-        """Give back what was charged beyond the actual cost."""
+        """Return the difference of charged and actual cost."""
         self._level = min(self.ceiling, self.level(now) + charged - actual)

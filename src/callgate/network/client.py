@@ -26,20 +26,21 @@ from callgate.transport.status import error_for_status
 
 __all__ = ["AsyncAPIClient"]
 
-# A repetition has no further effect. After an answer that was lost, others may have had theirs already.
+# Methods whose repetition has no further effect.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 
 
 class AsyncAPIClient(HttpClient):
-    """Requests below one base URL, over connections that are kept.
+    """Sends requests below one base URL over a connection pool.
 
-    A request returns the parsed JSON, or the text when the body is not JSON; dicts, lists and texts also have
-    `status_code` and `headers` (by names in any case). Every status from 300 on is raised as its typed error.
+    A request returns the parsed JSON, or the text if the body is not JSON; dicts, lists and texts also have
+    `status_code` and `headers` (with names in any case). Every status from 300 on is raised as its typed
+    error.
 
-    With a retry config, transient errors are retried, every attempt passing the breaker: connection errors,
-    timeouts, 408, 409, 429 and 5xx. A POST or PATCH that may have been received although no answer came is
-    not repeated, unless it carries an `Idempotency-Key` or `retry_exceptions` lists the error. A Retry-After
-    pauses all requests of the client.
+    With a retry config, transient errors are retried: connection errors, timeouts, 408, 409, 425, 429 and
+    5xx. Every attempt passes the breaker. A POST or PATCH that may have been received is not repeated, unless
+    it has an `Idempotency-Key` or `retry_exceptions` lists the error. A Retry-After pauses all requests of
+    the client.
 
     Credentials stay with the base URL's origin: a redirect, or a whole URL, that leads elsewhere is sent
     without the client's headers, auth and cookies.
@@ -47,22 +48,22 @@ class AsyncAPIClient(HttpClient):
     Args:
         base_url: https, or http on this machine (elsewhere with `allow_http`).
         timeout: Seconds one attempt may take; None: no limit.
-        headers: Of every request; a request's own win, and None there leaves one out.
+        headers: Sent with every request; those of a request override them, and None there removes one.
         auth: (user, password), an `Auth`, or a function of (method, url, body) that returns headers, which
             may be async.
-        client: A `Transport` that sends the bytes, to be shared; None: one of its own, closed with it.
+        client: A `Transport` that several clients may share; None: a new one, closed with this client.
         circuit_breaker, retry_config: Objects, or mappings of their settings; None: none.
-        params, cookies, follow_redirects: Of every request.
+        params, cookies, follow_redirects: For every request.
         allow_http: Permit plain HTTP to another machine.
         rng: Source of the jitter of retries.
-        client_kwargs: Settings of its own `HttpTransport`: `verify`, `proxy`, `max_response_bytes`, ...
+        client_kwargs: Settings of the `HttpTransport`: `verify`, `proxy`, `max_response_bytes`, ...
 
     Raises:
-        ConfigurationError: (a ValueError) an argument that cannot work.
+        ConfigurationError: (a ValueError) an argument is invalid.
 
-    A request raises what `HttpClient.request` lists, and:
-        CircuitBreakerOpenError: the breaker refuses; nothing was sent.
-        RetryAfterTooLongError: the Retry-After exceeds the longest wait that the retry config permits.
+    A request raises the errors of `HttpClient.request`, and:
+        CircuitBreakerOpenError: the breaker is open; nothing was sent.
+        RetryAfterTooLongError: the Retry-After exceeds `max_retry_after` of the retry config.
 
     Example::
 
@@ -110,17 +111,17 @@ class AsyncAPIClient(HttpClient):
         self.circuit_breaker = circuit_breaker
         self.retry_config = retry_config
         self._rng = rng or random.Random()
-        # Without limits: a Retry-After pauses it, and with it every request.
+        # A limiter without limits: a Retry-After pauses it, and with it every request.
         self._pause = Limiter(name=self._origin)
 
     async def close(self) -> None:
-        """Close the connections, if they are its own. Idempotent."""
+        """Close the connections, unless `client` was given. Idempotent."""
         await super().close()
         if self._owned is not None:
             await self._owned.close()
 
     async def _send(self, outgoing: Outgoing) -> Answer:
-        """Send a request, and repeat it as the retry config permits, each time through the breaker."""
+        """Send a request through the breaker, and repeat it as the retry config permits."""
         config = self.retry_config
         if config is None:
             return await self._guarded(outgoing)
@@ -171,7 +172,7 @@ def _check_transport(client: Any, settings: dict[str, Any]) -> Transport:
 
 
 def _may_repeat(request: Prepared, error: Exception) -> bool:
-    """Whether a repetition cannot have its effect twice, as far as can be known."""
+    """True if a repetition cannot have the effect of the request twice, as far as is known."""
     if request.method in _IDEMPOTENT or "idempotency-key" in request.headers:
         return True
     return getattr(error, "surely_unsent", False) or getattr(error, "status_code", None) is not None
@@ -196,7 +197,7 @@ def _error_of(answer: HttpAnswer, request: Prepared) -> APIClientError:
 
 
 def _message_in(content: Any) -> str:
-    """The message of an error body, from the places where it usually is."""
+    """The message in an error body, from the usual fields."""
     if isinstance(content, dict):
         inner = content.get("error", content)
         found = inner.get("message") or inner.get("detail") if isinstance(inner, dict) else inner

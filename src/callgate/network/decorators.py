@@ -1,4 +1,4 @@
-"""Retry and circuit breaking for any async function: the mechanisms of `control/` as decorators."""
+"""Decorators for any async function: retry and circuit breaker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _rng = random.Random()
 
 
 class _Guarded(Protocol[P, T_co]):
-    """A function with its breaker in reach."""
+    """A function with its breaker as an attribute."""
 
     breaker: CircuitBreaker
 
@@ -31,7 +31,7 @@ class _Guarded(Protocol[P, T_co]):
 
 
 class _Retried(Protocol[P, T_co]):
-    """A function with its retry settings in reach."""
+    """A function with its retry settings as an attribute."""
 
     retry_config: RetryConfig
 
@@ -51,8 +51,8 @@ def circuit_breaker(
 
     Args:
         failure_threshold, recovery_time, half_open_max_calls, excluded_exceptions: As for `CircuitBreaker`.
-        name: For messages; the function's own name unless given.
-        breaker: A breaker that exists already, to be shared between functions; the others are ignored.
+        name: For messages; None: the function's name.
+        breaker: A breaker that several functions share; the other arguments are ignored.
 
     Raises (when the function is called):
         CircuitBreakerOpenError: the breaker refuses the call.
@@ -102,17 +102,17 @@ def with_retry(
     max_retry_after: float = 120.0,
     rng: random.Random = _rng,
 ) -> Callable[[Callable[P, Awaitable[T]]], _Retried[P, T]]:
-    """Try an async function again when it fails for a reason that passes.
+    """Retry an async function after transient errors.
 
     Args:
         max_retries, base_delay, max_delay, backoff_factor, jitter, jitter_factor: As for `RetryConfig`.
         initial_delay, exponential_base, retry_on, max_retry_after: As for `RetryConfig`.
         retry_exceptions, exclude_exceptions: As for `RetryConfig`.
-        rng: Where the jitter comes from.
+        rng: Source of the jitter.
 
     Raises (when the function is called):
-        BaseException: what the last attempt raised.
-        RetryAfterTooLongError: the service asks to wait longer than `max_retry_after`.
+        BaseException: the error of the last attempt.
+        RetryAfterTooLongError: the Retry-After exceeds `max_retry_after`.
 
     Example::
 
@@ -155,15 +155,15 @@ async def retrying(
     should_retry: Callable[[Exception], bool] | None = None,
     pause: Callable[[float], None] | None = None,
 ) -> T:
-    """Make attempts until one succeeds, or it makes no sense to go on.
+    """Make attempts until one succeeds or the error is final.
 
     Args:
-        attempt: Makes one.
-        config: How often and after how long.
-        rng: Where the jitter comes from.
-        should_retry: Instead of the config's own judgement.
-        pause: Makes the callers of a limiter wait after a 429: called with the moment, in seconds of the
-            loop's clock, and no attempt is used up. None: a 429 is waited out here, and uses one up.
+        attempt: Makes one attempt.
+        config: The number of retries and the backoff.
+        rng: Source of the jitter.
+        should_retry: Returns True for a retryable error; None: as `config`.
+        pause: Called after a 429 with the end of its wait, in seconds of the loop's clock; the next attempt
+            must then wait, and the 429 does not count as a try. None: the wait is here, and a 429 counts.
     """
     judge = config.should_retry if should_retry is None else should_retry
     clock = asyncio.get_running_loop().time

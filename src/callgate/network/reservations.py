@@ -1,7 +1,7 @@
-"""Reservations: one FIFO queue in front of one rate, in which a turn is awaited, or reserved for a moment.
+"""`RateQueue`: one FIFO queue in front of one rate, in which a call waits or reserves a time.
 
-`Limiter` admits calls that wait. The rate limiters here also return in how many seconds a call may go, and
-debit that turn at once; for that the queue must foresee the turns before it.
+`Limiter` admits calls that wait. The rate limiters of this package also return the seconds until a call may
+be sent, and reserve that time at once. For that the queue computes when the calls before it will be admitted.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from callgate.policies.limit.quota import Quota
 from callgate.policies.limit.window import RateWindow
 from callgate.policies.timeout.alarm import Alarm
 
-__all__ = ["Turns"]
+__all__ = ["RateQueue"]
 
 
 _TOLERANCE = 1.0 + 1e-9
-# Cancelled turns behind a head that waits long would pile up: the queue is rebuilt once they are this many
-# and more than half of it.
+# Cancelled calls stay in the queue until they reach its head. It is rebuilt once there are more than this and
+# more than half of it.
 _COMPACT_AT = 64
 
 
@@ -33,7 +33,7 @@ Charge: TypeAlias = tuple[Any, Any, float, float]
 
 
 class _Window(Protocol):
-    """What counts: `RateWindow` or `Bucket`. A bucket is not reserved, configured or tightened."""
+    """`RateWindow` or `Bucket`. A bucket is not reserved, configured or tightened."""
 
     @property
     def quota(self) -> Quota: ...
@@ -48,7 +48,7 @@ class _Window(Protocol):
 
 
 class _Waiting:
-    """A turn that a call waits for; `number` is its place among all turns ever requested."""
+    """A waiting call; `number` is its position among all calls so far."""
 
     __slots__ = ("cost", "future", "number")
 
@@ -59,7 +59,7 @@ class _Waiting:
 
 
 class _Reserved:
-    """A turn that is reserved for the moment `at`."""
+    """A reservation of `cost` units at the time `at`."""
 
     __slots__ = ("at", "cost", "number")
 
@@ -69,34 +69,34 @@ class _Reserved:
         self.at = at
 
 
-class Turns:
-    """A first-come, first-served line on one `RateWindow`; one timer, however many wait.
+class RateQueue:
+    """A FIFO queue in front of one `RateWindow`, with one timer for all waiting calls.
 
-    A turn that was reserved is fixed: it is debited at its moment, whatever else changes. Those who wait are
-    admitted as the window stands when they reach the head, so a new rate holds for all of them.
+    A reservation is fixed: its units are taken at its time, even if the rate changes. A waiting call is
+    admitted when it is at the head and the window has room, so a new rate applies to it.
 
-    Belongs to one event loop at a time; another one may take over when that is closed.
+    It belongs to one event loop until that is closed.
 
     Args:
         quota: The rate.
         level: Units in the bucket at the start; None: full.
-        make_window: What counts: `RateWindow`, which promises the rate in every window, or `Bucket`.
+        make_window: `RateWindow`, which keeps the rate in every window, or `Bucket`.
 
     Example::
 
-        turns = Turns(Quota(10, 1.0, 10))
-        seconds = turns.tell(1)      # debited: sleep that long, then go
-        await turns.wait(1)          # or wait here
+        queue = RateQueue(Quota(10, 1.0, 10))
+        await asyncio.sleep(queue.reserve(1))  # reserved at once
+        await queue.wait(1)  # or wait in the queue
     """
 
     __slots__ = (
         "_alarm",
         "_level",
-        "_line",
         "_loop",
         "_make_window",
         "_number",
         "_plan",
+        "_queue",
         "_quota",
         "_reserved",
         "_waiting",
@@ -110,12 +110,12 @@ class Turns:
         self._quota = quota
         self._level = level
         self._number = 0
-        self._line: deque[_Waiting] = deque()
-        self._waiting = 0  # turns in the queue that were neither admitted nor cancelled
+        self._queue: deque[_Waiting] = deque()
+        self._waiting = 0  # calls in the queue that were neither admitted nor cancelled
         self._reserved: deque[_Reserved] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._window: _Window | None = None
-        self._plan: _Window | None = None  # the window after all turns in the line; None: not worked out
+        self._plan: _Window | None = None  # the window after the whole queue; None: not computed
         self._alarm = Alarm(self._on_timer)
 
     @property
@@ -125,15 +125,15 @@ class Turns:
 
     @property
     def waiting(self) -> int:
-        """Turns that have not come."""
+        """The number of waiting calls and future reservations."""
         return self._waiting + len(self._reserved)
 
     def level(self) -> float:
-        """Units that could be taken at once; negative when turns are owed."""
+        """Units that can be taken now, less those of the whole queue."""
         window, now = self._bind()
         self._pump(now)
-        owed = sum(turn.cost for turn in self._line if not turn.future.done())
-        return window.level(now) - owed - sum(turn.cost for turn in self._reserved)
+        owed = sum(entry.cost for entry in self._queue if not entry.future.done())
+        return window.level(now) - owed - sum(entry.cost for entry in self._reserved)
 
     def ceiling(self) -> float:
         """The largest cost that can ever be admitted."""
@@ -141,7 +141,7 @@ class Turns:
         return ceiling
 
     def take(self, cost: float) -> Charge | None:
-        """Take a turn now, or None when there is none to be had at once. What it gives can be given back."""
+        """Take units now; returns a charge for `give_back`, or None if they would have to be waited for."""
         window, now = self._bind()
         self._pump(now)
         if not self._is_free(window, cost, now):
@@ -149,12 +149,12 @@ class Turns:
         self._plan = None
         return window.take(cost, now)
 
-    def tell(self, cost: float) -> float:
-        """Take the next turn, and tell in how many seconds it is.
+    def reserve(self, cost: float) -> float:
+        """Reserve units behind the whole queue; returns the seconds until they may be used.
 
         Raises:
-            QuotaTooSmallError: no turn can ever be as large.
-            ConfigurationError: a cost that is not positive and finite.
+            QuotaTooSmallError: `cost` is larger than the bucket.
+            ConfigurationError: `cost` is negative or infinite.
         """
         window, now = self._bind()
         self._check(cost)
@@ -172,19 +172,19 @@ class Turns:
         return wait
 
     async def wait(self, cost: float, *, deadline: float | None = None) -> Charge:
-        """Wait for the next turn. A wait that is cancelled, or meets its deadline, leaves the line.
+        """Wait in the queue, and take units. A cancelled call leaves the queue.
 
         Args:
             cost: Units.
             deadline: In seconds of the loop's clock.
 
         Returns:
-            What can be given back.
+            A charge for `give_back`.
 
         Raises:
-            TimeoutError: the deadline came first.
-            QuotaTooSmallError: no turn can ever be as large.
-            ConfigurationError: a cost that is not positive and finite.
+            TimeoutError: the deadline has passed.
+            QuotaTooSmallError: `cost` is larger than the bucket.
+            ConfigurationError: `cost` is negative or infinite.
         """
         window, now = self._bind()
         self._check(cost)
@@ -194,7 +194,7 @@ class Turns:
             return window.take(cost, now)
         future: asyncio.Future[Charge] = asyncio.get_running_loop().create_future()
         self._number += 1
-        self._line.append(_Waiting(self._number, cost, future))
+        self._queue.append(_Waiting(self._number, cost, future))
         self._waiting += 1
         if self._plan is not None:
             self._plan.reserve(cost, now)
@@ -207,27 +207,27 @@ class Turns:
             raise
 
     def give_back(self, charge: Charge, cost: float) -> None:
-        """Put back what was taken, at most once: nothing was done with it."""
+        """Return units that were taken and not used. Call it at most once for a charge."""
         _, now = self._bind()
-        charge[0].settle(charge[1], cost, 0.0, now)  # in the window it was debited in
+        charge[0].settle(charge[1], cost, 0.0, now)  # in the window that it was taken from
         self._plan = None
         self._pump(now)
 
     def configure(self, quota: Quota) -> None:
-        """Change the rate, also while others wait. What was admitted counts against the new one."""
+        """Change the rate, also while calls wait. Units taken before count against the new rate."""
         self._quota = quota
         if self._window is None or not _in_a_loop():
-            return  # the next call finds it
+            return  # applied by the next call
         window, now = self._bind()
         ceiling = window.ceiling
-        for turn in self._line:
-            if turn.cost > ceiling * _TOLERANCE and not turn.future.done():
-                turn.future.set_exception(_too_small(turn.cost, quota, ceiling))
+        for entry in self._queue:
+            if entry.cost > ceiling * _TOLERANCE and not entry.future.done():
+                entry.future.set_exception(_too_small(entry.cost, quota, ceiling))
                 self._waiting -= 1
         self._pump(now)
 
     def tighten(self, remaining: float, reset_after: float | None) -> None:
-        """Take a service's word that only so much is left. It never loosens. Outside a loop: no effect."""
+        """Lower the level to the units that a service reports. Has no effect outside of an event loop."""
         if not _in_a_loop():
             return
         window, now = self._bind()
@@ -236,7 +236,7 @@ class Turns:
         self._pump(now)
 
     def refill(self) -> None:
-        """Begin anew with a full bucket and nothing remembered. Turns in the line keep their places."""
+        """Start again with a full bucket and an empty log. Waiting calls keep their places."""
         if self._window is None:
             return
         _, now = self._bind()
@@ -246,13 +246,13 @@ class Turns:
 
     def _check(self, cost: float) -> None:
         if not 0.0 <= cost < math.inf:
-            raise ConfigurationError(f"a turn costs a number of tokens from 0, not {cost!r}")
+            raise ConfigurationError(f"tokens must be a number from 0, not {cost!r}")
         ceiling = self.ceiling()
         if cost > ceiling * _TOLERANCE:
             raise _too_small(cost, self._quota, ceiling)
 
     def _is_free(self, window: _Window, cost: float, now: float) -> bool:
-        """Whether a new call may go at once: no turn is before it, and the window has room."""
+        """True if a new call can be admitted now: the queue is empty and the window has room."""
         return self.waiting == 0 and window.wait(cost, now) <= 0.0
 
     def _bind(self) -> tuple[_Window, float]:
@@ -266,7 +266,7 @@ class Turns:
             self._loop = loop
             self._alarm.forget()
             # The calls that waited ended with the former loop.
-            self._line.clear()
+            self._queue.clear()
             self._reserved.clear()
             self._waiting = 0
             self._plan = None
@@ -280,28 +280,28 @@ class Turns:
         return self._window, now
 
     def _foresee(self, window: _Window, now: float) -> _Window:
-        """The window as it will be after all turns in the line."""
+        """A copy of the window as it will be after the whole queue."""
         plan = copy.deepcopy(window)
-        turns: Iterator[_Waiting | _Reserved] = heapq.merge(
-            self._line, self._reserved, key=attrgetter("number")
+        entries: Iterator[_Waiting | _Reserved] = heapq.merge(
+            self._queue, self._reserved, key=attrgetter("number")
         )
-        for turn in turns:
-            if isinstance(turn, _Reserved):
-                plan.reserve(turn.cost, max(now, turn.at))
-            elif not turn.future.done():
-                plan.reserve(turn.cost, now)
+        for entry in entries:
+            if isinstance(entry, _Reserved):
+                plan.reserve(entry.cost, max(now, entry.at))
+            elif not entry.future.done():
+                plan.reserve(entry.cost, now)
         return plan
 
     def _pump(self, now: float) -> None:
-        """Debit the turns that have come, and set the timer for the next."""
-        window, reserved, line = self._window, self._reserved, self._line
+        """Admit calls and reservations that are due, and set the timer for the next one."""
+        window, reserved, queue = self._window, self._reserved, self._queue
         assert window is not None
         while reserved and reserved[0].at <= now:
             window.take(reserved.popleft().cost, now)
-        while line:
-            head = line[0]
+        while queue:
+            head = queue[0]
             if head.future.done():
-                line.popleft()
+                queue.popleft()
                 continue
             if reserved and reserved[0].number < head.number:
                 break
@@ -309,7 +309,7 @@ class Turns:
             if wait > 0.0:
                 self._arm(min(now + wait, reserved[0].at) if reserved else now + wait)
                 return
-            line.popleft()
+            queue.popleft()
             self._waiting -= 1
             head.future.set_result(window.take(head.cost, now))
         if reserved:
@@ -330,10 +330,10 @@ class Turns:
         _, now = self._bind()
         if future.cancelled():
             self._waiting -= 1
-            if len(self._line) > _COMPACT_AT + 2 * self._waiting:
-                self._line = deque(turn for turn in self._line if not turn.future.done())
+            if len(self._queue) > _COMPACT_AT + 2 * self._waiting:
+                self._queue = deque(entry for entry in self._queue if not entry.future.done())
         elif future.exception() is None:
-            self.give_back(future.result(), cost)  # admitted in the moment of its cancellation
+            self.give_back(future.result(), cost)  # admitted and cancelled at the same moment
             return
         self._pump(now)
 
@@ -348,6 +348,6 @@ def _in_a_loop() -> bool:
 
 def _too_small(cost: float, quota: Quota, ceiling: float) -> QuotaTooSmallError:
     return QuotaTooSmallError(
-        f"{cost:g} tokens at once can never be had: at most {ceiling:g} are, at {quota.rate:g} "
+        f"{cost:g} tokens are never available at once: at most {ceiling:g} are, at {quota.rate:g} "
         f"in {quota.period:g} s"
     )

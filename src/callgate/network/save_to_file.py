@@ -1,4 +1,4 @@
-"""`save_to_file`: whole or not at all, and never outside its directory."""
+"""`save_to_file`: writes a file atomically, and only inside of its directory."""
 
 from __future__ import annotations
 
@@ -22,24 +22,23 @@ async def save_to_file(
     dir_exist_ok: bool = True,
     encoding: str = "utf-8",
 ) -> Path:
-    """Write a file so that others see all of it or nothing. Does not block the event loop.
+    """Write a file atomically: other processes see all of it or nothing. Does not block the event loop.
 
     Args:
-        text: Text, bytes, or an answer of `AsyncAPIClient` (of which the body is written).
-        directory: Made when it is missing.
-        filename: A path below the directory. It may not lead out of it: no "..", no absolute path, and no
-            symbolic link among the directories on the way.
-        file_exist_ok: Replace the file when there is one.
-        dir_exist_ok: Permit that the directory is there already.
-        encoding: Of text.
+        text: Text, bytes, or a response of `AsyncAPIClient`, whose body is written.
+        directory: Created if it does not exist.
+        filename: A path below the directory, without ".." and symbolic links that lead out of it.
+        file_exist_ok: Replace an existing file.
+        dir_exist_ok: Accept an existing directory.
+        encoding: The encoding of text.
 
     Returns:
-        Where it is.
+        The path of the file.
 
     Raises:
-        InputError: (a ValueError) the filename leads out of the directory, or there is nothing to write.
-        FileExistsError: there is one, and `file_exist_ok` is not set.
-        OSError: the disk does not want to.
+        InputError: (a ValueError) the filename leads out of the directory, or `text` is of another type.
+        FileExistsError: the file exists and `file_exist_ok` is not set, or the directory and `dir_exist_ok`.
+        OSError: the file cannot be written.
 
     Example::
 
@@ -60,12 +59,12 @@ def _as_bytes(text: Any, encoding: str) -> bytes:
 
 
 def _check_name(filename: str) -> None:
-    # Read as Windows would, which knows both slashes and drives, whatever system this is.
+    # Parsed by the rules of Windows, which has both slashes and drives, on all systems.
     path = PureWindowsPath(filename)
     if not path.name or "\0" in filename or filename.endswith(("/", "\\")):
-        raise InputError(f"{filename!r} is no name of a file")
+        raise InputError(f"{filename!r} is not a file name")
     if path.drive or path.root or ".." in path.parts:
-        raise InputError(f"the file {filename!r} would not lie in the directory it is to be saved in")
+        raise InputError(f"the file {filename!r} would be outside of its directory")
 
 
 def _save(content: bytes, directory: Path, filename: str, file_exist_ok: bool, dir_exist_ok: bool) -> Path:
@@ -80,9 +79,9 @@ def _save(content: bytes, directory: Path, filename: str, file_exist_ok: bool, d
             file.flush()
             os.fsync(file.fileno())
         if file_exist_ok:
-            os.replace(temporary, target)  # of a symbolic link it replaces the link, not what it points to
+            os.replace(temporary, target)  # replaces a symbolic link, not its target
         else:
-            os.link(temporary, target)  # unlike a rename it fails when there is one
+            os.link(temporary, target)  # unlike a rename, fails if the file exists
         _sync_directory(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
@@ -90,17 +89,17 @@ def _save(content: bytes, directory: Path, filename: str, file_exist_ok: bool, d
 
 
 def _make_parents(root: Path, target: Path) -> None:
-    """Make the directories between root and target, following no link out of root."""
+    """Create the directories between root and target, without following a link out of root."""
     here = root
     for part in target.relative_to(root).parts[:-1]:
         here = here / part
         here.mkdir(exist_ok=True)
         if not here.resolve().is_relative_to(root):
-            raise InputError(f"{part!r} is a link that leads out of the directory the file is to be saved in")
+            raise InputError(f"{part!r} is a link that leads out of the directory of the file")
 
 
 def _sync_directory(directory: Path) -> None:
-    """Have the name on the disk, too, where the system lets a directory be synced."""
+    """Sync the directory entry, on systems where a directory can be synced."""
     if os.name == "posix":
         descriptor = os.open(directory, os.O_RDONLY)
         try:
