@@ -78,7 +78,7 @@ def test_a_run_that_ends_by_itself_leaves_nothing_open(
     sim = simulate(**PRICES)
     write_rows("in.jsonl", prompts(10))
     assert callgate(*command(sim, 50), "-q").code == 0
-    assert sorted(os.listdir()) == ["in.jsonl", "out.jsonl"]
+    assert sorted(os.listdir()) == ["in.jsonl", "out.jsonl", "out.jsonl.runs.jsonl"]
     assert read_spent("out.jsonl") == pytest.approx(sim.stats.bill)
 
 

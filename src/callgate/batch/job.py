@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -21,11 +22,12 @@ from callgate.batch.input.files import STDIN
 from callgate.batch.input.sources import Source
 from callgate.batch.options import RunOptions
 from callgate.batch.output.journal import STDOUT, Journal
-from callgate.batch.output.paths import errors_path, journal_path
+from callgate.batch.output.paths import errors_path, journal_path, runs_path
 from callgate.batch.output.row_order import RowOrder
 from callgate.batch.output.sinks import sink_for
 from callgate.batch.output.store import MemoryStore
 from callgate.batch.run import BatchRun, Summary
+from callgate.batch.run_log import RunLog, run_facts
 from callgate.batch.targets import Target, fingerprints_of, open_model
 from callgate.errors import APIClientError, InputError
 from callgate.model.base import Caller
@@ -38,6 +40,7 @@ __all__ = ["Outcome", "Watch", "Watcher", "check_paths", "rarer_collections", "r
 _GIVEN_UP = "interrupted before the output was written; the next run writes it from the journal"
 _KEPT = "The former output is kept as {}."
 _SET_ASIDE = "The answers of rows that are asked again are kept as {}."
+_NOT_LOGGED = "The report will not have all figures of this run: {}."
 _ASSUMED = "The last run was killed: {} that its requests may have cost count as spent."
 
 
@@ -166,7 +169,7 @@ async def _run_into_journal(
                     raise
                 if set_aside is not None:
                     watcher.note(_SET_ASIDE.format(set_aside))
-                summary = await batch.run(journal)
+                summary = await _run_logged(options, batch, journal, watcher)
                 if not journal.is_output:
                     watcher.publishing(options.output)
                     if not await journal.publish():
@@ -180,6 +183,17 @@ async def _run_into_journal(
         path = journal_path(options.output)
         summary = replace(summary, ending="output", message=str(error), error=error)
     return summary, path
+
+
+async def _run_logged(options: RunOptions, batch: BatchRun, journal: Journal, watcher: Watcher) -> Summary:
+    if not journal.resumable:
+        return await batch.run(journal)
+    with closing(RunLog(options.output, batch, run_facts(options, batch), time.time)) as log:
+        summary = await batch.run(journal)
+        log.end(summary)
+        if log.error is not None:
+            watcher.note(_NOT_LOGGED.format(log.error))
+    return summary
 
 
 def _budget(options: RunOptions, journal: Journal) -> Budget | None:
@@ -213,7 +227,8 @@ def check_paths(options: RunOptions) -> None:
     sink_for(options.output)
     if options.input == STDIN or options.output == STDOUT:
         return
-    for path in (options.output, journal_path(options.output), errors_path(options.output)):
+    for path_of in (str, journal_path, errors_path, runs_path):
+        path = path_of(options.output)
         if _same_file(options.input, path):
             raise InputError(f"INPUT and the output {path} are the same file; choose another output")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from callgate.batch.report.run_records import RunRecord
 from callgate.batch.report.timeline import Timeline
 
 
@@ -26,6 +27,21 @@ def test_every_row_is_in_exactly_one_slice_of_its_run() -> None:
         assert sum(moment.rows for moment in moments if moment.run == place) == 250
     assert sum(moment.cost for moment in moments) == 250.0
     assert all(list(moment.latencies) == sorted(moment.latencies) for moment in moments)
+
+
+def test_a_logged_run_is_one_run_with_its_pauses_and_others_are_not_its_own() -> None:
+    timeline = Timeline()
+    for ended in (50.0, 101.0, 400.0, 430.0, 5000.0):
+        timeline.add_answer(ended, 0.1, latency=1.0)
+    record = RunRecord(90.0, 420.0)
+    runs, moments = timeline.split([record])
+    assert [(run.began, run.ended, run.answered) for run in runs] == [
+        (49.0, 50.0, 1),
+        (90.0, 430.0, 3),  # it was killed after it was logged for the last time
+        (4999.0, 5000.0, 1),
+    ]
+    assert [run.record for run in runs] == [None, record, None]
+    assert sum(moment.rows for moment in moments) == 5
 
 
 def test_rows_that_took_no_time_are_one_slice() -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "open_answers",
     "output_file",
     "rescued_path",
+    "runs_path",
 ]
 
 _PLAIN = ("jsonl", None)
@@ -97,6 +98,15 @@ def rescued_path(path: str) -> str:
     return path + ".rescued"
 
 
+def runs_path(output: str) -> str:
+    """Where the runs on an output are logged.
+
+    >>> runs_path("out.jsonl")
+    'out.jsonl.runs.jsonl'
+    """
+    return output_file(output) + ".runs.jsonl"
+
+
 def keep_beside(output: str) -> str | None:
     """Rename an output and all that belongs to it, so that a new one can be started in its place.
 
@@ -141,7 +151,13 @@ def free_name_beside(output: str) -> str:
 def _belonging(output: str) -> list[str]:
     """The paths of an output and of all files that may stand beside it."""
     paths = dict.fromkeys(
-        [output_file(output), journal_path(output), errors_path(output), ledger_path(output)]
+        [
+            output_file(output),
+            journal_path(output),
+            errors_path(output),
+            ledger_path(output),
+            runs_path(output),
+        ]
     )
     return [*paths, *map(rescued_path, paths)]
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from callgate.batch.report.examples import Example
 from callgate.batch.report.labels import Labels
+from callgate.batch.report.run_records import EndpointFigures, RunRecord, endpoints_of
 from callgate.response import Usage
 
 __all__ = ["ErrorKind", "ModelFigures", "Moment", "Report", "Run", "quantile"]
@@ -35,12 +36,13 @@ class ErrorKind:
 
 @dataclass(slots=True)
 class Run:
-    """One run on the output, from its first call to its last answer.
+    """One run on the output.
 
     Attributes:
         began, ended: Seconds since 1970.
         answered, failed: Rows that ended in it.
         cost: US dollars of these rows, where the price is known.
+        record: What was logged of it; None: nothing, and it is known by its rows alone.
     """
 
     began: float
@@ -48,6 +50,7 @@ class Run:
     answered: int = 0
     failed: int = 0
     cost: float = 0.0
+    record: RunRecord | None = None
 
     @property
     def seconds(self) -> float:
@@ -56,6 +59,8 @@ class Run:
 
     def to_dict(self) -> dict[str, Any]:
         """The figures, ready for JSON."""
+        record = self.record
+        logged = {"version", "models", "settings", "ending", "retries", "moves", "hedges", "rate_limited"}
         return {
             "began_at": round(self.began, 3),
             "ended_at": round(self.ended, 3),
@@ -63,6 +68,7 @@ class Run:
             "answered": self.answered,
             "failed": self.failed,
             "cost_usd": self.cost,
+            **({} if record is None else {name: getattr(record, name) for name in sorted(logged)}),
         }
 
 
@@ -204,6 +210,16 @@ class Report:
         """Answered rows by running time; None when no time has passed."""
         return self.answered / self.seconds if self.seconds > 0 else None
 
+    @property
+    def records(self) -> list[RunRecord]:
+        """What was logged of the runs; earlier versions of callgate logged nothing."""
+        return [run.record for run in self.runs if run.record is not None]
+
+    @property
+    def endpoints(self) -> list[EndpointFigures]:
+        """The endpoints that were called in the runs that were logged, most answers first."""
+        return endpoints_of(self.records)
+
     def percentiles(self) -> dict[int, float]:
         """Latency percentiles in seconds, by the nearest rank; empty when nothing was called."""
         return {share: quantile(self.latencies, share) for share in _QUANTILES} if self.latencies else {}
@@ -249,6 +265,7 @@ class Report:
             "finish_reasons": dict(self.finish_reasons.most_common()),
             "labels": self.labels.to_dict(),
             "models": [model.to_dict() for model in self.models],
+            "endpoints": [endpoint.to_dict() for endpoint in self.endpoints],
             "runs": [run.to_dict() for run in self.runs],
             "errors": [asdict(error) for error in self.errors],
         }

@@ -14,6 +14,7 @@ from callgate.batch.input.files import READ_ERRORS
 from callgate.batch.output.paths import errors_path, open_answers
 from callgate.batch.report.examples import ExamplePicker
 from callgate.batch.report.figures import ErrorKind, ModelFigures, Report
+from callgate.batch.report.run_records import read_run_records
 from callgate.batch.report.timeline import Timeline
 from callgate.errors import InputError
 from callgate.response import Usage
@@ -155,7 +156,7 @@ class _Reader:
         for model in report.models:
             model.latencies = array("d", sorted(model.latencies))
         report.samples, report.slowest, report.longest = examples.samples, examples.slowest, examples.longest
-        report.runs, report.moments = self._timeline.split()
+        report.runs, report.moments = self._timeline.split(read_run_records(report.output))
         report.seconds = sum(run.seconds for run in report.runs)
         return report
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from collections.abc import Sequence
 
 from callgate.batch.report.figures import Moment, Run
+from callgate.batch.report.run_records import RunRecord
 
 __all__ = ["Timeline"]
 
@@ -14,14 +16,15 @@ _FEWEST_SLICES = 24
 _SLICE = 2.0
 """Seconds of a slice, where that gives neither too many nor too few."""
 _PAUSE = 60.0
-"""Seconds without a call on the wire that separate two runs. (A back-off within a run is shorter.)"""
+"""Seconds without a call on the wire that separate two runs that were not logged."""
 _FAILED = -1.0
 
 
 class Timeline:
     """Collects the rows of an output, in any order, and splits them into runs and slices of time.
 
-    Two runs are told apart by the pause between them: a minute without a call on the wire.
+    A run that was logged begins and ends as logged. Other runs are told apart by the pause between them: a
+    minute without a call on the wire.
 
     >>> timeline = Timeline()
     >>> for ended in (101.0, 102.0, 5000.0):
@@ -55,9 +58,13 @@ class Timeline:
         """Add a row that failed; the arguments are as of `add_answer`."""
         self.add_answer(ended, cost, _FAILED)
 
-    def split(self) -> tuple[list[Run], list[Moment]]:
-        """The runs, oldest first, and slices of their time."""
-        runs = self._runs()
+    def split(self, records: Sequence[RunRecord] = ()) -> tuple[list[Run], list[Moment]]:
+        """The runs, oldest first, and slices of their time.
+
+        Args:
+            records: The runs that were logged, oldest first.
+        """
+        runs = self._runs(records)
         moments, first = _empty_moments(runs)
         begins = [run.began for run in runs]
         for end, took, cost in zip(self._ends, self._took, self._costs, strict=True):
@@ -80,16 +87,33 @@ class Timeline:
             moment.latencies = array("d", sorted(moment.latencies))
         return runs, moments
 
-    def _runs(self) -> list[Run]:
-        ends = sorted(self._ends)
-        starts = sorted(end - max(0.0, took) for end, took in zip(self._ends, self._took, strict=True))
-        runs: list[Run] = []
-        for index, start in enumerate(starts):
-            # All calls that began before this one have ended if as many have ended as have begun.
-            if not index or start - ends[index - 1] > _PAUSE:
-                runs.append(Run(start, start))
-            runs[-1].ended = ends[index]
-        return runs
+    def _runs(self, records: Sequence[RunRecord]) -> list[Run]:
+        logged = [Run(record.began, record.ended, record=record) for record in records]
+        begins = [run.began for run in logged]
+        last = [run.ended for run in logged]
+        starts, ends = array("d"), array("d")
+        for end, took in zip(self._ends, self._took, strict=True):
+            place = bisect_right(begins, end) - 1
+            # A killed run was logged up to a moment before its last answer.
+            if place >= 0 and end <= logged[place].ended + _PAUSE:
+                last[place] = max(last[place], end)
+            else:
+                starts.append(end - max(0.0, took))
+                ends.append(end)
+        for run, end in zip(logged, last, strict=True):
+            run.ended = end
+        return sorted([*logged, *_split_at_pauses(sorted(starts), sorted(ends))], key=lambda run: run.began)
+
+
+def _split_at_pauses(starts: Sequence[float], ends: Sequence[float]) -> list[Run]:
+    """The runs of rows that began and ended at these times, each in ascending order."""
+    runs: list[Run] = []
+    for index, start in enumerate(starts):
+        # All calls that began before this one have ended if as many have ended as have begun.
+        if not index or start - ends[index - 1] > _PAUSE:
+            runs.append(Run(start, start))
+        runs[-1].ended = ends[index]
+    return runs
 
 
 def _empty_moments(runs: list[Run]) -> tuple[list[Moment], list[int]]:
