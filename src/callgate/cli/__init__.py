@@ -12,8 +12,10 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 
 import typer
+from typer.main import get_command
 
 from callgate.cli.cache import cache_app
 from callgate.cli.config import project_options
@@ -49,6 +51,9 @@ app.command()(models)
 app.command()(simulate)
 app.add_typer(cache_app)
 
+# A call of `app` makes its command again, which takes longer than a short run.
+_command = lru_cache(get_command)
+
 
 def _version(asked: bool) -> None:
     if asked:
@@ -83,9 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     occupy_closed_streams()
     try:
-        code = app(
-            None if arguments is None else list(arguments), prog_name="callgate", standalone_mode=False
-        )
+        given = None if arguments is None else list(arguments)
+        code = _command(app)(given, prog_name="callgate", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
     except typer.Abort:
