@@ -41,7 +41,7 @@ class InterruptedRun:
         self.model = model
         self.engine = Engine(model)
         self.budget = Budget(BUDGET)
-        self.told = 0
+        self.reported = 0
         self.reading = 0
         self.leave: Callable[[], object] = lambda: None
 
@@ -92,16 +92,16 @@ class InterruptedRun:
 
 async def break_off(interrupted: InterruptedRun, to_come: bool) -> None:
     async for _ in interrupted.run(to_come=to_come):
-        interrupted.told += 1
-        if interrupted.told == 20:
+        interrupted.reported += 1
+        if interrupted.reported == 20:
             break
 
 
 async def close(interrupted: InterruptedRun, to_come: bool) -> None:
     async with aclosing(interrupted.run(to_come=to_come)) as results:
         async for _ in results:
-            interrupted.told += 1
-            if interrupted.told == 20:
+            interrupted.reported += 1
+            if interrupted.reported == 20:
                 break
     assert interrupted.sim.stats.running == interrupted.engine.in_flight == interrupted.budget.reserved == 0
 
@@ -135,8 +135,8 @@ async def run_out_of_time(interrupted: InterruptedRun, to_come: bool) -> None:
 
 async def raise_in_the_sink(interrupted: InterruptedRun, to_come: bool) -> None:
     def refuse(result: RowResult) -> None:
-        interrupted.told += 1
-        if interrupted.told == 20:
+        interrupted.reported += 1
+        if interrupted.reported == 20:
             raise Left
 
     with pytest.raises(Left):

@@ -233,7 +233,7 @@ def test_over_several_endpoints_the_cost_lies_between_the_cheapest_and_the_deare
     [
         (["--tpm", "100"], "tokens per minute"),
         (["--rpm", "1", "--tpm", "1000000"], "requests per minute"),
-        (["--concurrency", "4"], "not known: nobody knows yet how long an answer takes"),
+        (["--concurrency", "4"], "not known: no latency has been measured"),
         ([], "not known: no limits are given"),
     ],
 )

@@ -66,8 +66,8 @@ def price(
     >>> price(None, "mine", Usage(1_000_000, 1_000_000), prices={"input": 1.0, "output": 2.0})
     Cost(input=1.0, output=2.0)
     """
-    if billing.told is not None:
-        return billing.told
+    if billing.reported is not None:
+        return billing.reported
     found = _rates_in(provider, model, prices, billing, at)
     if found is None:
         return None
@@ -146,8 +146,8 @@ class Pricer:
         billing = STANDARD
         if self._dialect is not None:
             billing = self._dialect.billing(response, payload if isinstance(payload, Mapping) else {})
-            if billing.told is not None:
-                return billing.told
+            if billing.reported is not None:
+                return billing.reported
         usage = response.usage
         if usage is None or not usage.is_known or (self._provider is None and self._prices is None):
             return None
@@ -161,7 +161,9 @@ class Pricer:
         """Whether an answer's counts are of tokens that were used, so that its cost can be believed: some
         servers report zeros for what they do not count."""
         usage = response.usage
-        if self._free or (self._dialect is not None and self._dialect.billing(response, {}).told is not None):
+        if self._free or (
+            self._dialect is not None and self._dialect.billing(response, {}).reported is not None
+        ):
             return True
         said = response.text or response.tool_calls or response.reasoning
         return usage is not None and usage.input_tokens > 0 and (usage.output_tokens > 0 or not said)

@@ -24,7 +24,7 @@ class ToolRun:
     """The result of a tool loop: the last response, every call to the model, the whole conversation.
 
     Attributes:
-        response: The model's last answer. It still asks for tools when `max_rounds` was reached.
+        response: The last response of the model. It has tool calls if `max_rounds` was reached.
         callings: Every call to the model, in order.
         messages: The conversation, tool results included.
     """
@@ -35,7 +35,7 @@ class ToolRun:
 
     @property
     def text(self) -> str:
-        """The last answer's text."""
+        """The text of the last response."""
         return self.response.text
 
     @property
@@ -52,21 +52,21 @@ async def run_tools(
     max_rounds: int = 8,
     **request: Any,
 ) -> ToolRun:
-    """Let the model call tools until it answers without one.
+    """Call the model and the tools that it requests, until it answers without a tool call.
 
-    A tool that raises, or that is called with arguments that do not fit, does not end the loop: its error is
-    sent to the model, which may try again.
+    An error of a tool, or of its arguments, does not end the loop: it is sent to the model, which may try
+    again.
 
     Args:
-        invoke: Calls the model: an `iModel`'s `invoke`.
-        messages: The conversation so far; left alone.
+        invoke: `iModel.invoke`.
+        messages: The conversation so far; it is not changed.
         tools: `Tool`s or plain functions.
-        max_rounds: How often the model is asked at most.
+        max_rounds: The most calls to the model.
         request: Further keywords of `iModel.invoke`.
 
     Raises:
-        APIClientError: (or what else ended it) when a call to the model fails.
-        ToolError: when two tools have one name.
+        Exception: the error of a failed call to the model.
+        ToolError: two tools have the same name.
     """
     by_name: dict[str, Tool] = {}
     for given in tools:
@@ -90,7 +90,7 @@ async def run_tools(
 
 
 def _asked(response: Response) -> dict[str, Any]:
-    # Signed thoughts must go back as they came; a dialect that did not make them leaves them out.
+    # Signed thoughts must be sent back unchanged; other dialects leave them out.
     kept = {REPLAY: response.metadata[REPLAY]} if REPLAY in response.metadata else {}
     return {
         "role": "assistant",
@@ -111,7 +111,7 @@ def _asked(response: Response) -> dict[str, Any]:
 
 
 async def _call(by_name: Mapping[str, Tool], asked: ToolCall) -> dict[str, Any]:
-    """The result of one call as a tool message; `is_error` marks a failure, in each provider's own form."""
+    """The result of one call as a tool message; a dialect writes `is_error` in its provider's form."""
     message = {"role": "tool", "tool_call_id": asked.id, "name": asked.name}
     tool = by_name.get(asked.name)
     if tool is None:
@@ -124,11 +124,11 @@ async def _call(by_name: Mapping[str, Tool], asked: ToolCall) -> dict[str, Any]:
         except Exception as error:
             problem = str(error)
         else:
-            return {**message, "content": _told(answer.data)}
+            return {**message, "content": _as_content(answer.data)}
     return {**message, "content": f"error: {problem}", "is_error": True}
 
 
-def _told(value: Any) -> str:
+def _as_content(value: Any) -> str:
     if isinstance(value, str):
         return value
     try:

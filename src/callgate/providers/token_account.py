@@ -1,7 +1,9 @@
-"""What a call costs against a provider's tokens per minute, and what its answers say of the quota.
+"""`TokenAccount`: estimates and reads the tokens of a call as its host counts them, and reads reported
+quotas.
 
-Providers count differently: most OpenAI-compatible ones reserve `max_tokens` when a request arrives and keep
-it; Anthropic and Groq leave cached input out. So the policy is data of the host, and this is its reader.
+Hosts count differently: most OpenAI-compatible ones charge `max_tokens` to the quota when a request arrives;
+Anthropic and Groq do not count cached input. These rules are data of the host (`Host.reservation`,
+`Host.counts_cache_reads`).
 """
 
 from __future__ import annotations
@@ -21,9 +23,9 @@ __all__ = ["TokenAccount"]
 
 
 class TokenAccount:
-    """Estimates what a call will cost, and reads what it did cost.
+    """Estimates the tokens of a call, and reads the actual ones from its response.
 
-    The estimate learns from the answers: characters per token, and how long this model's answers are.
+    The estimate uses the characters per token and the length of the model's earlier responses.
 
     Example::
 
@@ -49,7 +51,7 @@ class TokenAccount:
         return 0.0 if size is None else self._estimator.estimate(size[1], size[2], self._policy)
 
     def actual(self, calling: Calling, response: Response) -> float | None:
-        """Tokens the provider counted for the answer; None when it does not tell."""
+        """Tokens that the provider counted; None if the response does not report them."""
         usage = response.usage
         if usage is None:
             return None
@@ -65,15 +67,15 @@ class TokenAccount:
         return max(0.0, usage.input_tokens - spared + output)
 
     def news(self, headers: Mapping[str, str]) -> Sequence[QuotaNews]:
-        """What the headers of an answer say of the quota."""
+        """The quotas that the headers of a response report."""
         return () if self._quota_names.isdisjoint(headers) else read_quota(self._family, headers)
 
 
 def _measure(calling: Calling) -> tuple[Any, int, int | None] | None:
     """The payload, its characters and its bound on the output; None for a payload without fields.
 
-    It is kept: for a long conversation counting costs more than encoding. An answer that is requested again
-    has a new payload.
+    It is cached on the calling, because for a long conversation counting costs more than encoding. A request
+    for another response (`structured`) has a new payload.
     """
     payload = calling.payload
     if type(payload) is not dict and not isinstance(payload, Mapping):

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from callgate.batch.cost.input_totals import WholeInput
+from callgate.batch.cost.input_totals import InputTotals
 from callgate.batch.input.fingerprint import Defaults, Fingerprints
 from callgate.batch.input.record_source import RecordSource
 from callgate.batch.input.rows import Row, custom_id_key
@@ -26,7 +26,7 @@ def test_rows_that_would_be_asked_differently_are_called_if_they_are_to_be(
     rows = [row for block in source.blocks() for row in block]
     finished = CompletedKeys()
     finished.extend(array("Q", [row.key for row in rows[:2]]), array("I", [prints.mark(rows[0]), 1]))
-    told = WholeInput()
+    told = InputTotals()
     asyncio.run(told.read(source, finished, {}, fingerprints=prints, asks_again=asks_again))
     assert (told.rows, told.skipped, told.changed) == counts
 
@@ -42,7 +42,7 @@ def test_each_row_counts_once(tmp_path: Path) -> None:
         asked.append(row.custom_id)
         return row.custom_id == "r1"
 
-    told = WholeInput()
+    told = InputTotals()
     finished = CompletedKeys([custom_id_key("r0")])
     asyncio.run(told.read(Source(str(path)), finished, {custom_id_key("r0"): 20}, is_cached))
     assert (told.rows, told.skipped, told.cached) == (4, 1, 1)

@@ -90,7 +90,7 @@ class Bill:
         self._make = make
         self._output = output
         self.dollars = 0.0
-        self.told: set[int] = set()
+        self.reported: set[int] = set()
         """Rows whose `write` has returned."""
 
     def run(self, calls: list[tuple[int, float, bool]]) -> None:
@@ -107,7 +107,7 @@ class Bill:
             result.charged = cost
             journal.write(result)
             if ok:
-                self.told.add(index)
+                self.reported.add(index)
         journal.close()
 
 
@@ -134,8 +134,8 @@ def test_before_any_step(output: str, result: Make, tmp_path: Path, monkeypatch:
         mortal.bury()
         assert read_spent(output) >= bill.dollars - 1e-9
         journal = Journal(output)
-        assert len(journal.completed) >= len(bill.told)
-        for index in bill.told:
+        assert len(journal.completed) >= len(bill.reported)
+        for index in bill.reported:
             assert journal.completed.take(result(index).row.key)
         journal.close()
         assert read_spent(output) >= bill.dollars - 1e-9

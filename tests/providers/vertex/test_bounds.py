@@ -49,6 +49,6 @@ def test_an_answer_is_billed_by_its_format() -> None:
     assert billing_of(REGION, gemini) == PRIORITY
     choice = {"index": 0, "message": {"role": "assistant", "content": "4"}, "finish_reason": "stop"}
     chat = {"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.5}}
-    told = billing_of(REGION, chat).told
+    told = billing_of(REGION, chat).reported
     assert told is not None
     assert told.total == 0.5

@@ -1,10 +1,10 @@
-"""`--budget`: a hard cap on what a batch can cost.
+"""`--budget`: a hard limit on the cost of a batch.
 
-Before an attempt is sent, the most that it can cost is reserved (see `worst_case`): of several endpoints that
-may take it, at the dearest. When it has ended, what it did cost is charged instead; an attempt that may have
-been billed without an answer (a timeout, a broken connection, a server error), or whose usage cannot be read,
-is charged in full. So spent plus reserved is never above the limit, and the bill never above what was spent.
-Backing off holds no reservation.
+Before an attempt is sent, the most that it can cost is reserved (see `worst_case`), at the dearest endpoint
+that may take it. When it ends, its real cost is charged instead. An attempt that may have been billed without
+a response (a timeout, a broken connection, a server error), or whose usage cannot be read, is charged in
+full. So the amount spent plus the amount reserved never exceeds the limit, and the bill never exceeds the
+amount spent. A call that backs off has no reservation.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from callgate.response import Response
 
 __all__ = ["Budget", "charge", "dollars"]
 
-_REFUSED_AT_THE_DOOR = frozenset({401, 402, 403, 404, 405, 413, 429})
+_REFUSED_UNREAD = frozenset({401, 402, 403, 404, 405, 413, 429})
 
 
 class Budget:
     """An amount of US dollars that attempts reserve from and are charged to.
 
-    Attempts are served in the order in which they ask. One that does not fit waits until those in flight have
-    ended. The budget is used up when the next one does not fit and none is in flight.
+    Attempts are served in FIFO order. One that does not fit waits until those in flight have ended. The
+    budget is used up when the next attempt does not fit and none is in flight.
 
     Args:
         limit: US dollars.
-        spent: What was spent before, of the same limit.
-        ledger: Where what may be spent is written before it is; None: nowhere, so that a killed process loses
-            the knowledge of it.
+        spent: US dollars spent before, which count against the limit.
+        ledger: Records reservations before attempts are sent; None: a killed process loses what it has
+            reserved.
 
     Raises:
-        InputError: when the limit is not above 0.
+        InputError: the limit is not above 0.
 
     Example::
 
@@ -71,19 +71,19 @@ class Budget:
         self.reserved = 0.0
         self.ledger = ledger
         self.refusal: BudgetExceededError | None = None
-        """Why no more attempts are made, once it is used up."""
+        """The error of further attempts, once the budget is used up."""
         self._open = 0
         self._waiting: deque[tuple[float, asyncio.Future[bool]]] = deque()
         self._excess = 1.0
-        """How much more than its worst case an attempt has cost at most: more is reserved from then on."""
+        """The highest ratio of a cost to its worst case so far, from 1.0; a factor of reservations."""
         self._reservations: dict[Calling, _Reservation] = {}
         self._charged: dict[str, float] = {}
 
     def layer(self, worst: Callable[[Calling], float]) -> UserLayer:
-        """A layer that every attempt of a call passes: it reserves before, and charges after.
+        """A layer that reserves before each attempt and charges after it.
 
-        It stands outside of the limiter, so that an attempt that waits for the budget holds no place there,
-        and inside of retry and hedge.
+        It is outside of the limiter, so that an attempt that waits for the budget holds no permit, and inside
+        of retry and hedge.
 
         Args:
             worst: Returns the most US dollars that the next attempt of a call can cost.
@@ -115,10 +115,10 @@ class Budget:
         return UserLayer("budget", wrap, inside="hedge")
 
     def dispatched(self, calling: Calling) -> None:
-        """An attempt of a call is about to be sent: write down what it may cost.
+        """Record the reservation of an attempt in the ledger, before the attempt is sent.
 
         Raises:
-            InputError: when it cannot be written. The attempt must not be sent then.
+            InputError: the ledger cannot be written. The attempt must not be sent.
         """
         reservation = self._reservations.get(calling)
         if self.ledger is not None and reservation is not None and not reservation.written:
@@ -126,16 +126,16 @@ class Budget:
             self.ledger.sent(calling.request_id, reservation.amount)
 
     def charged(self, calling: Calling) -> float:
-        """What all attempts of a call that has ended were charged, in US dollars. To be asked once."""
+        """The US dollars charged for all attempts of an ended call. The amount is removed: call it once."""
         return self._charged.pop(calling.request_id, 0.0)
 
     @property
     def waiting(self) -> int:
-        """Attempts that wait until those in flight have ended."""
+        """The number of attempts that wait until those in flight have ended."""
         return len(self._waiting)
 
     async def reserve(self, amount: float) -> bool:
-        """Wait until `amount` US dollars are free and reserve them; False when they never will be."""
+        """Wait until `amount` US dollars are free, and reserve them; False if the budget is used up."""
         if self.refusal is not None:
             return False
         if not self._waiting and self._fits(amount):
@@ -154,10 +154,10 @@ class Budget:
             raise
 
     def settle(self, reserved: float, charged: float) -> None:
-        """Give a reservation back and charge what it came to."""
+        """Release a reservation and charge the real cost, in US dollars."""
         self.spent += charged
         self._open -= 1
-        # Sums of floats drift: with the last reservation back, nothing at all is reserved.
+        # Sums of floats drift, so the last released reservation sets it to zero.
         self.reserved = max(0.0, self.reserved - reserved) if self._open else 0.0
         self._serve()
 
@@ -207,7 +207,7 @@ class Budget:
 
 
 def dollars(amount: float) -> str:
-    """US dollars in words, with as many digits as small sums need.
+    """US dollars as text, with enough digits for small amounts.
 
     >>> dollars(12.3), dollars(0.00421337), dollars(0.000027), dollars(0)
     ('$12.30', '$0.004213', '$0.000027', '$0.00')
@@ -219,8 +219,7 @@ def dollars(amount: float) -> str:
 
 
 class _Reservation:
-    """What one attempt may cost at most and what is reserved for it, in US dollars, and whether the ledger
-    states it."""
+    """The worst case of one attempt and the amount reserved for it, in US dollars."""
 
     __slots__ = ("amount", "worst", "written")
 
@@ -231,12 +230,12 @@ class _Reservation:
 
 
 def charge(attempt: Attempt, calling: Calling, worst: float) -> float:
-    """What an attempt is charged, in US dollars.
+    """The US dollars charged for an attempt.
 
     Args:
-        attempt: It has ended, or was cut off.
+        attempt: An attempt that has ended or was cancelled.
         calling: Its call, as it was sent.
-        worst: What the attempt may cost at most. It is charged where the real cost is not known.
+        worst: The most that the attempt can cost, which is charged if the real cost is not known.
     """
     if attempt.response is not None:
         cost, pricer = attempt.cost, calling.pricer
@@ -249,15 +248,15 @@ def charge(attempt: Attempt, calling: Calling, worst: float) -> float:
 
 
 def _is_free(error: BaseException) -> bool:
-    """Whether nobody bills an attempt that ended so: not sent, or refused before any work was done."""
+    """True if an attempt with this error is not billed: it was not sent, or refused before any work."""
     if not isinstance(error, APIClientError | SDKError):
         return False
     if error.surely_unsent:
         return True
-    # Microsoft's "Manage costs" for Azure OpenAI: a 400 for the content or the length of the input and a 408
-    # may be charged, as the service has worked on them. Of filtered content prompt and completion are.
+    # Microsoft's "Manage costs" for Azure OpenAI: a 400 for the content or the length of the input, a 408 and
+    # filtered content may be charged.
     if isinstance(error, ContentFilterError | ContextLengthError):
         return False
-    if error.status_code in _REFUSED_AT_THE_DOOR:
+    if error.status_code in _REFUSED_UNREAD:
         return True
     return isinstance(error, InvalidRequestError) and error.status_code in (400, 422)

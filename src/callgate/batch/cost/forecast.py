@@ -1,13 +1,11 @@
-"""`--dry-run`: what a batch will come to, from its whole input and without a call.
+"""`--dry-run`: estimates tokens, cost and time of a batch from its whole input, without a call.
 
-It learns from the answers that are already in the output: how many tokens the model makes of a character,
-how long its answers are and how long they take. So a run of the first fifty rows makes the forecast for the
-rest a good one; without any answers it is a range.
+The answers already in the output give the tokens per character, the length and the latency of answers. So
+after a run of the first fifty rows the forecast for the rest is good; without any answers it is a range.
 
-Of several models, any may come to answer any row: what the cheapest and what the dearest would take for all
-of them bounds the cost. What is probable assumes that nobody fails and that all are alike in what they make
-of a text, in the length of their answers and in their speed; then the rows are shared in proportion to what
-the limits of each let through, and equally where one has none.
+With several models, the cost is bounded by the cheapest and the dearest model for all rows. The probable
+figures assume that no model fails and that all have the same tokens per character, length of answers and
+latency; the rows are then divided in proportion to the models' limits, or equally if one has no limit.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from callgate.batch.cost.input_totals import AlikeRows, IsCached, WholeInput
+from callgate.batch.cost.input_totals import AlikeRows, InputTotals, IsCached
 from callgate.batch.cost.worst_case import longest_answer, turned
 from callgate.batch.input.fingerprint import Fingerprints
 from callgate.batch.input.renamed import RenamedRows
@@ -35,21 +33,21 @@ from callgate.response import Response, Usage
 __all__ = ["Forecast", "Sample", "forecast", "read_sample"]
 
 _UNBOUNDED_OUTPUT = 256
-# So many rows tell what a model makes of a character; more would only fill the memory.
+# The number of rows whose characters and tokens are compared; more would only use memory.
 _COMPARED_ROWS = 10_000
 
 
 @dataclass(slots=True)
 class Sample:
-    """What earlier answers tell.
+    """Figures of earlier answers.
 
     Attributes:
-        completed: Which rows have been answered.
-        answers: How many answers told their usage, those from the cache included.
-        usage: Of these answers.
-        timed: How many of them were not from the cache.
-        seconds: The time of those on the wire, together.
-        inputs: Input tokens by the row's key, of the first ten thousand.
+        completed: The keys of answered rows.
+        answers: The number of answers with a usage, including those from a cache.
+        usage: The sum of these usages.
+        timed: The number of these answers that are not from a cache.
+        seconds: The sum of their latencies.
+        inputs: Input tokens by the row's key, of the first ten thousand rows.
     """
 
     completed: CompletedKeys
@@ -61,27 +59,27 @@ class Sample:
 
     @property
     def latency(self) -> float:
-        """Seconds that an answer took; 0.0 when none tells."""
+        """The mean latency in seconds; 0.0 if it is not known."""
         return self.seconds / self.timed if self.timed else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What the rows that are left will come to.
+    """The estimate for the remaining rows.
 
     Attributes:
-        rows: Rows to be called.
+        rows: The number of rows to be called.
         answered_before: Rows that an earlier run has answered.
-        learned_from: Answers that the figures were learned from; 0: none, so they are rough.
-        input_tokens: What the model will read.
-        output_tokens: What it will probably write.
-        output_tokens_most: What it can write at most; None: nothing bounds it.
-        cost_usd: What that probably costs, without retries; None: the price is not known.
-        cost_least_usd, cost_most_usd: The same with no output at all, and with all that is possible; of
-            several models at the cheapest, and at the dearest.
-        seconds: How long it takes under the limits that are known; None: none is.
-        bottleneck: In words, what it will wait for.
-        cached: Rows that a cache answers; they are none of `rows`, and cost nothing.
+        learned_from: The number of answers that the figures are based on; with 0 they are rough.
+        input_tokens: Input tokens.
+        output_tokens: Probable output tokens.
+        output_tokens_most: The most output tokens; None: no bound.
+        cost_usd: Probable cost without retries; None: the price is not known.
+        cost_least_usd, cost_most_usd: The cost without any output, and with the most; of several models at
+            the cheapest and at the dearest.
+        seconds: The time under the known limits; None: no limit is known.
+        bottleneck: The limit that determines the time, as text.
+        cached: Rows that a cache answers. They are not part of `rows`, and cost nothing.
         changed: Rows that an earlier run has answered, and that would be asked differently now.
     """
 
@@ -105,10 +103,10 @@ class Forecast:
 
 
 def read_sample(output: str) -> Sample:
-    """Learn from an output; one that is not there teaches nothing. The file is not touched.
+    """Read the figures of an output; empty if it does not exist. The file is not changed.
 
     Raises:
-        InputError: when it is something else than the output of a batch.
+        InputError: the file is not the output of a batch.
     """
     try:
         with open(output, "rb") as stream:
@@ -125,7 +123,7 @@ def _learn(sample: Sample, line: bytes) -> None:
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError:
-        return  # blank, or torn by a kill
+        return  # blank, or torn
     usage = record.get("usage")
     if record.get("error") is not None or not isinstance(usage, dict):
         return
@@ -142,32 +140,32 @@ def _learn(sample: Sample, line: bytes) -> None:
 
 
 class _Work(NamedTuple):
-    """What answering a number of rows comes to, in tokens and US dollars.
+    """Tokens and US dollars of a number of rows.
 
-    What nothing bounds is infinite, what is not known is not a number; sums keep both.
+    A figure without a bound is infinite, an unknown one is NaN; sums keep both.
     """
 
     input: float
     output: float
     output_most: float
     charged: float
-    """Tokens that are taken from a quota."""
+    """Tokens charged to a quota."""
     cost: float
     cost_least: float
     cost_most: float
 
 
 class _Bound(NamedTuple):
-    """What lets rows through at a certain pace."""
+    """A limit that admits rows at a rate."""
 
     name: str
     seconds_a_row: float
     head_start: float
-    """Seconds' worth of rows that go at once."""
+    """The initial burst, in seconds of the rate."""
 
 
 class _Member(NamedTuple):
-    """One of the models: what all rows come to if it answers them, and what holds it back."""
+    """One of the models: the figures of all rows if it answers them, and its limits."""
 
     work: _Work
     bounds: list[_Bound]
@@ -184,22 +182,21 @@ async def forecast(
     renamed: RenamedRows | None = None,
     asks_again: bool = False,
 ) -> Forecast:
-    """Read the whole input and foretell the rest of the batch.
+    """Read the whole input and estimate the rest of the batch.
 
     Args:
-        model: What would be called; its limits, prices and defaults count. It is not called.
-        source: Where the rows come from; read to its end.
-        sample: What is known from earlier answers.
-        concurrency: Calls at once (of several models, of each), where that is fixed; one that adapts itself
-            is no limit.
-        is_cached: Whether a cache answers a row, so that it costs nothing; None: there is none.
-        fingerprints, renamed, asks_again: As of `WholeInput.read`.
+        model: The model, with its limits, prices and defaults. It is not called.
+        source: The rows; read to its end.
+        sample: Figures of earlier answers.
+        concurrency: Concurrent calls (of each of several models), if that number is fixed; None: no limit.
+        is_cached: Returns True if a cache answers a row; None: no cache.
+        fingerprints, renamed, asks_again: As of `InputTotals.read`.
 
     Raises:
-        InputError: naming the file and the line, when a row cannot be used.
+        InputError: a row cannot be used; the message has the file and the line.
     """
-    told = WholeInput()
-    await told.read(
+    totals = InputTotals()
+    await totals.read(
         source,
         sample.completed,
         sample.inputs,
@@ -208,22 +205,24 @@ async def forecast(
         renamed=renamed,
         asks_again=asks_again,
     )
-    if not told.rows:
+    if not totals.rows:
         nothing = 0, 0, 0, 0.0, 0.0, 0.0, 0.0, "nothing"
-        return Forecast(0, told.skipped, sample.answers, *nothing, cached=told.cached, changed=told.changed)
-    members = await _members(model, told, sample, concurrency)
+        return Forecast(
+            0, totals.skipped, sample.answers, *nothing, cached=totals.cached, changed=totals.changed
+        )
+    members = await _members(model, totals, sample, concurrency)
     shares = _shares(members)
     works = [member.work for member in members]
     probable = _Work(*(_weighted(shares, figures) for figures in zip(*works, strict=True)))
     times = [
-        _time(member.bounds, share * told.rows, sample.latency, concurrency)
+        _time(member.bounds, share * totals.rows, sample.latency, concurrency)
         for share, member in zip(shares, members, strict=True)
     ]
     seconds, bottleneck = max(times, key=lambda time: time[0])
     most = _finite(max, [work.output_most for work in works])
     return Forecast(
-        rows=told.rows,
-        answered_before=told.skipped,
+        rows=totals.rows,
+        answered_before=totals.skipped,
         learned_from=sample.answers,
         input_tokens=round(probable.input),
         output_tokens=round(probable.output),
@@ -233,31 +232,33 @@ async def forecast(
         cost_most_usd=_finite(max, [work.cost_most for work in works]),
         seconds=_finite(sum, [seconds]),
         bottleneck=bottleneck,
-        cached=told.cached,
-        changed=told.changed,
+        cached=totals.cached,
+        changed=totals.changed,
     )
 
 
-async def _members(model: Caller, told: WholeInput, sample: Sample, concurrency: int | None) -> list[_Member]:
-    """What all rows come to for each of the models that share them."""
+async def _members(
+    model: Caller, totals: InputTotals, sample: Sample, concurrency: int | None
+) -> list[_Member]:
+    """The figures of all rows for each model."""
     limits: list[LimiterSnapshot] = []
     parts: list[list[_Work]] = []
-    for name, rows in told.groups.items():
+    for name, rows in totals.groups.items():
         calling = await model.create_calling(request_payload={} if name is None else {"model": name})
-        targets = model.targets()  # those that answer while nothing fails
+        targets = model.targets()  # without fallbacks
         limits = [target.gate.snapshot() for target in targets]
-        parts.append([_work(turned(calling, target), rows, told.ratio, sample) for target in targets])
+        parts.append([_work(turned(calling, target), rows, totals.ratio, sample) for target in targets])
     works = [_Work(*map(sum, zip(*each, strict=True))) for each in zip(*parts, strict=True)]
     return [
-        _Member(work, _bounds(each, concurrency, work.charged / told.rows, sample.latency))
+        _Member(work, _bounds(each, concurrency, work.charged / totals.rows, sample.latency))
         for work, each in zip(works, limits, strict=True)
     ]
 
 
 def _work(calling: Calling, rows: AlikeRows, ratio: float, sample: Sample) -> _Work:
-    """What it comes to for these rows; `calling` stands for each of them."""
+    """The figures of these rows; `calling` is a call for any one of them."""
     read = rows.characters * ratio
-    # The model may have a bound of its own for the rows that bring none.
+    # Rows without a bound have that of the model, if any.
     usual = longest_answer(calling.payload)
     unbounded = rows.unbounded if usual is None else 0
     bound = rows.bound + (rows.unbounded - unbounded) * (usual or 0)
@@ -265,9 +266,9 @@ def _work(calling: Calling, rows: AlikeRows, ratio: float, sample: Sample) -> _W
     if sample.answers:
         written = min(most, rows.count * sample.usage.output_tokens / sample.answers)
     else:
-        # Nobody knows: in the middle between nothing and all that is allowed.
+        # Not known: the mean of no output and the most.
         written = bound / 2 + unbounded * _UNBOUNDED_OUTPUT
-    # A provider that reserves all of max_tokens takes them from the quota, however little is written.
+    # Some providers charge all of max_tokens to the quota, also if less is written.
     kept = written if _settles(calling) else bound + written * unbounded / rows.count
     return _Work(
         input=read,
@@ -281,13 +282,13 @@ def _work(calling: Calling, rows: AlikeRows, ratio: float, sample: Sample) -> _W
 
 
 def _settles(calling: Calling) -> bool:
-    """Whether the provider counts what was written, and not what might have been."""
+    """True if the provider charges the tokens written to its quota, and not all of max_tokens."""
     host = getattr(calling.backend, "host", None)
     return host is None or host.reservation == "input_output"
 
 
 def _cost(calling: Calling, rows: int, read: float, written: float, usual: Usage) -> float:
-    """What all rows cost, at the prices of an average one: some models ask more for long requests."""
+    """The cost of all rows at the prices of an average one: some models cost more for long requests."""
     if written == math.inf:
         return math.inf
     one = Usage(math.ceil(read / rows), math.ceil(written / rows))
@@ -299,13 +300,13 @@ def _cost(calling: Calling, rows: int, read: float, written: float, usual: Usage
     cost = None if calling.pricer is None else calling.pricer(Response(usage=one), calling.payload)
     if cost is None:
         return math.nan
-    # Whole tokens were priced, and the average was rounded up to them.
+    # The price is of whole tokens, to which the average was rounded up.
     reading = cost.input * read / one.input_tokens if read else 0.0
     return reading + (cost.output * written / one.output_tokens if written else 0.0)
 
 
 def _bounds(limits: LimiterSnapshot, concurrency: int | None, tokens: float, latency: float) -> list[_Bound]:
-    """What holds a model back whose rows take so many tokens and seconds each."""
+    """The limits of a model whose rows take `tokens` and `latency` seconds each."""
     bounds = []
     if limits.requests is not None:
         bounds.append(_quota("requests", limits.requests.quota, 1.0))
@@ -317,14 +318,14 @@ def _bounds(limits: LimiterSnapshot, concurrency: int | None, tokens: float, lat
 
 
 def _quota(unit: str, quota: Quota, units: float) -> _Bound:
-    """A quota of which a row takes so many units; it begins with all that may come at once."""
+    """The limit of a quota of which each row takes `units`, with its initial burst."""
     period = "minute" if quota.period == 60.0 else f"{quota.period:g} s"
     burst = RateWindow(quota, now=0.0).level(now=0.0)
     return _Bound(f"{unit} per {period}", units / quota.per_second, burst / quota.per_second)
 
 
 def _shares(members: list[_Member]) -> list[float]:
-    """The share of each in the rows: by the rows a second that it takes; equal where one takes any number."""
+    """The share of rows of each model: in proportion to its rows per second, or equal if one has no limit."""
     seconds = [max((bound.seconds_a_row for bound in member.bounds), default=0.0) for member in members]
     if not all(seconds):
         return [1.0 / len(members)] * len(members)
@@ -333,15 +334,13 @@ def _shares(members: list[_Member]) -> list[float]:
 
 
 def _time(bounds: list[_Bound], rows: float, latency: float, concurrency: int | None) -> tuple[float, str]:
-    """Seconds until so many rows are answered, and what is waited for most."""
+    """Seconds until `rows` are answered, and the limit that determines them."""
     if not bounds:
-        missing = (
-            "no limits are given" if concurrency is None else "nobody knows yet how long an answer takes"
-        )
+        missing = "no limits are given" if concurrency is None else "no latency has been measured"
         return math.inf, f"not known: {missing}"
     waits = [max(0.0, rows * bound.seconds_a_row - bound.head_start) for bound in bounds]
     wait = max(waits)
-    # The first few rows go ahead alone, and the last one takes its time too.
+    # The first few rows are sent alone, and the last one is still in flight at the end.
     return wait + 2 * latency, bounds[waits.index(wait)].name
 
 
@@ -350,6 +349,6 @@ def _weighted(shares: list[float], figures: Iterable[float]) -> float:
 
 
 def _finite(choose: Callable[[list[float]], float], figures: list[float]) -> float | None:
-    """The one that is chosen; None when one of them is not known, or the one has no bound."""
+    """The chosen figure; None if a figure is not known, or the chosen one is infinite."""
     chosen = math.nan if any(map(math.isnan, figures)) else choose(figures)
     return chosen if math.isfinite(chosen) else None

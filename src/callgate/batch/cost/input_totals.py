@@ -1,4 +1,4 @@
-"""An input read to its end and added up: what there is to call for, without a call."""
+"""Reads an input to its end and adds it up: rows, characters and bounds on their output."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from callgate.batch.input.sources import Source
 from callgate.batch.output.completed_keys import CompletedKeys
 from callgate.providers.canonical.size import count_characters
 
-__all__ = ["AlikeRows", "IsCached", "WholeInput"]
+__all__ = ["AlikeRows", "InputTotals", "IsCached"]
 
 IsCached = Callable[[Row], Awaitable[bool]]
-"""Whether a cache answers a row, so that it costs nothing."""
+"""Returns True if a cache answers a row, so that it costs nothing."""
 
 _CHARACTERS_PER_TOKEN = 4.0
 
 
 @dataclass(slots=True)
 class AlikeRows:
-    """Rows that are left and name the same model of their own, or none.
+    """The remaining rows that name the same model, or none.
 
     Attributes:
-        count: How many.
-        characters: Of their requests, together.
-        unbounded: How many of them do not bound their answer.
-        bound: Tokens that the others let be written at most, together.
+        count: The number of rows.
+        characters: The characters of their requests together.
+        unbounded: The number of rows without a bound on their output.
+        bound: The most output tokens of the others together.
 
     >>> AlikeRows(count=2, characters=120, bound=400).unbounded
     0
@@ -43,22 +43,22 @@ class AlikeRows:
     bound: int = 0
 
 
-class WholeInput:
-    """A whole input, added up.
+class InputTotals:
+    """The totals of a whole input.
 
     Attributes:
-        rows: Rows that are to be called.
-        groups: These, by the model that they name.
-        skipped: Rows that have been answered.
-        changed: Of these, rows that would be asked differently now.
-        cached: Rows that a cache answers.
-        ratio: Tokens of a character.
+        rows: The number of rows to be called.
+        groups: These rows by the model that they name.
+        skipped: The number of answered rows.
+        changed: The number of these that would be asked differently now.
+        cached: The number of rows that a cache answers.
+        ratio: Tokens per character.
 
     Example::
 
-        told = WholeInput()
-        await told.read(Source("in.jsonl"), CompletedKeys(), {})
-        print(told.rows, told.groups)
+        totals = InputTotals()
+        await totals.read(Source("in.jsonl"), CompletedKeys(), {})
+        print(totals.rows, totals.groups)
     """
 
     __slots__ = ("cached", "changed", "groups", "ratio", "rows", "skipped")
@@ -79,19 +79,19 @@ class WholeInput:
         renamed: RenamedRows | None = None,
         asks_again: bool = False,
     ) -> None:
-        """Add all of it up.
+        """Add up all rows.
 
         Args:
-            source: Read to its end.
-            finished: The rows that have been answered.
+            source: The rows; read to its end.
+            finished: The keys of answered rows.
             inputs: Input tokens of some of these, by their keys.
-            is_cached: Whether a cache answers a row; None: there is none.
-            fingerprints: What the rows ask; None: any answer to a row counts, whatever was asked.
+            is_cached: Returns True if a cache answers a row; None: no cache.
+            fingerprints: The fingerprints of the rows' requests; None: answers count for any request.
             renamed: Rows whose answers have another key.
-            asks_again: Whether answered rows that would be asked differently now are called.
+            asks_again: True to call answered rows that would be asked differently now.
 
         Raises:
-            InputError: naming the file and the line, when a row cannot be used.
+            InputError: a row cannot be used; the message has the file and the line.
         """
         tokens = characters = 0
         former = None if renamed is None else renamed.reader()

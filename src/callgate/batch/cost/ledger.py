@@ -1,9 +1,9 @@
-"""What an output has taken of a budget, over all runs on it.
+"""`Ledger`: the US dollars that an output has taken of a budget, over all runs on it.
 
-The lines of the output and of its errors file state what their rows were charged. The ledger beside them
-keeps what no line states: the charges of rows that failed and were tried again, of calls that were cut off,
-and, written before they are sent, what the attempts on the wire may cost. Each of its lines is the whole
-account, and the last one holds. A kill between two steps counts an amount twice, never not at all.
+The lines of the output and of its errors file have the charges of their rows. The ledger, a file beside them,
+has all other charges: of rows that failed and were tried again, of cancelled calls, and, written before they
+are sent, the most that attempts in flight may cost. Each line of the ledger is the whole account, and the
+last one is valid. A kill between two steps counts an amount twice, but never leaves it out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from callgate.errors import InputError
 
 __all__ = ["Account", "Ledger", "charged_of", "read_account", "read_spent"]
 
-_STEP = 1.125  # so that a run raises the reserved amount some dozens of times, however many rows it has
+_STEP = 1.125  # a run raises the reserved amount only some dozens of times, for any number of rows
 _START = b'{"charged_usd":'
 
 
@@ -31,11 +31,11 @@ class Account:
     """One line of a ledger.
 
     Attributes:
-        charged_usd: US dollars that were charged and that no line of the output or its errors file states.
-        reserved_usd: US dollars that attempts may cost whose end is not written down.
-        answers: Where the answers of the current run begin, in bytes of the journal.
-        failures: Where its failures begin, in bytes of the errors file; what stands before was written by
-            earlier runs. 0: nothing stands before, or no run is on.
+        charged_usd: US dollars charged that are in no line of the output or its errors file.
+        reserved_usd: The most US dollars that attempts without a recorded end may cost.
+        answers: The offset in bytes at which the answers of the current run begin in the journal.
+        failures: The offset in bytes at which its failures begin in the errors file. 0: at its start, or
+            there is no current run.
 
     >>> Account(charged_usd=1.5).reserved_usd
     0.0
@@ -54,11 +54,11 @@ class Ledger:
         output: The output's path.
 
     Attributes:
-        account: What the last line states.
-        assumed: US dollars that the attempts of a killed run may have cost, counted as charged from now on.
+        account: The account in the last line.
+        assumed: The most US dollars that attempts of a killed run may have cost, which count as charged.
 
     Raises:
-        InputError: when the file is there and cannot be used.
+        InputError: the file exists and cannot be used.
 
     Example::
 
@@ -82,21 +82,21 @@ class Ledger:
 
     @property
     def harm(self) -> InputError | None:
-        """What another program did to the file."""
+        """The damage that another program did to the file, or None."""
         file = self._file
         return None if file is None or file.harm is None else InputError(file.harm, source=file.name)
 
     # -- the account -------------------------------------------------------------------------------------
 
     def begin(self, *, answers: int, failures: int) -> None:
-        """Begin a run: count what a killed run left reserved as charged, and note where this one begins.
+        """Begin a run: charge the reservations of a killed run, and record where this run begins.
 
         Args:
             answers: The size of the journal, in bytes.
             failures: The size of the errors file, in bytes.
 
         Raises:
-            InputError: when it cannot be written.
+            InputError: the ledger cannot be written.
         """
         account = self.account
         self.assumed = account.reserved_usd
@@ -106,30 +106,30 @@ class Ledger:
             os.unlink(_former_path(self._output))
 
     def move(self, answers: int) -> None:
-        """Note that the answers of the current run begin elsewhere: the journal is written anew.
+        """Record where the answers of the current run begin, after the journal was rewritten.
 
         Args:
-            answers: Where they begin, in bytes.
+            answers: The offset in bytes.
 
         Raises:
-            InputError: when it cannot be written.
+            InputError: the ledger cannot be written.
         """
         self._write(replace(self.account, answers=answers if self.account.failures else 0), sync=True)
 
     def charge(self, amount: float) -> None:
-        """Charge US dollars that no line will state any more.
+        """Charge US dollars whose line is removed.
 
         Raises:
-            InputError: when it cannot be written.
+            InputError: the ledger cannot be written.
         """
         if amount:
             self._write(replace(self.account, charged_usd=self.account.charged_usd + amount), sync=True)
 
     def end(self) -> None:
-        """End a run; the file goes when it states nothing.
+        """End a run; an empty account removes the file.
 
         Raises:
-            InputError: when it cannot be written.
+            InputError: the ledger cannot be written.
         """
         self._write(Account(self.account.charged_usd), sync=True)
         if self.account == Account():
@@ -143,20 +143,20 @@ class Ledger:
             self._file.close()
             self._file = None
 
-    # -- written ahead -----------------------------------------------------------------------------------
+    # -- reservations -----------------------------------------------------------------------------------
 
     def sent(self, call: str, worst: float) -> None:
-        """One more attempt of a call is about to go out.
+        """Record that one more attempt of a call is about to be sent.
 
-        The operating system has the amount when this returns. The disk need not: to wait for it would hold up
-        every call, against a power cut alone.
+        When this returns, the operating system has the amount. It is not synced to disk, which would delay
+        every call, and matter only in a power cut.
 
         Args:
             call: The call's `request_id`.
-            worst: What the attempt may cost at most, in US dollars.
+            worst: The most that the attempt can cost, in US dollars.
 
         Raises:
-            InputError: when it cannot be written. The attempt must not go out then.
+            InputError: the ledger cannot be written. The attempt must not be sent.
         """
         self._calls[call] = self._calls.get(call, 0.0) + worst
         self._reserved += worst
@@ -164,22 +164,24 @@ class Ledger:
             self._write(replace(self.account, reserved_usd=self._reserved * _STEP))
 
     def settled(self, call: str, worst: float, charged: float) -> None:
-        """An attempt of a call has ended, and was charged so many US dollars instead of its worst case. They
-        stay reserved until a line states them, or until the end of the run."""
+        """Record that an attempt of a call has ended and was charged `charged` US dollars instead of `worst`.
+
+        They stay reserved until `written`, or until the end of the run.
+        """
         self._calls[call] += charged - worst
         self._reserved += charged - worst
 
     def written(self, call: str) -> None:
-        """A line states what a call was charged."""
+        """Record that a line with the charge of a call was written."""
         self._reserved -= self._calls.pop(call, 0.0)
         if not self._calls:
             self._reserved = 0.0  # sums of floats drift
 
     def settle(self) -> None:
-        """All calls have ended: charge those without a line; nothing is reserved any more.
+        """Charge calls without a line, after all calls have ended, and release all reservations.
 
         Raises:
-            InputError: when it cannot be written. All that is reserved counts as charged then.
+            InputError: the ledger cannot be written. All reservations then count as charged.
         """
         left = sum(self._calls.values())
         if left or self.account.reserved_usd:
@@ -202,10 +204,10 @@ class Ledger:
 
 
 def read_account(output: str) -> Account:
-    """The account of an output; one without a ledger has nothing on it.
+    """The account of an output; empty without a ledger.
 
     Raises:
-        InputError: when the ledger cannot be read, or is damaged.
+        InputError: the ledger cannot be read, or is damaged.
     """
     path = ledger_path(output)
     account = Account()
@@ -245,7 +247,7 @@ def _former_path(output: str) -> str:
 
 
 def _former_charges(output: str) -> float:
-    """What a version before the ledger kept beside an output; the next run takes it into the ledger."""
+    """The charges in a file of an older version, which the next run moves to the ledger."""
     path = _former_path(output)
     try:
         with open(path, "rb") as file:
@@ -258,7 +260,7 @@ def _former_charges(output: str) -> float:
 
 
 def _unusable(path: str) -> InputError:
-    # To take it for nothing would spend it again.
+    # Not read as 0, because that amount could then be spent again.
     return InputError(
         'does not state what was spent, as in {"charged_usd":1.5}; correct its last line, or remove the file'
         " to count nothing",
@@ -270,14 +272,13 @@ def _unusable(path: str) -> InputError:
 
 
 def read_spent(output: str) -> float:
-    """The US dollars that an output's rows took of a budget, or, without one, are known to have cost.
+    """The US dollars charged for an output's rows, or, without a budget, their known cost.
 
-    An output that is not there took none; a line that is not ours counts nothing (`read_completed_keys`
-    refuses it).
-    What was in flight when a run was killed counts with the most that it can have cost.
+    0.0 if there is no output. Lines that are not of a batch count 0 (`read_completed_keys` refuses them).
+    Attempts in flight when a run was killed count with the most that they can have cost.
 
     Raises:
-        InputError: when it cannot be read.
+        InputError: a file cannot be read.
     """
     account = read_account(output)
     spent = account.charged_usd + account.reserved_usd + _former_charges(output) + _of_failures(output)
@@ -289,7 +290,7 @@ def read_spent(output: str) -> float:
 
 
 def charged_of(line: bytes) -> float:
-    """What a line states that its row was charged, or, without a budget, is known to have cost."""
+    """The US dollars in a line that its row was charged, or, without a budget, is known to have cost."""
     try:
         record = orjson.loads(line)
         return 0.0 + (record.get("charged_usd") or record.get("cost_usd") or 0.0)

@@ -1,4 +1,4 @@
-"""The most that one attempt at a call can cost: what `--budget` reserves for it."""
+"""The most that one attempt at a call can cost, which `--budget` reserves for it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ class UnboundedBudgetError(InputError):
 
 
 def worst_of_endpoints(model: Caller) -> Callable[[Calling], float]:
-    """A function that returns the most US dollars that the next attempt of a call can cost, at the dearest
-    endpoint of a model, its fallbacks included.
+    """A function that returns the most US dollars that the next attempt of a call can cost.
+
+    It is the cost at the dearest endpoint of the model and its fallbacks.
 
     Raises (in the function):
-        UnboundedBudgetError: when it is not known for one of them.
+        UnboundedBudgetError: the cost at one of them has no known bound.
     """
     every = model.all_targets()
     if len(every) == 1 and every[0].model is model:
-        return worst_case  # its callings are turned to the one endpoint already
+        return worst_case  # callings of the model are prepared for its one endpoint
     targets = list({target.price_identity: target for target in every}.values())
 
     def worst(calling: Calling) -> float:
@@ -41,7 +42,7 @@ def worst_of_endpoints(model: Caller) -> Callable[[Calling], float]:
 
 
 def turned(calling: Calling, target: ModelTarget) -> Calling:
-    """The call as an endpoint would send it; the call itself stays as it is."""
+    """A copy of the call, prepared for an endpoint."""
     fork = calling.fork()
     target.turn(fork)
     return fork
@@ -51,9 +52,8 @@ def worst_case(calling: Calling) -> float:
     """The most that one attempt of this call at its endpoint can cost, in US dollars.
 
     Raises:
-        UnboundedBudgetError: when it is not known: the price is not, or nothing bounds the length of the
-            answer, or what is to be read.
-        InvalidRequestError: when the request cannot be encoded.
+        UnboundedBudgetError: the price is not known, or the input or output of the request has no bound.
+        InvalidRequestError: the request cannot be encoded.
     """
     payload = calling.payload
     try:
@@ -85,7 +85,7 @@ def worst_case(calling: Calling) -> float:
 
 
 def _bound(calling: Calling) -> CostBound:
-    """What the call's backend bounds; a backend of the user's own is taken for a chat endpoint."""
+    """The bound by the call's backend; a user's own backend counts as a chat endpoint."""
     bound = getattr(calling.backend, "bound", None)
     if bound is not None:
         found: CostBound = bound(calling)
@@ -94,10 +94,10 @@ def _bound(calling: Calling) -> CostBound:
 
 
 def longest_answer(request: Mapping[str, Any]) -> int | None:
-    """The most tokens that a request allows to be written, all its choices together; None without a bound.
+    """The most output tokens that a request allows, for all its choices together; None without a bound.
 
-    Where the bound is set by both of its names, the larger one counts: providers differ in which they obey.
-    What is no whole number above 0 bounds nothing: some servers read "200", and -1 as without end.
+    If both names of the bound are given, the larger one counts, because providers differ in which one they
+    use. A value that is not an integer above 0 is no bound: some servers read "200", and -1 as unlimited.
 
     >>> longest_answer({"max_tokens": 100, "n": 2}), longest_answer({}), longest_answer({"max_tokens": -1})
     (200, None, None)

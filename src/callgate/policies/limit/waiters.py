@@ -48,13 +48,13 @@ class Waiter:
 
 
 class Waiters:
-    """The waiters in lanes, one for each class (retries, fresh calls) and each tuple of gates.
+    """The waiters in lanes, one for each class (retries, new calls) and each tuple of gates.
 
-    All in a lane want the same gates, so only the heads of lanes need to be looked at. Nothing is taken out
-    of the middle of a lane: a waiter that has left is dropped when it comes to the head.
+    All waiters in a lane have the same gates, so only the heads of lanes are examined. A waiter that has left
+    stays in its lane until it comes to the head.
 
     Attributes:
-        live: How many wait.
+        live: The number of waiters.
     """
 
     __slots__ = ("_dated", "_dead", "_deadlines", "_joined", "_lanes", "_retrying", "_tokens", "live")
@@ -63,14 +63,14 @@ class Waiters:
         self._lanes: dict[tuple[bool, tuple[Gate, ...]], deque[Waiter]] = {}
         self._deadlines: list[tuple[float, int, Waiter]] = []
         self._joined = 0
-        self._dated = 0  # of those who wait, how many have a deadline
-        self._retrying = 0  # of those who wait, how many are retries
-        self._dead = 0  # still in a lane, and not waiting any more
-        self._tokens = [0.0, 0.0]  # what the fresh ones and the retries cost together
+        self._dated = 0  # waiters with a deadline
+        self._retrying = 0  # waiting retries
+        self._dead = 0  # waiters in a lane that have left
+        self._tokens = [0.0, 0.0]  # the tokens of new calls and of retries
         self.live = 0
 
     def join(self, waiter: Waiter) -> bool:
-        """Put it at the end of its lane; True if it is at the head there."""
+        """Add a waiter at the end of its lane; True if it is the head."""
         self._joined += 1
         waiter.number = self._joined
         key = waiter.front, waiter.candidate.gates
@@ -87,7 +87,7 @@ class Waiters:
         return len(lane) == 1 or self._head(lane) is waiter
 
     def first(self, claimed: set[Gate] | frozenset[Gate] = frozenset()) -> Waiter | None:
-        """The next to be admitted, of those that want a gate which is not claimed."""
+        """The next waiter to be admitted, among those with a gate that is not claimed."""
         best: Waiter | None = None
         if len(self._lanes) == 1 and not claimed:  # as it nearly always is
             (lane,) = self._lanes.values()
@@ -118,7 +118,7 @@ class Waiters:
         return None
 
     def leave(self, waiter: Waiter) -> None:
-        """Count the waiter out, once."""
+        """Remove a waiter. Idempotent."""
         if not waiter.waiting:
             return
         waiter.waiting = False
@@ -129,7 +129,7 @@ class Waiters:
         if waiter.deadline is not None:
             self._dated -= 1
         if self.live == 0:
-            self._tokens = [0.0, 0.0]  # with them goes what floats have lost
+            self._tokens = [0.0, 0.0]  # clears the rounding errors of floats
         if self._dead > COMPACT_AT and self._dead > self.live:
             for lane in self._lanes.values():
                 waiting = [waiter for waiter in lane if waiter.waiting]
@@ -141,18 +141,18 @@ class Waiters:
             heapq.heapify(self._deadlines)
 
     def ahead(self, front: bool) -> tuple[int, float]:
-        """How many calls and tokens a newcomer of this class would find before it."""
+        """The number of calls before a new one of this class, and their tokens."""
         if front:
             return self._retrying, self._tokens[True]
         return self.live, self._tokens[False] + self._tokens[True]
 
     def next_deadline(self) -> float:
-        """The earliest deadline of those who wait; infinity when none has one."""
+        """The earliest deadline of a waiter; infinity if none has one."""
         deadlines = self._deadlines
         while deadlines and not deadlines[0][2].waiting:
             heapq.heappop(deadlines)
         return deadlines[0][0] if deadlines else math.inf
 
     def overdue(self, now: float) -> Waiter | None:
-        """A waiter whose deadline has come, if there is one."""
+        """A waiter whose deadline has passed, if there is one."""
         return self._deadlines[0][2] if self.next_deadline() <= now else None

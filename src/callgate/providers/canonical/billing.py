@@ -24,7 +24,7 @@ __all__ = [
     "cache_kept",
     "check_fields",
     "each_part",
-    "read_told_cost",
+    "read_reported_cost",
     "sum_bounds",
     "whole_number",
 ]
@@ -55,7 +55,7 @@ class Billing:
             this mode is not listed; None: not known.
         factor: Multiplies all prices.
         searches: Web searches, which are billed by their number.
-        told: The cost that the provider reported; it is used instead of any price.
+        reported: The cost that the provider reported; it is used instead of any price.
 
     >>> Billing((("service_tier", "priority"),), mode_factor=1.8).name
     'service_tier=priority'
@@ -65,7 +65,7 @@ class Billing:
     mode_factor: float | None = None
     factor: float = 1.0
     searches: int = 0
-    told: Cost | None = None
+    reported: Cost | None = None
 
     @property
     def name(self) -> str:
@@ -89,7 +89,7 @@ class CostBound:
         text_only: Whether its answer is text; else its model may draw or speak unasked.
 
     >>> CostBound(100, 50).billings
-    (Billing(mode=(), mode_factor=None, factor=1.0, searches=0, told=None),)
+    (Billing(mode=(), mode_factor=None, factor=1.0, searches=0, reported=None),)
     """
 
     input_tokens: int
@@ -205,15 +205,15 @@ def sum_bounds(given: Iterable[Any]) -> int:
     return sum(whole_number(value) or 0 for value in given)
 
 
-def read_told_cost(total: Any, reading: Any = None, writing: Any = None) -> Cost | None:
+def read_reported_cost(total: Any, reading: Any = None, writing: Any = None) -> Cost | None:
     """The cost that a provider reported, in US dollars; None when it is no such amount.
 
     Args:
         total: All of it.
-        reading: What of it the input cost, where that is told.
+        reading: What of it the input cost, where that is reported.
         writing: What of it the output cost. Without both, all counts as output.
 
-    >>> read_told_cost(0.5), read_told_cost("free")
+    >>> read_reported_cost(0.5), read_reported_cost("free")
     (Cost(input=0.0, output=0.5), None)
     """
     if not _is_amount(total):

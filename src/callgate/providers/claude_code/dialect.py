@@ -19,7 +19,7 @@ from callgate.errors import (
     ServerError,
 )
 from callgate.providers.anthropic.response import FINISH_REASONS, read_usage
-from callgate.providers.canonical.billing import Billing, read_told_cost
+from callgate.providers.canonical.billing import Billing, read_reported_cost
 from callgate.providers.canonical.errors import build_error
 from callgate.providers.canonical.json import (
     as_dict,
@@ -93,7 +93,7 @@ class ClaudeCode:
 
     def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
         """The cost that the command reported."""
-        return Billing(told=read_told_cost(response.metadata.get("total_cost_usd")))
+        return Billing(reported=read_reported_cost(response.metadata.get("total_cost_usd")))
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
         """The answer in the output of the command, in lines or as one list.

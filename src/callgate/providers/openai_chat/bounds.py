@@ -20,7 +20,7 @@ from callgate.providers.canonical.billing import (
     asked_for,
     check_fields,
     each_part,
-    read_told_cost,
+    read_reported_cost,
     sum_bounds,
     whole_number,
 )
@@ -110,15 +110,15 @@ def bound_chat(body: Mapping[str, Any], path: str) -> CostBound:
 def bill_chat(response: Response, request: Mapping[str, Any]) -> Billing:
     """How the answer to a request is billed: by the cost that it reports, else in its tier."""
     raw = as_dict(response.raw)
-    told = read_cost(as_dict(raw.get("usage")))
-    return Billing(told=told) if told is not None else bill_tier(raw.get("service_tier"), request)
+    reported = read_cost(as_dict(raw.get("usage")))
+    return Billing(reported=reported) if reported is not None else bill_tier(raw.get("service_tier"), request)
 
 
-def bill_tier(told: Any, request: Mapping[str, Any]) -> Billing:
+def bill_tier(reported: Any, request: Mapping[str, Any]) -> Billing:
     """The billing in the service tier that an answer names; without one in the tier that was asked for."""
-    if as_text(told).lower() in _MAYBE_TIERS:
+    if as_text(reported).lower() in _MAYBE_TIERS:
         return check_tier(asked_for(request, "service_tier"))[0]
-    return _billing_of(told)
+    return _billing_of(reported)
 
 
 def check_tier(tier: Any) -> tuple[Billing, ...]:
@@ -217,22 +217,22 @@ class _PartReader:
 
 def read_cost(usage: Mapping[str, Any]) -> Cost | None:
     """The cost that OpenRouter, xAI or Perplexity report in a usage; None: it has none."""
-    ticks = read_told_cost(usage.get("cost_in_usd_ticks"))
+    ticks = read_reported_cost(usage.get("cost_in_usd_ticks"))
     if ticks is not None:
         return Cost(0.0, ticks.total * _DOLLARS_PER_TICK)
     cost = usage.get("cost")
     if isinstance(cost, Mapping):
         reading = cost.get("input_tokens_cost", cost.get("input_cost"))
         writing = cost.get("output_tokens_cost", cost.get("output_cost"))
-        return read_told_cost(cost.get("total_cost"), reading, writing)
+        return read_reported_cost(cost.get("total_cost"), reading, writing)
     details = as_dict(usage.get("cost_details"))
     shares = (
         details.get(f"upstream_inference_{chat}_cost", details.get(f"upstream_inference_{other}_cost"))
         for chat, other in (("prompt", "input"), ("completions", "output"))
     )
-    told = read_told_cost(cost, *shares)
+    reported = read_reported_cost(cost, *shares)
     if not usage.get("is_byok"):
-        return told
+        return reported
     # The cost is a fee; what the user's own key at the provider behind it costs is reported apart.
-    upstream = read_told_cost(details.get("upstream_inference_cost"))
-    return None if upstream is None else upstream + (told or Cost(0.0, 0.0))
+    upstream = read_reported_cost(details.get("upstream_inference_cost"))
+    return None if upstream is None else upstream + (reported or Cost(0.0, 0.0))

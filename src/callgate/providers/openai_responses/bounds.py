@@ -84,9 +84,9 @@ def bound_response(body: Mapping[str, Any]) -> CostBound:
 def bill_response(response: Response, request: Mapping[str, Any]) -> Billing:
     """How the answer to a request is billed: by the cost that it reports, else in its tier."""
     raw = as_dict(response.raw)
-    told = read_cost(as_dict(raw.get("usage")))
-    if told is not None:
-        return Billing(told=told)
+    reported = read_cost(as_dict(raw.get("usage")))
+    if reported is not None:
+        return Billing(reported=reported)
     billing = bill_tier(raw.get("service_tier"), request)
     searches = token_count(as_dict(as_dict(raw.get("tool_usage")).get("web_search")).get("num_requests"))
     return Billing(billing.mode, billing.mode_factor, searches=searches) if searches else billing
