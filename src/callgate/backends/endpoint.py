@@ -297,8 +297,7 @@ class Endpoint:
             raise RuntimeError(f"the endpoint {self.name!r} is closed")
         return self._backend.client
 
-    # -- serialization and closing
-    # ----------------------------------------------------------------------------
+    # -- serialization and closing --------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
         """The settings, ready for JSON, with the name of the key's variable instead of a key.

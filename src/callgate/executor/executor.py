@@ -124,8 +124,7 @@ class Executor:
         adaptive = AdaptiveConcurrency() if data.get("adaptive") else None
         return cls(**{**data, "adaptive": adaptive})
 
-    # -- starting and stopping
-    # ------------------------------------------------------------------------------------
+    # -- starting and stopping ------------------------------------------------------------------------
 
     @property
     def is_running(self) -> bool:

@@ -231,8 +231,7 @@ class _Child(asyncio.SubprocessProtocol):
         while not self._closed and await self._changed(self._grace):
             pass
 
-    # -- between event loop and reader
-    # ---------------------------------------------------------------------------------
+    # -- between event loop and reader ----------------------------------------------------------------
 
     async def _changed(self, timeout: float | None) -> bool:
         """Wait for the next callback of the event loop; False when `timeout` seconds passed first."""
