@@ -87,6 +87,20 @@ def test_rows_that_would_be_asked_differently_end_it_with_the_table_as_it_was(si
     ]
 
 
+def test_lines_with_a_wrong_checksum_are_noted_and_count(sim: Simulator) -> None:
+    assert run(sim, Notes(), rows=25, output="out.jsonl").summary.ending == "done"
+    path = Path("out.jsonl")
+    path.write_bytes(path.read_bytes().replace(b'"length"', b'"LENGTH"', 1))
+    notes = Notes()
+    assert run(sim, notes, rows=25, output="out.jsonl").summary.progress.skipped == 25
+    note = "callgate: out.jsonl: 1 line with a wrong checksum, edited or damaged, count as answers: 1"
+    assert notes.notes == [note]
+    path.write_bytes(path.read_bytes().replace(b'"length"', b'"LENGTH"'))
+    run(sim, notes, rows=25, output="out.jsonl")
+    assert "25 lines with a wrong checksum" in notes.notes[1]
+    assert notes.notes[1].endswith("19, 20, ...")
+
+
 def test_the_rows_of_an_iterator_are_in_the_order_of_their_table(sim: Simulator) -> None:
     assert run(sim, Notes(), rows=3, output="out.csv", read_once=True).summary.left_out == 0
     assert run(sim, Notes(), rows=1, output="out.csv", read_once=True).summary.left_out == 2

@@ -37,6 +37,7 @@ from callgate.schema.answer import AnswerSchema
 
 __all__ = ["Outcome", "Watch", "Watcher", "check_paths", "rarer_collections", "run_job"]
 
+_NAMED = 20
 _GIVEN_UP = "interrupted before the output was written; the next run writes it from the journal"
 _KEPT = "The former output is kept as {}."
 _SET_ASIDE = "The answers of rows that are asked again are kept as {}."
@@ -160,6 +161,8 @@ async def _run_into_journal(
                     watcher.note(_ASSUMED.format(dollars(journal.ledger.assumed)))
                 if journal.kept is not None:
                     watcher.note(_KEPT.format(journal.kept))
+                if altered := journal.completed.altered:
+                    watcher.note(_altered(journal.path, altered))
                 if not options.quiet:
                     ejections.note = watcher.note
                 try:
@@ -194,6 +197,12 @@ async def _run_logged(options: RunOptions, batch: BatchRun, journal: Journal, wa
         if log.error is not None:
             watcher.note(_NOT_LOGGED.format(log.error))
     return summary
+
+
+def _altered(path: str, lines: list[int]) -> str:
+    several = "1 line" if len(lines) == 1 else f"{len(lines):,} lines"
+    shown = ", ".join(map(str, lines[:_NAMED])) + ", ..." * (len(lines) > _NAMED)
+    return f"callgate: {path}: {several} with a wrong checksum, edited or damaged, count as answers: {shown}"
 
 
 def _budget(options: RunOptions, journal: Journal) -> Budget | None:

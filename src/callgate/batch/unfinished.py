@@ -205,7 +205,7 @@ class UnfinishedRows:
     def _refusal(self, row: Row) -> InputError:
         return InputError(
             f"{name_of(row)} has an answer, but would be asked differently now; to ask it again, put the rows"
-            " into a file, which can be read twice",
+            " into a list or a file, which can be read twice",
             source=self.source.name,
             line=row.line,
             setting="on_change",

@@ -132,8 +132,10 @@ def test_intact_lines_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_line_edited_in_place_is_parsed_and_counts() -> None:
     edited = LINES[1].replace(b'"status_code"', b'"status-code"')
     assert edited != LINES[1]
-    completed, good, _ = read(LINES[0] + edited + LINES[2])
-    assert (len(completed), good) == (3, len(b"".join(LINES)))
+    completed, good, _ = read(LINES[0] + edited + b"\n" + LINES[2] + FAILED)
+    assert (len(completed), good) == (3, len(b"".join(LINES)) + 1 + len(FAILED))
+    assert completed.altered == [2]
+    assert not read(b"".join(LINES) + b"\n")[0].altered
 
 
 def test_lines_of_the_version_before_checksums_count() -> None:

@@ -31,6 +31,7 @@ _LINE_START = b'{"id":"'
 _LINE_END = re.compile(rb',"key":"[0-9a-f]{16}"\}\s*$')
 _TAILS = re.compile(rb'(?:,"check":"[0-9a-f]{8}","key":"[0-9a-f]{16}"\})*')
 _END = re.compile(rb',"check":"[0-9a-f]{8}","key":"([0-9a-f]{16})"\}\n')
+_TAIL_OF_LINE = re.compile(rb',"check":"([0-9a-f]{8})","key":"[0-9a-f]{16}"\}')
 _TAIL = 45
 """The length of the end of a line: its checksum and its key."""
 _FINGERPRINT = b',"fingerprint":{'
@@ -50,6 +51,8 @@ class CompletedKeys:
         self._asked = _Multiset()
         self.marked = False
         """Whether the fingerprint of any answer is known."""
+        self.altered: list[int] = []
+        """The numbers of lines that count although their checksum is wrong: edited ones, or damaged ones."""
         self._all_marked = True
         self.extend(array("Q", keys))
 
@@ -158,7 +161,9 @@ def read_completed_keys(stream: BinaryIO, name: str) -> tuple[CompletedKeys, int
         good += whole
         intact = _keys_of_intact(chunk, whole)
         if intact is None:
-            intact = _parsed_keys(chunk[:whole].split(b"\n"), name, number, damaged)
+            lines = chunk[:whole].split(b"\n")
+            intact = _parsed_keys(lines, name, number, damaged)
+            completed.altered += [at for at, line in enumerate(lines, number) if _is_altered(line)]
         completed.extend(*intact)
         number += chunk.count(b"\n")
     lacks_end = bool(rest) and _is_json(rest)
@@ -272,6 +277,12 @@ def read_answers(stream: BinaryIO, name: str) -> Iterator[tuple[int, int, int]]:
             if key is not None:
                 yield key, mark_of(fingerprint_of(record) or b""), start
         start += len(line)
+
+
+def _is_altered(line: bytes) -> bool:
+    """Whether a line has a checksum, and not the right one."""
+    end = _TAIL_OF_LINE.fullmatch(line, max(0, len(line) - _TAIL))
+    return end is not None and int(end[1], 16) != crc32(line[:-_TAIL])
 
 
 def _is_json(line: bytes) -> bool:
