@@ -26,6 +26,22 @@ def test_prints_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads(capsys.readouterr().out)["cost_usd"] == 0.5
 
 
+def test_two_outputs_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = [
+        str(write(tmp_path / name, [answer(text=text, key=str(key)) for key, text in enumerate(texts)]))
+        for name, texts in (("a.jsonl", ("yes", "no", "no")), ("b.jsonl", ("yes", "no", "yes")))
+    ]
+    assert main(["report", *outputs]) == 0
+    printed = capsys.readouterr().out
+    assert "a.jsonl  b.jsonl  change" in printed
+    assert "text: 66.7% of 3 rows agree, kappa 0.40" in printed
+    assert "no -> yes: 1 (for example line 1)" in printed
+    assert main(["report", *outputs, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["agreement"][0]["share"] == pytest.approx(2 / 3)
+    assert main(["report", *outputs, outputs[0]]) == 2
+    assert "got 3" in capsys.readouterr().err
+
+
 def test_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "report.html"
     assert main(["report", str(write(tmp_path / "out.jsonl", [answer()])), "--html", str(page)]) == 0

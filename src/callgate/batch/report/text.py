@@ -1,11 +1,13 @@
-"""A report as lines for a terminal."""
+"""A report and a comparison as lines for a terminal."""
 
 from __future__ import annotations
 
 from callgate.batch.display.format import dollars, duration
+from callgate.batch.report.comparison import Comparison
+from callgate.batch.report.comparison_page import names_of
 from callgate.batch.report.figures import Report, quantile
 
-__all__ = ["error_lines", "report_lines"]
+__all__ = ["comparison_lines", "error_lines", "report_lines"]
 
 _MOST_NAMES = 6
 
@@ -38,6 +40,27 @@ def error_lines(report: Report) -> list[str]:
         + ("" if each.line is None else f" (for example line {each.line})")
         for each in report.errors
     ]
+
+
+def comparison_lines(comparison: Comparison) -> list[str]:
+    """The figures of both in columns, then how far they agree."""
+    cells = [("", *names_of(comparison), "change")]
+    cells += [(each.name, each.first, each.second, each.change) for each in comparison.metrics()]
+    widths = [max(len(row[column]) for row in cells) for column in range(4)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in cells
+    ]
+    lines.append(
+        f"{comparison.common:,} rows are answered in both, {comparison.same_text:,} with the same text"
+    )
+    for each in comparison.agreements:
+        kappa = "" if each.kappa is None else f", kappa {each.kappa:.2f}"
+        lines.append(f"{each.name}: {each.share:.1%} of {each.rows:,} rows agree{kappa}")
+        lines += [
+            f"  {first} -> {second}: {count:,} (for example {each.example[first, second]})"
+            for (first, second), count in each.different.most_common(_MOST_NAMES)
+        ]
+    return lines
 
 
 def _models(report: Report) -> list[tuple[str, str]]:
