@@ -56,6 +56,7 @@ COVERED_BY = {
     "providers/canonical/content.py": "providers/requests_matrix.py",
     "providers/canonical/conversation.py": "providers/requests_matrix.py",
     "providers/canonical/fields.py": "providers/requests_matrix.py",
+    "providers/canonical/json_dialect.py": "providers/conformance.py",
     "providers/canonical/messages.py": "providers/requests_matrix.py",
     "providers/canonical/streamed_blocks.py": "providers/conformance.py",
     "providers/canonical/tools.py": "providers/requests_matrix.py",

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from callgate.errors import APIClientError, InvalidRequestError, ResponseError
 from callgate.exact_json import dumps, loads
 from callgate.providers.canonical.billing import Billing, CostBound, UnboundedCostError
-from callgate.providers.dialect import StreamDecoder, WireRequest
+from callgate.providers.dialect import Dialect, StreamDecoder, WireRequest
 from callgate.providers.openai_chat.dialect import OpenAIChat
 from callgate.providers.openai_chat.response import read_other_usage
 from callgate.response import Response
@@ -21,7 +21,7 @@ from callgate.response import Response
 __all__ = ["PlainJson"]
 
 
-class PlainJson:
+class PlainJson(Dialect):
     """The dialect of services without one. With method GET or DELETE the request becomes the query.
 
     >>> PlainJson("GET").encode({"limit": 10}, path="/users").path
@@ -50,17 +50,11 @@ class PlainJson:
         return WireRequest(where, body, method=self.method, stream=stream)
 
     def bound(self, wire: WireRequest, headers: Mapping[str, str]) -> CostBound:
-        """The most that one attempt of an encoded request can be billed for.
-
-        Raises:
-            UnboundedCostError: Something in it has no bound.
-        """
         if not wire.body:
             raise UnboundedCostError(f"a {self.method} request")
         return self._chat.bound(wire, headers)
 
     def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
-        """The way in which an answer to a request is billed."""
         return self._chat.billing(response, request)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:

@@ -15,8 +15,8 @@ from callgate.providers.anthropic.stream import MessageStream
 from callgate.providers.canonical.billing import Billing, CostBound
 from callgate.providers.canonical.fields import merge_extra_body
 from callgate.providers.canonical.json import read_object, write_json
+from callgate.providers.canonical.json_dialect import JsonDialect
 from callgate.providers.canonical.messages import read_model
-from callgate.providers.canonical.sse_decoder import decode_stream, read_document
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.response import Response
 
@@ -26,7 +26,7 @@ _PATH = "/v1/messages"
 _HEADERS = {"anthropic-version": "2023-06-01"}
 
 
-class AnthropicMessages:
+class AnthropicMessages(JsonDialect):
     """The dialect of Claude, and of the servers that speak like it.
 
     - `max_tokens` is required there; without one 4096 are asked for (more while the model thinks).
@@ -45,6 +45,7 @@ class AnthropicMessages:
     """  # noqa: E501
 
     name = "anthropic"
+    _read = staticmethod(read_answer)
 
     def encode(
         self, request: Mapping[str, Any], *, stream: bool = False, path: str | None = None
@@ -64,35 +65,15 @@ class AnthropicMessages:
         return WireRequest(_full_path(path), write_json(body), headers, joined=BETA_HEADER, stream=stream)
 
     def bound(self, wire: WireRequest, headers: Mapping[str, str]) -> CostBound:
-        """The most that one attempt of an encoded request can be billed for.
-
-        Raises:
-            UnboundedCostError: Something in it has no bound.
-        """
         return bound_messages(read_object(wire.body))
 
     def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
-        """The way in which an answer to a request is billed."""
         return bill_messages(response, request)
 
-    def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
-        """The answer as a Response.
-
-        Raises:
-            APIClientError: The body is an error after all.
-            ResponseError: It cannot be read.
-        """
-        data = read_document(body)
-        if data is None:
-            return decode_stream(body, self.stream_decoder(headers))
-        return read_answer(data, headers, status_code)
-
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
-        """A decoder for one streamed answer."""
         return MessageStream(headers)
 
     def error(self, status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
-        """The typed error for an answer with an error status; never raises."""
         return error_of_body(status_code, body, headers)
 
 

@@ -16,7 +16,7 @@ from callgate.providers.bedrock.stream import ConverseStream
 from callgate.providers.canonical.billing import Billing, CostBound
 from callgate.providers.canonical.json import read_object, write_json
 from callgate.providers.canonical.messages import read_model
-from callgate.providers.dialect import StreamDecoder, WireRequest
+from callgate.providers.dialect import Dialect, StreamDecoder, WireRequest
 from callgate.response import Response
 
 __all__ = ["BedrockConverse", "model_path"]
@@ -31,7 +31,7 @@ def model_path(model: str, operation: str) -> str:
     return f"/model/{quote(model, safe='')}/{operation}"
 
 
-class BedrockConverse:
+class BedrockConverse(Dialect):
     """The dialect that Bedrock translates into that of each model.
 
     - Pictures are sent inline or by `s3://`; Bedrock fetches nothing from the web.
@@ -67,24 +67,12 @@ class BedrockConverse:
         return WireRequest("/" + path.lstrip("/"), body, stream=stream)
 
     def bound(self, wire: WireRequest, headers: Mapping[str, str]) -> CostBound:
-        """The most that one attempt of an encoded request can be billed for.
-
-        Raises:
-            UnboundedCostError: Something in it has no bound.
-        """
         return bound_converse(read_object(wire.body))
 
     def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
-        """The way in which an answer to a request is billed."""
         return bill_converse(response, request)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
-        """The answer as a Response.
-
-        Raises:
-            APIClientError: The body is an error after all.
-            ResponseError: It cannot be read.
-        """
         if holds_frames(body):
             stream = ConverseStream(headers)
             for _ in stream.feed(body):
@@ -96,9 +84,7 @@ class BedrockConverse:
         return read_answer(data, headers, status_code)
 
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
-        """A decoder for one streamed answer."""
         return ConverseStream(headers)
 
     def error(self, status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
-        """The typed error for an answer with an error status; never raises."""
         return error_of_body(status_code, body, headers)

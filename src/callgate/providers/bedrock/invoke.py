@@ -24,7 +24,7 @@ from callgate.providers.canonical.fields import merge_extra_body, read_betas, re
 from callgate.providers.canonical.json import as_dict, as_text, read_object, write_json
 from callgate.providers.canonical.messages import read_model
 from callgate.providers.canonical.sse_decoder import decode_stream, read_document
-from callgate.providers.dialect import StreamDecoder, WireRequest
+from callgate.providers.dialect import Dialect, StreamDecoder, WireRequest
 from callgate.response import Delta, Response
 from callgate.transport.eventstream import Frame
 
@@ -35,7 +35,7 @@ _IN_HEADERS = frozenset({"serviceTier", "performanceConfig", "guardrailConfig"})
 """Fields of Converse that `InvokeModel` takes as headers."""
 
 
-class BedrockInvoke:
+class BedrockInvoke(Dialect):
     """The dialect of Claude at Bedrock by `InvokeModel`: Anthropic's own body under Amazon's path.
 
     - `service_tier`, `performanceConfig` and `guardrailConfig` become Amazon's headers.
@@ -76,32 +76,18 @@ class BedrockInvoke:
         return WireRequest("/" + path.lstrip("/"), wire, _headers(request, of_amazon), stream=stream)
 
     def bound(self, wire: WireRequest, headers: Mapping[str, str]) -> CostBound:
-        """The most that one attempt of an encoded request can be billed for.
-
-        Raises:
-            UnboundedCostError: Something in it has no bound.
-        """
         return bound_invoke(read_object(wire.body), headers)
 
     def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
-        """The way in which an answer to a request is billed."""
         return bill_invoke(response, request)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
-        """The answer as a Response.
-
-        Raises:
-            APIClientError: The body is an error after all.
-            ResponseError: It cannot be read.
-        """
         return _read_body(body, headers, status_code)
 
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
-        """A decoder for one streamed answer."""
         return _InvokeStream(headers)
 
     def error(self, status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
-        """The typed error for an answer with an error status; never raises."""
         return error_of_body(status_code, body, headers)
 
 

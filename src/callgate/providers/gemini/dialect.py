@@ -10,8 +10,8 @@ from callgate.errors import APIClientError
 from callgate.providers.canonical.billing import Billing, CostBound
 from callgate.providers.canonical.fields import read_service_tier
 from callgate.providers.canonical.json import read_object, write_json
+from callgate.providers.canonical.json_dialect import JsonDialect
 from callgate.providers.canonical.messages import read_model, refuse
-from callgate.providers.canonical.sse_decoder import decode_stream, read_document
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.gemini.bounds import bill_content, bound_content
 from callgate.providers.gemini.errors import error_of_body
@@ -23,7 +23,7 @@ from callgate.response import Response
 __all__ = ["Gemini", "method_of"]
 
 
-class Gemini:
+class Gemini(JsonDialect):
     """The dialect of Gemini with an API key.
 
     - The model stands in the path; `models/` and `tunedModels/` may stand before its name.
@@ -42,6 +42,7 @@ class Gemini:
     """  # noqa: E501
 
     name = "gemini"
+    _read = staticmethod(read_answer)
 
     def encode(
         self, request: Mapping[str, Any], *, stream: bool = False, path: str | None = None
@@ -61,35 +62,15 @@ class Gemini:
         return WireRequest("/" + path.lstrip("/"), write_json(body), stream=stream)
 
     def bound(self, wire: WireRequest, headers: Mapping[str, str]) -> CostBound:
-        """The most that one attempt of an encoded request can be billed for.
-
-        Raises:
-            UnboundedCostError: Something in it has no bound.
-        """
         return bound_content(read_object(wire.body), headers)
 
     def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
-        """The way in which an answer to a request is billed."""
         return bill_content(response, request)
 
-    def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
-        """The answer as a Response; of several candidates the first.
-
-        Raises:
-            APIClientError: The body is an error after all.
-            ResponseError: It cannot be read.
-        """
-        data = read_document(body)
-        if data is None:
-            return decode_stream(body, self.stream_decoder(headers))
-        return read_answer(data, headers, status_code)
-
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
-        """A decoder for one streamed answer."""
         return GeminiStream(headers)
 
     def error(self, status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
-        """The typed error for an answer with an error status; never raises."""
         return error_of_body(status_code, body, headers)
 
 

@@ -14,7 +14,7 @@ from callgate.providers.canonical.billing import Billing, CostBound
 from callgate.providers.canonical.fields import merge_extra_body
 from callgate.providers.canonical.json import read_object, write_json
 from callgate.providers.canonical.sse_decoder import decode_stream, read_document
-from callgate.providers.dialect import StreamDecoder, WireRequest
+from callgate.providers.dialect import Dialect, StreamDecoder, WireRequest
 from callgate.providers.openai_chat.bounds import bill_chat, bound_chat
 from callgate.providers.openai_chat.errors import error_of_body
 from callgate.providers.openai_chat.quirks import ChatQuirks
@@ -29,7 +29,7 @@ _CHAT = "/chat/completions"
 _OURS = ("stream", "stream_options", "extra_body", "extra_headers")
 
 
-class OpenAIChat:
+class OpenAIChat(Dialect):
     """The dialect of `POST /chat/completions`, and of the host's other paths where one is asked for.
 
     On the path of chats, `prompt` and `system` are a conversation, messages take the form that the host
@@ -75,33 +75,19 @@ class OpenAIChat:
         return WireRequest(where, write_json(merge_extra_body(body, request)), stream=stream)
 
     def bound(self, wire: WireRequest, headers: Mapping[str, str]) -> CostBound:
-        """The most that one attempt of an encoded request can be billed for.
-
-        Raises:
-            UnboundedCostError: Something in it has no bound.
-        """
         return bound_chat(read_object(wire.body), wire.path)
 
     def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
-        """The way in which an answer to a request is billed."""
         return bill_chat(response, request)
 
     def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
-        """The answer in our words; of several choices the first.
-
-        Raises:
-            APIClientError: when the body is an error after all.
-            ResponseError: when it cannot be read.
-        """
         data = read_document(body)
         if data is None:
             return decode_stream(body, self.stream_decoder(headers))
         return read_answer(data, headers, status_code, self._quirks.provider)
 
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
-        """A decoder for one streamed answer."""
         return ChatStream(headers, self._quirks.provider)
 
     def error(self, status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
-        """The typed error for an answer with an error status; never raises."""
         return error_of_body(status_code, body, headers)

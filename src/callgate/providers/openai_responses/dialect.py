@@ -12,7 +12,7 @@ from typing import Any
 from callgate.errors import APIClientError
 from callgate.providers.canonical.billing import Billing, CostBound
 from callgate.providers.canonical.json import read_object, write_json
-from callgate.providers.canonical.sse_decoder import decode_stream, read_document
+from callgate.providers.canonical.json_dialect import JsonDialect
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.openai_chat.errors import error_of_body
 from callgate.providers.openai_responses.bounds import bill_response, bound_response
@@ -24,7 +24,7 @@ from callgate.response import Response
 __all__ = ["OpenAIResponses"]
 
 
-class OpenAIResponses:
+class OpenAIResponses(JsonDialect):
     """The Responses dialect.
 
     - `stop` is refused: this dialect has none. `n` is 1, as everywhere but in the chat dialect and Gemini's.
@@ -39,6 +39,7 @@ class OpenAIResponses:
     """
 
     name = "openai_responses"
+    _read = staticmethod(read_answer)
 
     def encode(
         self, request: Mapping[str, Any], *, stream: bool = False, path: str | None = None
@@ -55,33 +56,13 @@ class OpenAIResponses:
         return WireRequest(where, write_json(body), stream=stream)
 
     def bound(self, wire: WireRequest, headers: Mapping[str, str]) -> CostBound:
-        """The most that one attempt of an encoded request can be billed for.
-
-        Raises:
-            UnboundedCostError: Something in it has no bound.
-        """
         return bound_response(read_object(wire.body))
 
     def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
-        """The way in which an answer to a request is billed."""
         return bill_response(response, request)
 
-    def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
-        """The answer in our words.
-
-        Raises:
-            APIClientError: The answer reports a failure.
-            ResponseError: when it cannot be read.
-        """
-        data = read_document(body)
-        if data is None:
-            return decode_stream(body, self.stream_decoder(headers))
-        return read_answer(data, headers, status_code)
-
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
-        """A decoder for one streamed answer."""
         return ResponsesStream(headers)
 
     def error(self, status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
-        """The typed error for an answer with an error status; never raises."""
         return error_of_body(status_code, body, headers)

@@ -14,8 +14,8 @@ from callgate.providers.anthropic.request import write_body as write_claude
 from callgate.providers.canonical.billing import Billing, CostBound
 from callgate.providers.canonical.fields import merge_extra_body, read_betas, read_service_tier
 from callgate.providers.canonical.json import read_object, write_json
+from callgate.providers.canonical.json_dialect import JsonDialect
 from callgate.providers.canonical.messages import read_model, refuse
-from callgate.providers.canonical.sse_decoder import decode_stream, read_document
 from callgate.providers.dialect import StreamDecoder, WireRequest
 from callgate.providers.gemini import errors as gemini_errors
 from callgate.providers.gemini.dialect import method_of
@@ -36,7 +36,7 @@ _FLEX_TIMEOUT = "1800"
 """Seconds; the longest that Google lets a flex request wait."""
 
 
-class Vertex:
+class Vertex(JsonDialect):
     """The dialect of Vertex. The model's name decides: Gemini goes to `generateContent`, Claude to
     `rawPredict`, the others ("meta/...") to `endpoints/openapi`.
 
@@ -52,6 +52,7 @@ class Vertex:
     """
 
     name = "vertex"
+    _read = staticmethod(read_any)
 
     def __init__(self, project: str | None = None, location: str | None = None) -> None:
         self._project = project
@@ -82,35 +83,15 @@ class Vertex:
         return wire
 
     def bound(self, wire: WireRequest, headers: Mapping[str, str]) -> CostBound:
-        """The most that one attempt of an encoded request can be billed for.
-
-        Raises:
-            UnboundedCostError: Something in it has no bound.
-        """
         return bound_vertex(read_object(wire.body), wire.path, headers)
 
     def billing(self, response: Response, request: Mapping[str, Any]) -> Billing:
-        """The way in which an answer to a request is billed."""
         return bill_vertex(response, request, self._location_of(request))
 
-    def decode(self, body: bytes, headers: Mapping[str, str], status_code: int = 200) -> Response:
-        """The answer as a Response, in whichever of the three formats it is.
-
-        Raises:
-            APIClientError: The body is an error after all.
-            ResponseError: It cannot be read.
-        """
-        data = read_document(body)
-        if data is None:
-            return decode_stream(body, self.stream_decoder(headers))
-        return read_any(data, headers, status_code)
-
     def stream_decoder(self, headers: Mapping[str, str]) -> StreamDecoder:
-        """A decoder for one streamed answer, in whichever of the three formats it is."""
         return VertexStream(headers)
 
     def error(self, status_code: int, body: bytes, headers: Mapping[str, str]) -> APIClientError:
-        """The typed error for an answer with an error status; never raises."""
         try:
             data = read_object(body)
         except APIClientError:
