@@ -13,7 +13,6 @@ DIALECTS = "anthropic bedrock claude_code gemini openai_chat openai_responses ve
 COVERED_BY = {
     # Backends are tested through models, configurations and commands.
     "backends/command.py": "backends/test_claude_code.py",
-    "backends/decoding.py": "composition/test_provider_matrix.py",
     "backends/embedded_endpoint.py": "backends/test_embedded_dialects.py",
     "backends/endpoint.py": "documents/test_executor_guide.py",
     "backends/factory.py": "backends/test_plain_http.py",

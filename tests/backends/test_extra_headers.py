@@ -9,8 +9,15 @@ from typing import Any
 
 import pytest
 
-from callgate import InvalidRequestError, iModel
+from callgate import (
+    Executor,
+    InvalidRequestError,
+    SdkTransportConfig,
+    ServiceEndpointConfig,
+    iModel,
+)
 from callgate.transport.http import HttpAnswer
+from tests.documents.http_service import HttpService, Request
 
 ANSWERS = {
     "anthropic": {
@@ -96,3 +103,37 @@ def test_betas_of_all_sources_are_one_header_without_doubles() -> None:
 def test_extra_headers_that_are_none_are_refused() -> None:
     with pytest.raises(InvalidRequestError, match="extra_headers"):
         ask("openai", {}, extra_headers=["x"])
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_headers_of_one_call_are_sent_through_an_sdk(streamed: bool) -> None:
+    def answer(request: Request) -> Any:
+        chunk = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]}
+        if not streamed:
+            return 200, {}, ANSWERS["openai"]
+        return 200, {"content-type": "text/event-stream"}, f"data: {json.dumps(chunk)}\n\n"
+
+    async def main() -> None:
+        sdk = SdkTransportConfig(
+            sdk_provider_name="openai", default_sdk_method_name="chat.completions.create"
+        )
+        async with HttpService(answer) as service:
+            config = ServiceEndpointConfig(
+                name="sdk",
+                transport_type="sdk",
+                base_url=f"{service.url}/v1",
+                sdk_config=sdk,
+                default_request_kwargs={"model": "m"},
+                api_key="sk-test-key",
+            )
+            model = iModel(Executor(), config)
+            async with model.executor, model:
+                request: dict[str, Any] = {"messages": USER, "extra_headers": {"x-tag": "blue"}}
+                if streamed:
+                    text = "".join([str(chunk) async for chunk in model.invoke_stream(**request)])
+                else:
+                    text = (await model.invoke(**request)).response.text
+            assert text == "Hi"
+            assert [request.headers["x-tag"] for request in service.requests] == ["blue"]
+
+    asyncio.run(main())

@@ -38,6 +38,7 @@ def unpacked(label: str, packed: bytes, piece: int, room: int = ROOM) -> bytes:
         pytest.param(" , gzip", gzip.compress(BODY), id="an empty label"),
         pytest.param("deflate", zlib.compress(BODY), id="deflate"),
         pytest.param("deflate", bare_deflate(BODY), id="bare deflate"),
+        pytest.param("gzip", zlib.compress(BODY), id="deflate labelled gzip"),
         pytest.param("gzip, gzip", gzip.compress(gzip.compress(BODY)), id="gzip twice"),
         pytest.param("deflate, gzip", gzip.compress(zlib.compress(BODY)), id="deflate and gzip"),
         pytest.param("gzip", gzip.compress(BODY[:100]) + gzip.compress(BODY[100:]), id="two members"),

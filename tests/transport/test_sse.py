@@ -36,6 +36,7 @@ def parse(*pieces: bytes) -> list[tuple[str, str]]:
         ("data: ä😀\n\n".encode(), [("", "ä😀")]),
         (b"data: \xff\n\n", [("", "\ufffd")]),
         (b"data: a: b\n\n", [("", "a: b")]),
+        (b"error: x\n\ndata: a\n\n", [("error", "x"), ("", "a")]),
         (b"\n\n\n", []),
         (b"", []),
         (b"data: a", [("", "a")]),

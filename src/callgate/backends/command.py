@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from callgate.backends.decoding import emit
+from callgate.backends.decoding import StreamReader
 from callgate.backends.request_check import check_request
 from callgate.call.calling import Calling
 from callgate.errors import APIClientError, ResponseError
@@ -89,12 +89,12 @@ class CommandBackend:
         raise UnboundedCostError("a run of Claude Code, which makes requests of its own,")
 
     async def _run(self, command: CommandRequest, calling: Calling) -> Response:
-        decoder = self.dialect.stream_decoder({})
+        reader = StreamReader(calling, self.dialect.stream_decoder({}))
         async with self.client.run(command) as output:
             async for piece in output:
-                await emit(calling, decoder, piece)
+                await reader.feed(piece)
             try:
-                return decoder.finish()
+                return await reader.finish()
             except ResponseError:
                 if not output.returncode:
                     raise

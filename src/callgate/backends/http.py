@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from callgate.backends.address import Address
-from callgate.backends.decoding import emit, finish, with_dated_wait
+from callgate.backends.decoding import StreamReader, with_dated_wait
 from callgate.backends.request_check import check_request, validate_request
 from callgate.call.calling import Calling
 from callgate.errors import APIClientError, ResponseError
@@ -190,12 +190,12 @@ class HttpBackend:
                 whole = HttpAnswer(answer.status, answer.headers, await answer.read())
                 whole = redact_answer(whole, secrets_in(headers))
                 raise self._error(whole, url)
-            decoder = self.dialect.stream_decoder(answer.headers)
+            reader = StreamReader(calling, self.dialect.stream_decoder(answer.headers))
             async for piece in answer:
                 if self._secret is not None and self._secret in piece:
                     piece = redact(piece, secrets_in(headers))
-                await emit(calling, decoder, piece)
-            return finish(decoder, answer.status, answer.headers)
+                await reader.feed(piece)
+            return await reader.finish(answer.status, answer.headers)
 
     async def _headers_for(
         self, calling: Calling, wire: WireRequest, method: str, url: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from callgate.backends.config import ServiceEndpointConfig
-from callgate.backends.decoding import emit, finish, with_dated_wait
+from callgate.backends.decoding import StreamReader, with_dated_wait
 from callgate.call.calling import Calling
 from callgate.errors import APIClientError, ConfigurationError, SDKError
 from callgate.headers import merge_headers
@@ -97,12 +97,12 @@ class SdkBackend:
                 answer = await self.client.send(method, **payload)
                 calling.note_request(answer.url, answer.method)
                 return dialect.decode(answer.body, answer.headers, answer.status)
-            async with self.client.stream(method, **calling.payload) as stream:
+            async with self.client.stream(method, **payload) as stream:
                 calling.note_request(stream.url, stream.method)
-                decoder = dialect.stream_decoder(stream.headers)
+                reader = StreamReader(calling, dialect.stream_decoder(stream.headers))
                 async for piece in stream:
-                    await emit(calling, decoder, piece)
-                return finish(decoder, stream.status, stream.headers)
+                    await reader.feed(piece)
+                return await reader.finish(stream.status, stream.headers)
         except SDKError as error:
             if sent := _request_of(error):
                 calling.note_request(*sent)

@@ -293,7 +293,7 @@ class Connection(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None or exchange.error is not None:
             return
-        if exchange.left == exchange.limit and exchange.inflater is None and data.startswith(GZIP_MAGIC):
+        if exchange.left == exchange.limit and exchange.inflater is None and data[:1] == GZIP_MAGIC[:1]:
             kind = exchange.headers.get("content-type", "").lower()
             if kind.startswith("text/") or "json" in kind:  # compressed without a Content-Encoding
                 exchange.inflater = Inflater(["gzip"])

@@ -23,6 +23,7 @@ _UNSUPPORTED: Final = frozenset({"br", "zstd", "compress", "x-compress", "dcb", 
 _NONE: Final = frozenset({"", "identity"})
 # The number of first bytes that distinguish the codings.
 _HEAD_BYTES: Final = 4
+_RAW_HEAD_BYTES: Final = 16
 _SAMPLE_BYTES: Final = 256
 # The most codings applied one after another; more are an attack.
 _MOST_CODINGS: Final = 3
@@ -61,7 +62,9 @@ class Inflater:
         """
         if not self._decided:
             self._head += data
-            if len(self._head) < _HEAD_BYTES:
+            # Raw deflate has no header: only more bytes show that it is no text.
+            is_raw = self._coding == "deflate" and not _has_zlib_header(self._head)
+            if len(self._head) < (_RAW_HEAD_BYTES if is_raw else _HEAD_BYTES):
                 return b""
             data = self._decide()
         made = data if self._unpacker is None else self._unpack(data, room)
@@ -90,12 +93,13 @@ class Inflater:
         head, self._head = self._head, b""
         if head.startswith(GZIP_MAGIC):
             self._unpacker = zlib.decompressobj(_GZIP)
-        elif self._coding == "deflate" and head and not _is_text(head):
-            # Should be in zlib's format; some servers send raw deflate, without zlib's header.
-            is_zlib = head[0] & 15 == 8 and int.from_bytes(head[:2], "big") % 31 == 0
-            self._unpacker = zlib.decompressobj(_ZLIB if is_zlib else _RAW)
-        elif self._coding in _UNSUPPORTED and head and not _is_text(head):
-            raise ValueError(f"unsupported Content-Encoding: {self._coding}")
+        elif head and not _is_text(head):
+            if _has_zlib_header(head):
+                self._unpacker = zlib.decompressobj(_ZLIB)
+            elif self._coding == "deflate":
+                self._unpacker = zlib.decompressobj(_RAW)  # some servers leave zlib's header out
+            elif self._coding in _UNSUPPORTED:
+                raise ValueError(f"unsupported Content-Encoding: {self._coding}")
         return head
 
     def _unpack(self, data: bytes, room: int) -> bytes:
@@ -127,6 +131,10 @@ def make_inflater(label: str) -> Inflater | None:
     if len(codings) > _MOST_CODINGS:
         raise ValueError("too many codings in Content-Encoding")
     return Inflater(codings) if codings else None
+
+
+def _has_zlib_header(head: bytes) -> bool:
+    return len(head) > 1 and head[0] & 15 == 8 and int.from_bytes(head[:2], "big") % 31 == 0
 
 
 def _is_text(sample: bytes) -> bool:

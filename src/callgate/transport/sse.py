@@ -11,6 +11,7 @@ __all__ = ["SSEParser", "ServerSentEvent"]
 _MAX_EVENT_BYTES = 16 * 1024 * 1024
 _MAX_STRAY_BYTES = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
+_IGNORED = frozenset({b"", b"id", b"retry"})
 
 
 @dataclass(slots=True)
@@ -24,9 +25,10 @@ class ServerSentEvent:
 class SSEParser:
     """Parses a stream of server-sent events.
 
-    Lines end in LF, CR or CRLF; comments, `id`, `retry` and events without data are ignored. A line that
-    begins with a brace, and all later lines that are no fields, are kept as `stray`, because some services
-    end a stream with an error as bare JSON. The time is linear in the number of bytes for pieces of any size.
+    Lines end in LF, CR or CRLF; comments, `id`, `retry` and events without data are ignored. Lines that are
+    no fields are kept as `stray`, because some services end a stream with an error as bare JSON, or answer
+    with a page. The field `error` of llama.cpp's server is an event of that name. The time is linear in the
+    number of bytes for pieces of any size.
 
     Args:
         max_event_bytes: The most bytes of one event, which bounds the memory.
@@ -119,7 +121,11 @@ class SSEParser:
                 self._data_size += len(value) + 1
             elif name == b"event":
                 self._event = value[1:] if value[:1] == b" " else value
-            elif (self.stray or line.lstrip()[:1] == b"{") and len(self.stray) < _MAX_STRAY_BYTES:
+            elif name == b"error":
+                self._event = name
+                self._data.append(value.strip())
+                self._data_size += len(value) + 1
+            elif name not in _IGNORED and len(self.stray) < _MAX_STRAY_BYTES:
                 self.stray += line + b"\n"
         return events
 

@@ -58,7 +58,7 @@ def test_any_bytes_are_a_value_or_our_error(body: bytes | str) -> None:
         value = read_json(body)
     except ResponseError:
         return
-    orjson.dumps(value)
+    write_json(value)
 
 
 def test_an_error_shows_how_the_body_began_and_not_all_of_it() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from callgate.errors import ContextLengthError, ResponseError, ServerError
+from callgate.errors import APIClientError, ContextLengthError, ResponseError, ServerError
 from callgate.providers.catalog import find_dialect
 from callgate.providers.openai_chat.dialect import OpenAIChat
 from callgate.response import Usage
@@ -94,6 +94,44 @@ def test_a_later_report_replaces_an_earlier_one() -> None:
     reports = [{"prompt_tokens": 5, "completion_tokens": count} for count in (1, 2, 3)]
     chunks = [chunk({"content": "x"}, usage=usage) for usage in reports]
     assert read_stream(CHAT, [events(*chunks, chunk({}, "stop"))], {})[1].usage == Usage(5, 3)
+
+
+HELLO = [chunk({"content": "Hel"}), chunk({"content": "lo"}), chunk({}, "stop")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "\n".join(f"data: {json.dumps(one)}" for one in HELLO).encode(),
+        events(*HELLO[:1]) + b"data: null\n\n" + events(*HELLO[1:]),
+        events(*HELLO) + b'data: "[DONE]"\n\n',
+        events(*HELLO) + b"data: [done]\n\n",
+        "\n".join(map(json.dumps, HELLO)).encode(),
+    ],
+    ids=["one line end", "null", "a quoted end", "an end in small letters", "JSON in lines"],
+)
+def test_odd_streams_are_read_streamed_and_plain(body: bytes) -> None:
+    assert read_stream(CHAT, [body], EVENT_STREAM)[1].text == CHAT.decode(body, {}).text == "Hello"
+
+
+@pytest.mark.parametrize("dialect", ["openai_chat", "openai_responses", "anthropic", "gemini", "vertex"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"the quota of this key is spent",
+        b"<html><head><title>the quota of this key is spent</title></head></html>",
+        b'{"detail": "the quota of this key is spent"}',
+        b'data: {"detail": "the quota of this key is spent"}\n\n',
+        b'{"success": false, "message": "the quota of this key is spent"}',
+        b'error: {"code": 500, "message": "the quota of this key is spent"}\n\n',
+        b'{"type": "error", "code": "x", "message": "the quota of this key is spent"}',
+    ],
+)
+def test_words_in_the_place_of_an_answer_are_in_the_error(dialect: str, body: bytes) -> None:
+    with pytest.raises(APIClientError, match="the quota of this key is spent"):
+        read_stream(find_dialect(dialect), [body], EVENT_STREAM)
+    with pytest.raises(APIClientError, match="the quota of this key is spent"):
+        find_dialect(dialect).decode(body, {})
 
 
 def test_json_with_an_end_mark_answers_a_plain_call() -> None:

@@ -70,8 +70,8 @@ class MessageBuilder:
             update_counts(self._usage, event.get("usage"))
             if self._message.get("stop_reason"):
                 return self._blocks.release(self._message.get("id"))
-        elif kind == "message_start":
-            self._message |= as_dict(event.get("message"))
+        elif kind in ("message_start", "message"):  # some servers answer with one event: the whole message
+            self._message |= as_dict(event.get("message")) if kind == "message_start" else event
             update_counts(self._usage, self._message.get("usage"))
             for index, block in enumerate(as_list(self._message.get("content"))):
                 self._begin(index, as_dict(block))

@@ -14,6 +14,7 @@ from callgate.errors import (
     ResponseError,
 )
 from callgate.providers.canonical.durations import LONGEST, seconds_of, wait_in_words
+from callgate.providers.canonical.error_body import error_object, message_of
 from callgate.providers.canonical.json import excerpt, read_json, write_json
 from callgate.providers.quota_headers import (
     read_request_id,
@@ -23,9 +24,10 @@ from callgate.providers.quota_headers import (
 )
 from callgate.transport.status import error_for_status
 
-__all__ = ["build_error", "cut_off", "no_answer", "read_error_body"]
+__all__ = ["build_error", "cut_off", "no_answer", "read_error_body", "with_words"]
 
 _MAX_MESSAGE = 1000
+_MAX_WORDS = 200
 _DEEPEST_WAIT = 5  # levels
 _MOST_OBJECTS = 100
 _THROTTLED = frozenset({429, 503, 529})
@@ -179,6 +181,17 @@ def no_answer(what: str, data: Any, headers: Mapping[str, str], status_code: int
         data: All of it.
         headers, status_code: Of the answer.
     """
+    what = with_words(what, message_of(error_object(data), data))
     return ResponseError(
         what, status_code=status_code, response_content=excerpt(write_json(data)), headers=headers
     )
+
+
+def with_words(what: str, words: str) -> str:
+    """What is wrong with an answer, followed by the beginning of the words that it holds instead.
+
+    >>> with_words("the answer has no choices", "slow down"), with_words("the answer has no choices", "")
+    ('the answer has no choices: slow down', 'the answer has no choices')
+    """
+    words = " ".join(words[:_MAX_WORDS].split())
+    return f"{what}: {words}" if words else what

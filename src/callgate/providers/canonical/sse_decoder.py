@@ -13,7 +13,9 @@ from typing import Any
 
 from callgate.errors import APIClientError, ResponseError
 from callgate.exact_json import dumps
-from callgate.providers.canonical.json import as_dict, read_json, read_object
+from callgate.providers.canonical.error_body import error_object, message_of
+from callgate.providers.canonical.errors import with_words
+from callgate.providers.canonical.json import as_dict, excerpt, read_json, read_object
 from callgate.providers.dialect import StreamDecoder
 from callgate.response import Delta, Response
 from callgate.transport.sse import ServerSentEvent, SSEParser
@@ -25,7 +27,7 @@ _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
 def read_document(body: bytes) -> dict[str, Any] | None:
-    """The JSON object that an answer consists of; None for an answer that is a stream.
+    """The JSON object that an answer consists of; None for a stream: events, a list, or JSON in lines.
 
     Raises:
         ResponseError: The body is neither, or the object cannot be read.
@@ -34,7 +36,13 @@ def read_document(body: bytes) -> dict[str, Any] | None:
         start = body.lstrip(_BLANK)
         if start.startswith(_FIELDS) or start[:1] == b"[":
             return None
-    return read_object(_without_end_mark(body) if b"[DONE]" in body[-64:] else body)
+    try:
+        return read_object(_without_end_mark(body) if b"[DONE]" in body[-64:] else body)
+    except ResponseError as error:
+        if _split_json(body):
+            return None
+        what = with_words(error.message, message_of({}, excerpt(body)))
+        raise ResponseError(what, response_content=error.response_content) from None
 
 
 def decode_stream(body: bytes, decoder: StreamDecoder) -> Response:
@@ -57,10 +65,11 @@ class EventStreamDecoder(ABC):
         headers: Of the answer, lower-case names.
     """
 
-    __slots__ = ("_headers", "_parser", "_pieces", "_sniffed")
+    __slots__ = ("_headers", "_last", "_parser", "_pieces", "_sniffed")
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = headers
+        self._last = ""  # the data of the latest event
         self._parser = SSEParser()
         self._sniffed = False
         self._pieces: list[bytes] | None = None  # of a body that is JSON
@@ -77,7 +86,7 @@ class EventStreamDecoder(ABC):
             if start:
                 self._sniffed = True
                 if start[:1] in (b"{", b"["):
-                    self._pieces = []
+                    self._pieces, data = [], start
         if self._pieces is not None:
             self._pieces.append(data)
             return
@@ -97,22 +106,48 @@ class EventStreamDecoder(ABC):
         for event in self._parser.finish():
             try:
                 if event.data.strip():
-                    self._take(event, [])
+                    for _ in self._read(event):
+                        pass
             except ResponseError:
                 break  # cut off in the middle of an event; `_answer` decides whether the rest is enough
-        self._raise_bare_error(self._parser.stray)
-        return self._answer()
+        stray = self._parser.stray
+        self._raise_bare_error(stray)
+        try:
+            return self._answer()
+        except ResponseError as error:
+            words = self._words(stray)
+            if type(error) is not ResponseError or not words:
+                raise
+            content = error.response_content or excerpt(stray or self._last)
+            what = with_words(error.message, words)
+            raise ResponseError(what, response_content=content, headers=self._headers) from None
 
     def _read(self, event: ServerSentEvent) -> Iterator[Delta]:
+        self._last = event.data
+        if event.event == "error":
+            raise self._error(_read_if_json(event.data) or event.data)
         deltas: list[Delta] = []
         try:
             self._take(event, deltas)
-        except APIClientError as error:
+        except ResponseError as error:
             yield from deltas
-            if type(error) is ResponseError and event.event == "error":
-                raise self._error(event.data) from None  # an error in plain text
+            parts = _split_event(event.data) if type(error) is ResponseError else None
+            if parts is None:
+                raise
+            for part in parts:
+                yield from self._read(ServerSentEvent(event.event, part))
+            return
+        except APIClientError:
+            yield from deltas
             raise
         yield from deltas
+
+    def _words(self, stray: bytes) -> str:
+        """What the latest event or the stray lines of a stream without an answer say; empty for nothing."""
+        latest = as_dict(_read_if_json(self._last))
+        if "role" in as_dict(latest.get("message")):
+            latest = {}  # a model's message and not one about an error
+        return message_of(error_object(latest), None) or message_of({}, excerpt(stray))
 
     def _finish_json(self, body: bytes) -> Response:
         body = _without_end_mark(body)
@@ -132,7 +167,8 @@ class EventStreamDecoder(ABC):
             content = read_json(stray[start:].strip().removesuffix(b"]"))
         except ResponseError:
             return
-        if as_dict(content).get("error"):
+        content = as_dict(content)
+        if content.get("error") or "error" in (content.get("type"), content.get("object")):
             raise self._error(content)
 
     @abstractmethod
@@ -150,6 +186,24 @@ class EventStreamDecoder(ABC):
     @abstractmethod
     def _error(self, content: Any) -> APIClientError:
         """Return the typed error for the content of an error event: parsed JSON, or text."""
+
+
+def _read_if_json(text: str) -> Any:
+    try:
+        return read_json(text)
+    except ResponseError:
+        return None
+
+
+def _split_event(data: str) -> list[str] | None:
+    """The events in the data of one that cannot be read: some servers end each with a single line end.
+
+    None for data that is broken; an empty list for data that holds nothing, such as "null".
+    """
+    lines = [line for line in data.split("\n") if line.strip() not in ("", "null")]
+    if len(lines) == 1 and lines[0].strip('" ').upper() == "[DONE]" and lines[0][:6] != "[DONE]":
+        return ["[DONE]"]
+    return lines if len(lines) != 1 else None
 
 
 def _split_json(body: bytes) -> list[str]:

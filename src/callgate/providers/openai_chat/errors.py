@@ -183,9 +183,7 @@ def error_without_choices(
     error = error_object(data)
     if data.get("errors") or data.get("success") is False or _status_of(error) is not None:
         return error_of_content(data, status_code, headers)
-    message = message_of(error, None)
-    what = "the answer has no choices"
-    return no_answer(f"{what}: {message}" if message else what, data, headers, status_code)
+    return no_answer("the answer has no choices", data, headers, status_code)
 
 
 def _kind(

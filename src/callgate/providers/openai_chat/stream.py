@@ -95,7 +95,7 @@ class ChatStream(EventStreamDecoder):
                 deltas.extend(self._choices[0].release(self._top.get("id")))
             return
         chunk = read_object(event.data)
-        if chunk.get("error") or event.event == "error" or chunk.get("object") == "error":
+        if chunk.get("error") or chunk.get("object") == "error":
             raise error_of_content(chunk, None, self._headers)
         for name, value in chunk.items():
             # Azure's first chunk has only empty values; what is empty never replaces what is not.

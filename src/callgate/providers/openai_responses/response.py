@@ -34,7 +34,7 @@ _INCOMPLETE: Mapping[str, FinishReason] = {
 
 def read_answer(data: dict[str, Any], headers: Mapping[str, str], status_code: int = 200) -> Response:
     status = data.get("status")
-    if data.get("error"):
+    if data.get("error") or data.get("type") == "error":
         raise error_of_content(data, status_code, headers)
     if status == "failed":
         raise ServerError("the response failed without saying why", response_content=data, headers=headers)

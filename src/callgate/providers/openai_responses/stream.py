@@ -85,8 +85,8 @@ class ResponsesStream(EventStreamDecoder):
             return
         data = read_object(event.data)
         kind = as_text(data.get("type")) or event.event
-        if kind in ("response.completed", "response.incomplete"):
-            self._final = {**self._top, **as_dict(data.get("response"))}
+        if kind in ("response.completed", "response.incomplete") or data.get("object") == "response":
+            self._final = {**self._top, **as_dict(data.get("response", data))}
         elif kind == "response.failed":
             raise self._error(data.get("response"))
         elif kind == "error" or (data.get("error") and not kind.startswith("response.")):
