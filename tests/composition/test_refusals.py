@@ -149,9 +149,9 @@ def test_a_quota_that_is_set_a_little_too_high_costs_two_refusals_for_each_pause
 @pytest.mark.parametrize("keys", [2, 5])
 def test_several_keys_are_each_held_alone(keys: int) -> None:
     endpoints = [Options(latency=0.2, faults=AT_RANDOM, seed=key) for key in range(keys)]
-    faulty = run(*endpoints, limit_concurrency=16)
+    faulty = run(*endpoints, rows=4_000, limit_concurrency=16)
     assert faulty.failed == faulty.too_early == 0
-    assert faulty.seconds <= 1.3 * ROWS / (16 * keys) * 0.2
+    assert faulty.seconds <= 1.3 * 4_000 / (16 * keys) * 0.2
 
 
 def test_calls_flow_to_the_other_keys_while_one_is_out_of_quota() -> None:
