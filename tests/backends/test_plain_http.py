@@ -58,7 +58,7 @@ def test_signatures_and_tokens_are_not_sent_in_the_clear(provider: str) -> None:
         base_url_of(provider, base_url="http://10.0.0.5:8000", project="p", region="r")
 
 
-def test_who_needs_a_key_is_told_of_the_key_first() -> None:
+def test_a_missing_key_is_reported_first() -> None:
     with pytest.raises(ConfigurationError, match="no key for openai"):
         base_url_of("openai", base_url=ELSEWHERE)
 

@@ -161,7 +161,7 @@ class TestCalling:
     def test_none_stays_none(self) -> None:
         assert call(Tool(lambda: None)) is None
 
-    def test_an_exception_is_told_with_its_cause(self) -> None:
+    def test_an_exception_is_the_cause_of_the_error(self) -> None:
         def fail() -> None:
             raise ZeroDivisionError("no")
 

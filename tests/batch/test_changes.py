@@ -75,7 +75,7 @@ def test_bad_rows_are_counted_and_all_rows_are_noted_in_order(tmp_path: Path) ->
     assert compare(journal, [{"no": "prompt"}], prints("m")).bad == 1
 
 
-def test_a_comparison_is_given_up_when_it_is_told_to(tmp_path: Path) -> None:
+def test_a_comparison_can_be_stopped(tmp_path: Path) -> None:
     journal = answer(tmp_path, rows(600), of=prints("m"))
     assert compare(journal, rows(600), prints("m"), stopped=lambda: True).finished == 256
 

@@ -81,7 +81,7 @@ def test_a_failed_one_says_why_and_is_not_kept() -> None:
         assert sim.stats.requests == 4
 
 
-def test_what_every_one_would_meet_is_told_to_all_and_asked_of_few() -> None:
+def test_an_error_of_all_rows_is_raised_after_a_few_calls() -> None:
     with Simulator(keys=["other"]) as sim:
         completions = asyncio.run(Engine(provider(sim)).schedule_completions(conversations(50)))
         assert sim.stats.requests <= 6

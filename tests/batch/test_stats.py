@@ -105,7 +105,7 @@ def test_what_a_failed_row_has_spent_is_counted() -> None:
     assert (stats.tokens, stats.cost, stats.failed) == (30, 0.75, 1)
 
 
-def test_rows_that_the_provider_refused_are_told_from_those_that_failed() -> None:
+def test_refused_rows_are_counted_apart_from_failed_ones() -> None:
     stats = noted(
         failed(ContentFilterError("no")), failed(ContextLengthError("long")), failed(ServerError("x"))
     )

@@ -48,7 +48,7 @@ def test_a_call_that_has_only_been_made_has_no_other_moments() -> None:
     assert [line.split(" ", 1)[1] for line in calling.logs] == ["created"]
 
 
-def test_the_log_tells_its_life_in_order() -> None:
+def test_the_log_has_the_steps_of_a_call_in_order() -> None:
     model, _ = make_model(ServerError("down", status_code=500), After(2, "fine"))
 
     async def main() -> list[str]:
@@ -78,7 +78,7 @@ def test_of_a_failed_call_what_the_answer_said_is_shown_all_the_same() -> None:
     assert not calling.cancelled
 
 
-def test_who_was_cancelled_says_so_whatever_ended_it() -> None:
+def test_a_cancelled_call_is_reported_as_cancelled() -> None:
     for error in (asyncio.CancelledError(), CallCancelledError("a stop")):
         calling = Calling({}, now=0.0)
         calling.fail(error, 1.0)

@@ -82,7 +82,7 @@ def test_a_run_that_ends_by_itself_leaves_nothing_open(
     assert read_spent("out.jsonl") == pytest.approx(sim.stats.bill)
 
 
-def test_failed_rows_stay_told_until_they_are_tried_again(
+def test_failed_rows_stay_in_the_errors_file_until_they_are_tried_again(
     folder: Path, simulate: Simulate, callgate: Run
 ) -> None:
     down = True

@@ -39,7 +39,7 @@ def test_first_come_first_served() -> None:
     run_virtual(main())
 
 
-def test_those_who_have_ended_are_passed_over() -> None:
+def test_ended_callings_are_skipped() -> None:
     async def main() -> None:
         calls = [calling() for _ in range(4)]
         backlog = filled(*calls)
@@ -119,7 +119,7 @@ def test_a_call_that_was_cancelled_is_not_ended_twice() -> None:
     run_virtual(main())
 
 
-def test_cancelling_all_ends_everybody_and_leaves_no_timer() -> None:
+def test_cancel_all_ends_all_callings_and_leaves_no_timer() -> None:
     async def main() -> None:
         calls = [calling(deadline=100.0), calling()]
         backlog = filled(*calls)

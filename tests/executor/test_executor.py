@@ -164,7 +164,7 @@ def test_a_stop_that_is_cancelled_does_not_end_another_that_waits_for_the_same()
     run_virtual(main())
 
 
-def test_of_two_who_stop_it_the_slower_does_not_stop_what_the_quicker_has_started_again() -> None:
+def test_the_slower_of_two_stops_does_not_stop_a_restarted_executor() -> None:
     async def main() -> None:
         executor = unlimited()
         await executor.start()
@@ -186,7 +186,7 @@ def test_of_two_who_stop_it_the_slower_does_not_stop_what_the_quicker_has_starte
     run_virtual(main())
 
 
-def test_a_task_that_was_cancelled_by_what_it_called_does_not_end_those_who_wait() -> None:
+def test_a_task_cancelled_by_its_own_function_does_not_end_waiting_calls() -> None:
     async def timed_out_inside() -> str:
         # As a library's timeout does that was written before `uncancel`.
         task = asyncio.current_task()
@@ -209,7 +209,7 @@ def test_a_task_that_was_cancelled_by_what_it_called_does_not_end_those_who_wait
     run_virtual(main())
 
 
-def test_a_task_that_stops_its_own_executor_is_told_that_it_would_wait_for_itself() -> None:
+def test_a_task_cannot_stop_its_own_executor_gracefully() -> None:
     async def main() -> None:
         async with unlimited() as executor:
 
@@ -392,7 +392,7 @@ def test_limits_survive_json_and_come_back_with_full_capacity(adaptive: Adaptive
     assert (restored.limiter.snapshot().concurrency == 3) is (adaptive is None)
 
 
-def test_others_can_be_told_of_what_leaves_the_line_each_of_them_once() -> None:
+def test_each_listener_is_called_once_for_a_call_that_leaves_the_queue() -> None:
     told: list[list[Calling]] = [[], []]
 
     async def main() -> None:

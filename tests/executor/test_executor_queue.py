@@ -19,7 +19,7 @@ from tests.policies.scripted_service import After, Scripted, calling, now
 # --- callings that are enqueued --------------------------------------------------------------------------
 
 
-def test_an_error_belongs_to_the_calling_and_is_not_logged_as_one_that_nobody_has_seen() -> None:
+def test_an_error_is_kept_on_the_calling_and_not_logged_as_never_retrieved() -> None:
     unseen: list[Any] = []
 
     async def main() -> None:
@@ -197,7 +197,7 @@ def test_a_graceful_stop_finishes_the_backlog_although_a_submitter_had_been_prom
     run_virtual(main())
 
 
-def test_room_promised_to_a_submitter_who_is_cancelled_goes_to_the_next() -> None:
+def test_the_place_of_a_cancelled_submitter_goes_to_the_next() -> None:
     started: list[float] = []
 
     async def main() -> None:
@@ -217,7 +217,7 @@ def test_room_promised_to_a_submitter_who_is_cancelled_goes_to_the_next() -> Non
     assert started == [10.0]
 
 
-def test_who_waits_for_room_when_it_stops_is_refused_unless_he_has_given_up_before() -> None:
+def test_submitters_that_wait_during_a_stop_are_refused_unless_cancelled_before() -> None:
     async def main() -> None:
         executor = unlimited(queue_capacity=1, concurrency_limit=1)
         await executor.start()
@@ -236,7 +236,7 @@ def test_who_waits_for_room_when_it_stops_is_refused_unless_he_has_given_up_befo
     run_virtual(main())
 
 
-def test_a_submitter_who_is_cancelled_while_he_is_being_refused_stays_cancelled() -> None:
+def test_a_submitter_cancelled_while_it_is_refused_stays_cancelled() -> None:
     async def main() -> None:
         executor = unlimited(queue_capacity=1, concurrency_limit=1)
         await executor.start()
@@ -254,7 +254,7 @@ def test_a_submitter_who_is_cancelled_while_he_is_being_refused_stays_cancelled(
     run_virtual(main())
 
 
-def test_submitters_are_let_in_in_their_order_also_past_one_who_has_given_up() -> None:
+def test_submitters_are_admitted_in_fifo_order_also_past_a_cancelled_one() -> None:
     started: list[str] = []
 
     def task(name: str) -> Callable[[], Awaitable[None]]:

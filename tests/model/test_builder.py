@@ -48,7 +48,7 @@ def test_anything_else_is_refused(wrong: Any) -> None:
         iModel(provider="openai", api_key="k", limit_concurrency=wrong)
 
 
-def test_a_question_in_the_place_of_a_calling_is_told_how_to_ask() -> None:
+def test_a_prompt_in_place_of_a_calling_is_refused_with_a_hint() -> None:
     async def main() -> None:
         async with iModel(backend=ThreeAtOnce()) as model:
             question: Any = "Hello!"

@@ -141,7 +141,7 @@ def test_among_free_ones_the_one_with_fewer_calls_in_flight_is_taken() -> None:
     run_virtual(main())
 
 
-def test_the_request_goes_out_with_the_defaults_of_whoever_answers() -> None:
+def test_the_request_has_the_defaults_of_the_model_that_answers() -> None:
     async def main() -> None:
         clock = asyncio.get_running_loop().time
         provider = SimulatedProvider(Options(), clock=clock)
@@ -217,7 +217,7 @@ def test_a_key_that_is_refused_costs_a_handful_of_calls_and_loses_none() -> None
     clock.run(main())
 
 
-def test_who_waits_in_the_line_of_a_broken_one_goes_to_another() -> None:
+def test_calls_that_wait_for_a_broken_endpoint_go_to_another() -> None:
     async def main() -> None:
         broken = member("broken", After(1.0, WRONG_KEY), model={"limit_concurrency": 1})
         good = member("good", After(1.0, "fine"), model={"limit_concurrency": 1})
@@ -284,7 +284,7 @@ def test_a_model_is_left_out_for_a_while_and_tried_again(error: Any, failures: i
     run_virtual(main())
 
 
-def test_who_fails_again_when_tried_again_is_out_at_once() -> None:
+def test_an_endpoint_that_fails_after_its_ejection_is_ejected_at_once() -> None:
     async def main() -> None:
         broken = member("broken", DOWN)
         async with Spread([broken, member("good", "fine")]) as model:
@@ -297,7 +297,7 @@ def test_who_fails_again_when_tried_again_is_out_at_once() -> None:
     run_virtual(main())
 
 
-def test_failures_with_answers_between_them_leave_nobody_out() -> None:
+def test_failures_between_answers_eject_no_endpoint() -> None:
     async def main() -> None:
         shaky = member("shaky", *[DOWN, DOWN, "fine"] * 10)
         async with Spread([shaky, member("good", After(5.0, "fine"))]) as model:
@@ -322,7 +322,7 @@ def test_what_is_about_the_call_itself_is_raised_at_once(error: Exception) -> No
     run_virtual(main())
 
 
-def test_a_429_that_lasts_goes_elsewhere_and_leaves_nobody_out() -> None:
+def test_calls_move_away_from_lasting_429s_without_an_ejection() -> None:
     async def main() -> None:
         async with Spread([member("busy", RateLimitError("busy")), member("good", "fine")]) as model:
             for _ in range(5):
@@ -381,7 +381,7 @@ def test_when_no_key_is_left_the_last_error_stands_and_nothing_more_is_sent() ->
     run_virtual(main())
 
 
-def test_a_key_that_ran_out_in_the_middle_of_a_stream_leaves_an_error_that_tells_so() -> None:
+def test_a_key_exhausted_during_a_stream_ends_it_with_that_error() -> None:
     out_of_credit = QuotaExhaustedError("no credit left", status_code=429)
     spread = Spread([member("a", Streamed(("Once",), out_of_credit))])
 

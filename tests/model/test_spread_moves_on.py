@@ -59,7 +59,7 @@ def test_calls_that_fail_in_passing_at_a_model_that_is_left_out_are_not_tried_ag
     run_virtual(main())
 
 
-def test_when_nobody_can_be_reached_calls_are_tried_again_and_outlive_it() -> None:
+def test_calls_are_retried_while_no_endpoint_can_be_reached() -> None:
     async def main() -> None:
         models = [trying(name, *[UNREACHABLE] * 3, "fine") for name in ("one", "two")]
         async with Spread(models) as model:
@@ -121,7 +121,7 @@ def test_a_minute_of_nothing_but_429s_leaves_a_model_out_and_an_answer_between_t
     run_virtual(main())
 
 
-def test_it_is_told_once_each_time_that_a_model_is_left_out_and_how_each_has_been_doing() -> None:
+def test_each_ejection_is_reported_once_with_the_health_of_each_model() -> None:
     told: list[tuple[Caller, APIClientError]] = []
 
     async def main() -> None:
@@ -167,7 +167,7 @@ def test_the_line_of_a_quick_model_is_better_than_a_slow_one_that_is_free() -> N
     run_virtual(main())
 
 
-def test_who_waits_in_the_line_of_the_only_one_stays_there_when_it_cannot_be_reached_for_a_while() -> None:
+def test_calls_for_the_only_endpoint_keep_their_places_while_it_cannot_be_reached() -> None:
     async def main() -> None:
         only = trying("only", *[After(0.1, UNREACHABLE)] * 4, After(0.1, "fine"), limit_concurrency=1)
         async with Spread([only]) as model:

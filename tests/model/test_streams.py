@@ -153,7 +153,7 @@ def test_every_consumer_of_a_channel_sees_every_chunk_however_slow_another_is() 
     assert text == "planet"
 
 
-def test_a_consumer_that_raises_is_dropped_and_told_of() -> None:
+def test_a_consumer_that_raises_is_dropped_and_reported() -> None:
     async def scenario() -> None:
         seen: list[str] = []
 

@@ -64,7 +64,7 @@ def get_weather(city: str) -> dict[str, Any]:
     return {"city": city, "celsius": 7}
 
 
-def test_the_model_is_told_what_its_tool_answered_and_answers_itself() -> None:
+def test_the_result_of_a_tool_is_sent_to_the_model_which_answers() -> None:
     backend = Scripted(wants(ToolCall("c1", "get_weather", {"city": "Oslo"}), text="Let me look."), DONE)
     given = list(HELLO)
     result = run(backend, [get_weather], temperature=0)
@@ -119,7 +119,7 @@ def test_tools_asked_for_together_run_side_by_side() -> None:
     ],
     ids=["it raised", "wrong arguments", "no JSON", "no such tool"],
 )
-def test_the_model_is_told_what_went_wrong_and_may_try_again(call: ToolCall, says: str) -> None:
+def test_the_error_of_a_tool_is_sent_to_the_model_which_may_try_again(call: ToolCall, says: str) -> None:
     backend = Scripted(wants(call), wants(ToolCall("c2", "get_weather", {"city": "Oslo"})), DONE)
     assert run(backend, [get_weather]).text == "It is cold."
     first, second = told(backend)
@@ -199,7 +199,7 @@ def test_cancelling_the_loop_cancels_its_tools() -> None:
 
 
 @pytest.mark.parametrize("value", ["text", 7, None, {"a": [1, 2]}, {1: "number as a key"}, {"when": object}])
-def test_whatever_a_tool_gives_back_can_be_told(value: Any) -> None:
+def test_any_result_of_a_tool_can_be_sent(value: Any) -> None:
     backend = Scripted(wants(ToolCall("c1", "give", {})), DONE)
     run(backend, [Tool(lambda: value, tool_schema={"name": "give", "parameters": {"type": "object"}})])
     assert isinstance(told(backend)[0], str)

@@ -250,7 +250,7 @@ def test_a_retry_after_pauses_every_request_of_the_client() -> None:
     assert transport.sent[1].url.endswith("/first")  # who was sent back stands in front
 
 
-def test_who_was_sent_back_late_stands_before_those_who_came_meanwhile() -> None:
+def test_a_repeated_request_goes_before_newer_ones() -> None:
     class Slow(ScriptedTransport):
         async def send(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
             if url.endswith("/slow") and not any(sent.url == url for sent in self.sent):

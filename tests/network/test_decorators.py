@@ -157,7 +157,7 @@ def test_a_cancellation_is_not_tried_again() -> None:
     run_virtual(main())
 
 
-def test_jitter_spreads_those_who_failed_together() -> None:
+def test_jitter_spreads_calls_that_failed_together() -> None:
     async def main() -> None:
         second = []
         for seed in range(50):
@@ -202,7 +202,7 @@ def test_the_decorated_function_keeps_its_name_and_shows_its_settings() -> None:
 
 
 @pytest.mark.parametrize("decorate", [with_retry, circuit_breaker])
-def test_forgotten_parentheses_are_told(decorate: Callable[..., Any]) -> None:
+def test_missing_parentheses_are_refused(decorate: Callable[..., Any]) -> None:
     with pytest.raises(ConfigurationError, match="parentheses"):
 
         @decorate

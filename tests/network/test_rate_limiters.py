@@ -121,7 +121,9 @@ def test_under_full_demand_the_rate_is_used() -> None:
 
 @examples(40)
 @given(rate=st.floats(1, 100), period=st.floats(0.1, 60), costs=st.lists(st.floats(0.1, 1.0), max_size=150))
-def test_who_sleeps_as_long_as_told_never_overruns(rate: float, period: float, costs: list[float]) -> None:
+def test_callers_that_sleep_for_the_returned_time_keep_the_rate(
+    rate: float, period: float, costs: list[float]
+) -> None:
     async def main() -> None:
         limiter = TokenBucketRateLimiter(rate, period)
         told = [Admission(now() + await limiter.acquire(cost), cost) for cost in costs]
@@ -132,7 +134,7 @@ def test_who_sleeps_as_long_as_told_never_overruns(rate: float, period: float, c
     run_virtual(main())
 
 
-def test_the_first_are_told_to_go_now_and_the_others_when() -> None:
+def test_the_first_calls_wait_zero_seconds_and_later_ones_longer() -> None:
     async def main() -> None:
         limiter = TokenBucketRateLimiter(rate=2, period=1.0)
         waits = [await limiter.acquire() for _ in range(4)]
@@ -172,7 +174,7 @@ def test_reserved_and_awaited_calls_share_one_rate(seed: int) -> None:
     run_virtual(main())
 
 
-def test_who_is_cancelled_gives_the_place_to_the_next() -> None:
+def test_a_cancelled_call_gives_its_place_to_the_next() -> None:
     async def main() -> None:
         limiter = TokenBucketRateLimiter(rate=1, period=1.0)
         log = Log()
@@ -188,7 +190,7 @@ def test_who_is_cancelled_gives_the_place_to_the_next() -> None:
     run_virtual(main())
 
 
-def test_who_is_cancelled_between_the_turn_and_its_use_gives_it_back() -> None:
+def test_a_call_cancelled_after_its_admission_gives_its_tokens_back() -> None:
     async def main() -> None:
         queue = RateQueue(Quota(1, 1000.0, 1))
         charge = await queue.wait(1)
@@ -204,7 +206,7 @@ def test_who_is_cancelled_between_the_turn_and_its_use_gives_it_back() -> None:
     run_virtual(main())
 
 
-def test_a_thousand_who_wait_hold_one_timer() -> None:
+def test_a_thousand_waiting_calls_have_one_timer() -> None:
     async def main() -> None:
         limiter = TokenBucketRateLimiter(rate=1, period=1000.0)
         tasks = [asyncio.create_task(limiter.execute(lambda: None)) for _ in range(1000)]
@@ -219,7 +221,7 @@ def test_a_thousand_who_wait_hold_one_timer() -> None:
     run_virtual(main())
 
 
-def test_those_who_left_are_forgotten_although_the_head_waits_on() -> None:
+def test_cancelled_calls_are_dropped_while_the_head_waits() -> None:
     async def main() -> None:
         queue = RateQueue(Quota(1, 1000.0, 1))
         await queue.wait(1)
@@ -318,7 +320,7 @@ def test_it_serves_one_loop_after_the_other_but_not_two_at_once() -> None:
         asyncio.run(on_another_loop())
 
 
-def test_its_repr_tells_the_state() -> None:
+def test_its_repr_shows_the_state() -> None:
     async def main() -> None:
         limiter = TokenBucketRateLimiter(rate=5)
         assert repr(limiter) == "<TokenBucketRateLimiter 5 in 1 s, 0 waiting>"
@@ -402,7 +404,7 @@ def test_what_is_given_back_can_be_had_again_and_no_more() -> None:
     run_virtual(main())
 
 
-def test_giving_back_serves_who_waits() -> None:
+def test_released_tokens_admit_waiting_calls() -> None:
     async def main() -> None:
         bucket = TokenBucket(RateLimitConfig(capacity=1, refill_rate=0.001))
         await bucket.acquire()
@@ -415,7 +417,7 @@ def test_giving_back_serves_who_waits() -> None:
     run_virtual(main())
 
 
-def test_reset_fills_the_bucket_and_serves_who_waits() -> None:
+def test_reset_fills_the_bucket_and_admits_waiting_calls() -> None:
     async def main() -> None:
         bucket = TokenBucket(RateLimitConfig(capacity=3, refill_rate=0.001))
         await bucket.acquire(3)
@@ -430,7 +432,7 @@ def test_reset_fills_the_bucket_and_serves_who_waits() -> None:
     run_virtual(main())
 
 
-def test_nobody_overtakes_in_front_of_a_bucket() -> None:
+def test_a_bucket_serves_in_fifo_order() -> None:
     async def main() -> None:
         bucket = TokenBucket(RateLimitConfig(capacity=5, refill_rate=1.0))
         await bucket.acquire(5)
@@ -502,7 +504,7 @@ def test_changing_rates_never_exceed_the_old_or_the_new_promise(seed: int) -> No
     run_virtual(main())
 
 
-def test_a_lower_rate_holds_for_those_who_wait_already() -> None:
+def test_a_lower_rate_applies_to_waiting_calls() -> None:
     async def main() -> None:
         limiter = EndpointRateLimiter(default_rate=100.0)
         log = Log()
@@ -518,7 +520,7 @@ def test_a_lower_rate_holds_for_those_who_wait_already() -> None:
     run_virtual(main())
 
 
-def test_a_cost_that_no_longer_fits_is_told_while_it_waits() -> None:
+def test_a_waiting_call_that_no_longer_fits_fails() -> None:
     async def main() -> None:
         limiter = EndpointRateLimiter(default_rate=10.0)
         await limiter.execute("a", lambda: None, tokens=10)

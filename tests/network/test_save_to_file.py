@@ -142,7 +142,7 @@ def test_many_writers_of_one_file_leave_one_whole_file(tmp_path: Path) -> None:
     assert everything_in(tmp_path) == {"a.txt"}
 
 
-def test_of_many_who_may_not_replace_one_wins(tmp_path: Path) -> None:
+def test_of_many_writers_that_may_not_replace_one_wins(tmp_path: Path) -> None:
     async def main() -> list[Any]:
         calls = (save_to_file(str(n), tmp_path, "a.txt") for n in range(10))
         return await asyncio.gather(*calls, return_exceptions=True)

@@ -63,14 +63,14 @@ def test_capitals_and_hyphens_do_not_matter() -> None:
         ("claude-sonnet-4-5", "claude-sonnet-4-5 is a model of anthropic"),
     ],
 )
-def test_who_may_be_meant_is_named_alone(given: str, hint: str) -> None:
+def test_only_the_most_similar_provider_is_suggested(given: str, hint: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         find_host(given)
     assert hint in str(caught.value)
     assert "cerebras" not in str(caught.value)
 
 
-def test_an_unknown_provider_is_told_the_known_ones() -> None:
+def test_an_unknown_provider_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigurationError, match=r"'acme'.*anthropic, azure.*xai.*base_url=") as caught:
         find_host("acme")
     assert isinstance(caught.value, ValueError)
@@ -99,7 +99,7 @@ def test_a_host_without_quirks_shares_the_dialect() -> None:
     assert dialect_of(find_host("mistral")) is not find_dialect("openai_chat")
 
 
-def test_an_unknown_dialect_is_told_the_known_ones() -> None:
+def test_an_unknown_dialect_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigurationError, match=r"'esperanto'.*openai_chat"):
         find_dialect("esperanto")
 

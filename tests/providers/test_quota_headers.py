@@ -76,7 +76,7 @@ def test_openai_means_the_zero_it_says() -> None:
     assert news == [QuotaNews("requests", 3, 0, 20.0, 60.0)]
 
 
-def test_anthropic_tells_moments_and_the_answers_own_date_says_how_far_off_they_are() -> None:
+def test_anthropic_times_are_read_relative_to_the_date_of_the_answer() -> None:
     headers = {
         "date": DATE,
         "anthropic-ratelimit-requests-limit": "50",
@@ -125,7 +125,7 @@ def test_mistral_and_cerebras_name_the_period_and_the_shortest_counts() -> None:
     ]
 
 
-def test_openrouter_tells_a_unix_time_in_milliseconds() -> None:
+def test_a_unix_time_in_milliseconds_is_read_as_of_openrouter() -> None:
     headers = {**ratelimit(limit="20", remaining="0", reset="1767225645000"), "date": DATE}
     assert read_quota("plain", headers) == [QuotaNews("requests", 20, 0, 45.0, None)]
 
@@ -192,7 +192,7 @@ def test_every_host_has_a_family_there_is() -> None:
         assert host.quota_headers in FAMILIES, host.provider
 
 
-def test_an_unknown_family_is_told() -> None:
+def test_an_unknown_family_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="unknown family"):
         read_quota("nobody", {})
 

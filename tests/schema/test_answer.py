@@ -120,7 +120,7 @@ def test_a_long_problem_is_cut() -> None:
     assert len(problem) < 400
 
 
-def test_at_most_ten_problems_are_told() -> None:
+def test_at_most_ten_problems_are_reported() -> None:
     schema = AnswerSchema({"type": "object", "additionalProperties": {"type": "integer"}})
     with pytest.raises(MisfitError) as caught:
         schema.read(json.dumps({str(n): "x" for n in range(50)}))

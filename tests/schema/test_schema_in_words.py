@@ -55,7 +55,7 @@ def test_it_joins_the_system_message_that_is_there(provider: str, model: str) ->
     assert '"moons"' in body["messages"][0]["content"]
 
 
-def test_a_description_of_the_answer_is_told_too() -> None:
+def test_a_description_of_the_answer_is_included() -> None:
     described = {**WANTED, "json_schema": {**WANTED["json_schema"], "description": "The largest one."}}
     body = said("deepseek", "deepseek-chat", response_format=described)
     assert "The largest one." in body["messages"][0]["content"]

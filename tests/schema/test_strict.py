@@ -109,7 +109,7 @@ def test_a_schema_as_deep_as_a_well_is_given_up() -> None:
     assert strict_schema(schema) is None
 
 
-def test_a_union_that_is_told_apart_by_a_field_is_a_plain_union() -> None:
+def test_a_discriminated_union_becomes_a_plain_union() -> None:
     class Cat(BaseModel):
         kind: Literal["cat"]
         lives: int

@@ -146,13 +146,13 @@ def test_aws_keys_come_from_the_environment_when_none_are_given(monkeypatch: pyt
     signature_of("GET", "https://h.example/", b"", headers, CANARY)
 
 
-def test_missing_aws_credentials_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_aws_credentials_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(botocore.session.Session, "get_credentials", lambda self: None)
     with pytest.raises(AuthenticationError, match="AWS_ACCESS_KEY_ID"):
         asyncio.run(SigV4Auth("us-east-1").headers("GET", "https://h.example/", None))
 
 
-def test_an_unknown_aws_profile_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_an_unknown_aws_profile_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(AuthenticationError, match="nobody"):
         asyncio.run(SigV4Auth("us-east-1", profile="nobody").headers("GET", "https://h.example/", None))

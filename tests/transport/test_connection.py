@@ -202,7 +202,7 @@ def test_a_body_without_a_length_that_breaks_off_is_not_taken_for_whole() -> Non
 
 
 @pytest.mark.parametrize("last", [b"Connection: close\r\n", None])
-def test_a_connection_that_will_be_closed_serves_nobody_else(last: bytes | None) -> None:
+def test_a_connection_that_will_be_closed_is_not_reused(last: bytes | None) -> None:
     conn = ConnectionOnFakeSocket()
     conn.begin()
     version = b"1.1" if last else b"1.0"
@@ -365,7 +365,7 @@ def test_a_body_that_says_it_is_too_large_is_not_waited_for() -> None:
 @pytest.mark.parametrize(
     "begun", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\nhel"], ids=["before", "in the middle"]
 )
-def test_a_connection_that_is_lost_tells_who_waits(begun: bytes) -> None:
+def test_a_lost_connection_wakes_the_waiting_call(begun: bytes) -> None:
     for error in (None, ConnectionResetError(104, "Connection reset by peer")):
         conn = ConnectionOnFakeSocket()
         exchange = conn.begin()
@@ -422,7 +422,7 @@ def test_an_exchange_that_is_given_up_closes_only_its_own_connection() -> None:
     assert conn.socket.closed
 
 
-def test_shutting_tells_who_waits_that_no_retry_is_wanted() -> None:
+def test_shut_fails_the_waiting_call_without_a_retry() -> None:
     conn = ConnectionOnFakeSocket()
     exchange = conn.begin()
     conn.connection.shut()

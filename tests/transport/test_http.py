@@ -358,7 +358,7 @@ def test_gzip_without_a_label_is_unpacked_where_text_is_announced_and_left_alone
 
 
 @pytest.mark.parametrize("label", ["none", "gzip", "br", "identity, gzip"])
-def test_a_body_shorter_than_what_tells_codings_apart_is_read(label: str) -> None:
+def test_a_body_shorter_than_the_magic_bytes_is_read(label: str) -> None:
     async def talk(transport: HttpTransport, server: RawServer) -> None:
         assert (await transport.send("GET", server.url + "/", {})).body == b"[]"
         async with transport.stream("GET", server.url + "/", {}) as stream:
@@ -489,7 +489,7 @@ def test_calls_in_flight_end_when_the_transport_is_closed() -> None:
     exchange({"/": KEEP_OPEN}, talk)
 
 
-def test_the_end_of_the_loop_closes_the_connections_of_a_transport_that_nobody_closed() -> None:
+def test_the_end_of_the_loop_closes_the_connections_of_an_open_transport() -> None:
     with in_thread(raw_server({"/": answer(b"hi")})) as server:
         transport = HttpTransport()
 

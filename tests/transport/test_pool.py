@@ -103,7 +103,7 @@ def no_news(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Connection, "is_readable", lambda self: False)
 
 
-def test_an_idle_connection_is_closed_when_its_time_is_over_though_nobody_asks() -> None:
+def test_an_idle_connection_is_closed_by_the_timer() -> None:
     async def main() -> None:
         network = Network(later(1.0, HI))
         await asyncio.gather(*(network.ask() for _ in range(5)), network.ask("http://other.example/"))
@@ -167,7 +167,7 @@ def test_a_busy_connection_is_used_again_without_a_system_call(monkeypatch: pyte
     run_virtual(main())
 
 
-def test_one_whose_time_is_over_is_not_used_although_nobody_has_closed_it_yet() -> None:
+def test_an_expired_connection_is_not_used_before_the_timer_closes_it() -> None:
     """A loop that was blocked, or a machine that slept."""
 
     async def main() -> None:

@@ -144,7 +144,7 @@ def follow(first: Any, *others: Any, method: str = "POST", **options: Any) -> Sc
     [(301, "POST", "GET"), (302, "POST", "GET"), (303, "POST", "GET"), (307, "POST", "POST"),
      (308, "POST", "POST"), (303, "PUT", "GET"), (302, "PUT", "PUT"), (303, "HEAD", "HEAD")],
 )  # fmt: skip
-def test_method_and_body_change_as_everybody_does_it(status: int, method: str, becomes: str) -> None:
+def test_method_and_body_change_as_in_browsers(status: int, method: str, becomes: str) -> None:
     body = None if method == "HEAD" else b"x"
     sent = follow(reply(status, location="/b"), reply(), method=method, content=body).sent[1]
     assert (sent.method, sent.url) == (becomes, f"{HOST}/b")

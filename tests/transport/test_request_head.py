@@ -104,7 +104,7 @@ def test_what_follows_from_the_request_cannot_be_set_otherwise() -> None:
         ("GET", b"ab", "2"),
     ],
 )
-def test_a_length_is_told_when_there_is_or_could_be_a_body(
+def test_content_length_is_sent_if_there_is_or_could_be_a_body(
     method: str, body: bytes | None, length: str | None
 ) -> None:
     told = [line for line in head(method=method, body=body) if line.startswith("content-length")]

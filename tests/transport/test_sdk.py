@@ -214,7 +214,7 @@ def test_a_shared_transport_outlives_the_adapter() -> None:
 
 
 @pytest.mark.parametrize("name", ["chat.completions.invent", "api_key", "_client.close", "chat.__init__", ""])
-def test_a_method_that_is_none_of_the_sdks_is_told(name: str) -> None:
+def test_an_unknown_method_of_the_sdk_is_refused(name: str) -> None:
     async def main() -> None:
         async with OpenAIAdapter(CANARY, base_url="http://127.0.0.1:9") as sdk:
             with pytest.raises(ConfigurationError, match="no method"):
@@ -246,7 +246,7 @@ def test_the_sdks_constructor_gets_the_other_settings() -> None:
         _ = OpenAIAdapter(CANARY, colour="red").client
 
 
-def test_no_key_anywhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_key_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(ConfigurationError, match="OPENAI_API_KEY"):
         _ = OpenAIAdapter().client
@@ -297,7 +297,7 @@ def test_what_the_sdk_logs_itself_shows_no_key(
     assert logger.filters == before
 
 
-def test_an_adapter_that_nobody_closed_leaves_no_filter_behind() -> None:
+def test_a_collected_adapter_leaves_no_log_filter() -> None:
     logger = logging.getLogger("openai._base_client")
     before = list(logger.filters)
     adapter = OpenAIAdapter(CANARY)

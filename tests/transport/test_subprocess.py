@@ -143,7 +143,7 @@ def test_a_command_that_ended_before_its_stdin_was_written_answers_all_the_same(
     child.write(b"too late")  # raises nothing
 
 
-def test_the_exit_status_is_told(run: Callable[..., Any]) -> None:
+def test_the_exit_status_is_reported(run: Callable[..., Any]) -> None:
     async def work() -> int | None:
         async with CommandRunner().run(python("raise SystemExit(7)")) as output:
             await read_all(output)

@@ -67,7 +67,7 @@ def test_a_row_that_never_fits_is_refused_at_once() -> None:
     assert budget.refusal is not None
 
 
-def test_small_budgets_are_told_with_their_digits() -> None:
+def test_small_budgets_are_shown_with_enough_digits() -> None:
     budget = Budget(0.002, spent=0.00193)
     assert not asyncio.run(budget.reserve(0.0001))
     assert "the budget of $0.002 is used up: $0.00193 are spent" in str(budget.refusal)

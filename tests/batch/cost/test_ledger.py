@@ -179,7 +179,7 @@ def test_a_damaged_sum_is_never_taken_for_nothing(output: str, charged: Make, co
     assert read_spent(output) == 2.5
 
 
-def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_ledger_is_refused(tmp_path: Path) -> None:
     output = str(tmp_path / "out.jsonl")
     os.mkdir(ledger_path(output))
     with pytest.raises(InputError, match=r"ledger\.jsonl: cannot be read: Is a directory"):
@@ -190,7 +190,7 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
         read_spent(output)
 
 
-def test_a_damaged_output_is_told(tmp_path: Path) -> None:
+def test_a_damaged_output_is_refused(tmp_path: Path) -> None:
     output = str(tmp_path / "out.jsonl.gz")
     Path(output).write_bytes(gzip.compress(b'{"charged_usd": 1.0}\n' * 500)[:-9])
     with pytest.raises(InputError, match=r"out\.jsonl\.gz: cannot be read to its end"):

@@ -357,6 +357,6 @@ class TestBookkeeping:
         with pytest.raises(ConfigurationError, match=next(iter(wrong))):
             CircuitBreaker(**wrong)
 
-    def test_an_unknown_setting_is_told(self) -> None:
+    def test_an_unknown_setting_is_refused(self) -> None:
         with pytest.raises(ConfigurationError, match="not the settings of a CircuitBreaker"):
             CircuitBreaker.from_dict({"threshold": 3})

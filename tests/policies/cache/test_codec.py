@@ -65,7 +65,7 @@ def test_what_would_come_back_as_something_else_is_not_kept(data: Any) -> None:
     "damaged",
     [b"", b"{", b"[]", b"null", b'"x"', b'{"text": 3}', b'{"usage": {}}', b'{"tool_calls": [1]}', b"\xff"],
 )
-def test_damaged_bytes_are_told_from_an_answer(damaged: bytes) -> None:
+def test_damaged_bytes_are_not_read_as_an_answer(damaged: bytes) -> None:
     with pytest.raises((ValueError, KeyError, TypeError, AttributeError)):
         decode_response(damaged)
 

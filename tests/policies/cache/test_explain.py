@@ -35,7 +35,7 @@ def test_among_other_texts_the_one_with_the_most_in_common() -> None:
     ]
 
 
-def test_another_origin_and_another_sample_are_told() -> None:
+def test_another_origin_and_another_sample_are_differences() -> None:
     assert nearest(key("Hi"), key("Hi", origin="https://b")) == [("origin", "https://a", "https://b")]
 
 

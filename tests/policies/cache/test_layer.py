@@ -96,7 +96,7 @@ class TestHits:
         assert second.response == first.response
         assert second.cost == Cost(0.0, 0.0)
 
-    def test_who_streams_is_told_reasoning_and_text(self) -> None:
+    def test_a_stream_of_a_hit_has_reasoning_and_text(self) -> None:
         told: list[Delta] = []
 
         async def sink(delta: Delta) -> None:
@@ -111,7 +111,7 @@ class TestHits:
         assert told == [Delta(reasoning="2 and 2"), Delta(text="4")]
         assert streamed.delivered == 2
 
-    def test_who_streams_is_told_each_tool_call_as_a_stream_would_tell_it(self) -> None:
+    def test_a_stream_of_a_hit_has_each_tool_call(self) -> None:
         told: list[Delta] = []
 
         async def sink(delta: Delta) -> None:
@@ -128,7 +128,7 @@ class TestHits:
             ToolCallDelta(1, "2", "g", "{no JSON"),
         ]
 
-    def test_who_streams_an_answer_without_anything_is_told_nothing(self) -> None:
+    def test_a_stream_of_an_empty_hit_has_no_delta(self) -> None:
         async def sink(delta: Delta) -> None:
             raise AssertionError("there is nothing to tell")
 
@@ -297,7 +297,7 @@ class TestSharing:
 
 
 class TestTheLeaderFails:
-    def test_an_error_of_the_request_is_everybody_s_and_each_gets_a_copy(self) -> None:
+    def test_an_error_of_the_request_is_copied_to_all_waiting_calls(self) -> None:
         error = ServerError("down", status_code=503, retry_after=2.0)
         provider = Provider(failing(error))
         service = cache_layer(MemoryCache())(provider)
@@ -346,7 +346,7 @@ class TestTheLeaderFails:
         streamed.sink = sink
         assert texts(outcomes(service(streamed), service(ask()))) == [APIConnectionError, "answer 2"]
 
-    def test_a_cancelled_leader_cancels_nobody(self) -> None:
+    def test_a_cancelled_leader_cancels_no_other_call(self) -> None:
         provider = Provider()
         service = cache_layer(MemoryCache())(provider)
 
@@ -359,7 +359,7 @@ class TestTheLeaderFails:
         assert texts(run_virtual(main())) == [asyncio.CancelledError] + ["answer 2"] * 3
         assert len(provider.calls) == 2
 
-    def test_a_cancelled_follower_cancels_nobody_either(self) -> None:
+    def test_a_cancelled_follower_cancels_no_other_call(self) -> None:
         provider = Provider()
         service = cache_layer(MemoryCache())(provider)
 
@@ -408,7 +408,7 @@ class TestTheLeaderFails:
             lambda flight: flight.crash(ServerError("no"), BACKEND),
         ],
     )
-    def test_a_follower_cancelled_in_the_moment_it_is_told_is_cancelled(
+    def test_a_follower_cancelled_as_it_gets_its_answer_is_cancelled(
         self, end: Callable[[Flight], None]
     ) -> None:
         async def main() -> None:
@@ -424,7 +424,7 @@ class TestTheLeaderFails:
 
         run_virtual(main())
 
-    def test_cancelled_while_it_writes_the_leader_still_tells_the_others(self) -> None:
+    def test_a_leader_cancelled_while_it_stores_still_answers_the_others(self) -> None:
         class Slow(MemoryCache):
             async def put(self, key: CacheKey, response: Response, /) -> None:
                 await asyncio.sleep(5)
@@ -458,7 +458,7 @@ class TestTheLeaderFails:
 
 @examples(60)
 @given(st.data())
-def test_whatever_fails_and_whoever_is_cancelled_each_call_ends_once_and_nothing_is_left(
+def test_with_any_failures_and_cancellations_each_call_ends_once_and_no_flight_is_left(
     data: st.DataObject,
 ) -> None:
     scripts = data.draw(
@@ -546,7 +546,7 @@ class TestManyProcesses:
         assert texts(found) == [ServerError, "answer 2"]
         assert (one.claimed, other.claimed) == (0, 0)
 
-    def test_who_is_cancelled_while_it_waits_or_asks_holds_nothing(self) -> None:
+    def test_a_call_cancelled_while_it_waits_or_sends_holds_no_lock(self) -> None:
         common, holders = MemoryCache(), dict[bytes, asyncio.Lock]()
         provider = Provider()
         stores = [Shared(common, holders) for _ in range(3)]
@@ -561,7 +561,7 @@ class TestManyProcesses:
         assert texts(run_virtual(main())) == [asyncio.CancelledError, asyncio.CancelledError, "answer 2"]
         assert [store.claimed for store in stores] == [0, 0, 0]
 
-    def test_who_does_not_wait_any_longer_asks_and_releases_nothing(self) -> None:
+    def test_a_call_that_waited_too_long_sends_and_releases_no_lock(self) -> None:
         common, holders = MemoryCache(), dict[bytes, asyncio.Lock]()
         provider = Provider()
         one, hasty = Shared(common, holders), Shared(common, holders, patient=False)

@@ -61,7 +61,7 @@ def test_a_held_lock_excludes_others_until_it_is_released(
     assert other.take(key_for(1))
 
 
-def test_who_waits_gets_it_when_it_is_released(pair: tuple[ProcessLocks, ProcessLocks]) -> None:
+def test_a_released_lock_goes_to_a_waiting_call(pair: tuple[ProcessLocks, ProcessLocks]) -> None:
     one, other = pair
 
     async def main() -> None:
@@ -78,7 +78,7 @@ def test_who_waits_gets_it_when_it_is_released(pair: tuple[ProcessLocks, Process
     asyncio.run(main())
 
 
-def test_who_waits_for_a_killed_process_gets_its_claim(file: Path) -> None:
+def test_the_lock_of_a_killed_process_goes_to_a_waiting_call(file: Path) -> None:
     claims, holder = ProcessLocks(file), start_claimer(file, 1)
 
     async def main() -> None:
@@ -122,7 +122,7 @@ def test_the_calls_of_one_cache_get_a_lock_in_fifo_order(
     assert order == [0, 1, 2, 3, 4]
 
 
-def test_nobody_overtakes_those_who_wait(file: Path) -> None:
+def test_locks_are_granted_in_fifo_order(file: Path) -> None:
     claims = ProcessLocks(file)
 
     async def main() -> None:
@@ -224,7 +224,7 @@ def test_a_loop_that_was_closed_does_not_keep_the_claim(file: Path) -> None:
     claims.close()
 
 
-def test_closing_releases_what_is_held_and_lets_go_who_waits(pair: tuple[ProcessLocks, ProcessLocks]) -> None:
+def test_close_releases_all_locks_and_resumes_waiting_calls(pair: tuple[ProcessLocks, ProcessLocks]) -> None:
     one, other = pair
 
     async def main() -> None:
@@ -241,7 +241,9 @@ def test_closing_releases_what_is_held_and_lets_go_who_waits(pair: tuple[Process
     asyncio.run(main())
 
 
-def test_on_a_file_system_without_locks_everybody_asks(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_file_locks_each_process_sends_its_request(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError("no locks available")
 

@@ -77,7 +77,7 @@ class TestKeeping:
             assert cache.get(key()) == answer()
         assert clock.time() == 0
 
-    def test_a_cancelled_put_harms_nobody(self, tmp_path: Path) -> None:
+    def test_a_cancelled_put_does_not_affect_others(self, tmp_path: Path) -> None:
         async def main(cache: SqliteCache) -> None:
             task = asyncio.create_task(cache.put(key(1), answer(1)))
             await asyncio.sleep(0)
@@ -100,7 +100,7 @@ class TestKeeping:
             asyncio.run(elsewhere(cache))
             assert cache.stats().entries == 150
 
-    def test_whatever_keeps_the_writer_from_writing_nobody_waits_for_ever(
+    def test_a_writer_that_fails_wakes_all_waiting_puts(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         async def main(cache: SqliteCache) -> None:
@@ -192,7 +192,7 @@ class TestDamage:
         with pytest.raises(ConfigurationError, match=r"cache\.sqlite3: file is not a database"):
             SqliteCache(tmp_path)
 
-    def test_nor_is_somebody_s_database(self, tmp_path: Path) -> None:
+    def test_another_database_is_not_taken_for_a_cache(self, tmp_path: Path) -> None:
         theirs = tmp_path / "books.db"
         with apsw.Connection(str(theirs)) as connection:
             connection.execute("CREATE TABLE books (title)")

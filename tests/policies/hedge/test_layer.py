@@ -234,7 +234,7 @@ def test_a_straggler_that_the_share_does_not_pay_for_is_sent_again_when_calls_ha
     run(main)
 
 
-def test_the_oldest_straggler_is_sent_again_first_and_who_is_answered_leaves_the_line() -> None:
+def test_late_attempts_are_hedged_oldest_first_and_leave_the_queue_when_answered() -> None:
     async def main() -> None:
         hedged = HedgedService(SLOW, After(2.5, "late"), SLOW, SLOW, USUAL)
         begun = await hedged.warm()
@@ -257,7 +257,7 @@ def test_the_oldest_straggler_is_sent_again_first_and_who_is_answered_leaves_the
     run(main)
 
 
-def test_a_straggler_whose_deadline_has_come_near_keeps_nobody_behind_it_waiting() -> None:
+def test_a_late_attempt_near_its_deadline_does_not_block_the_queue() -> None:
     async def main() -> None:
         hedged = HedgedService(SLOW, SLOW, SLOW, USUAL)
         begun = await hedged.warm()
@@ -290,7 +290,7 @@ def test_what_was_sent_before_the_usual_time_was_known_is_sent_again_once_it_is(
     run(main)
 
 
-def test_when_all_have_become_slower_nobody_is_late_by_the_old_measure() -> None:
+def test_when_all_become_slower_no_attempt_is_late_by_the_old_quantile() -> None:
     async def main() -> None:
         hedged = HedgedService(
             *[After(4.0, "slower")] * 12, After(4.02, "usual by now"), share=0.5, window=10
@@ -307,7 +307,7 @@ def test_when_all_have_become_slower_nobody_is_late_by_the_old_measure() -> None
     run(main)
 
 
-def test_what_those_on_their_way_have_paid_in_is_kept_for_who_is_surely_late() -> None:
+def test_the_share_of_attempts_in_flight_is_kept_for_surely_late_ones() -> None:
     async def main() -> None:
         hedged = HedgedService(*[After(1.2, "a little late")] * 9, SLOW, After(1.0, "second"))
         begun = await hedged.warm()
@@ -371,7 +371,7 @@ def test_a_second_attempt_that_takes_long_gets_one_beside_it_and_no_more_come() 
     run(main)
 
 
-def test_what_a_third_attempt_came_to_is_told_by_the_call() -> None:
+def test_the_result_of_a_third_attempt_is_on_the_call() -> None:
     answer = Response(text="second", usage=Usage(3, 4))
     third = Response(text="third", usage=Usage(5, 6))
 
@@ -601,7 +601,7 @@ def test_the_deadline_ends_both() -> None:
 
 
 @pytest.mark.parametrize("moment", [0.5, 1.5, 2.0, 5.0])
-def test_who_cancels_the_call_cancels_both(moment: float) -> None:
+def test_cancelling_the_call_cancels_both_attempts(moment: float) -> None:
     async def main() -> None:
         # From 2.0 on the first has failed and the second one's answer is waited for.
         hedged = HedgedService(After(2.0, DOWN), SLOW)
@@ -616,7 +616,7 @@ def test_who_cancels_the_call_cancels_both(moment: float) -> None:
     run(main)
 
 
-def test_who_cancels_in_the_moment_of_the_victory_is_heard() -> None:
+def test_a_cancellation_as_the_second_attempt_wins_is_kept() -> None:
     async def main() -> None:
         hedged = HedgedService(SLOW, USUAL)
         await hedged.warm()
@@ -629,7 +629,7 @@ def test_who_cancels_in_the_moment_of_the_victory_is_heard() -> None:
     run(main)
 
 
-def test_a_second_attempt_that_somebody_cancels_does_not_end_the_call() -> None:
+def test_a_cancelled_second_attempt_does_not_end_the_call() -> None:
     async def main() -> None:
         for steps in ((After(30.0, "first"), SLOW), (After(3.0, DOWN), SLOW)):
             hedged = HedgedService(*steps)
@@ -663,7 +663,7 @@ def test_what_was_given_up_stays_a_straggler_in_the_books() -> None:
     run(main)
 
 
-def test_time_that_nobody_measures_makes_no_late_attempts() -> None:
+def test_time_outside_of_attempts_makes_none_late() -> None:
     async def main() -> None:
         # No limit layer tells when an attempt goes on the wire.
         hedge = Hedge(HedgePolicy(min_samples=2), now)

@@ -78,7 +78,7 @@ def test_what_the_attempts_on_their_way_have_paid_in_is_not_lost() -> None:
     assert not attempts.spend()
 
 
-def test_who_is_a_little_late_gets_only_what_the_surely_late_of_late_did_not_need() -> None:
+def test_slightly_late_attempts_get_only_the_budget_that_surely_late_ones_left() -> None:
     attempts = LateAttempts(HedgePolicy(share=0.1, min_samples=10))
     for number in range(100):
         attempts.begin()
@@ -95,7 +95,7 @@ def test_who_is_a_little_late_gets_only_what_the_surely_late_of_late_did_not_nee
     assert little + sure in (9, 10)
 
 
-def test_what_those_on_their_way_have_paid_in_is_not_for_who_is_a_little_late() -> None:
+def test_the_share_of_attempts_in_flight_is_not_for_slightly_late_ones() -> None:
     attempts = after([1.0] * 20, share=0.1, min_samples=10)
     assert attempts.affordable(at_once=10)
     assert not attempts.affordable(at_once=11)

@@ -120,7 +120,7 @@ def test_a_known_quota_is_in_use_after_the_first_answers() -> None:
     assert run(Server(), 700).seconds < 0.8 * slow_start.seconds
 
 
-def test_so_is_a_quota_that_the_provider_tells() -> None:
+def test_a_reported_quota_is_followed_too() -> None:
     assert run(Server(), 3000, rate=None, learned=6000).seconds < 33.0
 
 

@@ -123,7 +123,7 @@ def test_a_cancelled_call_gives_its_permit_back_and_keeps_its_charge() -> None:
     run_virtual(main())
 
 
-def test_who_is_cancelled_in_line_leaves_it_and_pays_nothing() -> None:
+def test_a_call_cancelled_in_the_queue_leaves_it_and_is_not_charged() -> None:
     async def main() -> None:
         limiter = Limiter(concurrency=1, tokens=Quota(1000))
         service = limited(limiter, Scripted(After(10, "")))
@@ -176,7 +176,7 @@ def test_what_cannot_be_admitted_before_its_deadline_is_refused_at_once() -> Non
     run_virtual(main())
 
 
-def test_whoever_leaves_the_line_is_told_of_once_admitted_or_refused() -> None:
+def test_each_call_that_leaves_the_queue_is_reported_once() -> None:
     told: list[Calling] = []
 
     async def main() -> None:
@@ -416,7 +416,7 @@ def test_429s_that_are_real_lower_the_adaptive_concurrency() -> None:
     run_virtual(main())
 
 
-def test_a_success_is_told_to_the_adaptive_concurrency() -> None:
+def test_a_success_is_reported_to_the_adaptive_concurrency() -> None:
     async def main() -> None:
         adaptive = AdaptiveConcurrency(start=4)
         limiter = Limiter(adaptive=adaptive)
@@ -460,7 +460,7 @@ def test_the_moment_of_queueing_is_that_of_the_first_time() -> None:
 
 
 @pytest.mark.parametrize(("streamed", "first_byte"), [(True, 2.0), (False, None)])
-def test_of_a_stream_the_adaptive_concurrency_is_told_when_its_first_piece_came(
+def test_the_first_byte_of_a_stream_is_reported_to_the_adaptive_concurrency(
     streamed: bool, first_byte: float | None
 ) -> None:
     class Noting(AdaptiveConcurrency):

@@ -64,7 +64,7 @@ class TestAdmission:
 
         run_virtual(main())
 
-    def test_nobody_smaller_overtakes_a_large_call(self) -> None:
+    def test_a_smaller_call_does_not_overtake_a_large_one(self) -> None:
         async def main() -> None:
             limiter = Limiter(tokens=Quota(100, 1.0))
             await limiter.acquire(50)
@@ -98,7 +98,7 @@ class TestAdmission:
 
         run_virtual(main())
 
-    def test_a_lease_given_back_goes_straight_to_the_next_and_to_nobody_else(self) -> None:
+    def test_a_returned_lease_goes_to_the_next_call_only(self) -> None:
         async def main() -> None:
             limiter = Limiter(concurrency=1)
             lease = await limiter.acquire()
@@ -266,7 +266,7 @@ class TestDeadlines:
 
         run_virtual(main())
 
-    def test_nobody_is_held_past_it_when_the_wait_could_not_be_foreseen(self) -> None:
+    def test_no_call_waits_past_its_deadline_when_the_wait_was_not_predictable(self) -> None:
         async def main() -> None:
             limiter = Limiter(concurrency=1)
             lease = await limiter.acquire()
@@ -282,7 +282,7 @@ class TestDeadlines:
 
         run_virtual(main())
 
-    def test_nobody_is_held_past_it_by_a_pause_that_came_while_it_waited(self) -> None:
+    def test_no_call_waits_past_its_deadline_because_of_a_later_pause(self) -> None:
         async def main() -> None:
             limiter = Limiter(requests=Quota(1, 1.0))
             await limiter.acquire()
@@ -382,7 +382,7 @@ class TestCancellation:
 
         run_virtual(main())
 
-    def test_close_fails_all_who_wait_and_nobody_else(self) -> None:
+    def test_close_fails_the_waiting_calls_only(self) -> None:
         async def main() -> None:
             limiter = Limiter(concurrency=1)
             limiter.close(CallCancelledError("nobody is there"))
@@ -420,7 +420,7 @@ class TestCancellation:
 
 
 class TestHead:
-    def test_told_once_when_it_comes_to_the_head_or_goes(self) -> None:
+    def test_on_head_is_called_once_at_the_head_or_on_admission(self) -> None:
         async def main() -> None:
             limiter = Limiter(requests=Quota(1, 1.0))
             heard: list[tuple[str, float]] = []
@@ -437,7 +437,7 @@ class TestHead:
 
         run_virtual(main())
 
-    def test_a_callback_that_raises_harms_nobody(self) -> None:
+    def test_a_callback_that_raises_does_not_affect_other_calls(self) -> None:
         async def main() -> None:
             loop = asyncio.get_running_loop()
             told: list[dict[str, Any]] = []

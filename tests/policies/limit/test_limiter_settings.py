@@ -28,7 +28,7 @@ def requests(limiter: Limiter) -> RateSnapshot:
 
 
 class TestByTheUser:
-    def test_a_larger_quota_lets_those_who_wait_go(self) -> None:
+    def test_a_larger_quota_admits_waiting_calls(self) -> None:
         async def main() -> None:
             limiter = Limiter(requests=Quota(1, 3600.0))
             await limiter.acquire()
@@ -120,7 +120,7 @@ class TestByTheProvider:
         run_virtual(main())
 
     @pytest.mark.parametrize("period", [None, 0.0, math.nan, math.inf])
-    def test_a_period_that_is_not_told_is_the_users(self, period: float | None) -> None:
+    def test_a_reported_limit_without_a_period_has_that_of_the_user(self, period: float | None) -> None:
         async def main() -> None:
             limiter = Limiter(requests=Quota(10, 1.0))
             limiter.learn(QuotaNews("requests", limit=5, period=period))
@@ -152,7 +152,7 @@ class TestByTheProvider:
 
         run_virtual(main())
 
-    def test_a_new_limit_lets_those_who_wait_go(self) -> None:
+    def test_a_new_limit_admits_waiting_calls(self) -> None:
         async def main() -> None:
             limiter = Limiter()
             limiter.learn(QuotaNews("requests", limit=1, period=3600.0))
@@ -332,7 +332,7 @@ class TestLoops:
         ]
         assert requests(limiter).quota == Quota(2, 3600.0)
 
-    def test_whoever_waited_on_a_closed_loop_is_forgotten(self) -> None:
+    def test_calls_that_waited_in_a_closed_loop_are_dropped(self) -> None:
         clock = VirtualClock()
         limiter = Limiter(concurrency=1)
 
@@ -355,7 +355,7 @@ class TestLoops:
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # we left it so on purpose
         assert waiting == (0, True)
 
-    def test_a_timer_of_a_closed_loop_wakes_nobody_and_is_not_waited_for(self) -> None:
+    def test_a_timer_of_a_closed_loop_is_replaced(self) -> None:
         clock = VirtualClock()
         limiter = Limiter(requests=Quota(1, 60.0))
 

@@ -30,7 +30,7 @@ def test_windows_that_ended_before_a_moment_can_be_left_out() -> None:
     assert fullest_window(admissions, 6.0, since=1.0).amount == 11
 
 
-def test_order_of_the_list_does_not_matter_and_the_place_is_told() -> None:
+def test_the_order_of_the_list_does_not_matter_and_the_position_is_reported() -> None:
     worst = fullest_window([Admission(9.0, 5), Admission(0.0, 1), Admission(8.5, 5)], 1.0)
     assert (worst.start, worst.end, worst.amount) == (8.5, 9.0, 10)
 

@@ -118,7 +118,7 @@ def test_a_hook_may_be_taken_out_while_the_others_run() -> None:
     assert not hooks.unregister(HookPhase.PreInvocation, once)
 
 
-def test_has_tells_whether_anybody_listens_by_the_phase_or_its_value() -> None:
+def test_has_takes_a_phase_or_its_value() -> None:
     hooks = HookRegistry({HookPhase.PreInvocation: print})
     assert hooks.has(HookPhase.PreInvocation)
     assert hooks.has("pre_invocation")  # type: ignore[arg-type]

@@ -115,7 +115,7 @@ class TestDelays:
         assert config.delay(1, RateLimitError(retry_after=told), random.Random(0)) == 1.0
 
     @pytest.mark.parametrize("told", [120.5, math.inf])
-    def test_a_retry_after_that_nobody_waits_for_ends_the_call(self, told: float) -> None:
+    def test_a_retry_after_above_the_limit_ends_the_call(self, told: float) -> None:
         error = RateLimitError(retry_after=told)
         with pytest.raises(RetryAfterTooLongError, match="max_retry_after is 120 s") as caught:
             RetryConfig().delay(1, error, random.Random(0))
@@ -189,7 +189,7 @@ class TestSettings:
     @pytest.mark.parametrize(
         "wrong", [{"retries": 3}, {"retry_exceptions": ["NoSuchError"]}, {"max_delay": -1}]
     )
-    def test_a_file_that_is_wrong_is_told(self, wrong: dict[str, Any]) -> None:
+    def test_invalid_settings_are_refused(self, wrong: dict[str, Any]) -> None:
         with pytest.raises(ConfigurationError):
             RetryConfig.from_dict(wrong)
 

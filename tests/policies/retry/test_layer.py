@@ -270,7 +270,7 @@ def test_other_failures_between_429s_use_up_attempts_as_ever() -> None:
 
 
 @pytest.mark.parametrize(("kind", "status"), [(RateLimitError, 429), (ServerError, 503)])
-def test_who_is_told_to_come_back_too_late_ends_at_once_with_all_facts(
+def test_a_retry_after_above_the_limit_ends_the_call_at_once_with_all_facts(
     kind: type[APIClientError], status: int
 ) -> None:
     told = kind(

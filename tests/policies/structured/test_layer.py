@@ -114,7 +114,7 @@ def test_an_empty_answer_is_asked_again_too() -> None:
     assert backend.payloads[1]["messages"][1]["content"] == "(nothing)"
 
 
-def test_after_the_last_ask_the_call_fails_and_tells_type_and_problem() -> None:
+def test_after_the_last_ask_the_error_has_type_and_problem() -> None:
     outcome, call, backend = answered(MISFITS, max_asks=3)
     assert isinstance(outcome, InvalidAnswerError)
     assert "Planet" in str(outcome)

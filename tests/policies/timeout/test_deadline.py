@@ -46,7 +46,7 @@ def test_the_deadline_ends_the_call_at_its_very_moment_and_says_where_it_stood()
     assert backend.cancelled == 1
 
 
-def test_a_call_that_was_never_sent_is_told_from_one_that_was() -> None:
+def test_a_call_that_was_never_sent_has_another_error_than_a_sent_one() -> None:
     async def main() -> None:
         waiting, sent = calling(deadline=30.0), calling(deadline=30.0)
         sent.begin_attempt("model", 0.0)

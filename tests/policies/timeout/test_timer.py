@@ -52,7 +52,7 @@ def test_the_task_goes_on_after_its_time_was_up() -> None:
     run_virtual(scenario())
 
 
-def test_a_cancellation_by_somebody_else_stays_one() -> None:
+def test_a_cancellation_from_outside_stays_a_cancellation() -> None:
     async def scenario() -> None:
         watch = Watch(asyncio.get_running_loop())
         task = asyncio.create_task(bounded(watch, 10.0, 20.0))
@@ -94,7 +94,7 @@ def test_an_answer_to_our_cancellation_leaves_no_cancellation_behind() -> None:
     run_virtual(scenario())
 
 
-def test_of_two_watches_on_one_task_the_inner_one_is_told_apart() -> None:
+def test_two_timers_on_one_task_are_distinguished() -> None:
     async def scenario() -> tuple[bool, bool]:
         watch = Watch(asyncio.get_running_loop())
         task = asyncio.current_task()
@@ -170,7 +170,7 @@ def test_a_reminder_calls_at_its_moment_unless_it_is_ended_before() -> None:
     assert run_virtual(scenario()) == [1.0, 3.0, 5.0]
 
 
-def test_a_reminder_that_raises_keeps_nobody_else_from_being_called() -> None:
+def test_a_reminder_that_raises_does_not_affect_the_others() -> None:
     async def scenario() -> tuple[list[float], list[str]]:
         loop = asyncio.get_running_loop()
         told: list[str] = []

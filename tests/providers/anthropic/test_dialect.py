@@ -381,7 +381,7 @@ def test_an_answer_of_text_and_tools_needs_no_replay() -> None:
     assert DIALECT.decode(json.dumps(answer).encode(), {}).metadata == {}
 
 
-def test_which_stop_sequence_ended_it_is_told() -> None:
+def test_the_stop_sequence_that_ended_the_answer_is_reported() -> None:
     answer = {"content": [], "stop_reason": "stop_sequence", "stop_sequence": "END"}
     assert DIALECT.decode(json.dumps(answer).encode(), {}).metadata == {"stop_sequence": "END"}
 

@@ -31,7 +31,9 @@ from callgate.providers.anthropic.models import claude_version, takes_output_for
         ("smollm2", None, False, False),
     ],
 )
-def test_a_models_name_tells(name: str, version: tuple[int, int] | None, held: bool, adaptive: bool) -> None:
+def test_abilities_are_read_from_the_name(
+    name: str, version: tuple[int, int] | None, held: bool, adaptive: bool
+) -> None:
     assert claude_version(name) == version
     assert takes_output_format(name) == held
     assert thinks_adaptively(name) == adaptive

@@ -111,7 +111,7 @@ CALLS: dict[str, tuple[list[Event], list[Any]]] = {
 
 
 @pytest.mark.parametrize(("events", "expected"), CALLS.values(), ids=CALLS)
-def test_streamed_tool_calls_are_told_apart(events: list[Event], expected: list[Any]) -> None:
+def test_streamed_tool_calls_are_distinguished(events: list[Event], expected: list[Any]) -> None:
     assert calls_of(*events) == expected
 
 

@@ -336,7 +336,7 @@ def test_nothing_is_guessed_for_a_model_that_the_id_does_not_name(model: str) ->
     assert body_of(model=model, reasoning_effort="none") == body_of(model=model)
 
 
-def test_base_model_tells_what_is_behind_an_arn() -> None:
+def test_base_model_names_the_model_of_an_arn() -> None:
     body = body_of(model=ARN, base_model=CLAUDE, reasoning_effort="low")
     assert body["additionalModelRequestFields"]["output_config"] == {"effort": "low"}
     assert "base_model" not in body

@@ -89,7 +89,7 @@ def test_what_only_anthropics_own_api_has_is_refused(fields: dict[str, Any], why
         DIALECT.encode({"model": CLAUDE, "prompt": "Hi", **fields})
 
 
-def test_base_model_tells_what_is_behind_an_arn() -> None:
+def test_base_model_names_the_model_of_an_arn() -> None:
     request = {
         "model": "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc",
         "prompt": "Hi",

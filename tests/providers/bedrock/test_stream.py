@@ -94,7 +94,7 @@ CALLS: dict[str, tuple[list[Frame], list[Any]]] = {
 
 
 @pytest.mark.parametrize(("frames", "expected"), CALLS.values(), ids=CALLS)
-def test_streamed_tool_calls_are_told_apart(frames: list[Frame], expected: list[Any]) -> None:
+def test_streamed_tool_calls_are_distinguished(frames: list[Frame], expected: list[Any]) -> None:
     calls = read(*frames)[1].tool_calls
     assert [(call.name, call.arguments) for call in calls] == expected
 

@@ -74,7 +74,7 @@ def test_an_earlier_conversation_is_written_down() -> None:
     assert stdin == b"[user]\n\nHi\n\n[assistant]\n\nHello.\n\n[user]\n\nHow are you?"
 
 
-def test_a_session_is_told_only_what_is_new() -> None:
+def test_only_new_messages_are_sent_to_a_session() -> None:
     command = command_for(
         {"role": "system", "content": "Be short."},
         USER,

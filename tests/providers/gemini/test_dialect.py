@@ -202,7 +202,7 @@ def test_a_result_of_no_call_is_refused() -> None:
     assert "answers no call" in refusal(USER, {"role": "tool", "tool_call_id": "x", "content": "1"})
 
 
-def test_gemini_3_is_told_that_a_foreign_call_has_no_signature() -> None:
+def test_a_foreign_call_is_marked_as_unsigned_for_gemini_3() -> None:
     calls = [call("a", "f", "{}"), call("b", "g", "{}")]
     parts = body_of(USER, {"role": "assistant", "tool_calls": calls}, model=NEW)["contents"][1]["parts"]
     assert parts[0]["thoughtSignature"] == "skip_thought_signature_validator"
@@ -563,7 +563,7 @@ def test_the_id_of_a_streamed_call_stays_although_the_answers_id_comes_later() -
     assert deltas[0].tool_call.id == response.tool_calls[0].id
 
 
-def test_the_tokens_of_sound_are_told_apart_where_they_are_counted_so() -> None:
+def test_audio_tokens_are_counted_apart_where_reported() -> None:
     details = [{"modality": "TEXT", "tokenCount": 3}, {"modality": "AUDIO", "tokenCount": 40}, "odd"]
     heard = read_usage({"promptTokenCount": 43, "promptTokensDetails": details})
     assert (heard.input_tokens, heard.input_audio_tokens, heard.output_audio_tokens) == (43, 40, 0)

@@ -94,7 +94,7 @@ def test_stream_options_of_the_request_are_kept() -> None:
     assert body_of(stream=True, model="m", messages=MESSAGES, stream_options=told)["stream_options"] == told
 
 
-def test_a_stream_that_nobody_reads_as_one_is_not_asked_for() -> None:
+def test_no_stream_is_requested_without_a_reader() -> None:
     asked = {"model": "m", "messages": MESSAGES, "stream": True, "stream_options": {"include_usage": True}}
     assert json.loads(CHAT.encode(asked).body) == {"model": "m", "messages": MESSAGES}
 
@@ -130,7 +130,7 @@ def test_what_another_dialect_wants_back_is_left_out() -> None:
         ("ft:gpt-4o:org", "max_tokens"),
     ],
 )
-def test_openai_is_told_the_limit_under_the_name_its_model_knows(model: str, field: str) -> None:
+def test_the_output_limit_has_the_name_that_the_model_of_openai_takes(model: str, field: str) -> None:
     openai = dialect_of(find_host("openai"))
     body = body_of(openai, model=model, messages=MESSAGES, max_tokens=9)
     assert {name: value for name, value in body.items() if "tokens" in name} == {field: 9}
@@ -205,7 +205,7 @@ def test_of_several_choices_the_first_is_the_answer_and_raw_has_them_all() -> No
     assert response.raw["choices"][1]["message"]["content"] == "b"
 
 
-def test_a_finish_reason_nobody_knows_is_kept_raw() -> None:
+def test_an_unknown_finish_reason_is_kept_raw() -> None:
     response = CHAT.decode(b'{"choices": [{"message": {"content": "a"}, "finish_reason": "bored"}]}', {})
     assert (response.finish_reason, response.raw_finish_reason) == (None, "bored")
 
@@ -303,7 +303,7 @@ def test_a_retry_after_among_the_headers_of_a_200_is_not_about_the_error_in_its_
     assert (caught.value.retry_after, caught.value.retryable) == (None, True)
 
 
-def test_a_gateways_page_is_told_by_its_title() -> None:
+def test_a_page_of_a_gateway_is_reported_by_its_title() -> None:
     page = b"<html><head><title>502 Bad\nGateway</title></head><body>" + b"x" * 5000
     assert CHAT.error(502, page, {}).message == "502 Bad Gateway"
 
@@ -313,7 +313,7 @@ def test_a_message_is_cut_to_what_can_be_read() -> None:
     assert len(error.message) < 1100
 
 
-def test_the_tokens_of_sound_are_told_apart_where_they_are_counted_so() -> None:
+def test_audio_tokens_are_counted_apart_where_reported() -> None:
     usage = read_usage(
         {
             "prompt_tokens": 50,

@@ -159,7 +159,7 @@ def test_a_call_without_arguments_has_none(arguments: Any, more: dict[str, Any])
 
 
 @pytest.mark.parametrize("arguments", ["{}", {}, "", None])
-def test_calls_without_arguments_index_and_id_are_told_apart_by_their_names(arguments: Any) -> None:
+def test_calls_without_arguments_index_and_id_are_distinguished_by_name(arguments: Any) -> None:
     chunks = [[piece("clock", arguments)], [piece("calendar", arguments)]]
     assert calls_of(*chunks) == calls_of([*chunks[0], *chunks[1]]) == [("clock", {}), ("calendar", {})]
 

@@ -138,7 +138,7 @@ def test_an_answer_without_reasoning_needs_no_replay() -> None:
     assert DIALECT.decode(b'{"status": "completed", "output": []}', {}).metadata == {}
 
 
-def test_functions_are_said_flat_and_are_not_strict_unless_told() -> None:
+def test_functions_are_flat_and_strict_only_on_request() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
     tools = [
         {"type": "function", "function": {"name": "f", "description": "d", "parameters": schema}},
@@ -442,7 +442,7 @@ DONE = {"type": "response.completed", "response": {"id": "r1", "status": "comple
 
 
 @pytest.mark.parametrize("index", [None, 0], ids=["no index", "one index"])
-def test_streamed_calls_are_told_apart_by_their_ids(index: int | None) -> None:
+def test_streamed_calls_are_distinguished_by_their_ids(index: int | None) -> None:
     begun = [
         _event("output_item.added", index, item=_call_item("i1", "c1")),
         _event("output_item.added", index, item=_call_item("i2", "c2")),
