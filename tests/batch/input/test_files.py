@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import zstandard
 
-from callgate.batch.input.files import READ_ERRORS, open_bytes, refuse_unknown_table
+from callgate.batch.input.files import READ_ERRORS, STDIN, is_regular, open_bytes, refuse_unknown_table
+from callgate.batch.input.sources import Source
 from callgate.errors import InputError
 
 PLAIN = random.Random(1).randbytes(40_000) + b"the same again " * 50_000
@@ -68,3 +70,43 @@ def test_a_table_of_a_kind_that_is_not_known_is_refused_by_its_name(name: str) -
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl.gz", "a", "-"])
 def test_other_names_are_not_refused(name: str) -> None:
     refuse_unknown_table(name)
+
+
+@pytest.fixture
+def redirect() -> Iterator[Callable[[Path], int]]:
+    """Redirects standard input from a file, as a shell does."""
+    former = os.dup(0)
+
+    def take(path: Path) -> int:
+        fd = os.open(path, os.O_RDONLY)
+        os.dup2(fd, 0)
+        os.close(fd)
+        return 0
+
+    yield take
+    os.dup2(former, 0)
+    os.close(former)
+
+
+def test_a_file_on_standard_input_is_read_as_often_as_it_is_opened(
+    tmp_path: Path, redirect: Callable[[Path], int]
+) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"header\n" + b'{"prompt": "a"}\n' * 20_000)
+    os.lseek(redirect(path), len(b"header\n"), os.SEEK_SET)  # what a program before has read
+    assert is_regular(STDIN)
+    for _ in range(2):
+        with open_bytes(STDIN) as first, open_bytes(STDIN) as second:
+            assert first.read(15) == b'{"prompt": "a"}'
+            assert len(second.read()) == 16 * 20_000
+            assert len(first.read()) == 16 * 20_000 - 15
+    source = Source(STDIN)
+    assert source.check(1 << 30) == source.count(lambda: False) == 20_000
+    assert sum(map(len, source.blocks())) == 20_000
+
+
+def test_what_is_no_file_on_standard_input_is_read_as_it_comes(redirect: Callable[[Path], int]) -> None:
+    redirect(Path(os.devnull))
+    assert not is_regular(STDIN)
+    with open_bytes(STDIN) as stream:
+        assert stream.read() == b""

@@ -92,9 +92,7 @@ def open_bytes(path: str, compression: str | None = None) -> BinaryIO:
     try:
         if compression == "gzip":
             return cast(BinaryIO, gzip.GzipFile(path))
-        # A plain file object on the descriptor: unlike sys.stdin's it has no lock that a thread still
-        # waiting in a read could hold when the interpreter ends.
-        raw = io.FileIO(0, closefd=False) if path == STDIN else io.FileIO(path)
+        raw = _open_stdin() if path == STDIN else io.FileIO(path)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", source=describe(path)) from None
     if compression == "zstd":
@@ -102,7 +100,32 @@ def open_bytes(path: str, compression: str | None = None) -> BinaryIO:
     return io.BufferedReader(raw, _BUFFER)
 
 
-def _open_zstd(raw: io.FileIO, path: str) -> BinaryIO:
+def _open_stdin() -> io.RawIOBase:
+    if hasattr(os, "pread") and stat.S_ISREG(os.fstat(0).st_mode):
+        return _RedirectedStdin()
+    # A plain file object on the descriptor: unlike sys.stdin's it has no lock that a thread still waiting in
+    # a read could hold when the interpreter ends.
+    return io.FileIO(0, closefd=False)
+
+
+class _RedirectedStdin(io.RawIOBase):
+    """A file that standard input was redirected from, read anew each time that it is opened: the position of
+    the descriptor itself, which all that read it share, stays where it was."""
+
+    def __init__(self) -> None:
+        self._place = os.lseek(0, 0, os.SEEK_CUR)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = os.pread(0, len(buffer), self._place)
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+
+def _open_zstd(raw: io.RawIOBase, path: str) -> BinaryIO:
     try:
         import zstandard  # an optional extra
     except ImportError:
@@ -120,7 +143,7 @@ class _ZstdReader(io.RawIOBase):
     zstandard's own reader takes a file that is cut off for one that has ended.
     """
 
-    def __init__(self, raw: io.FileIO, frame: Callable[[], Any], error: type[Exception]) -> None:
+    def __init__(self, raw: io.RawIOBase, frame: Callable[[], Any], error: type[Exception]) -> None:
         self._raw = raw
         self._new_frame = frame
         self._error = error
