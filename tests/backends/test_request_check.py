@@ -28,6 +28,7 @@ HI = [{"role": "user", "content": "Hi"}]
         ({"messages": [*HI, {"content": "Hi"}]}, r"messages\[1\].role must be one of assistant, .*got None"),
         ({"messages": [{"role": "boss", "content": "Hi"}]}, r"messages\[0\].role must be .*got 'boss'"),
         ({"messages": [{"role": "user", "content": 5}]}, r"content must be a string or a list.*got int"),
+        ({"messages": [*HI, {"role": "user"}]}, r"messages\[1\] has no content"),
         ({"messages": HI, "max_tokens": 0}, "max_tokens must be a positive integer, got 0"),
         ({"messages": HI, "max_tokens": "5"}, "max_tokens must be a positive integer, got '5'"),
         ({"messages": HI, "max_tokens": True}, "max_tokens must be a positive integer, got True"),

@@ -98,6 +98,8 @@ def _check_messages(messages: Any) -> None:
         if not isinstance(role, str) or role not in _ROLES:
             raise _refuse(f"messages[{number}].role must be one of {', '.join(sorted(_ROLES))}, got {role!r}")
         content = message.get("content")
+        if content is None and role == "user":
+            raise _refuse(f"messages[{number}] has no content")
         if content is not None and not isinstance(content, _TEXT):
             raise _refuse(
                 f"messages[{number}].content must be a string or a list of parts,"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import numpy
 import pandas
 import polars
 import pyarrow
+import pyarrow.parquet
 import pytest
 
 from callgate import Conversation
@@ -64,8 +67,72 @@ def test_a_series_of_texts_is_a_series_of_prompts(series: Any) -> None:
 def test_a_frame_keeps_its_columns_and_its_empty_cells_are_not_sent() -> None:
     frame = pandas.DataFrame({"prompt": ["a", "b"], "max_tokens": [5.0, float("nan")], "note": ["x", None]})
     rows = [row for block in RecordSource(frame).blocks() for row in block]
-    assert [row.request.get("max_tokens") for row in rows] == [5.0, None]
+    assert [row.request.get("max_tokens") for row in rows] == [5, None]
     assert rows[0].columns == {"prompt": "a", "note": "x"}
+
+
+def test_integers_that_a_frame_keeps_as_floats_are_integers() -> None:
+    frame = pandas.DataFrame({"prompt": ["a", "b"], "custom_id": [7, None], "max_tokens": [None, 5]})
+    rows = [row for block in RecordSource(frame).blocks() for row in block]
+    assert [row.custom_id for row in rows] == ["7", None]
+    assert [repr(row.request.get("max_tokens")) for row in rows] == ["None", "5"]
+
+
+def test_chats_in_arrays_of_pandas_are_lists(tmp_path: Path) -> None:
+    asked = {"id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    chat = [
+        {"role": "user", "content": "How warm?"},
+        {"role": "assistant", "content": None, "tool_calls": [asked]},
+        {"role": "tool", "tool_call_id": "t", "content": "7"},
+    ]
+    parquet = tmp_path / "chats.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{"messages": chat}]), parquet)
+    source = RecordSource(pandas.read_parquet(parquet))
+    assert [row.request["messages"] for block in source.blocks() for row in block] == [chat]
+
+
+@pytest.mark.parametrize("empty", [None, float("nan"), pandas.NaT])
+def test_a_table_may_have_rows_of_messages_and_rows_of_prompts(empty: Any) -> None:
+    message = {"role": "user", "content": "one"}
+    records = [{"messages": [message], "prompt": empty}, {"messages": empty, "prompt": "two"}]
+    source = RecordSource(records)
+    rows = [row for block in source.blocks() for row in block]
+    assert prompts(source) == ["one", "two"]
+    assert rows[1].columns == {"prompt": "two"}
+
+
+def test_values_of_numpy_and_pandas_are_values_of_json() -> None:
+    record = {
+        "prompt": numpy.str_("a"),
+        "custom_id": numpy.int64(3),
+        "scores": numpy.array([1.5, numpy.nan]),
+        "day": numpy.datetime64("2026-12-01"),
+        "gone": pandas.NaT,
+        7: [pandas.NA, {"deep": numpy.array([[1], [2]])}],
+    }
+    row = next(row for block in RecordSource([record]).blocks() for row in block)
+    assert row.columns == {
+        "prompt": "a",
+        "scores": [1.5, None],
+        "day": "2026-12-01",
+        "gone": None,
+        "7": [None, {"deep": [[1], [2]]}],
+    }
+    assert row.custom_id == "3"
+
+
+def test_the_columns_of_a_frame_may_be_numbers_and_none_is_there_twice() -> None:
+    assert prompts(RecordSource(pandas.DataFrame([["a", 1]]), template=Template("{0}{1}"))) == ["a1"]
+    twice = pandas.DataFrame([["a", 1, 2]], columns=["prompt", "n", "n"])
+    with pytest.raises(InputError, match="the frame names column 'n' twice"):
+        prompts(RecordSource(twice))
+
+
+def test_a_row_that_contains_itself_is_refused() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(InputError, match="rows:1: is nested too deeply"):
+        prompts(RecordSource([{"prompt": "a", "loop": endless}]))
 
 
 def test_a_large_frame_is_read_block_by_block() -> None:

@@ -98,7 +98,8 @@ def test_what_stands_for_nothing_is_empty(empty: Any) -> None:
         (0, "0"),
         (False, "false"),
         (["a", datetime.date(2024, 5, 1)], '["a","2024-05-01"]'),
+        (-math.inf, "-inf"),
     ],
 )
-def test_dates_and_decimals_are_texts_and_other_values_are_json(value: Any, text: str) -> None:
+def test_what_json_has_no_form_of_is_a_text_and_other_values_are_json(value: Any, text: str) -> None:
     assert Template("{x}").render({"x": value}) == text

@@ -12,6 +12,7 @@ from callgate.batch.input.records import Block
 from callgate.batch.input.requests import RequestBuilder
 from callgate.batch.input.rows import Row
 from callgate.batch.input.sources import BadRow, Source
+from callgate.batch.input.template import is_empty
 from callgate.errors import InputError
 from callgate.messages import Conversation
 
@@ -21,6 +22,7 @@ Records = Iterable[Any] | AsyncIterable[Any]
 """Prompts, dicts, conversations (also as lists of messages), frames (pandas, polars, Arrow), datasets."""
 
 _BLOCK = 256
+_PLAIN = frozenset({str, int, bool, type(None)})
 # As if a record had this size: how many are read ahead is given in bytes.
 _BYTES = 1024
 
@@ -124,6 +126,10 @@ class RecordSource(Source):
 
 
 def _read_pandas(frame: Any) -> Iterator[Any]:
+    columns = getattr(frame, "columns", None)
+    if columns is not None and not columns.is_unique:
+        twice = columns[columns.duplicated()][0]
+        raise InputError(f"the frame names column {twice!r} twice", source="rows")
     for start in range(0, len(frame), _BLOCK):
         part = frame.iloc[start : start + _BLOCK]
         yield from part.to_dict("records") if hasattr(part, "columns") else part.tolist()
@@ -136,6 +142,10 @@ def _expand(item: Any) -> Iterable[Any]:
 
 
 def _to_record(item: Any) -> Any:
+    try:
+        item = _plain(item)
+    except RecursionError:
+        return item  # which the builder refuses with its line
     if isinstance(item, str):
         return {"prompt": item}
     if isinstance(item, Conversation):
@@ -143,3 +153,18 @@ def _to_record(item: Any) -> Any:
     if isinstance(item, list) and item and isinstance(item[0], Mapping):
         return {"messages": item}
     return item if isinstance(item, dict) or not isinstance(item, Mapping) else dict(item)
+
+
+def _plain(value: Any) -> Any:
+    """A value of a frame as one of JSON: pandas keeps lists as arrays, and has its own values for nothing."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is dict:
+        return {name if type(name) is str else str(name): _plain(each) for name, each in value.items()}
+    if kind is list:
+        return [_plain(each) for each in value]
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        # As integers, dates of numpy would lose that they are dates.
+        return _plain((value.astype(str) if value.dtype.kind in "mM" else value).tolist())
+    return None if is_empty(value) else value

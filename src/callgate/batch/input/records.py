@@ -174,9 +174,11 @@ def _header(cells: list[str], name: str, line: int) -> list[str]:
                 source=name,
                 line=line,
             )
+    seen: set[str] = set()
     for column in header:
-        if header.count(column) > 1:
+        if column in seen:
             raise InputError(f"the header names column {column!r} twice", source=name, line=line)
+        seen.add(column)
     return header
 
 

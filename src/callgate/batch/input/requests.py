@@ -43,10 +43,10 @@ PARAMETERS = frozenset(
 """Columns of a row that are parameters of its request."""
 
 _ENVELOPE = frozenset({"custom_id", "method", "url", "body"})
-_NUMBERS = frozenset(
-    {"dimensions", "frequency_penalty", "max_completion_tokens", "max_tokens", "n", "presence_penalty",
-     "seed", "temperature", "top_k", "top_logprobs", "top_n", "top_p"}
-)  # fmt: skip
+_INTEGERS = frozenset(
+    {"dimensions", "max_completion_tokens", "max_tokens", "n", "seed", "top_k", "top_logprobs", "top_n"}
+)
+_NUMBERS = _INTEGERS | {"frequency_penalty", "presence_penalty", "temperature", "top_p"}
 _KINDS = {
     bool: "a boolean", dict: "an object", list: "a list", str: "a text", int: "a number", float: "a number",
     type(None): "null",
@@ -157,7 +157,7 @@ class RequestBuilder:
             request, content, columns, path = self._from_template(self._template, record, line)
         elif "body" in record:
             request, content, columns, path = self._from_batch_line(record, line)
-        elif "messages" in record and self._endpoint is None:
+        elif self._endpoint is None and self._has_messages(record):
             request, content, columns, path = self._from_messages(record, line)
         else:
             request, content, columns, path = self._from_prompt(record, line)
@@ -235,7 +235,7 @@ class RequestBuilder:
         request, columns, content = dict(self._parameters), {}, {}
         for name, value in record.items():
             if name in PARAMETERS:
-                content[name] = value
+                content[name] = value = self._parameter(name, value, line)
                 if not is_empty(value):
                     request[name] = value
             elif name == "messages":
@@ -263,12 +263,16 @@ class RequestBuilder:
         request, columns = dict(self._parameters), {}
         for name, value in record.items():
             if name in parameters:
-                value = self._number(name, value, line) if type(value) is str else value
+                value = self._parameter(name, value, line)
                 if not is_empty(value):
                     request[name] = content[name] = value
-            elif name != "custom_id":
+            elif name != "custom_id" and not (name == "messages" and is_empty(value)):
                 columns[name] = value
         return self._with_text(request, prompt, system, line), content, columns, self._endpoint
+
+    def _has_messages(self, record: dict[str, Any]) -> bool:
+        """Whether a row is of messages: in a table of both kinds, a row of a prompt has empty ones."""
+        return "messages" in record and not (is_empty(record["messages"]) and "prompt" in record)
 
     # -- parts -------------------------------------------------------------------------------------------
 
@@ -278,8 +282,8 @@ class RequestBuilder:
             if not self._takes_id or type(other) not in (str, int):
                 return None
             given = other
-        if type(given) is int:
-            return str(given)
+        if type(given) is int or (type(given) is float and given.is_integer()):
+            return str(int(given))
         if type(given) is not str:
             self._refuse(line, f"custom_id must be a text, not {_kind(given)}")
         return given or None
@@ -338,19 +342,24 @@ class RequestBuilder:
             self._refuse(line, f"the {name} is empty")
         self._refuse(line, f"the {name} must be a text, not {_kind(value)}")
 
-    def _number(self, name: str, value: str, line: int) -> Any:
-        """A parameter that is given as text, as all are in a CSV; an empty cell sets nothing."""
-        if not value.strip():
-            return None
-        if name not in _NUMBERS:
-            return value
-        try:
-            number = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            number = None
-        if type(number) not in (int, float):
-            self._refuse(line, f"{name} must be a number, not {value!r}")
-        return number
+    def _parameter(self, name: str, value: Any, line: int) -> Any:
+        """A parameter of a table: a number may be a text, an empty cell sets nothing.
+
+        In a column with empty cells, pandas keeps integers as floats.
+        """
+        if type(value) is str:
+            if not value.strip():
+                return None
+            if name not in _NUMBERS:
+                return value
+            try:
+                number = orjson.loads(value)
+            except orjson.JSONDecodeError:
+                number = None
+            if type(number) not in (int, float):
+                self._refuse(line, f"{name} must be a number, not {value!r}")
+            value = number
+        return int(value) if name in _INTEGERS and type(value) is float and value.is_integer() else value
 
     def _no_column(self, name: str, known: list[str], line: int, kind: str = "template") -> NoReturn:
         near = difflib.get_close_matches(name, known, n=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -66,6 +67,8 @@ class Template:
                 value = record[name]
                 if isinstance(value, str):
                     texts.append(value)
+                elif type(value) is float and math.isinf(value):  # JSON has no form of it
+                    texts.append(str(value))
                 elif not is_empty(value):
                     written = dumps(value, default=str)
                     texts.append(loads(written) if written.startswith(b'"') else written.decode())
