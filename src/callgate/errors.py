@@ -147,7 +147,7 @@ class RowsChangedError(InputError):
         self.differences = tuple(differences)
 
     def explain(self, name: str | None = None) -> str:
-        return f"{super().explain(name)}{'' if name is None else ' '}keep|reask"
+        return super().explain(name) + ('"keep" or "reask"' if name is None else " keep|reask")
 
 
 class APIClientError(CallgateError):

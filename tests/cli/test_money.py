@@ -114,7 +114,7 @@ def test_a_budget_that_no_row_fits_calls_nothing(folder: Any, simulate: Simulate
     [
         (
             ["--budget", "1"],
-            "a budget needs to know the longest answer (with n, a whole number above 0); give --max-tokens",
+            "a budget needs to know the longest answer; give --max-tokens",
         ),
         (
             ["--budget", "1", "--max-tokens", "5"],
@@ -149,7 +149,7 @@ def test_what_a_budget_needs_is_looked_for_in_every_kind_of_row(
     arguments = ["-m", "openai", "-o", "out.jsonl", "--base-url", sim.base_url, "--price", "1,2"]
     ended = callgate("run", "in.jsonl", *arguments, "--budget", "1", "--param", "model=m")
     assert (ended.code, sim.stats.requests) == (2, 0)
-    assert "line 51: a budget needs to know the longest answer" in ended.err
+    assert "in.jsonl:51: a budget needs to know the longest answer" in ended.err
     assert "; give --max-tokens" in ended.err
 
 

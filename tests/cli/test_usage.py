@@ -54,7 +54,10 @@ Run = Callable[..., CommandResult]
             ["run", "other.jsonl", "-m", "openai/m", "-o", "o", "--template", "{txt}"],
             "other.jsonl:1: the template wants {txt}, which the row does not have (it has text); did",
         ),
-        (["run", "in.jsonl", "-m", "openai/m", "-o", "o", "--template", "{text"], "--template: "),
+        (
+            ["run", "in.jsonl", "-m", "openai/m", "-o", "o", "--template", "{text"],
+            "the template has a { without a }",
+        ),
         (
             ["run", "in.jsonl", "-m", "openai/m", "-o", "o", "--schema", "none.json"],
             "none.json: there is no such file",

@@ -263,7 +263,7 @@ class _Call:
         single = targets[0].model if isinstance(targets, list) and len(targets) == 1 else None
         more: dict[str, Any] = {
             "limit": options.limit,
-            "template": None if options.template is None else Template(options.template, source="template"),
+            "template": None if options.template is None else Template(options.template),
             "system": options.system,
             "model": single,
             "parameters": options.request,
@@ -347,7 +347,7 @@ def _read_schema(schema: type[BaseModel] | Schema) -> AnswerSchema | None:
             f"schema must be a pydantic model, a JSON schema or a file with one, got {schema!r}",
             setting="schema",
         )
-    return read_schema(os.fspath(schema), source="schema")
+    return read_schema(os.fspath(schema))
 
 
 def _split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -180,7 +180,11 @@ class BatchRun:
             worst_of_endpoints(model)(calling)
         except UnboundedBudgetError as error:
             raise InputError(
-                f"line {row.line}: {error.args[0]}", setting=error.setting, remedy=error.remedy
+                error.args[0],
+                source=self.source.name,
+                line=row.line,
+                setting=error.setting,
+                remedy=error.remedy,
             ) from None
         except InvalidRequestError:
             pass  # the row fails by itself, and nothing is sent for it

@@ -302,7 +302,12 @@ def test_objects_of_any_kind_of_dict_are_objects() -> None:
         ({"prompt": "  "}, "the prompt is empty"),
         ({"prompt": 3}, "the prompt must be a text, not a number"),
         ({"prompt": "Hi", "system": 3}, "system must be a text, not a number"),
-        ({"promt": "Hi"}, "the row has no prompt (it has promt); rename promt to prompt, or use a template"),
+        (
+            {"promt": "Hi"},
+            "the row has no prompt (it has promt); rename promt to prompt, or make the prompt"
+            " from its columns with a template",
+        ),
+        ({"product": "lamp"}, "no prompt (it has product); give it a prompt or messages, or make the prompt"),
         ({}, "the row has no prompt (it has no columns)"),
     ],
 )
@@ -324,7 +329,9 @@ def test_a_table_is_refused_by_its_header() -> None:
     builder.check_columns(["a", "b", "c"])
     with pytest.raises(InputError, match=r"^t.csv:1: the template wants \{b\}"):
         builder.check_columns(["a"])
-    with pytest.raises(InputError, match=r"^t.csv:3: the row has no prompt .*, or use a template"):
+    with pytest.raises(
+        InputError, match=r"^t.csv:3: the row has no prompt .*, or make the prompt from its columns"
+    ):
         RequestBuilder(source="t.csv").check_columns(["a"], 3)
 
 

@@ -142,7 +142,7 @@ def test_a_missing_extra_is_named_with_its_install_command(
         ("a.jsonl", b'{"prompt": "\xff"}', "a.jsonl:1: is not UTF-8; convert the file, from Latin-1"),
         ("a.jsonl", b'\n\n{"x": 1}\n', "a.jsonl:3: the row has no prompt"),
         ("a.csv", b"prompt\na\n\xff\n", "a.csv:3: is not UTF-8"),
-        ("a.csv", b"prompt,b\na\n", "a.csv:2: has 1 cells, but the header names 2 columns"),
+        ("a.csv", b"prompt,b\na\n", "a.csv:2: has 1 cell, but the header names 2 columns"),
         ("a.csv", b"prompt,\xff\na,b\n", "a.csv:1: is not UTF-8"),
         ("a.csv", b"prompt;b\na;b\n", "a.csv:1: the columns seem to be separated by semicolons"),
         ("a.csv", b"prompt\tb\na\tb\n", "a.csv:1: the columns seem to be separated by tabs"),
@@ -154,7 +154,10 @@ def test_a_missing_extra_is_named_with_its_install_command(
         ),
         ("a.jsonl", b"PAR1....PAR1", "a.jsonl: is Parquet, but its name does not end so"),
         ("a.csv", b"prompt,b,prompt\n", "a.csv:1: the header names column 'prompt' twice"),
-        ("a.csv", b'prompt\n"open', "a.csv:2: is no CSV"),
+        ("a.csv", b'prompt\n"open', "a.csv:2: is no CSV: a cell begins with a quote"),
+        ("a.csv", b'prompt\n"a"b', "a.csv:2: is no CSV: text follows the closing quote of a cell"),
+        ("a.csv", b"PK\x03\x04\xff", "a.csv: is an Excel workbook or another packed file"),
+        ("a.csv", "prompt\na".encode("utf-16"), "a.csv: is UTF-16; save it as UTF-8"),
         ("a.csv", b"text\na\n", "a.csv:1: the row has no prompt"),
         ("a.jsonl.gz", b"not gzip", "a.jsonl.gz:1: cannot be read further"),
         ("a.jsonl.gz", gzip.compress(b'{"prompt": "a"}\n' * 9, mtime=0)[:-9], "a.jsonl.gz:"),
@@ -193,14 +196,27 @@ def test_bad_rows_are_skipped_on_request(tmp_path: Path, name: str) -> None:
     assert source.check(1 << 20, skips_bad_rows=True) == 7
 
 
-def test_the_first_twenty_bad_rows_are_named(tmp_path: Path) -> None:
-    path = write(tmp_path, "a.jsonl", b'{"prompt": "a"}\n' + b"bad\n" * 30)
+def test_the_first_twenty_problems_of_rows_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", b'{"prompt": "a"}\n' + b"".join(b"bad %d\n" % n for n in range(30)))
     with pytest.raises(InputError) as caught:
         Source(path).check(1 << 20)
     lines = str(caught.value).splitlines()
     assert lines[0] == f"{path}: 30 rows cannot be used:"
     assert [line.split(": ")[0] for line in lines[1:21]] == [f"  {path}:{line}" for line in range(2, 22)]
-    assert lines[21:] == ["  and 10 more; put them right, or skip them with on_bad_row="]
+    assert lines[21:] == ['  and 10 more; put them right, or skip them with on_bad_row="skip"']
+
+
+def test_rows_with_the_same_problem_are_named_on_one_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", b"prompt,n\n,1\na,2\n,3\nb,4,5\n" + b",6\n" * 9)
+    with pytest.raises(InputError) as caught:
+        Source(path).check(1 << 20)
+    lines = str(caught.value).splitlines()
+    assert lines == [
+        f"{path}: 12 rows cannot be used:",
+        f"  {path}:2: the prompt is empty (also on lines 4, 6, 7, 8, 9 and 5 more)",
+        f"  {path}:5: has 3 cells, but the header names 2 columns; put them right, or skip them with"
+        ' on_bad_row="skip"',
+    ]
 
 
 def test_an_empty_cell_of_a_table_with_one_column_is_a_row(tmp_path: Path) -> None:

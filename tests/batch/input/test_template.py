@@ -79,7 +79,7 @@ def test_a_text_may_need_no_column() -> None:
     ],
 )
 def test_a_broken_template_is_refused_with_a_hint(text: str, says: str) -> None:
-    with pytest.raises(InputError, match=r"^--template: ") as caught:
+    with pytest.raises(InputError, match=r"^the template ") as caught:
         Template(text)
     assert says in str(caught.value)
 

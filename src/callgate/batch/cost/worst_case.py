@@ -60,7 +60,7 @@ def worst_case(calling: Calling) -> float:
         bound = _bound(calling)
     except UnboundedOutputError:
         raise UnboundedBudgetError(
-            "a budget needs to know the longest answer (with n, a whole number above 0)",
+            "a budget needs to know the longest answer",
             setting="max_tokens",
             remedy="give",
         ) from None

@@ -33,11 +33,23 @@ TABLE_ROWS = 256
 _CHUNK = 16 * 1024
 _LONGEST_LINE = 256 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
-_PACKED = (
-    (b"\x1f\x8b", "gzip", "unpack it: gzip -dc FILE | callgate run - ..., or end its name in .gz"),
-    (b"\x28\xb5\x2f\xfd", "zstd", "unpack it: zstd -dc FILE | callgate run - ..., or end its name in .zst"),
-    (b"PAR1", "Parquet", "rename it to end in .parquet"),
+_NAMED = "is {}, but its name does not end so; {}"
+_UNPACK = "unpack it: {} -dc FILE | callgate run - ..., or end its name in .{}"
+_WORKBOOK = "is an Excel workbook or another packed file, not text; save its sheet as CSV (UTF-8)"
+_OTHER_FILES = (
+    (b"\x1f\x8b", _NAMED.format("gzip", _UNPACK.format("gzip", "gz"))),
+    (b"\x28\xb5\x2f\xfd", _NAMED.format("zstd", _UNPACK.format("zstd", "zst"))),
+    (b"PAR1", _NAMED.format("Parquet", "rename it to end in .parquet")),
+    (b"PK\x03\x04", _WORKBOOK),
+    (b"\xd0\xcf\x11\xe0", _WORKBOOK),
+    (b"\xff\xfe", "is UTF-16; save it as UTF-8"),
+    (b"\xfe\xff", "is UTF-16; save it as UTF-8"),
 )
+_CSV_ERRORS = {
+    "unexpected end of data": 'a cell begins with a quote (") that no other one closes',
+    "',' expected after '\"'": 'text follows the closing quote of a cell; a quote in a cell is written ""',
+}
+"""What the csv module raises, in other words."""
 _NOT_UTF8 = "is not UTF-8; convert the file, from Latin-1 for example: iconv -f LATIN1 -t UTF-8 FILE > NEW"
 
 
@@ -98,9 +110,7 @@ def _read_as_python(text: bytes, name: str, line: int, error: ValueError) -> Any
 
 
 def _refuse_other_formats(text: bytes, name: str) -> None:
-    """Raise an error that explains it if the first line shows that the file is UTF-16, or one JSON list."""
-    if text[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise InputError("is UTF-16; save it as UTF-8", source=name)
+    """Raise an error that explains it if the first line shows that the file is one JSON list."""
     if text.lstrip().startswith(b"["):
         raise InputError(
             "is one JSON list, not one object a line; convert it: jq -c '.[]' FILE > rows.jsonl",
@@ -141,7 +151,7 @@ def read_table(
         try:
             cells = next(reader, None)
         except csv.Error as caught:
-            wrong = f"is no CSV: {caught}"
+            wrong = f"is no CSV: {_CSV_ERRORS.get(str(caught), caught)}"
         if cells is None:
             break
         if undecoded:
@@ -150,7 +160,9 @@ def read_table(
         elif not cells and wrong is None:
             continue
         elif header is not None and wrong is None and len(cells) != len(header):
-            wrong = f"has {len(cells)} cells, but the header names {len(header)} columns"
+            wrong = (
+                f"has {_several(len(cells), 'cell')}, but the header names {_several(len(header), 'column')}"
+            )
         error = None if wrong is None else InputError(wrong, source=name, line=line)
         if header is None:
             if error is not None:
@@ -163,6 +175,10 @@ def read_table(
             yield block
             block = []
     yield block
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _header(cells: list[str], name: str, line: int) -> list[str]:
@@ -211,7 +227,7 @@ def _lines(stream: BinaryIO, name: str, consumed: Callable[[int], None]) -> Iter
             break
         consumed(len(chunk))
         if number == 1 and not pieces:
-            _refuse_packed(chunk, name)
+            _refuse_other_files(chunk, name)
             chunk = chunk.removeprefix(_BOM)
         lines = chunk.split(b"\n")
         rest = lines.pop()
@@ -228,10 +244,10 @@ def _lines(stream: BinaryIO, name: str, consumed: Callable[[int], None]) -> Iter
     yield number, [b"".join(pieces)]
 
 
-def _refuse_packed(start: bytes, name: str) -> None:
-    for magic, what, unpack in _PACKED:
+def _refuse_other_files(start: bytes, name: str) -> None:
+    for magic, problem in _OTHER_FILES:
         if start.startswith(magic):
-            raise InputError(f"is {what}, but its name does not end so; {unpack}", source=name)
+            raise InputError(problem, source=name)
 
 
 def read_parquet(

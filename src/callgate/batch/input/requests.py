@@ -125,7 +125,7 @@ class RequestBuilder:
         allow_files: Sequence[str | os.PathLike[str]] = (),
     ) -> None:
         self._template = template
-        self._system = Template(system, source="--system", needs_column=False) if system else None
+        self._system = Template(system, setting="system", needs_column=False) if system else None
         self._model = model
         self._parameters = dict(parameters or {})
         self._needs_model = needs_model and model is None and "model" not in self._parameters
@@ -366,8 +366,12 @@ class RequestBuilder:
         there = f"it has {', '.join(known)}" if known else "it has no columns"
         hint = f"; did you mean {near[0]}?" if near else ""
         if kind == "template" and self._template is None:
-            hint = f"; rename {near[0]} to {name}" if near else "; give it a prompt or messages"
-            hint += ", or use a template"
+            # Only a misspelling of it: a template is what other columns need.
+            misspelt = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+            hint = (
+                f"; rename {misspelt[0]} to {name}, or" if misspelt else "; give it a prompt or messages, or"
+            )
+            hint += " make the prompt from its columns with a template"
             self._refuse(line, f"the row has no {name} ({there}){hint}")
         hint += "" if near else "; to have the braces themselves, write {{ and }}"
         self._refuse(line, f"the {kind} wants {{{name}}}, which the row does not have ({there}){hint}")

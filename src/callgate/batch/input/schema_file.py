@@ -12,12 +12,11 @@ from callgate.schema.answer import AnswerSchema
 __all__ = ["read_schema"]
 
 
-def read_schema(path: str, *, source: str = "--schema") -> AnswerSchema:
+def read_schema(path: str) -> AnswerSchema:
     """The schema in a file.
 
     Args:
         path: JSON: a schema, or OpenAI's wrapper around one.
-        source: Where the path came from, for the error.
 
     Raises:
         InputError: when it cannot be read, is no JSON, or no schema that answers can be held to.
@@ -38,4 +37,4 @@ def read_schema(path: str, *, source: str = "--schema") -> AnswerSchema:
         )
     except ConfigurationError as error:
         wrong = str(error)
-    raise InputError(f"{path}: {wrong}", source=source)
+    raise InputError(wrong, source=path, setting="schema")

@@ -37,12 +37,27 @@ from callgate.batch.input.requests import RequestBuilder
 from callgate.batch.input.rows import Row, content_key
 from callgate.errors import InputError
 
-__all__ = ["BadRow", "Source"]
+__all__ = ["BadRow", "Source", "UnusableRowsError"]
 
 _COUNTED_BYTES = 1024 * 1024
-_NAMED_ROWS = 20
+_NAMED_PROBLEMS = 20
+_NAMED_LINES = 6
 _BOM = b"\xef\xbb\xbf"
 _UNREADABLE: tuple[type[Exception], ...] = (*READ_ERRORS, InputError)
+
+
+class UnusableRowsError(InputError):
+    """Rows that cannot be used. Raised before anything is sent.
+
+    >>> str(UnusableRowsError("rows:1: the prompt is empty", remedy="skip it with"))
+    'rows:1: the prompt is empty; skip it with on_bad_row="skip"'
+    """
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        super().__init__(message, setting="on_bad_row", remedy=remedy)
+
+    def explain(self, name: str | None = None) -> str:
+        return super().explain(name) + ('"skip"' if name is None else " skip")
 
 
 class BadRow(NamedTuple):
@@ -155,7 +170,8 @@ class Source:
             How many rows there are, or None when the input goes on beyond that, or cannot be read twice.
 
         Raises:
-            InputError: naming up to 20 rows that cannot be used; and when one `custom_id` belongs to two
+            UnusableRowsError: naming up to 20 problems of rows, each with its lines.
+            InputError: when one `custom_id` belongs to two
                 different rows, which the next run could not distinguish. Nothing beyond what is read ahead is
                 compared.
         """
@@ -164,23 +180,15 @@ class Source:
         rows, self._consumed = 0, 0
         whole = True
         ids = array("Q")
-        bad: list[InputError] = []
-        count = 0
-
-        def note(row: BadRow) -> None:
-            nonlocal count
-            count += 1
-            if count <= _NAMED_ROWS:
-                bad.append(row.error)
-
-        for block in self.blocks(note):
+        bad = _BadRows()
+        for block in self.blocks(bad.add):
             rows += len(block)
             ids.extend([row.key for row in block if row.custom_id is not None])
             if self._consumed >= most_bytes:
                 whole = False
                 break
-        if bad and not skips_bad_rows:
-            raise _all_bad(bad, count, self.name)
+        if bad.count and not skips_bad_rows:
+            raise bad.error(self.name)
         try:
             self._check_ids(ids, rows)
         except InputError:
@@ -189,7 +197,7 @@ class Source:
             # Where `id` does not identify rows, it is a column like any other.
             self._options["takes_id"] = False
             return self.check(most_bytes, skips_bad_rows=skips_bad_rows)
-        return rows + count if whole else None
+        return rows + bad.count if whole else None
 
     def _check_ids(self, ids: array[int], rows: int) -> None:
         """Refuse an id that two different rows have among the first `rows`; they are read again only if an id
@@ -291,19 +299,40 @@ class Source:
         self._consumed += size
 
 
-def _all_bad(errors: list[InputError], count: int, source: str) -> InputError:
-    """One error for all rows that cannot be used, which names the first of them."""
-    if count == 1:
-        errors[0].setting, errors[0].remedy = "on_bad_row", "skip it with"
-        return errors[0]
-    named = "".join(f"\n  {error}" for error in errors)
-    more = f"\n  and {count - len(errors):,} more" if count > len(errors) else ""
-    return InputError(
-        f"{count:,} rows cannot be used:{named}{more}",
-        source=source,
-        setting="on_bad_row",
-        remedy="put them right, or skip them with",
-    )
+class _BadRows:
+    """The rows that cannot be used, by problem."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._problems: dict[str, tuple[array[int], str]] = {}
+        """Each problem: its lines, and the first of them with its place."""
+
+    def add(self, row: BadRow) -> None:
+        self.count += 1
+        error = row.error
+        problem = str(error).removeprefix(f"{error.source}:{error.line}: ")
+        if problem in self._problems or len(self._problems) < _NAMED_PROBLEMS:
+            lines, _ = self._problems.setdefault(problem, (array("Q"), str(error)))
+            lines.append(error.line or 0)
+
+    def error(self, source: str) -> UnusableRowsError:
+        problems = list(self._problems.values())
+        if self.count == 1:
+            return UnusableRowsError(problems[0][1], remedy="skip it with")
+        named = "".join(f"\n  {first}{_also_on(lines)}" for lines, first in problems)
+        left = self.count - sum(len(lines) for lines, _ in problems)
+        more = f"\n  and {left:,} more" if left else ""
+        return UnusableRowsError(
+            f"{source}: {self.count:,} rows cannot be used:{named}{more}",
+            remedy="put them right, or skip them with",
+        )
+
+
+def _also_on(lines: array[int]) -> str:
+    """The further lines with a problem: " (also on lines 3, 4 and 5 more)"."""
+    named = ", ".join(map(str, lines[1:_NAMED_LINES]))
+    more = f" and {len(lines) - _NAMED_LINES:,} more" if len(lines) > _NAMED_LINES else ""
+    return f" (also on line{'s' if len(lines) > 2 else ''} {named}{more})" if named else ""
 
 
 def _looks_like_json(stream: BinaryIO) -> bool:

@@ -29,7 +29,7 @@ class Template:
 
     Args:
         text: The template.
-        source: Where it came from, for errors.
+        setting: The option that it is, for errors.
         needs_column: Whether a text without any column is an error.
 
     Raises:
@@ -41,18 +41,20 @@ class Template:
 
     __slots__ = ("_pieces", "columns", "text")
 
-    def __init__(self, text: str, *, source: str = "--template", needs_column: bool = True) -> None:
+    def __init__(self, text: str, *, setting: str = "template", needs_column: bool = True) -> None:
         self.text = text
         self._pieces: list[tuple[str, str | None]] = []
         """Each literal text, and the column behind it; None: the next literal follows."""
         try:
             self._pieces.extend(_parse(text))
         except ValueError as error:
-            raise InputError(f"{error}; {_REMEDY}", source=source) from None
+            raise InputError(f"the {setting} {error}; {_REMEDY}", setting=setting) from None
         self.columns = tuple(dict.fromkeys(name for _, name in self._pieces if name is not None))
         """The columns it needs, each once, in the order of their first use."""
         if needs_column and not self.columns:
-            raise InputError(f"names no column; write for example {text.strip()} {{text}}", source=source)
+            raise InputError(
+                f"the {setting} names no column; write for example {text.strip()} {{text}}", setting=setting
+            )
 
     def render(self, record: Mapping[str, Any]) -> str:
         """The text for one row.
