@@ -138,3 +138,25 @@ def test_json_with_an_end_mark_answers_a_plain_call() -> None:
     whole = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}
     for end in (b"\n\ndata: [DONE]\n\n", b"\ndata:[DONE]", b" [DONE]"):
         assert CHAT.decode(json.dumps(whole).encode() + end, {}).text == "Hi"
+
+
+@pytest.mark.parametrize("idle", ["null", '""', "[]", "{}", "ping", ": keep-alive", "", " "])
+def test_events_that_keep_a_connection_open_are_passed_over(idle: str) -> None:
+    mark = f"data: {idle}\n\n".encode()
+    body = (
+        mark + mark.join([events(chunk({"content": "Hel"})), events(chunk({"content": "lo"}, "stop"))]) + mark
+    )
+    assert read_stream(CHAT, [body], {})[1].text == "Hello"
+
+
+@pytest.mark.parametrize("mark", ["[DONE]", '"[DONE]"', "[done]", " [DONE] "])
+def test_an_end_mark_ends_a_stream_in_every_spelling(mark: str) -> None:
+    body = events(chunk({"content": "Hello"})) + f"data: {mark}\n\n".encode()
+    assert read_stream(CHAT, [body], {})[1].text == "Hello"
+
+
+def test_chunks_as_json_lines_answer_a_plain_call_too() -> None:
+    lines = [chunk({"content": "Hel"}), chunk({"content": "lo"}, "stop")]
+    assert CHAT.decode(b"\n".join(json.dumps(line).encode() for line in lines), {}).text == "Hello"
+    with pytest.raises(ResponseError, match="not JSON"):
+        CHAT.decode(b'{"choices": [\n', {})

@@ -14,7 +14,7 @@ from callgate.providers.dialect import Dialect
 from callgate.providers.hosts import find_host
 from callgate.providers.openai_chat.dialect import OpenAIChat
 from callgate.providers.openai_chat.response import read_usage
-from callgate.response import Usage
+from callgate.response import Response, Usage
 from tests.providers.conformance import DialectConformance, read_stream
 
 
@@ -391,3 +391,40 @@ def test_a_200_that_holds_an_error_in_a_gateways_form_is_that_error() -> None:
     read = error(detail="boom")
     assert isinstance(read, ResponseError)
     assert "no choices: boom" in str(read)
+
+
+def _streamed(*chunks: dict[str, Any]) -> tuple[str, Response]:
+    body = b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks)
+    deltas, response = read_stream(CHAT, [body], {})
+    return "".join(delta.text for delta in deltas), response
+
+
+def test_a_message_that_repeats_the_text_at_the_end_adds_what_is_new_alone() -> None:
+    pieces = [{"choices": [{"delta": {"content": text}}]} for text in ("Hel", "lo")]
+    for whole, text in (("Hello", "Hello"), ("Hello!", "Hello!"), ("Bye", "HelloBye")):
+        message = {"role": "assistant", "content": whole}
+        end = {"choices": [{"message": message, "finish_reason": "stop"}]}
+        streamed, response = _streamed(*pieces, end)
+        assert streamed == response.text == text
+
+
+def test_usage_that_stands_in_the_choice_counts() -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+    choice = {"delta": {"content": "Hi"}, "finish_reason": "stop", "usage": usage}
+    assert _streamed({"choices": [choice]})[1].usage == Usage(5, 2, 7)
+
+
+def test_one_choice_or_one_part_of_content_without_a_list_is_read() -> None:
+    content = {"type": "text", "text": "Hi"}
+    choice = {"delta": {"content": content}, "finish_reason": "stop"}
+    streamed, response = _streamed({"choices": choice})
+    whole = CHAT.decode(json.dumps({"choices": {"message": {"content": content}}}).encode(), {})
+    assert streamed == response.text == whole.text == "Hi"
+
+
+def test_choices_whose_index_is_text_are_kept_apart() -> None:
+    choices = [{"index": str(n), "delta": {"content": f"{n}"}, "finish_reason": "stop"} for n in (0, 1)]
+    assert [choice["message"]["content"] for choice in _streamed({"choices": choices})[1].raw["choices"]] == [
+        "0",
+        "1",
+    ]

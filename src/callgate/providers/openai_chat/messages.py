@@ -224,4 +224,5 @@ class _Writer:
         return digest[:9]
 
 
-_WRITTEN = frozenset({"role", "content", "tool_calls", "tool_call_id", "refusal", *THOUGHTS})
+# No chat host has a mark for a tool that failed, and some refuse unknown fields.
+_WRITTEN = frozenset({"role", "content", "tool_calls", "tool_call_id", "refusal", "is_error", *THOUGHTS})

@@ -79,7 +79,7 @@ def read_answer(
     if data.get("error"):
         raise error_of_content(data, status_code, headers)
     choices = data.get("choices")
-    choice = choices[0] if type(choices) is list and choices else None
+    choice = choices[0] if type(choices) is list and choices else choices
     if type(choice) is not dict:
         return _without_choices(data, headers, status_code)
     if choice.get("error"):
@@ -188,7 +188,7 @@ def read_content(content: Any) -> tuple[str, str]:
         return content, ""
     text: list[str] = []
     reasoning: list[str] = []
-    for part in as_list(content):
+    for part in [content] if type(content) is dict else as_list(content):
         if type(part) is str:
             text.append(part)
             continue

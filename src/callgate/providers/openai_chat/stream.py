@@ -8,10 +8,10 @@ from typing import Any
 from callgate.errors import APIClientError, ResponseError
 from callgate.providers.canonical.json import (
     as_dict,
-    as_list,
+    as_objects,
     as_text,
+    read_index,
     read_object,
-    token_count,
     update_counts,
 )
 from callgate.providers.canonical.sse_decoder import EventStreamDecoder
@@ -37,6 +37,7 @@ _DELTA_READ_APART = frozenset(
         "function_call",
     }
 )
+_CHOICE_READ_APART = frozenset({"delta", "message", "index", "text", "usage"})
 _MAX_CHOICES = 1024
 
 
@@ -101,24 +102,26 @@ class ChatStream(EventStreamDecoder):
             # Azure's first chunk has only empty values; what is empty never replaces what is not.
             if value and name not in _READ_APART:
                 self._top[name] = "chat.completion" if value == "chat.completion.chunk" else value
-        usage = chunk.get("usage") or as_dict(chunk.get("x_groq")).get("usage")
+        self._take_usage(chunk.get("usage") or as_dict(chunk.get("x_groq")).get("usage"))
+        for item in as_objects(chunk.get("choices")):
+            self._take_choice(item, deltas)
+
+    def _take_usage(self, usage: Any) -> None:
         if type(usage) is dict:
             self._usage = self._usage or {}
             update_counts(self._usage, usage)
-        for item in as_list(chunk.get("choices")):
-            if type(item) is dict:
-                self._take_choice(item, deltas)
 
     def _take_choice(self, item: dict[str, Any], deltas: list[Delta]) -> None:
         if item.get("error"):
             raise error_of_content(item, None, self._headers)
-        index = min(token_count(item.get("index")), _MAX_CHOICES)
+        self._take_usage(item.get("usage"))  # Moonshot counts in the last choice
+        index = read_index(item.get("index"), _MAX_CHOICES) or 0
         choice = self._choices.get(index)
         if choice is None:
             choice = self._choices[index] = _Choice()
         delta = item.get("delta")
-        if type(delta) is not dict:
-            delta = item.get("message")
+        if type(delta) is not dict and type(item.get("message")) is dict:
+            delta = choice.rest_of(item["message"])
         if type(delta) is dict:
             new = choice.take(delta)
         else:
@@ -203,6 +206,14 @@ class _Choice:
             deltas.extend(self.legacy_call.take({"function": legacy}))
         return deltas
 
+    def rest_of(self, message: dict[str, Any]) -> dict[str, Any]:
+        """What a message holds beside the text so far: some hosts end with all of it."""
+        text = message.get("content")
+        said = "".join(self.text)
+        if type(text) is not str or not said or not text.startswith(said):
+            return message
+        return {**message, "content": text[len(said) :]}
+
     def release(self, response_id: Any) -> list[Delta]:
         """The deltas of its tool calls that were held back until it had ended."""
         legacy = [] if self.legacy_call is None else self.legacy_call.release(response_id)
@@ -211,7 +222,7 @@ class _Choice:
     def take_the_rest(self, item: dict[str, Any]) -> None:
         """Why it finished, log probabilities, and what else stands beside the delta."""
         for name, value in item.items():
-            if value is None or name in ("delta", "message", "index", "text"):
+            if value is None or name in _CHOICE_READ_APART:
                 continue
             if name == "finish_reason":
                 self.finished = self.finished or bool(value)

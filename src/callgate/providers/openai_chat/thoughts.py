@@ -147,7 +147,7 @@ def add_parts(held: list[dict[str, Any]], new: Any) -> None:
     >>> parts
     [{'type': 'thinking', 'thinking': [{'type': 'text', 'text': 'First'}], 'closed': True}]
     """
-    for part in as_list(new):
+    for part in [new] if type(new) is dict else as_list(new):
         if type(part) is str:
             part = {"type": "text", "text": part}
         if type(part) is not dict:
