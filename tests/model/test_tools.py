@@ -144,6 +144,8 @@ def test_a_failed_tool_is_marked_in_the_form_of_each_provider(dialect: str) -> N
     request = {"model": "m", **backend.asked[-1]}
     body = json.loads(find_dialect(dialect).encode(request).body)
     assert MARKS[dialect](body)
+    if dialect.startswith("openai"):
+        assert b"is_error" not in find_dialect(dialect).encode(request).body, "not a field of these"
 
 
 def test_what_was_no_json_goes_back_to_the_model_as_it_wrote_it() -> None:
