@@ -27,8 +27,9 @@ class SSEParser:
 
     Lines end in LF, CR or CRLF; comments, `id`, `retry` and events without data are ignored. Lines that are
     no fields are kept as `stray`, because some services end a stream with an error as bare JSON, or answer
-    with a page. The field `error` of llama.cpp's server is an event of that name. The time is linear in the
-    number of bytes for pieces of any size.
+    with a page. The field `error` of llama.cpp's server is an event of that name. Some services leave out the
+    empty line between events: an object after a whole object begins another event, and so does a second name.
+    The time is linear in the number of bytes for pieces of any size.
 
     Args:
         max_event_bytes: The most bytes of one event, which bounds the memory.
@@ -109,17 +110,22 @@ class SSEParser:
             lines[0] = lines[0].removeprefix(_BOM)
         for line in lines:
             if not line:
-                if self._data:
-                    text = b"\n".join(self._data).decode("utf-8", "replace")
-                    events.append(ServerSentEvent(self._event.decode("utf-8", "replace"), text))
-                    self._data, self._data_size = [], 0
-                self._event = b""
+                self._end_event(events)
                 continue
             name, _, value = line.partition(b":")
+            if name != b"data":
+                name = name.strip().lower()
             if name == b"data":
-                self._data.append(value[1:] if value[:1] == b" " else value)
+                value = value[1:] if value[:1] == b" " else value
+                while value.startswith(b"data:"):  # some gateways frame events that are framed already
+                    value = value[5:].lstrip()
+                if self._data and self._begins_another(value):
+                    self._end_event(events)
+                self._data.append(value)
                 self._data_size += len(value) + 1
             elif name == b"event":
+                if self._data and self._event:
+                    self._end_event(events)
                 self._event = value[1:] if value[:1] == b" " else value
             elif name == b"error":
                 self._event = name
@@ -128,6 +134,18 @@ class SSEParser:
             elif name not in _IGNORED and len(self.stray) < _MAX_STRAY_BYTES:
                 self.stray += line + b"\n"
         return events
+
+    def _end_event(self, events: list[ServerSentEvent]) -> None:
+        if self._data:
+            text = b"\n".join(self._data).decode("utf-8", "replace")
+            events.append(ServerSentEvent(self._event.decode("utf-8", "replace"), text))
+            self._data, self._data_size = [], 0
+        self._event = b""
+
+    def _begins_another(self, value: bytes) -> bool:
+        """Whether a line of data that follows others is no part of their event."""
+        is_whole = self._data[0][:1] == b"{" and self._data[-1].rstrip()[-1:] == b"}"
+        return is_whole and value.startswith((b"{", b"[DONE]"))
 
     def _check_size(self) -> None:
         if self._tail_size + self._data_size > self._max:

@@ -23,6 +23,7 @@ from callgate.transport.sse import ServerSentEvent, SSEParser
 __all__ = ["EventStreamDecoder", "decode_stream", "read_document"]
 
 _BLANK = b" \t\r\n\xef\xbb\xbf"
+_KEEP_ALIVE = frozenset({"", "null", "[]", "ping", "keepalive", "keep-alive", "heartbeat"})
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
@@ -198,9 +199,9 @@ def _read_if_json(text: str) -> Any:
 def _split_event(data: str) -> list[str] | None:
     """The events in the data of one that cannot be read: some servers end each with a single line end.
 
-    None for data that is broken; an empty list for data that holds nothing, such as "null".
+    None for data that is broken; an empty list for data that keeps the connection open, such as "null".
     """
-    lines = [line for line in data.split("\n") if line.strip() not in ("", "null")]
+    lines = [line for line in data.split("\n") if line.strip("\"': \t").lower() not in _KEEP_ALIVE]
     if len(lines) == 1 and lines[0].strip('" ').upper() == "[DONE]" and lines[0][:6] != "[DONE]":
         return ["[DONE]"]
     return lines if len(lines) != 1 else None
