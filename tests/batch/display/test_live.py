@@ -85,6 +85,20 @@ def test_a_terminal_that_is_gone_ends_the_display_and_not_the_batch() -> None:
     run_virtual(main())
 
 
+def test_a_command_in_a_cell_of_a_notebook_writes_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Tty()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("TERM", "xterm-color")
+    monkeypatch.setenv("JPY_PARENT_PID", "1")  # as ipykernel sets it for what `!` runs
+
+    async def main() -> None:
+        with open_display(batch(), TITLE, quiet=False):
+            await asyncio.sleep(25.0)
+
+    run_virtual(main())
+    assert [line[:3] for line in stream.getvalue().splitlines()] == ["10s", "20s"]
+
+
 def test_intervals_grow() -> None:
     intervals = [plain_interval(seconds) for seconds in (0.0, 59.0, 60.0, 599.0, 600.0, 3600.0, 1e9)]
     assert intervals == sorted(intervals)
@@ -107,6 +121,7 @@ def test_the_panel_is_drawn_on_a_terminal_only(
 ) -> None:
     monkeypatch.setattr("sys.stderr", stream)
     monkeypatch.setenv("TERM", term)
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
 
     async def main() -> None:
         with open_display(batch(), TITLE, quiet=False) as display:

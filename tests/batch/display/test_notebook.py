@@ -42,20 +42,20 @@ def test_one_output_is_updated_and_the_printed_lines_stay() -> None:
         screen.draw([[Item(f"{number} rows"), Item("2", "failed", "red")], [Item("<b>")]])
     screen.print(Item("ejected", style="yellow"))
     screen.draw([[Item("4 rows")]])
-    screen.clear()
+    screen.finish(Item("done"))
     assert Handle.outputs == 1
     assert [data["text/plain"] for data in Handle.shown] == [
         "0 rows   failed 2\n<b>",
         "2 rows   failed 2\n<b>",
         "ejected\n4 rows",
-        "ejected",
+        "ejected\ndone",
     ]
     assert "&lt;b&gt;" in Handle.shown[0]["text/html"]
     assert "color:#c62828" in Handle.shown[0]["text/html"]
 
 
 def test_nothing_is_cleared_that_was_not_shown() -> None:
-    NotebookScreen().clear()
+    NotebookScreen().finish(Item("done"))
     assert Handle.shown == []
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from callgate.batch.display.panel import Title, panel, plain_line
+from callgate.batch.display.panel import Title, last_line, panel, plain_line
 from callgate.batch.display.screen import cells
 from callgate.batch.progress import EndpointProgress, Progress
 from callgate.batch.stats import EndpointStats, ErrorGroup, Stats
@@ -171,6 +171,11 @@ def test_a_plain_line_names_only_counts_that_are_not_zero() -> None:
         " of about $2.77 at most $5.00, 6m48s left, waiting for: requests per minute"
     )
     assert "failed" not in plain_line(progress(stats=Stats(done=5)))
+
+
+def test_the_last_line_is_without_what_is_to_come() -> None:
+    assert last_line(progress()).startswith("1m15s  1,003/5,000 rows")
+    assert "waiting" not in last_line(progress())
 
 
 def test_many_failures_and_endpoints_are_counted_and_not_listed() -> None:

@@ -112,7 +112,7 @@ def test_a_line_that_is_printed_stays_above_the_region() -> None:
     screen.print(Item("said"))
     screen.draw(lines("three"))
     assert terminal.screen_rows() == ["said", "three"]
-    screen.clear()
+    screen.finish(Item("done"))
     assert terminal.screen_rows() == ["said", ""]
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from callgate.batch.display.notebook import NotebookScreen, in_notebook
-from callgate.batch.display.panel import Title, panel, plain_line
+from callgate.batch.display.panel import Title, last_line, panel, plain_line
 from callgate.batch.display.screen import Item, Screen, terminal_size
 from callgate.batch.display.text import printable
 from callgate.batch.progress import Progress
@@ -40,8 +40,8 @@ class Surface(Protocol):
         """Write a line that stays."""
         ...
 
-    def clear(self) -> None:
-        """Remove what is drawn."""
+    def finish(self, item: Item) -> None:
+        """Remove what is drawn. Where no summary follows, `item` takes its place."""
         ...
 
 
@@ -94,10 +94,10 @@ class Display:
         """Remove the panel and stop."""
         self._timer.cancel()
         # The summary's rates come from samples, and the last one has to be taken at the end.
-        self._batch.progress()
+        progress = self._batch.progress()
         with self._without_terminal():
             if self._surface is not None:
-                self._surface.clear()
+                self._surface.finish(Item(last_line(progress)))
 
     def _tick(self) -> None:
         # Progress is sampled also when nothing is shown: the summary's rates come from the samples.
@@ -155,11 +155,16 @@ def open_display(
 
 
 def _surface() -> Surface | None:
-    """A notebook's output, or a terminal that can move its cursor."""
+    """A notebook's output, or a terminal that can move its cursor.
+
+    What a notebook runs with `!` has a terminal, but its cell appends all that is written there.
+    """
     if in_notebook():
         return NotebookScreen()
     stream = sys.stderr
-    if stream is None or not stream.isatty() or os.environ.get("TERM") == "dumb":
+    if stream is None or not stream.isatty():
+        return None
+    if os.environ.get("TERM") == "dumb" or "JPY_PARENT_PID" in os.environ:
         return None
     return Screen(stream, lambda: terminal_size(stream.fileno()), color="NO_COLOR" not in os.environ)
 

@@ -54,10 +54,10 @@ class NotebookScreen:
         """Keep a line above the panel."""
         self._printed.append(item)
 
-    def clear(self) -> None:
-        """Leave only the lines that were printed."""
+    def finish(self, item: Item) -> None:
+        """Leave the lines that were printed, and `item`."""
         if self._shown:
-            self._show([[item] for item in self._printed])
+            self._show([[each] for each in (*self._printed, item)])
 
     def _show(self, lines: list[list[Item]]) -> None:
         text = "\n".join(_GAP.join(item.text for item in line) for line in lines)

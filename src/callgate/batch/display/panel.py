@@ -12,7 +12,7 @@ from callgate.batch.display.screen import Item, cells, wrap
 from callgate.batch.display.text import one_line, printable
 from callgate.batch.progress import EndpointProgress, Progress
 
-__all__ = ["Title", "panel", "plain_line"]
+__all__ = ["Title", "last_line", "panel", "plain_line"]
 
 _LATE_SECONDS = 10.0
 _SHOWN_FAILURES = 3
@@ -82,6 +82,23 @@ def plain_line(progress: Progress, activity: str = "") -> str:
         progress: The state.
         activity: What is done after the last request, if anything.
     """
+    parts = _facts(progress)
+    if progress.eta is not None:
+        parts.append(f"{duration(progress.eta)} left")
+    parts.append(_now(progress, activity))
+    return _line(progress, parts)
+
+
+def last_line(progress: Progress) -> str:
+    """The state at the end as one line."""
+    return _line(progress, _facts(progress))
+
+
+def _line(progress: Progress, parts: Sequence[str]) -> str:
+    return printable(f"{duration(progress.seconds)}  {', '.join(parts)}")
+
+
+def _facts(progress: Progress) -> list[str]:
     stats = progress.stats
     share = f" ({_share(progress):.0%})" if progress.total else ""
     parts = [f"{_rows(progress)} rows{share}", f"{progress.rows_per_second:,.1f} rows/s"]
@@ -95,10 +112,7 @@ def plain_line(progress: Progress, activity: str = "") -> str:
         if count
     ]
     parts.append(" ".join(item.text for item in _cost(progress)))
-    if progress.eta is not None:
-        parts.append(f"{duration(progress.eta)} left")
-    parts.append(_now(progress, activity))
-    return printable(f"{duration(progress.seconds)}  {', '.join(parts)}")
+    return parts
 
 
 def _now(progress: Progress, activity: str) -> str:

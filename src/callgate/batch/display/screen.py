@@ -127,8 +127,8 @@ class Screen:
         self._stream.flush()
         self._drawn = []
 
-    def clear(self) -> None:
-        """Remove what is drawn."""
+    def finish(self, item: Item) -> None:
+        """Remove what is drawn; the summary takes its place, and not `item`."""
         self._stream.write(f"{self._back(self._size()[0])}\x1b[J")
         self._stream.flush()
         self._drawn = []
