@@ -153,8 +153,8 @@ def read_quota(family: str, headers: Mapping[str, str]) -> list[QuotaNews]:
     [QuotaNews(resource='requests', limit=600.0, remaining=None, reset_after=0.1, period=60.0)]
     """
     rows = _rows(family)
-    if family == "any" and _COMBINED in headers:
-        headers = {**_split_combined(headers[_COMBINED]), **headers}
+    if family == "any":
+        headers = _with_combined(headers)
     news: dict[Resource, QuotaNews] = {}
     for row in rows:
         limit_text, remaining_text = headers.get(row.limit), headers.get(row.remaining)
@@ -173,9 +173,12 @@ def read_quota(family: str, headers: Mapping[str, str]) -> list[QuotaNews]:
     return list(news.values())
 
 
-def _split_combined(text: str) -> dict[str, str]:
-    found = ((name, value.search(text)) for name, value in _COMBINED_VALUES.items())
-    return {name: match[1] for name, match in found if match}
+def _with_combined(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers, and those that the values of a combined one would be in."""
+    if _COMBINED not in headers:
+        return headers
+    found = ((name, value.search(headers[_COMBINED])) for name, value in _COMBINED_VALUES.items())
+    return {**{name: match[1] for name, match in found if match}, **headers}
 
 
 def read_retry_after(headers: Mapping[str, str], wall_now: float | None = None) -> float | None:
@@ -222,6 +225,7 @@ def read_reset(headers: Mapping[str, str]) -> float | None:
     >>> read_reset({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "30"})
     30.0
     """
+    headers = _with_combined(headers)
     resets = [
         seconds_of(headers[row.reset], headers.get("date"))
         for row in FAMILIES["any"]

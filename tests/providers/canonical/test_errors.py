@@ -81,6 +81,24 @@ def test_headers_go_before_the_body_and_the_body_before_the_words() -> None:
     assert _error({}, message="try again in 30 s").retry_after == 30.0
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-ratelimit-remaining": "0", "x-ratelimit-reset": RESET},
+        {"ratelimit-remaining": "0", "ratelimit-reset": "30"},
+        {"ratelimit": "limit=10, remaining=0, reset=30"},
+        {"ratelimit": '"default";r=0;t=30'},
+        {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "30s"},
+    ],
+    ids=str,
+)
+def test_without_any_wait_a_refused_call_waits_for_the_quota_that_is_used_up(headers: dict[str, str]) -> None:
+    assert _error({}, headers | DATE).retry_after == 30.0
+    assert _error({}, headers | DATE, message="try again in 10 s").retry_after == 10.0
+    assert _error({}, headers | DATE, status_code=500).retry_after is None
+    assert _error({}, headers | DATE, trust_headers=False).retry_after is None
+
+
 def test_headers_of_an_answer_that_began_well_name_no_wait() -> None:
     assert _error({}, {"retry-after": "10"}, trust_headers=False).retry_after is None
 

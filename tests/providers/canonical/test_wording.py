@@ -45,6 +45,7 @@ def test_a_request_that_is_too_long(message: str) -> None:
         "Your newly created team doesn't have any credits yet.",
         "Access denied, please make sure your account is in good standing.",
         "Your account is in arrears",
+        "You have exceeded your monthly spending limit",
         "Insufficient Balance",
     ],
 )

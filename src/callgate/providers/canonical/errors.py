@@ -61,7 +61,7 @@ def build_error(
     """The error, with the facts that its headers and its body hold.
 
     `retry_after` is the wait that the headers ask for, else the one in a field of the body, else the one in
-    the message. A quota of a day that is used up, with no wait named, becomes a `QuotaExhaustedError`.
+    the message, else the time until a quota that is used up refills. A quota of a day that is used up, with no wait named, becomes a `QuotaExhaustedError`.
 
     Args:
         kind: Its class; None: by the status alone.
@@ -94,6 +94,8 @@ def build_error(
         wait = retry_after if retry_after is not None else _wait_in_body(content, headers)
     if wait is None and (kind in (RateLimitError, OverloadedError) or status_code in _THROTTLED):
         wait = wait_in_words(message, headers.get("date"))
+    if wait is None and trust_headers and status_code == 429:
+        wait = read_reset(headers)
     if wait is None and (kind is RateLimitError or (kind is None and status_code == 429)):
         words = f"{code} {message}"
         kind = QuotaExhaustedError if _DAY.search(words) and not _MINUTE.search(words) else kind

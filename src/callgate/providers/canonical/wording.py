@@ -28,7 +28,8 @@ _TOO_LONG = re.compile(
 )
 _NO_CREDIT = re.compile(
     r"credit balance is too low|usage limits?\b.*\bregain access|insufficient (?:account )?balance|in arrears"
-    r"|in good standing|used all available credits|any credits yet|account (?:is )?suspended",
+    r"|in good standing|used all available credits|any credits yet|account (?:is )?suspended"
+    r"|(?:exceed|reach)(?:ed|ing|s)? (?:its |your |the |a )?(?:\w+ )?spend(?:ing)? (?:limit|cap)",
     re.IGNORECASE,
 )
 _BLOCKED = re.compile(r"content filter|blocked by|violates? .*polic", re.IGNORECASE)
