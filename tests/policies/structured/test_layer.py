@@ -227,6 +227,13 @@ def test_find_json_gives_the_outermost_values_in_their_order() -> None:
     assert list(find_json(text)) == ['{"b": {"c": [1, "}"]}}', '[2, {"e": 3}]', "[4]"]
 
 
+@pytest.mark.parametrize("wrapped", ["{}", "Sure!\n```json\n{}\n```"])
+def test_line_ends_within_strings_are_no_reason_to_ask_again(wrapped: str) -> None:
+    outcome, call, _ = answered(wrapped.replace("{}", '{"name": "Ma\n\trs", "moons": 2}'))
+    assert outcome.parsed == Planet(name="Ma\n\trs", moons=2)
+    assert len(call.attempts) == 1
+
+
 def test_find_json_gives_up_on_text_made_to_keep_it_busy() -> None:
     assert list(find_json("[" * 100_000)) == []
 

@@ -26,7 +26,9 @@ MOST_ASKS: Final = 3
 
 _MOST_FAILURES = 100
 _MOST_PROBLEMS = 10
-_decoder = json.JSONDecoder()
+_decoder = json.JSONDecoder(strict=False)  # models write line ends within strings
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f]")
 _THOUGHTS = re.compile(r"<(think|thinking|thought|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _END_OF_THOUGHTS = re.compile(r"</(?:think|thinking|thought|reasoning)>|◁/think▷", re.IGNORECASE)
 _FENCE = re.compile(r"```[a-zA-Z0-9]*\s*\n(.*?)```", re.DOTALL)
@@ -190,7 +192,7 @@ def _is_attempt(block: str, names: frozenset[str]) -> bool:
 
 
 def find_json(text: str) -> Iterator[str]:
-    """The JSON objects and lists in a text, outermost ones only.
+    """The JSON objects and lists in a text, outermost ones only, with line ends within strings escaped.
 
     >>> list(find_json('Sure! {"a": [1]} is the answer.'))
     ['{"a": [1]}']
@@ -207,8 +209,12 @@ def find_json(text: str) -> Iterator[str]:
             at += 1
             failures += 1
         else:
-            yield text[at:end]
+            yield _STRING.sub(_escaped, text[at:end])
             at = end
+
+
+def _escaped(string: re.Match[str]) -> str:
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", string[0])
 
 
 def _conversation(payload: Mapping[str, Any]) -> tuple[str, Any]:

@@ -61,7 +61,8 @@ def build_error(
     """The error, with the facts that its headers and its body hold.
 
     `retry_after` is the wait that the headers ask for, else the one in a field of the body, else the one in
-    the message, else the time until a quota that is used up refills. A quota of a day that is used up, with no wait named, becomes a `QuotaExhaustedError`.
+    the message, else the time until a quota that is used up refills. A quota of a day that is used up, with
+    no wait named, becomes a `QuotaExhaustedError`.
 
     Args:
         kind: Its class; None: by the status alone.
