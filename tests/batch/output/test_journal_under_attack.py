@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import os
 import threading
@@ -334,3 +335,21 @@ def test_a_temporary_name_that_cannot_be_freed_is_an_error(tmp_path: Path) -> No
     (tmp_path / "a.writing").mkdir()
     with pytest.raises(OSError, match="directory|permitted"), whole_file(str(tmp_path / "a")):
         pass
+
+
+def test_no_table_is_written_from_a_journal_that_was_cut_during_the_run(tmp_path: Path, result: Make) -> None:
+    table = str(tmp_path / "out.csv")
+
+    async def main() -> None:
+        async with Journal(table) as journal:
+            journal.write(result(0))
+            journal.write(result(1))
+            os.truncate(journal.path, os.path.getsize(journal.path) - 10)
+            with pytest.raises(InputError, match="another program cut this file"):
+                await journal.publish()
+
+    with pytest.raises(InputError, match="another program cut this file"):
+        asyncio.run(main())
+    assert not os.path.exists(table)
+    write(table)
+    assert len(list(csv.reader(Path(table).read_text().splitlines()))) == 2
