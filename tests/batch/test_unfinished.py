@@ -216,3 +216,9 @@ def test_of_an_input_that_is_read_once_the_rows_that_were_read_are_known() -> No
     assert rows.whole
     assert [(row.line, row.own) for row in rows.read()] == [(1, None), (2, None)]
     assert not table_of(RecordSource(iter(["p", "q"])), read=False).whole
+
+
+def test_a_limit_takes_no_row_out_of_a_table() -> None:
+    rows = table_of(RecordSource(["p", "q", "r"], limit=1))
+    assert [row.line for row in rows.read()] == [1, 2, 3]
+    assert not table_of(RecordSource(iter(["p", "q"]), limit=1)).whole

@@ -161,7 +161,7 @@ class UnfinishedRows:
         self._exhausted = True
 
     def table_rows(self) -> InputRows:
-        """All rows of the input, as the table of an output holds them.
+        """All rows of the input, also those behind its limit, as the table of an output holds them.
 
         Of an input that can be read only once, these are the rows that were read, by their lines and keys.
 
@@ -178,7 +178,7 @@ class UnfinishedRows:
             for place in order.by_line():
                 yield TableRow(order.keys[place], order.lines[place], None, None)
 
-        return InputRows(noted, whole=self._exhausted)
+        return InputRows(noted, whole=self._exhausted and source.limit is None)
 
     def _without_finished(self, block: list[Row], finished: CompletedKeys) -> tuple[list[Row], Row | None]:
         """The rows that are left, up to the first that would be asked differently now, and that one."""
@@ -215,7 +215,7 @@ class UnfinishedRows:
 
 def _read_rows(source: Source, types: Mapping[str, Any], renamed: RenamedRows | None) -> Iterator[TableRow]:
     former = None if renamed is None else renamed.reader()
-    for block in source.blocks(lambda _: None):
+    for block in source.blocks(lambda _: None, beyond_limit=True):
         for row in block:
             columns = own_columns(row.columns or {}).items()
             own = {name: value if name in types else _as_written(value) for name, value in columns}

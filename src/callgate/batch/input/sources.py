@@ -109,18 +109,21 @@ class Source:
         """Whether the rows can be read only once."""
         return self.waits
 
-    def blocks(self, on_bad_row: Callable[[BadRow], object] | None = None) -> Iterator[list[Row]]:
+    def blocks(
+        self, on_bad_row: Callable[[BadRow], object] | None = None, *, beyond_limit: bool = False
+    ) -> Iterator[list[Row]]:
         """The rows, block by block, at most `limit` in all.
 
         Args:
             on_bad_row: Called with each row that cannot be used, which is then skipped; None: the first one
                 ends the rows.
+            beyond_limit: Whether to go on behind `limit`.
 
         Raises:
             InputError: naming the file and the line, after the rows before it: when a row cannot be used, or
                 when the file cannot be read further.
         """
-        left = sys.maxsize if self.limit is None else self.limit
+        left = sys.maxsize if self.limit is None or beyond_limit else self.limit
         if left <= 0:
             return
         builder = self._builder()
