@@ -120,6 +120,28 @@ def test_a_file_that_is_not_there_is_named(callgate: Run, folder: Path) -> None:
     assert ended.err == "callgate: none.env: cannot be read: No such file or directory\n"
 
 
+def test_a_wrong_value_is_refused_with_the_place_it_comes_from(
+    callgate: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("job.toml").write_text('input = "in.jsonl"\nmodel = "openai/m"\noutput = "o"\nmax_tokens = "five"')
+    ended = callgate("run", "job.toml")
+    assert "'--max-tokens'" in ended.err
+    assert ended.err.endswith(" (in the job file or callgate.toml)\n")
+    monkeypatch.setenv("CALLGATE_RPM", "fast")
+    ended = callgate("run", "in.jsonl", "-m", "openai/m", "-o", "o")
+    assert ended.err.endswith(" (CALLGATE_RPM in the environment)\n")
+    ended = callgate("run", "in.jsonl", "-m", "openai/m", "-o", "o", "--rpm", "slow")
+    assert not ended.err.endswith(")\n")
+
+
+def test_a_line_of_an_env_file_that_sets_nothing_is_refused_without_its_text(
+    callgate: Run, folder: Path
+) -> None:
+    Path(".env").write_text("# keys\nOPENAI_API_KEY sk-example\n")
+    ended = callgate("run", "in.jsonl", "-m", "openai/m", "-o", "o", "--env-file", ".env")
+    assert (ended.code, ended.err) == (2, "callgate: .env:2: is no NAME=VALUE line\n")
+
+
 def test_every_option_can_be_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "all.toml"
     path.write_text("\n".join(f"{key_of(name)} = 1" for name in specifications()))

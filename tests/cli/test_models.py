@@ -37,8 +37,16 @@ def test_without_a_provider_all_are_listed_with_their_keys(callgate: Run) -> Non
 
 def test_a_provider_without_prices_says_how_to_name_a_model(callgate: Run) -> None:
     assert callgate("models", "ollama").out == (
-        "no prices are known for ollama; name any model of its own, such as ollama/NAME\n"
+        "no prices are known for ollama; a model of its own works as well: -m ollama/NAME\n"
     )
+    assert "local/smollm2" in callgate("models", "local").out
+
+
+def test_the_start_of_a_name_lists_only_these_models(callgate: Run) -> None:
+    names = [line.split()[0] for line in callgate("models", "openai/gpt-4o-mini").out.splitlines()[1:]]
+    assert "openai/gpt-4o-mini" in names
+    assert all(name.startswith("openai/gpt-4o-mini") for name in names)
+    assert callgate("models", "openai/own").out.endswith("works as well: -m openai/own\n")
 
 
 def test_an_unknown_provider_is_refused_with_the_nearest(callgate: Run) -> None:

@@ -292,6 +292,7 @@ def test_a_dry_run_leaves_out_what_the_cache_answers(folder: Any, simulate: Simu
     assert callgate(*first).code == 0
     told = dry(callgate, *cached)
     assert (told["rows"], told["cached"], told["cost_usd"], told["seconds"]) == (0, 30, 0.0, 0.0)
+    assert "rough estimate" not in callgate("run", "in.jsonl", *cached, "--dry-run").out
     before = sim.stats.requests
     assert callgate("run", "in.jsonl", *cached, "--quiet").code == 0
     assert sim.stats.requests == before == 30

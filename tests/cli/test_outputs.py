@@ -165,7 +165,7 @@ def test_a_table_without_its_journal_is_refused_before_a_call(
     assert "out.csv: is there, but not the journal it was written from" in ended.err
     assert Path("out.csv").read_text() == "mine\n"
     assert sim.stats.requests == 0
-    assert "out.csv: is there, but not" in callgate("report", "out.csv").err
+    assert "out.csv: was not written by" in callgate("report", "out.csv").err
     assert callgate("run", "in.jsonl", *against(sim, "out.csv"), "--overwrite").code == 0
     assert len(read_table("out.csv")) == 3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,3 +64,11 @@ def test_a_page_that_cannot_be_written_is_exit_code_two(
     output = write(tmp_path / "out.jsonl", [answer()])
     assert main(["report", str(output), "--html", str(tmp_path / "no" / "page.html")]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_output_is_not_to_be_overwritten(folder: Any, callgate: Any) -> None:
+    Path("rows.csv").write_text("prompt\na\n")
+    ended = callgate("report", "rows.csv")
+    assert ended.code == 2
+    assert "rows.csv: was not written by `callgate run`, or its journal is gone" in ended.err
+    assert "overwrite" not in ended.err

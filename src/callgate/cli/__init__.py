@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.Abort:
         return _INTERRUPTED
     except typer.TyperException as error:  # wrong usage; without a message, the help has been printed
-        return _print_error(_LIKE_A_KEY.sub(r"\1...", error.format_message()))
+        return _print_error(_LIKE_A_KEY.sub(r"\1...", error.format_message()) + _origin(error))
     except InputError as error:  # may name several rows, each on a line of its own
         return _print_error(*explain(error).splitlines())
     except CallgateError as error:
@@ -107,6 +107,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     return code if isinstance(code, int) else 0
+
+
+def _origin(error: typer.TyperException) -> str:
+    """Where a wrong value comes from, if not from the command line."""
+    context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
+    if context is None or parameter is None or parameter.name is None:
+        return ""
+    source = context.get_parameter_source(parameter.name)
+    if source is not None and source.name == "ENVIRONMENT":
+        return f" ({parameter.envvar} in the environment)"
+    return (
+        " (in the job file or callgate.toml)" if source is not None and source.name == "DEFAULT_MAP" else ""
+    )
 
 
 def _give_up_stdout(error: OSError) -> int:

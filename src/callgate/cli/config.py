@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -81,18 +82,22 @@ def load_env_file(path: str | None) -> None:
     """Set the environment variables in a file of NAME=VALUE lines; those that are set already stay.
 
     Raises:
-        InputError: when it cannot be read.
+        InputError: when it cannot be read, or a line is something else.
     """
     if path is None:
         return
     from dotenv import load_dotenv
+    from dotenv.parser import parse_stream
 
     try:
-        with open(path, encoding="utf-8") as file:
-            load_dotenv(stream=file)
+        text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise InputError(f"cannot be read: {why}", source=path) from None
+    for binding in parse_stream(StringIO(text)):
+        if binding.error:  # which load_dotenv only logs; the line may hold a key
+            raise InputError("is no NAME=VALUE line", source=path, line=binding.original.line)
+    load_dotenv(stream=StringIO(text))
 
 
 def key_of(name: str) -> str:

@@ -49,8 +49,9 @@ def _notes(options: RunOptions, summary: Summary, path: str) -> list[str]:
         return notes
     if summary.ending == "budget" and (carried := read_account(options.output).charged_usd) > 0:
         notes.append(
-            f"{dollars(carried)} of it is on no line of the output: rows that failed in earlier runs, and"
-            f" requests that were cancelled and may have been billed. See {ledger_path(options.output)}"
+            f"{dollars(carried)} of it is on no line of the output: rows that failed in earlier runs, answers"
+            " that were moved aside to be asked again, and requests that were cancelled and may have been"
+            f" billed. See {ledger_path(options.output)}"
         )
     if summary.ending not in ("done", "failures"):
         notes.append(_how_to_resume(options, summary, path))

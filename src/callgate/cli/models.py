@@ -20,7 +20,11 @@ __all__ = ["models"]
 def models(
     provider: Annotated[
         str | None,
-        typer.Argument(metavar="PROVIDER", help="One of the providers.", autocompletion=complete_provider),
+        typer.Argument(
+            metavar="PROVIDER[/MODEL]",
+            help="One of the providers; with the start of a model's name, only these.",
+            autocompletion=complete_provider,
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.", metavar=" ")] = False,
 ) -> None:
@@ -34,6 +38,8 @@ def models(
         callgate models
 
         callgate models openai
+
+        callgate models openai/gpt-4o
     """
     # Imported late: `callgate --help` needs none of it.
     from callgate.model.known_models import known_models
@@ -50,13 +56,18 @@ def models(
             rows = [(name, f"{counts[name]:,}", keys[name] or "-") for name in HOSTS]
             _print_columns([("provider", "models with a price", "key"), *rows], left=(0, 2))
         return
-    found = known_models(find_host(provider))
+    named, _, start = provider.partition("/")
+    host = find_host(named)
+    found = [each for each in known_models(host) if each.name.startswith(f"{host.provider}/{start}")]
     if json:
         write_json([asdict(model) for model in found])
     elif found:
         _print_models(found)
+    elif host.provider == "local":
+        write_line("local runs a model on this machine, without a price: local/smollm2, or local/FILE.gguf")
     else:
-        write_line(f"no prices are known for {provider}; name any model of its own, such as {provider}/NAME")
+        model = provider if start else f"{provider}/NAME"
+        write_line(f"no prices are known for {provider}; a model of its own works as well: -m {model}")
 
 
 def _print_models(found: Sequence[KnownModel]) -> None:

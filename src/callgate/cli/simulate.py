@@ -33,6 +33,10 @@ def _option(help_text: str, panel: str, *names: str) -> Any:
     return typer.Option(*names, help=help_text, rich_help_panel=panel)
 
 
+def _switch(help_text: str, panel: str, name: str) -> Any:
+    return typer.Option(name, help=help_text, rich_help_panel=panel, metavar=" ")
+
+
 Port = Annotated[
     int,
     typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one: --port 8000"),
@@ -86,8 +90,8 @@ Speed = Annotated[float | None, _option("Output speed: --tokens-per-second 80", 
 Seed = Annotated[int, _option("Seed of answers and faults: --seed 7", _ANSWERS)]
 OutputTokens = Annotated[int, _option("Median length of an answer: --output-tokens 200", _ANSWERS)]
 OutputSigma = Annotated[float, _option("Its spread (lognormal): --output-sigma 0.5", _ANSWERS)]
-Quick = Annotated[bool, _option("Fastest mode: no latency, one text for all.", _ANSWERS, "--quick")]
-Echo = Annotated[bool, _option("Answer with the last user message.", _ANSWERS, "--echo")]
+Quick = Annotated[bool, _switch("Fastest mode: no latency, one text for all.", _ANSWERS, "--quick")]
+Echo = Annotated[bool, _switch("Answer with the last user message.", _ANSWERS, "--echo")]
 AnswerText = Annotated[
     list[str] | None, _option("The next answer, repeatable: --answer Yes --answer No", _ANSWERS)
 ]
@@ -95,8 +99,8 @@ ToolCalls = Annotated[str, _option("auto, always or never: --tool-calls always",
 ReasoningTokens = Annotated[
     int, _option("Length of the reasoning, when requested: --reasoning-tokens 50", _ANSWERS)
 ]
-AlwaysReason = Annotated[bool, _option("Always include reasoning.", _ANSWERS, "--always-reason")]
-ContentFilter = Annotated[bool, _option("Withhold every answer.", _ANSWERS, "--content-filter")]
+AlwaysReason = Annotated[bool, _switch("Always include reasoning.", _ANSWERS, "--always-reason")]
+ContentFilter = Annotated[bool, _switch("Withhold every answer.", _ANSWERS, "--content-filter")]
 CachedShare = Annotated[
     float, _option("Share of the input read from the prompt cache: --cached-share 0.5", _ANSWERS)
 ]

@@ -162,7 +162,7 @@ def print_forecast(forecast: Forecast, *, json: bool, budget: float | None = Non
         lines.append(("budget", f"{dollars(budget)} left: {enough or 'cannot be compared with the cost'}"))
     for line in in_columns(lines):
         write_line(line)
-    if not forecast.learned_from:
+    if forecast.rows and not forecast.learned_from:
         write_line("A rough estimate, without earlier answers to learn from: run with --limit 50 first.")
 
 

@@ -42,9 +42,7 @@ def test_answers_of_a_table_are_read_from_its_journal(tmp_path: Path) -> None:
 def test_a_table_without_its_journal_tells_nothing(tmp_path: Path) -> None:
     (tmp_path / "out.csv").write_bytes(b"table")
     assert not has_answers(str(tmp_path / "out.csv"))
-    with pytest.raises(
-        InputError, match=r"out\.csv: is there, but not the journal.*or start anew with overwrite="
-    ):
+    with pytest.raises(InputError, match=r"out\.csv: was not written by .*, or its journal is gone"):
         read(tmp_path / "out.csv")
 
 

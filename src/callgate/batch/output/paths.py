@@ -206,7 +206,7 @@ def open_answers(output: str) -> tuple[BinaryIO, str]:
         The open file, to be closed by the caller, and its name for messages.
 
     Raises:
-        InputError: when it is not there, cannot be opened, or is a table whose journal is lost.
+        InputError: when it is not there, cannot be opened, or has no journal beside it.
 
     Example::
 
@@ -220,9 +220,9 @@ def open_answers(output: str) -> tuple[BinaryIO, str]:
     try:
         return open(journal, "rb"), journal
     except FileNotFoundError:
+        wrong = "there is no such file"
         if os.path.exists(output):
-            raise lost_journal(output) from None
-        wrong = "there is no such file; give the output of a `callgate run`"
-        raise InputError(wrong, source=output) from None
+            wrong = f"was not written by `callgate run`, or its journal is gone ({journal})"
+        raise InputError(f"{wrong}; give the output of a `callgate run`", source=output) from None
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", source=journal) from None
