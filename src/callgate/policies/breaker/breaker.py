@@ -1,4 +1,4 @@
-"""Stop calling a service that fails, and try it again carefully after a while. No I/O."""
+"""`CircuitBreaker`: refuses calls to a service that fails, and probes it after a recovery time. No I/O."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from callgate.reprs import live_repr
 
 __all__ = ["CircuitBreaker", "CircuitState"]
 
-# How many changes of state are remembered for `metrics`.
+# The number of latest changes of state in `metrics`.
 REMEMBERED_CHANGES: Final = 100
 
 
 class CircuitState(StrEnum):
-    """Closed: calls pass. Open: none does. Half-open: a few probe whether the service is back."""
+    """Closed: calls pass. Open: no call passes. Half-open: a few calls pass as probes."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -36,29 +36,29 @@ class CircuitState(StrEnum):
 class CircuitBreaker:
     """Refuses calls to a service that has failed too often, until it has had time to recover.
 
-    It opens after `failure_threshold` failures in a row or, where `failure_rate` is given, when that share of
-    the last `window_size` calls failed. After `recovery_time` it lets `half_open_max_calls` through: the
-    first success closes it, a failure opens it again. What is no failure (a cancellation, an excluded
-    exception, a 429 or another 4xx, a refusal of callgate's own) is neutral: it neither closes nor opens, and
-    gives the probe's place back. So does a probe of which nothing has been heard for `recovery_time`. Results
-    of calls that began before the last change of state do not count.
+    It opens after `failure_threshold` failures in a row or, with a `failure_rate`, when that share of the
+    last `window_size` calls has failed. After `recovery_time` it admits `half_open_max_calls` probes: the
+    first success closes it, a failure opens it again. A cancellation, an excluded exception, a 429 or another
+    4xx, and a refusal of callgate's own do not count: they neither close nor open it, and another probe may
+    pass. Another probe may also pass if one has not ended within `recovery_time`. Results of calls that began
+    before the last change of state do not count.
 
     Not thread-safe; may be shared between event loops of one thread.
 
     Args:
-        failure_threshold: Failures in a row that open it.
+        failure_threshold: Consecutive failures that open it.
         recovery_time: Seconds from opening to the first probe.
-        half_open_max_calls: Probes at once.
-        excluded_exceptions: These are not failures of the service.
+        half_open_max_calls: The most concurrent probes.
+        excluded_exceptions: Exceptions that are not failures of the service.
         name: For messages and displays.
-        failure_rate: Share of failures (0 to 1] that opens it; None: only failures in a row do.
-        window_size: Calls that the share is taken over.
-        minimum_calls: Before this many calls the share is not looked at.
-        clock: Monotonic seconds.
-        is_failure: Decides instead of the rule above what a failure is.
+        failure_rate: Share of failures (0 to 1] that opens it; None: only consecutive failures do.
+        window_size: The number of latest calls for the share.
+        minimum_calls: The number of calls from which on the share counts.
+        clock: Returns monotonic seconds.
+        is_failure: Returns True for an error that is a failure; None: the rule above.
 
     Raises:
-        ConfigurationError: A setting out of its range.
+        ConfigurationError: A setting is out of its range.
 
     >>> breaker = CircuitBreaker(failure_threshold=1, recovery_time=30.0, clock=lambda: 0.0)
     >>> breaker.record(breaker.admit(), ConnectionError("refused"))
@@ -134,8 +134,8 @@ class CircuitBreaker:
         self._state = CircuitState.CLOSED
         self._generation = 0
         self._entered = -math.inf  # when it opened or half-opened
-        self._places = 0  # free probes
-        self._places_at = -math.inf  # when the latest of them was taken
+        self._places = 0  # probes that may still pass
+        self._places_at = -math.inf  # when the latest probe passed
         self._in_a_row = 0
         self._outcomes: deque[bool] = deque()  # True: failed; only kept for a failure rate
         self._failed = 0  # how many of these are True
@@ -144,14 +144,14 @@ class CircuitBreaker:
 
     @property
     def state(self) -> CircuitState:
-        """The present state. An open breaker becomes half-open by the next call, not by the clock."""
+        """The present state. After `recovery_time` an open breaker becomes half-open with the next call."""
         return self._state
 
     @property
     def metrics(self) -> dict[str, Any]:
         """Counts since the start: `success_count`, `failure_count`, `rejected_count`, and `state_changes`.
 
-        The latter are the last 100, each with `time` (seconds of the breaker's clock), `from` and `to`.
+        `state_changes` has the last 100, each with `time` (seconds of the breaker's clock), `from` and `to`.
         """
         return {
             "success_count": self._successes,
@@ -161,13 +161,13 @@ class CircuitBreaker:
         }
 
     def admit(self) -> int:
-        """Ask whether a call may go. Each call that may is ended by `record` or `abandon`, once.
+        """Admit a call. Each admitted call must be ended once, by `record` or `abandon`.
 
         Returns:
-            The stamp to end it with.
+            The generation to end it with.
 
         Raises:
-            CircuitBreakerOpenError: It may not; `retry_after` says in how many seconds to ask again.
+            CircuitBreakerOpenError: The call is refused; `retry_after` has the seconds until the next probe.
         """
         if self._state is CircuitState.CLOSED:
             return self._generation
@@ -196,8 +196,8 @@ class CircuitBreaker:
         """End a call with its outcome.
 
         Args:
-            generation: What `admit` gave.
-            error: What it ended in; None: it succeeded.
+            generation: The result of `admit`.
+            error: The error of the call; None: it succeeded.
         """
         if error is None:
             self._successes += 1
@@ -218,16 +218,16 @@ class CircuitBreaker:
             self.abandon(generation)
 
     def abandon(self, generation: int) -> None:
-        """End a call that says nothing about the service: it was cancelled, or never sent."""
+        """End a call without a result of the service: it was cancelled, or never sent."""
         if generation == self._generation and self._state is CircuitState.HALF_OPEN:
             self._places = min(self._places + 1, self.half_open_max_calls)
 
     async def execute(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call `func` through the breaker, and await what it gives if that can be awaited.
+        """Call `func` through the breaker; an awaitable result is awaited.
 
         Raises:
             CircuitBreakerOpenError: The breaker refused the call.
-            BaseException: Whatever `func` raises.
+            BaseException: Any error of `func`.
         """
         generation = self.admit()
         try:
@@ -241,13 +241,13 @@ class CircuitBreaker:
         return result
 
     def reset(self) -> None:
-        """Close it and forget the failures. The counts of `metrics` go on."""
+        """Close the breaker and clear its failures, but not the counts of `metrics`."""
         if self._state is not CircuitState.CLOSED:
             self._change(CircuitState.CLOSED, self._clock())
         self._forget()
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON-safe values; not the state, the clock, nor a rule of your own."""
+        """The settings as JSON-safe values, without the state, `clock` and `is_failure`."""
         return {
             "failure_threshold": self.failure_threshold,
             "recovery_time": self.recovery_time,
@@ -261,11 +261,11 @@ class CircuitBreaker:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], **others: Any) -> CircuitBreaker:
-        """A closed breaker with the settings that `to_dict` has written.
+        """A closed breaker with the settings that `to_dict` returned.
 
         Args:
             values: The settings.
-            others: What cannot be written: `clock`, `is_failure`.
+            others: `clock`, `is_failure`.
 
         Raises:
             ConfigurationError: An unknown setting, a value out of its range, an unknown exception.

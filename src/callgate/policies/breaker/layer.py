@@ -1,4 +1,4 @@
-"""Keeps calls from a service that keeps failing."""
+"""The breaker layer: refuses attempts while the circuit breaker is open."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["breaker_layer"]
 
 
 def breaker_layer(breaker: CircuitBreaker) -> Layer:
-    """Ask the breaker before each attempt and tell it how that went.
+    """Pass each attempt through a breaker, and record its outcome.
 
     Raises (in the service):
-        CircuitBreakerOpenError: when the breaker is open.
+        CircuitBreakerOpenError: the breaker is open.
     """
 
     def wrap(call: Service) -> Service:
@@ -26,7 +26,7 @@ def breaker_layer(breaker: CircuitBreaker) -> Layer:
                 breaker.record(generation, error)
                 raise
             except BaseException:
-                # A cancelled probe says nothing of the service.
+                # A cancelled probe proves nothing about the service.
                 breaker.abandon(generation)
                 raise
             breaker.record(generation, None)

@@ -1,4 +1,4 @@
-"""A permit for one call: a place among the concurrent calls, and what was debited for it."""
+"""`Lease`: a permit for one call: a concurrency slot, and the units charged to the quotas."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import math
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from callgate.policies.limit.log import Slot
 from callgate.policies.limit.pushback import Hold
 from callgate.policies.limit.quota import Resource
 from callgate.policies.limit.window import Charge, RateWindow
 
 __all__ = ["Grantor", "Lease"]
 
-# A delay below this (seconds) between the grant and the send is within the guard of every window.
+# Seconds. A shorter delay between grant and send is within the guard of every window.
 _AT_ONCE: Final = 0.001
 
 
 class Grantor(Protocol):
-    """The gate that a lease came from."""
+    """The part of a gate that its leases use."""
 
     name: str
     clock: Callable[[], float]
@@ -30,7 +31,7 @@ class Grantor(Protocol):
         ...
 
     def changed(self) -> None:
-        """Room may have come back."""
+        """There may be room."""
         ...
 
     def settled(self) -> None:
@@ -39,14 +40,14 @@ class Grantor(Protocol):
 
 
 class Lease:
-    """A permit for one call. Settle it with what the call has cost, and release it when the call has ended.
+    """A permit for one call. Settle it with the actual tokens, and release it when the call has ended.
 
     Attributes:
-        gate: Where it was granted.
-        tokens: Tokens charged for the call at present: the estimate, later what it was settled with.
+        gate: The gate that granted it.
+        tokens: Tokens charged for the call: the estimate, after `settle` the actual number.
         granted_at: When it was granted, in seconds of the loop's clock.
-        in_use: Whether it is not released yet.
-        sent_at: When the call was sent, as far as it is known; until then when it was granted.
+        in_use: False once it is released.
+        sent_at: When the call was sent; before `sent`, when it was granted.
         order: Its number among all grants of its gate, from 1.
 
     Example::
@@ -72,47 +73,44 @@ class Lease:
         self.granted_at = granted_at
         self.sent_at = granted_at
         self.order = order
-        # It settles with the windows that it was debited from, also when the gate has others by now.
+        # The lease is settled with the windows that were charged, also if the gate has others now.
         self.request_charges: tuple[Charge, ...] = ()
         self.token_charges: tuple[Charge, ...] = ()
 
     def hold(self) -> None:
-        """Report that the call cannot be sent yet, as while a connection is opened.
+        """Report that the call waits to be sent, for example for a connection.
 
-        It counts in every window until `sent` is called. Released before, it is given back: it was not sent.
+        It counts in every window until `sent` is called. A release before that refunds it.
         """
         self._on_hold = True
         now = self.gate.clock()
-        self.request_charges = tuple(
-            (window, window.hold(slot, 1.0, now), charged, used)
-            for window, slot, charged, used in self.request_charges
-        )
-        self.token_charges = tuple(
-            (window, window.hold(slot, self.tokens, now), charged, used)
-            for window, slot, charged, used in self.token_charges
-        )
+        self._move(RateWindow.hold, now)
 
     def sent(self) -> None:
-        """Report that the call is sent now: its windows begin now, and not when it was granted."""
+        """Report that the call is sent now. It then counts from now on, not from the grant."""
         now = self.gate.clock()
         if not self._on_hold and now - self.sent_at < _AT_ONCE:
             return
         self._on_hold = False
         self.sent_at = now
+        self._move(RateWindow.sent, now)
+
+    def _move(self, move: Callable[[RateWindow, Slot | None, float, float], Slot | None], now: float) -> None:
+        """Move what was charged to another slot of each window's log."""
         self.request_charges = tuple(
-            (window, window.sent(slot, 1.0, now), charged, used)
+            (window, move(window, slot, 1.0, now), charged, used)
             for window, slot, charged, used in self.request_charges
         )
         self.token_charges = tuple(
-            (window, window.sent(slot, self.tokens, now), charged, used)
+            (window, move(window, slot, self.tokens, now), charged, used)
             for window, slot, charged, used in self.token_charges
         )
 
     def settle(self, tokens: float) -> None:
-        """Replace the estimate by the actual tokens; more than estimated leaves a debt.
+        """Replace the estimate by the actual tokens, which may be more.
 
-        May be called again with a better figure. A figure that is negative, infinite or not a number is
-        ignored, and the estimate stays charged.
+        May be called again. A number that is negative, infinite or NaN is ignored, and the estimate stays
+        charged.
         """
         if not 0.0 <= tokens < math.inf:
             return
@@ -125,7 +123,7 @@ class Lease:
             gate.settled()
 
     def refund(self) -> None:
-        """Give back the request and the tokens: only for a call that was certainly never sent."""
+        """Return the request and the tokens to the quotas. Only for a call that was certainly not sent."""
         now = self.gate.clock()
         for window, slot, *_ in self.request_charges:
             window.settle(slot, 1.0, 0.0, now)
@@ -133,7 +131,7 @@ class Lease:
         self.settle(0.0)
 
     def release(self) -> None:
-        """Free the place among the concurrent calls. Further calls have no effect."""
+        """Free the concurrency slot. Idempotent."""
         if self.in_use:
             self.in_use = False
             if self._on_hold:
@@ -141,12 +139,12 @@ class Lease:
             gate = self.gate
             gate.in_flight -= 1
             if gate.hold.held:
-                gate.hold.inconclusive(self.order)  # unless its outcome was reported before
+                gate.hold.inconclusive(self.order)  # has no effect if its outcome was reported before
             if gate.listeners:
                 gate.changed()
 
     def marks(self, resource: Resource, window: RateWindow) -> tuple[float, float]:
-        """The window's running charges, and what it held, at the grant; zeros for a younger window."""
+        """The window's total charges and the units it held at the grant; zeros for a window created later."""
         charges = self.request_charges if resource == "requests" else self.token_charges
         for charged_window, _, charged, used in charges:
             if charged_window is window:

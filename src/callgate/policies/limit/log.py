@@ -1,4 +1,4 @@
-"""What was admitted lately, in steps, and how long a cost must wait until a window has room for it."""
+"""The log of a `RateWindow`: units admitted recently (`Slot`), and windows that slide over it (`Span`)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ GONE: Final = 1000
 
 
 class Slot:
-    """A step of the log: what was admitted in it, stamped with its latest admission.
+    """An interval of the log. All its units count as admitted at its latest admission.
 
     Attributes:
         amount: Units.
-        first, stamp: Seconds of its first and its latest admission.
-        age: How many spans, from the shortest, have left it behind; `GONE` for all.
+        first, stamp: The times of its first and its latest admission, in seconds.
+        age: The number of spans, from the shortest, that no longer contain it; `GONE` for all.
     """
 
     __slots__ = ("age", "amount", "first", "stamp")
@@ -34,15 +34,15 @@ class Span:
     Args:
         seconds: Its length.
         ceiling: The most units that it may hold.
-        tolerance: Share of the ceiling that floats may have lost.
-        age: The age of slots that it has left behind.
+        tolerance: Share of the ceiling for rounding errors of floats.
+        age: The age of slots that it no longer contains.
 
     Attributes:
         seconds: Its length.
         ceiling: The most units that it may hold.
-        full: The same with the tolerance of floats.
+        full: The ceiling with the tolerance.
         used: Units that it holds now.
-        slots: What it reaches back to, the oldest first.
+        slots: The slots that it contains, the oldest first.
     """
 
     __slots__ = ("_age", "ceiling", "full", "seconds", "slots", "used")
@@ -57,11 +57,11 @@ class Span:
 
     @property
     def next_forgotten(self) -> float:
-        """When it leaves its oldest slot behind; it has one."""
+        """When its oldest slot leaves it. It must have a slot."""
         return self.slots[0].stamp + self.seconds
 
     def forget(self, now: float) -> None:
-        """Leave behind what is older than the span."""
+        """Remove slots that are older than the span."""
         slots, horizon = self.slots, now - self.seconds
         while slots and slots[0].stamp <= horizon:
             slot = slots.popleft()
@@ -77,5 +77,5 @@ class Span:
             excess -= slot.amount
             if excess <= 0.0:
                 return slot.stamp + self.seconds - now
-        # What else it holds is not sent yet, and counts for a whole span when it is.
+        # The rest was not sent yet, and counts for a whole span once it is.
         return self.seconds if self.used > 0.0 else 0.0

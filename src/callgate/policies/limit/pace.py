@@ -1,4 +1,4 @@
-"""How a quota is kept: the windows that are counted, and the bucket that spreads calls within them."""
+"""`Pace`: the parameters by which a quota is kept: windows, and a bucket that spreads calls within them."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from callgate.policies.limit.quota import Quota
 
 __all__ = ["BURST_CALLS", "Pace", "pace_of"]
 
-# Between a send and the provider's count lies a network whose delay varies. Windows are counted this much
-# longer than the period, and the refill is slowed alike, so 99.6 % of a quota can be used. A short period
-# needs up to 10 ms, but never more than 1 % of it.
+# The network delay between a send and the provider's count varies. Windows are this share longer than the
+# period, and the refill is slower by it, so that 99.6 % of a quota can be used. For a short period it is up
+# to 10 ms, but at most 1 % of the period.
 GUARD: Final = 0.004
 GUARD_SECONDS: Final = 0.010
 SHORT_GUARD: Final = 0.01
 # The guard after 429s that came although the quota was kept.
 WIDE_GUARD: Final = 0.05
-# Bursts, in seconds of the rate and in calls; a window that is empty may begin with the larger of them.
+# Bursts, in seconds of the rate and in calls. An empty window may begin with the larger of both.
 BURST_SECONDS: Final = 5.0
 BURST_CALLS: Final = 10.0
-# Periods up to this (seconds) may begin with all of the rate at once, and are then paced by steps of this
-# share of it. A provider that counts them to the millisecond would see a second burst overlap the first.
+# Periods up to this (seconds) may begin with the whole rate at once, and then have steps of this share of it:
+# a second whole burst could overlap the first in a provider's window.
 SHORT_PERIOD: Final = 1.0
 SHORT_STEP: Final = 0.05
-# A bucket that is full refills no more, so it holds this much (seconds of the rate) for late timers.
+# Seconds of the rate that a bucket holds beyond a step, so that a late timer loses no units to a full bucket.
 LATE_SECONDS: Final = 0.05
-# Periods longer than this are stocks to be spent, by the day or the month; pacing would only waste time.
+# Longer periods (a day, a month) are not paced, because pacing would only waste time.
 LONGEST_PACED_PERIOD: Final = 3600.0
-# A rate that is no whole number is also counted over this many periods at most.
+# A fractional rate is also counted over several periods, at most this many.
 MOST_PERIODS: Final = 100
 
 
@@ -40,11 +40,11 @@ class Pace:
 
     Attributes:
         spans: The windows that are counted, the shortest first: seconds, and the most units they may hold.
-        refill: Units a second that the bucket gets.
+        refill: Units per second added to the bucket.
         burst: Units in the bucket when a window begins empty.
-        capacity: Units up to which it refills.
-        enough: A call that costs more needs no more than this in the bucket, and leaves a debt.
-        sized: Whether a window that begins empty may start with ten calls like its first one.
+        capacity: Units up to which the bucket refills.
+        enough: Units in the bucket that suffice for a larger call, which leaves it negative.
+        sized: True if an empty window may begin with ten calls of the size of its first one.
     """
 
     spans: tuple[tuple[float, float], ...]
@@ -56,16 +56,16 @@ class Pace:
 
     @property
     def ceiling(self) -> float:
-        """The most that one call may cost."""
+        """The most units of one call."""
         return self.spans[0][1]
 
 
 def pace_of(quota: Quota, caution: float = 0.0) -> Pace:
-    """How a quota is kept.
+    """The pace of a quota.
 
     Args:
         quota: The quota.
-        caution: From 0, the usual, to 1: with the widest guard, and no burst beyond pacing.
+        caution: From 0.0, the default, to 1.0: the widest guard, and no burst beyond pacing.
 
     >>> pace_of(Quota(600, 60.0)).burst, pace_of(Quota(50, 60.0)).burst
     (50.0, 10.0)
@@ -96,7 +96,7 @@ def pace_of(quota: Quota, caution: float = 0.0) -> Pace:
 
 
 def _spans(rate: float, seconds: float, burst: float) -> tuple[tuple[float, float], ...]:
-    """The windows of a rate. 1.5 a second is at most 2 in one second, and 3 in two."""
+    """The windows of a rate. 1.5 per second is at most 2 in one second, and 3 in two."""
     whole = math.ceil(rate)
     if rate == whole or burst >= whole:
         return ((seconds, max(rate, burst)),)

@@ -17,10 +17,10 @@ LEARNED_PERIOD: Final = 60.0
 
 
 class _Resource:
-    """One resource's windows: the user's own quota, then the provider's unless the user's implies it.
+    """The windows of one resource: of the user's quota, and of the provider's unless the user's implies it.
 
-    Both are kept side by side, because neither replaces the other when their periods differ: 500 a minute
-    is fewer than 10 a second, and yet 40 of them may come in one second.
+    Both are needed if their periods differ: 500 per minute is less than 10 per second, but allows 40 in one
+    second.
     """
 
     __slots__ = ("learned", "newest", "own", "windows")
@@ -28,7 +28,7 @@ class _Resource:
     def __init__(self, own: Quota | None, now: float) -> None:
         self.own: RateWindow | None = None
         self.learned: RateWindow | None = None
-        self.newest = 0  # the order of the latest call whose news were taken
+        self.newest = 0  # the order of the latest call whose report was used
         self.windows: tuple[RateWindow, ...] = ()
         self.set_own(own, now)
 

@@ -1,8 +1,8 @@
-"""One resource's rate: how long a cost must wait so that no window ever holds more than was promised.
+"""`RateWindow`: the rate of one resource, kept in every window of a period.
 
-Two constraints hold at once. A *bucket* paces: it keeps bursts short, because some providers split their
-minute into seconds. A *sliding log* keeps the promise exactly: a bucket alone lets nearly twice the rate
-through the first window (its capacity, and what is refilled meanwhile).
+Two constraints apply together. A *bucket* keeps bursts short, because some providers divide their minute into
+seconds. A *sliding log* keeps the rate exactly, because a bucket alone admits nearly twice the rate in the
+first window (its capacity and the refill).
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from callgate.policies.limit.quota import Quota
 
 __all__ = ["Charge", "RateWindow"]
 
-# The log forgets in steps of 1/2048 of a period, so its memory is bounded whatever the rate; the latest
-# admission of a step stands for all of it, which errs by at most 0.05 %, on the safe side.
+# The log has slots of 1/2048 of a period, so that its memory is bounded at any rate. All units of a slot
+# count from its latest admission, which delays calls by at most 0.05 % of a period.
 SLOTS_PER_PERIOD: Final = 2048
-# A wait shorter than this (seconds) is rounded up: adding less to a monotonic clock may not move it at all.
+# Seconds. Shorter waits are rounded up, because adding less to a monotonic clock may not change it.
 SHORTEST_WAIT: Final = 1e-6
-# Of the capacity; what adding and subtracting floats may have lost.
+# The share of the capacity for rounding errors of floats.
 TOLERANCE: Final = 1e-9
 ENOUGH: Final = 1.0 - TOLERANCE
-# What a 429 adds to the caution at least, and what each clean window takes off it.
+# The least increase of the caution after a 429, and its decrease after each window without one.
 LEAST_CAUTION: Final = 0.25
 RELIEF: Final = 0.05
 
-# Where a cost was debited: the window, the place in its log, and just after it the window's running charges
-# and what the log held.
+# A cost that was taken: the window, the slot of its log, and the window's total charges and used units just
+# after it.
 Charge: TypeAlias = "tuple[RateWindow, Slot | None, float, float]"
 
 
 class RateWindow:
     """The rate of one resource. It does no I/O and has no clock: `now`, in seconds, is passed in.
 
-    Times must not run backwards; an earlier `now` is read as the latest one seen. It is not thread-safe.
+    An earlier `now` counts as the latest one so far. Not thread-safe.
 
     Args:
-        quota: What is granted.
-        now: The present moment.
+        quota: The quota to keep.
+        now: The present time.
         level: Units in the bucket at the start; None: full.
 
     >>> window = RateWindow(Quota(rate=2, period=60.0), now=0.0)
@@ -61,15 +61,15 @@ class RateWindow:
         self._spans: tuple[Span, ...] = ()
         self._tail: Slot | None = None
         self._empty = True  # nothing is in the log
-        self._unsent = Slot(0.0, math.inf)  # admitted, and not on its way yet: in all spans, however long
-        self._charged = 0.0  # everything ever taken, less what came back
-        self._withheld = 0.0  # taken out of the bucket by news, until `_withheld_until`
+        self._unsent = Slot(0.0, math.inf)  # admitted but not sent: counts in all spans
+        self._charged = 0.0  # all units taken, less those returned
+        self._withheld = 0.0  # units removed from the bucket by a report, until `_withheld_until`
         self._withheld_until = math.inf
         self._caution = 0.0
-        self._raised_at = -math.inf  # when a 429 raised the caution last
-        self._quiet_since = -math.inf  # since when there was no 429, and no relief for that
+        self._raised_at = -math.inf  # when a 429 last raised the caution
+        self._quiet_since = -math.inf  # the last 429 or decrease of the caution
         self._at = now
-        self._next = math.inf  # when something besides the refill is due
+        self._next = math.inf  # when `_turn` is due
         self._set(quota)
         self._level = self._burst if level is None else min(level, self._burst)
 
@@ -98,29 +98,28 @@ class RateWindow:
 
     @property
     def quota(self) -> Quota:
-        """What is granted at present."""
+        """The quota in force."""
         return self._quota
 
     @property
     def charged(self) -> float:
-        """Everything taken since the start less everything given back, in units."""
+        """All units taken since the start, less those returned."""
         return self._charged
 
     def level(self, now: float) -> float:
-        """Units that could be taken at once; negative when settling has run into debt."""
+        """Units that can be taken now; negative after calls that cost more than estimated."""
         self._advance(now)
         return min(self._level, *(span.ceiling - span.used for span in self._spans))
 
     def used(self, now: float) -> float:
-        """Units that the window ending now holds."""
+        """Units in the window that ends now."""
         self._advance(now)
         return self._spans[0].used
 
     def wait(self, cost: float, now: float) -> float:
-        """Seconds until `cost` can be taken: 0.0 for now, infinity for never.
+        """Seconds until `cost` can be taken; infinity for never.
 
-        It is exact as long as nothing else is taken, settled or learned meanwhile; look again then. A cost
-        that is not positive waits for nothing.
+        Exact until something else is taken, settled or reported. 0.0 for a cost that is not positive.
         """
         if cost <= 0.0:
             return 0.0
@@ -139,10 +138,10 @@ class RateWindow:
         return max(self._bucket_wait(need), SHORTEST_WAIT, *(span.wait(cost, at) for span in self._spans))
 
     def take(self, cost: float, now: float) -> Charge:
-        """Debit `cost`, which `wait` has found admissible, and return what it can be settled by.
+        """Take `cost`, for which `wait` has returned 0.0; returns a charge for `settle`.
 
-        A cost above what a paced call needs leaves the bucket in debt: a large call is not starved, and does
-        not buy more than its share.
+        A cost above `Pace.enough` leaves the bucket negative: a large call need not wait for a full bucket,
+        and later calls wait until it is paid.
         """
         spans = self._spans
         if not cost > 0.0:
@@ -160,10 +159,10 @@ class RateWindow:
         return self, self._record(cost), self._charged, spans[0].used
 
     def reserve(self, cost: float, now: float) -> float:
-        """Debit `cost` at the earliest moment it fits behind all earlier reservations.
+        """Take `cost` at the earliest time at which it fits, behind all earlier reservations.
 
         Returns:
-            Seconds from `now` to that moment; infinity when it can never be, and then nothing is debited.
+            Seconds from `now` to that time; infinity if it never fits, and nothing is taken.
         """
         at = max(now, self._at)
         while (wait := self.wait(cost, at)) > 0.0:
@@ -174,32 +173,33 @@ class RateWindow:
         return at - now
 
     def eta(self, ahead: float, cost: float, now: float) -> float:
-        """A lower bound of the seconds until `cost` fits, with `ahead` units to be admitted before it."""
+        """A lower bound of the seconds until `cost` fits, if `ahead` units are admitted before it."""
         self._advance(now)
         total = ahead + max(cost, 0.0)
         bucket = 0.0
         if total > self._level and not self._empty:
-            # Nothing costs nothing, but the last of those ahead may be a large one that leaves a debt.
+            # A cost of 0 needs no units, but the last call ahead may be a large one that leaves the bucket
+            # negative.
             last = min(cost, self._enough) if cost > 0.0 else self._enough - self.ceiling
             bucket = self._bucket_wait(ahead + last)
             span = self._spans[0]
             room = span.ceiling - span.used
             if total > room and span.slots:
-                # Until the log forgets something the bucket gets no further than its capacity.
+                # Until a slot leaves the log, the bucket is bounded by its capacity.
                 beyond = ahead + last - room - max(self._capacity, self._level)
                 bucket = max(bucket, span.next_forgotten - self._at + max(0.0, beyond) / self._refill)
         log = 0.0
         for span in self._spans:
-            # Whatever comes, each window back from that moment holds at most the ceiling.
+            # Each window before that time holds at most the ceiling.
             windows = max(0, math.ceil(total / span.full) - 1)
             log = max(log, span.wait(total - windows * span.ceiling, self._at) + windows * span.seconds)
         return max(bucket, log, 0.0)
 
     def hold(self, slot: Slot | None, amount: float, now: float) -> Slot | None:
-        """Count an admitted `amount` in every window until it is sent, however long that takes.
+        """Count an admitted `amount` in every window until it is sent.
 
         Returns:
-            The place in the log that replaces `slot`.
+            The slot that replaces `slot`.
         """
         if slot is None:
             return None
@@ -208,14 +208,14 @@ class RateWindow:
         return self._unsent
 
     def sent(self, slot: Slot | None, amount: float, now: float) -> Slot | None:
-        """Count an admitted `amount` as sent now, not when it was admitted.
+        """Count an admitted `amount` from now on, when it is sent, and not from its admission.
 
         Returns:
-            The place in the log that replaces `slot`.
+            The slot that replaces `slot`.
         """
         if slot is None:
             return None
-        if slot is self._tail and now - slot.first < self._step:  # it would come back to the same place
+        if slot is self._tail and now - slot.first < self._step:  # it would be in the same slot again
             self._advance(now)
             slot.stamp = self._at
             return slot
@@ -226,23 +226,23 @@ class RateWindow:
         self._advance(now)
         slot.amount -= amount
         for span in self._spans[: slot.age]:
-            span.used += amount  # it had left this window, and is in it again
+            span.used += amount  # counted again in a window that it had left
 
     def settle(self, slot: Slot | None, charged: float, actual: float, now: float) -> None:
-        """Put the actual cost in the place of what is charged; more than that makes a debt.
+        """Replace the charged cost by the actual one, which may be higher.
 
         Args:
-            slot: The place in the log that `take` (or `hold`, or `sent`) returned.
-            charged: What is charged for the call at present: its estimate, or what it was last settled with.
-            actual: What it has cost; 0.0 gives all of it back, for a call that was certainly never sent.
-            now: The present moment.
+            slot: The slot that `take`, `hold` or `sent` returned.
+            charged: The present charge of the call: its estimate, or the last settled cost.
+            actual: The actual cost; 0.0 for a call that was certainly not sent.
+            now: The present time.
         """
         change = actual - charged
         if change == 0.0:
             return
         if now > self._at:
             self._advance(now)
-        # One window pays for any debt: the log remembers the rest of it for exactly as long.
+        # The bucket is at most one window's units below zero: the log counts the rest for as long.
         level = self._level - change
         if change < 0.0:
             level = max(self._level, min(level, self._burst))
@@ -252,7 +252,7 @@ class RateWindow:
             slot.amount += change
             for span in self._spans[slot.age :]:
                 span.used += change
-        elif change > 0.0:  # its window has passed; what came on top counts in this one
+        elif change > 0.0:  # its window has passed, so the increase counts in this one
             for span in self._spans:
                 span.used += change
             self._record(change)
@@ -267,21 +267,22 @@ class RateWindow:
         sent_at: float | None = None,
         used_since: float | None = None,
     ) -> None:
-        """Take the provider's word that only `remaining` units were left. It never loosens.
+        """Lower the level to the `remaining` units that the provider reported for a call. Never raises it.
 
-        What was left then is carried forward to the present, as a bucket would have gone on (refilled, less
-        what was reserved since) and as a sliding window would have (less what the log has grown); providers
-        are of either kind, and the kinder reading rules. Without this, slow answers under full load would
-        look like a quota that is used up.
+        The report is updated to the present in two ways: for a provider with a bucket (plus the refill, less
+            the units
+        reserved since) and for one with a sliding window (less the growth of the log). The higher result is
+        used, because providers are of either kind. Without this, slow responses under full load would look
+        like a quota that is used up.
 
         Args:
-            remaining: Units left when the provider looked at the call in question.
-            reset_after: Seconds until its count is back at the limit; what these news take out of the bucket
-                comes back then.
-            now: The present moment.
-            reserved_since: Units debited here since that call was sent: the provider had not seen them.
-            sent_at: When it was sent; None: just now.
-            used_since: By how much the log has grown since; None: by what was reserved.
+            remaining: Units that remained when the provider counted the call.
+            reset_after: Seconds until the provider's count is at its limit again; the removed units return
+                then.
+            now: The present time.
+            reserved_since: Units taken here since the call was sent, which the provider had not counted.
+            sent_at: When the call was sent; None: now.
+            used_since: The growth of the log since then; None: `reserved_since`.
         """
         if not remaining < math.inf:
             return
@@ -297,9 +298,9 @@ class RateWindow:
             self._next = min(self._next, self._withheld_until)
 
     def pushed_back(self, now: float) -> None:
-        """Take a 429 that came although the quota was kept: widen the guard and shrink the burst.
+        """Report a 429 that came although the quota was kept: widens the guard and shrinks the burst.
 
-        Counts once in a window. Each window without one takes a little of the caution back.
+        Counts once in a window. Each window without a 429 reduces the caution.
         """
         self._advance(now)
         self._quiet_since = self._at
@@ -314,7 +315,7 @@ class RateWindow:
         self._turn(self._at)
 
     def configure(self, quota: Quota, now: float) -> None:
-        """Change the quota. What was admitted before stays in the log and counts against the new one."""
+        """Change the quota. Units admitted before stay in the log and count against the new one."""
         if quota == self._quota:
             return
         self._advance(now)
@@ -324,7 +325,7 @@ class RateWindow:
         self._turn(self._at)
 
     def _advance(self, now: float) -> None:
-        """Refill the bucket: to the size of a burst while the log is empty, else to what pacing needs."""
+        """Refill the bucket: up to the burst while the log is empty, else up to the capacity."""
         if now <= self._at:
             return
         if now >= self._next:
@@ -336,7 +337,7 @@ class RateWindow:
         self._at = now
 
     def _turn(self, now: float) -> None:
-        """Do what is due besides the refill: the log forgets, the bucket gets back what news withheld."""
+        """Remove old slots from the log, return withheld units to the bucket, and reduce the caution."""
         if now >= self._withheld_until:
             self._level = max(self._level, min(self._level + self._withheld, self._burst))
             self._withheld = 0.0
@@ -347,7 +348,7 @@ class RateWindow:
             if span.slots:
                 self._next = min(self._next, span.next_forgotten)
             else:
-                span.used = self._unsent.amount  # and with the rest goes what floats have lost
+                span.used = self._unsent.amount  # clears the rounding errors of floats
         latest = None if self._empty else self._tail
         if latest is not None and not (self._spans[-1].slots or self._unsent.amount > 0.0):
             self._advance(min(now, latest.stamp + self._spans[-1].seconds))  # nothing is due by then

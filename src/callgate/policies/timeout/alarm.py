@@ -1,4 +1,4 @@
-"""One timer for many moments. It fires at the earliest; its callback checks what is due."""
+"""`Alarm`: one loop timer for many times. It fires at the earliest; its callback checks what is due."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__ = ["Alarm", "before_time"]
 
 
 class Alarm:
-    """The single timer of an object that waits for many moments.
+    """The only timer of an object with many deadlines.
 
-    It may fire early, when the moment it was set for is not needed any more, so its callback checks the
-    clock. Cancelled timers pile up in asyncio's heap; a timer that fires soon enough is therefore kept.
+    It may fire before the earliest one, so its callback checks the clock: an earlier timer is not replaced,
+    because cancelled timers stay in the heap of asyncio.
 
     Args:
-        ring: Called at the moment, or one clock resolution before it.
+        ring: Called at the time, or one clock resolution before it.
 
     Example::
 
@@ -29,7 +29,7 @@ class Alarm:
     def __init__(self, ring: Callable[[], None]) -> None:
         self._ring = ring
         self._timer: asyncio.Handle | None = None
-        # Kept here because uvloop's handle has no time when the moment is due already.
+        # Stored because uvloop's handle has no time if it is due already.
         self._at = math.inf
 
     def ring_by(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
@@ -59,7 +59,7 @@ class Alarm:
 
 
 def before_time() -> float:
-    """A moment in seconds, earlier than any that a loop returns: the time of what no loop has used yet.
+    """A time before all times of any loop: the clock of an object that no loop has used yet.
 
     >>> before_time() < 0.0
     True

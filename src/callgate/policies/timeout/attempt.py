@@ -1,4 +1,4 @@
-"""Bounds one attempt. Waiting in the queue does not count."""
+"""The timeout layer: bounds one attempt. Waiting in the queue does not count."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def timeout_layer(seconds: float | None, watch: Watch | None = None) -> Layer:
         watch: The timer, shared by all attempts of a loop; None: created for the first attempt.
 
     Raises (in the service):
-        APITimeoutError: the time is over. The provider may still work on the request, so the attempt stays
-            charged against the quota.
+        APITimeoutError: the timeout has passed. The attempt stays charged to the quota, because the provider
+            may still process the request.
     """
     bounded = time_limit(_too_slow, watch, from_now=True)
 

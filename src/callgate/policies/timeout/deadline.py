@@ -1,4 +1,4 @@
-"""Bounds the whole call, queueing and backing off included."""
+"""The deadline layer: bounds the whole call, with queueing and backoff."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["deadline_layer"]
 
 
 def deadline_layer(watch: Watch | None = None) -> Layer:
-    """End a call at its `deadline` (loop's clock, seconds); a call without one is left alone.
+    """End a call at its `deadline` (seconds of the loop's clock), if it has one.
 
     Args:
         watch: The timer, shared by all calls of a loop; None: created for the first call that needs it.
 
     Raises (in the service):
-        DeadlineExceededError: when the deadline passes first.
+        DeadlineExceededError: the deadline has passed.
     """
     bounded = time_limit(_too_late, watch, from_now=False)
 

@@ -1,4 +1,4 @@
-"""The common part of deadline and timeout: ends a call when its time is over."""
+"""The common part of deadline and timeout: ends a call at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def time_limit(
     Args:
         too_late: Creates the error of a calling that has passed its limit.
         watch: The timer, shared with others of the same loop; None: created for the first call.
-        from_now: True: a limit is a number of seconds from now; False: a moment of the loop's clock.
+        from_now: True: a limit is a number of seconds from now; False: a time of the loop's clock.
 
     Example::
 

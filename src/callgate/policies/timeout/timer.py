@@ -1,7 +1,7 @@
 """Deadline timer: cancels tasks that take too long, with one loop timer for all of them.
 
-`asyncio.timeout` creates a timer for each call, and most calls end long before it fires. Here a call costs
-one entry in a heap, and the loop has a single timer, that of the earliest end.
+`asyncio.timeout` creates a timer for each call, and most calls end long before it fires. Here each call is an
+entry in a heap, and the loop has one timer, for the earliest entry.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from callgate.policies.timeout.alarm import Alarm
 
 __all__ = ["Reminder", "Watch", "Watched"]
 
-# An alarm that rings this many seconds late: the process was stopped, or something blocked its loop.
+# A timer that fires this many seconds late shows that the process was suspended or its loop blocked. Tasks
+# then get that time again, up to the longest grace.
 _STALLED = 0.1
 _LONGEST_GRACE = 1.0
-# With fewer dead entries than this the heap is not rebuilt; with more, once they outnumber the live ones.
+# The heap is rebuilt once it has more dead entries than this, and more dead than live ones.
 _FEW = 64
 
 
@@ -47,7 +48,7 @@ class Watched:
         self.ended = False
         self.expired = False
         self._settled = False
-        # Cancellations by others, to distinguish ours from them later.
+        # Earlier cancellations from outside, to distinguish them from that of this timer.
         self._cancelling = task.cancelling()
 
     def expire(self) -> None:
@@ -87,16 +88,16 @@ class Watch:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        # The number keeps entries of one moment in order, and spares them a comparison of their own.
+        # The number orders entries of the same time, so that the objects are not compared.
         self._heap: list[tuple[float, int, Reminder | Watched]] = []
         self._number = 0
         self._dead = 0
-        self._due = -math.inf  # when the alarm was set to ring
+        self._due = -math.inf  # the time that the alarm is set to
         self._grace = False
         self._alarm = Alarm(self._look)
 
     def begin(self, task: asyncio.Task[object], when: float) -> Watched:
-        """Cancel a task at a moment of the loop's clock."""
+        """Cancel a task at a time of the loop's clock."""
         watched = Watched(task)
         self._number += 1
         entry = when, self._number, watched
@@ -106,7 +107,7 @@ class Watch:
         return watched
 
     def remind(self, when: float, call: Callable[[], object]) -> Reminder:
-        """Call a function at a moment of the loop's clock, unless `end` is called before."""
+        """Call a function at a time of the loop's clock, unless `end` is called before."""
         reminder = Reminder(call)
         self._number += 1
         entry = when, self._number, reminder
@@ -133,7 +134,7 @@ class Watch:
     def _arm(self) -> None:
         """Set the one timer to the earliest end."""
         if self._grace:
-            return  # it rings at the end of the grace
+            return  # set to the end of the grace
         if self._heap:
             self._ring_by(max(self._heap[0][0], self._loop.time()))
         else:
@@ -147,13 +148,13 @@ class Watch:
         now = self._loop.time()
         late = now - self._due
         if late > _STALLED and not self._grace:
-            # uvloop runs timers before it reads sockets: what has arrived meanwhile is read first.
+            # uvloop runs timers before it reads sockets, so let it read responses first.
             self._grace = True
             self._ring_by(now + min(late, _LONGEST_GRACE))
             return
         self._grace = False
         try:
-            # Read again each time: the called function may end other entries and have the heap rebuilt.
+            # Read again each time, because the called function may end entries and so replace the heap.
             while (heap := self._heap) and (heap[0][2].ended or heap[0][0] <= now):
                 watched = heappop(heap)[2]
                 if watched.ended:
@@ -161,7 +162,7 @@ class Watch:
                 else:
                     watched.expire()
         finally:
-            self._arm()  # also when a function that was to be called raises
+            self._arm()  # also if the called function raises
 
     def __len__(self) -> int:
         return len(self._heap) - self._dead

@@ -15,7 +15,7 @@ from callgate.providers.canonical.billing import (
     asked_for,
     cache_kept,
     check_fields,
-    each_part,
+    unbounded_part,
     whole_number,
 )
 from callgate.providers.canonical.json import as_dict, as_list, as_text, token_count
@@ -48,14 +48,10 @@ def bound_messages(body: Mapping[str, Any]) -> CostBound:
         UnboundedCostError: Something in it has no bound.
     """
     check_fields(body, _FIELDS)
-    bound = InputBound()
-    read_part = _PartReader(bound).read
+    bound = _Input()
     stripped = dict(body)
-    stripped["system"] = each_part(body.get("system"), read_part)
-    stripped["messages"] = [
-        {**as_dict(message), "content": each_part(as_dict(message).get("content"), read_part)}
-        for message in as_list(body.get("messages"))
-    ]
+    stripped["system"] = bound.content(body.get("system"))
+    stripped["messages"] = bound.messages(body.get("messages"))
     tools = [as_dict(tool) for tool in as_list(body.get("tools"))]
     for tool in tools:
         _check_tool(tool)
@@ -124,23 +120,20 @@ def _check_tool(tool: Mapping[str, Any]) -> None:
         raise UnboundedCostError(f"a tool of type {kind}" if kind else f"a tool with {', '.join(tool)}")
 
 
-class _PartReader:
+class _Input(InputBound):
     """Reads the blocks of a message: text, images, and blocks that hold these."""
 
-    __slots__ = ("_bound",)
-
-    def __init__(self, bound: InputBound) -> None:
-        self._bound = bound
+    __slots__ = ()
 
     def read(self, part: Mapping[str, Any]) -> Any:
         kind = part.get("type")
         if kind == "image":
-            return self._bound.image(part, "source")
+            return self.image(part, "source")
         if kind in _TEXTS:
             return part
         if kind == "tool_result":
-            return {**part, "content": each_part(part.get("content"), self.read)}
+            return {**part, "content": self.content(part.get("content"))}
         source = part.get("source")
         if kind == "document" and isinstance(source, Mapping) and source.get("type") in _TEXT_SOURCES:
-            return {**part, "source": {**source, "content": each_part(source.get("content"), self.read)}}
-        raise UnboundedCostError(f"a part of type {kind}" if kind else f"a part with {', '.join(part)}")
+            return {**part, "source": {**source, "content": self.content(source.get("content"))}}
+        raise unbounded_part(part)

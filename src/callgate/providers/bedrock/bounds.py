@@ -17,7 +17,6 @@ from callgate.providers.canonical.billing import (
     asked_for,
     cache_kept,
     check_fields,
-    each_part,
     whole_number,
 )
 from callgate.providers.canonical.json import as_dict, as_list, as_text
@@ -72,14 +71,10 @@ def bound_converse(body: Mapping[str, Any]) -> CostBound:
     for tool in tools:
         if not isinstance(tool, Mapping) or not tool.keys() <= {"toolSpec", "cachePoint"}:
             raise UnboundedCostError(f"a tool with {', '.join(as_dict(tool)) or tool}")
-    bound = InputBound()
-    read_block = _BlockReader(bound).read
+    bound = _Input()
     stripped = dict(body)
-    stripped["system"] = each_part(body.get("system"), read_block)
-    stripped["messages"] = [
-        {**as_dict(message), "content": each_part(as_dict(message).get("content"), read_block)}
-        for message in as_list(body.get("messages"))
-    ]
+    stripped["system"] = bound.content(body.get("system"))
+    stripped["messages"] = bound.messages(body.get("messages"))
     return CostBound(
         bound.tokens(stripped, prompted=bool(tools)),
         longest,
@@ -145,20 +140,17 @@ def _check_latency(latency: Any) -> None:
         raise UnboundedCostError(f"performanceConfig.latency={latency}")
 
 
-class _BlockReader:
+class _Input(InputBound):
     """Reads the blocks of a message: text, tool calls and results, images."""
 
-    __slots__ = ("_bound",)
-
-    def __init__(self, bound: InputBound) -> None:
-        self._bound = bound
+    __slots__ = ()
 
     def read(self, block: Mapping[str, Any]) -> Any:
         if "image" in block:
-            return self._bound.image(block, "image")
+            return self.image(block, "image")
         result = block.get("toolResult")
         if isinstance(result, Mapping):
-            return {"toolResult": {**result, "content": each_part(result.get("content"), self.read)}}
+            return {"toolResult": {**result, "content": self.content(result.get("content"))}}
         if block.keys() <= _TEXTS:
             return block
         raise UnboundedCostError(f"a part with {', '.join(block)}")

@@ -6,11 +6,12 @@ Each dialect reads both in its own words (`providers/<dialect>/bounds.py`); pric
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from callgate.providers.canonical.json import write_json
+from callgate.providers.canonical.json import as_dict, as_list, write_json
 from callgate.response import Cost
 
 __all__ = [
@@ -23,9 +24,9 @@ __all__ = [
     "asked_for",
     "cache_kept",
     "check_fields",
-    "each_part",
     "read_reported_cost",
     "sum_bounds",
+    "unbounded_part",
     "whole_number",
 ]
 
@@ -99,14 +100,19 @@ class CostBound:
     text_only: bool = True
 
 
-class InputBound:
+class InputBound(ABC):
     """Bounds the tokens of a request's body: a token has at least one byte, an image at most 50,000 tokens.
+
+    A dialect reads its parts in a subclass, which takes out the bytes of images.
 
     Example::
 
-        bound = InputBound()
-        part = bound.image({"type": "image", "source": {"data": "iVBORw0..."}}, "source")
-        bound.tokens({"messages": [{"role": "user", "content": [part]}]})
+        class ChatInput(InputBound):
+            def read(self, part):
+                return self.image(part, "image_url") if part.get("type") == "image_url" else part
+
+        bound = ChatInput()
+        bound.tokens({"messages": bound.messages([{"role": "user", "content": "Hi"}])})
     """
 
     __slots__ = ("images",)
@@ -114,20 +120,53 @@ class InputBound:
     def __init__(self) -> None:
         self.images = 0
 
+    @abstractmethod
+    def read(self, part: Mapping[str, Any]) -> Any:
+        """A part of a message, without the bytes of its images.
+
+        Raises:
+            UnboundedCostError: The part has no bound.
+        """
+
+    def content(self, content: Any) -> Any:
+        """The content of a message with each of its parts read; text stays as it is.
+
+        Raises:
+            UnboundedCostError: A part has no bound, or is neither text nor an object.
+        """
+        if content is None or isinstance(content, str):
+            return content
+        if isinstance(content, Mapping):
+            return self.read(content)
+        if not isinstance(content, list):
+            raise UnboundedCostError(f"a part of type {type(content).__name__}")
+        return [self.content(part) for part in content]
+
+    def messages(self, messages: Any) -> list[dict[str, Any]]:
+        """Messages with their content read."""
+        given = map(as_dict, as_list(messages))
+        return [{**message, "content": self.content(message.get("content"))} for message in given]
+
     def image(self, part: Mapping[str, Any], *without: str) -> dict[str, Any]:
         """Count an image; the part without the fields that hold its bytes."""
         self.images += 1
         return {name: value for name, value in part.items() if name not in without}
 
     def tokens(self, body: Mapping[str, Any], *, prompted: int = 0) -> int:
-        """The most tokens of a body, of which images were taken out.
+        """The most tokens of a body from which images were taken out.
 
         Args:
             body: The body.
-            prompted: How many prompts of its own the provider adds: for tools, or for its model.
+            prompted: The number of prompts that the provider adds: for tools, or for its model.
         """
         own = self.images * _MOST_IMAGE_TOKENS + _PROMPT_TOKENS * prompted
         return len(write_json(body)) + own
+
+
+def unbounded_part(part: Mapping[str, Any]) -> UnboundedCostError:
+    """The error of a part of an unknown kind."""
+    kind = part.get("type")
+    return UnboundedCostError(f"a part of type {kind}" if kind else f"a part with {', '.join(part)}")
 
 
 def asked_for(request: Mapping[str, Any], name: str) -> Any:
@@ -142,21 +181,6 @@ def asked_for(request: Mapping[str, Any], name: str) -> Any:
     if isinstance(extra, Mapping) and extra.get(name) is not None:
         return extra[name]
     return request.get(name)
-
-
-def each_part(content: Any, read: Callable[[Mapping[str, Any]], Any]) -> Any:
-    """The content with each of its parts read; text stays as it is.
-
-    Raises:
-        UnboundedCostError: A part is neither text nor an object.
-    """
-    if content is None or isinstance(content, str):
-        return content
-    if isinstance(content, Mapping):
-        return read(content)
-    if not isinstance(content, list):
-        raise UnboundedCostError(f"a part of type {type(content).__name__}")
-    return [each_part(part, read) for part in content]
 
 
 def check_fields(body: Mapping[str, Any], known: frozenset[str], within: str = "") -> None:

@@ -14,7 +14,6 @@ from callgate.providers.canonical.billing import (
     UnboundedOutputError,
     asked_for,
     check_fields,
-    each_part,
     whole_number,
 )
 from callgate.providers.canonical.json import as_dict, as_list, as_text
@@ -68,11 +67,10 @@ def bound_content(body: Mapping[str, Any], headers: Mapping[str, str]) -> CostBo
         unknown = as_dict(tool).keys() - _TOOLS
         if unknown or not isinstance(tool, Mapping):
             raise UnboundedCostError(f"a tool with {', '.join(sorted(unknown)) or tool}")
-    bound = InputBound()
-    read_part = _PartReader(bound).read
+    bound = _Input()
     stripped = dict(body)
-    stripped["contents"] = [_with_parts(content, read_part) for content in as_list(body.get("contents"))]
-    stripped["systemInstruction"] = _with_parts(body.get("systemInstruction"), read_part)
+    stripped["contents"] = [_with_parts(content, bound) for content in as_list(body.get("contents"))]
+    stripped["systemInstruction"] = _with_parts(body.get("systemInstruction"), bound)
     longest = whole_number(settings.get("maxOutputTokens"))
     choices = whole_number(settings.get("candidateCount") or 1)
     if longest is None or choices is None:
@@ -115,19 +113,16 @@ def _billing(tier: str) -> Billing:
     return Billing((("service_tier", name),), _TIERS.get(name))
 
 
-def _with_parts(content: Any, read_part: Any) -> Any:
+def _with_parts(content: Any, bound: InputBound) -> Any:
     if not isinstance(content, Mapping):
         return content
-    return {**content, "parts": each_part(content.get("parts"), read_part)}
+    return {**content, "parts": bound.content(content.get("parts"))}
 
 
-class _PartReader:
+class _Input(InputBound):
     """Reads the parts of a content: text, calls, responses and images."""
 
-    __slots__ = ("_bound",)
-
-    def __init__(self, bound: InputBound) -> None:
-        self._bound = bound
+    __slots__ = ()
 
     def read(self, part: Mapping[str, Any]) -> Any:
         name = "inlineData" if "inlineData" in part else "fileData"
@@ -136,10 +131,10 @@ class _PartReader:
             kind = as_text(as_dict(media).get("mimeType")) or "of no known type"
             if not kind.startswith("image/"):
                 raise UnboundedCostError(f"a part with {name} that is {kind}")
-            return self._bound.image(part, name)
+            return self.image(part, name)
         if part.keys() - _TEXTS:
             raise UnboundedCostError(f"a part with {', '.join(part)}")
         response = part.get("functionResponse")
         if isinstance(response, Mapping) and response.get("parts"):
-            return {**part, "functionResponse": _with_parts(response, self.read)}
+            return {**part, "functionResponse": _with_parts(response, self)}
         return part

@@ -19,9 +19,9 @@ from callgate.providers.canonical.billing import (
     UnboundedOutputError,
     asked_for,
     check_fields,
-    each_part,
     read_reported_cost,
     sum_bounds,
+    unbounded_part,
     whole_number,
 )
 from callgate.providers.canonical.json import as_dict, as_list, as_text
@@ -91,10 +91,9 @@ def bound_chat(body: Mapping[str, Any], path: str) -> CostBound:
     check_fields(body, _FIELDS | {_TEXT_ONLY})
     if body.get(_TEXT_ONLY) not in (None, ["text"]):
         raise UnboundedCostError("an answer that is more than text (modalities)")
-    bound = InputBound()
+    bound = _Input()
     stripped = dict(body)
-    read_part = _PartReader(bound).read
-    stripped["messages"] = [_message(message, read_part) for message in as_list(body.get("messages"))]
+    stripped["messages"] = [_message(message, bound) for message in as_list(body.get("messages"))]
     for name in ("prompt", "input"):
         if isinstance(body.get(name), Mapping):
             raise UnboundedCostError(f"the field {name}")
@@ -180,22 +179,19 @@ def _prompt_count(prompt: Any) -> int:
     return sum(not isinstance(each, int) for each in as_list(prompt)) or 1
 
 
-def _message(message: Any, read_part: Any) -> Any:
+def _message(message: Any, bound: InputBound) -> Any:
     if not isinstance(message, Mapping):
         raise UnboundedCostError(f"a message of type {type(message).__name__}")
     for name in _MESSAGE_MEDIA:
         if message.get(name):
             raise UnboundedCostError(f"a message's {name}")
-    return {**message, "content": each_part(message.get("content"), read_part)}
+    return {**message, "content": bound.content(message.get("content"))}
 
 
-class _PartReader:
+class _Input(InputBound):
     """Reads the parts of a message: text, images, and lists of these."""
 
-    __slots__ = ("_bound",)
-
-    def __init__(self, bound: InputBound) -> None:
-        self._bound = bound
+    __slots__ = ()
 
     def read(self, part: Mapping[str, Any]) -> Any:
         kind = part.get("type")
@@ -203,7 +199,7 @@ class _PartReader:
             return self._image(part)
         if kind in _TEXTS:
             return part
-        raise UnboundedCostError(f"a part of type {kind}" if kind else f"a part with {', '.join(part)}")
+        raise unbounded_part(part)
 
     def _image(self, part: Mapping[str, Any]) -> dict[str, Any]:
         image = part.get("image_url") or part.get("source")
@@ -212,7 +208,7 @@ class _PartReader:
             kind = mimetypes.guess_type(address)[0] or "of no known type"
             if not kind.startswith("image/"):
                 raise UnboundedCostError(f"a part of type {part['type']} that is {kind}")
-        return self._bound.image(part, "image_url", "source")
+        return self.image(part, "image_url", "source")
 
 
 def read_cost(usage: Mapping[str, Any]) -> Cost | None:

@@ -9,10 +9,9 @@ from callgate.providers.canonical.billing import (
     Billing,
     CostBound,
     InputBound,
-    UnboundedCostError,
     UnboundedOutputError,
     check_fields,
-    each_part,
+    unbounded_part,
     whole_number,
 )
 from callgate.providers.canonical.json import as_dict, token_count
@@ -57,22 +56,8 @@ def bound_response(body: Mapping[str, Any]) -> CostBound:
     longest = whole_number(body.get("max_output_tokens"))
     if longest is None:
         raise UnboundedOutputError
-    bound = InputBound()
-
-    def read(item: Mapping[str, Any]) -> Any:
-        kind = item.get("type")
-        if kind == "input_image":
-            return bound.image(item, "image_url")
-        if kind in _TEXTS:
-            return item
-        holder = (
-            "content" if kind == "message" or (kind is None and "role" in item) else _HOLDERS.get(str(kind))
-        )
-        if holder is None:
-            raise UnboundedCostError(f"a part of type {kind}" if kind else f"a part with {', '.join(item)}")
-        return {**item, holder: each_part(item.get(holder), read)}
-
-    stripped = {**body, "input": each_part(body.get("input"), read)}
+    bound = _Input()
+    stripped = {**body, "input": bound.content(body.get("input"))}
     return CostBound(
         bound.tokens(stripped, prompted=bool(body.get("tools"))),
         longest,
@@ -90,3 +75,21 @@ def bill_response(response: Response, request: Mapping[str, Any]) -> Billing:
     billing = bill_tier(raw.get("service_tier"), request)
     searches = token_count(as_dict(as_dict(raw.get("tool_usage")).get("web_search")).get("num_requests"))
     return Billing(billing.mode, billing.mode_factor, searches=searches) if searches else billing
+
+
+class _Input(InputBound):
+    """Reads the items of an input and their parts: text, images, calls and their results."""
+
+    __slots__ = ()
+
+    def read(self, part: Mapping[str, Any]) -> Any:
+        kind = part.get("type")
+        if kind == "input_image":
+            return self.image(part, "image_url")
+        if kind in _TEXTS:
+            return part
+        is_message = kind == "message" or (kind is None and "role" in part)
+        holder = "content" if is_message else _HOLDERS.get(str(kind))
+        if holder is None:
+            raise unbounded_part(part)
+        return {**part, holder: self.content(part.get(holder))}
