@@ -160,6 +160,8 @@ def run(
 
     Raises:
         InputError: when rows or output cannot be used.
+        RowsChangedError: when rows of `output` that have an answer would be asked differently now, and
+            `on_change` is None. Nothing was sent.
         ConfigurationError: when a setting cannot work. Nothing was sent.
         BatchStoppedError: when the run ended early, because all rows failed in the same way or the output
             could not be written. Its `results` has the answers so far.
