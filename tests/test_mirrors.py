@@ -58,7 +58,6 @@ COVERED_BY = {
     "providers/canonical/json_dialect.py": "providers/conformance.py",
     "providers/canonical/messages.py": "providers/requests_matrix.py",
     "providers/canonical/streamed_blocks.py": "providers/conformance.py",
-    "providers/canonical/tools.py": "providers/requests_matrix.py",
     "providers/dialect.py": "providers/conformance.py",
     "providers/host.py": "providers/test_hosts.py",
     # The simulator's dialects are tested by the official SDKs.

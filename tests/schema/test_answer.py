@@ -56,6 +56,12 @@ def test_any_other_is_sent_as_it_is(change: dict[str, Any]) -> None:
     assert told(AnswerSchema(schema)) == {"name": "Planet_of_ours", "schema": schema}
 
 
+def test_a_reference_at_the_root_is_sent_as_the_object_it_refers_to() -> None:
+    schema = AnswerSchema({"$ref": "#/$defs/Planet", "$defs": {"Planet": PLANET}})
+    assert told(schema)["schema"]["type"] == "object"
+    assert schema.read(FITS) == {"name": "Mars", "moons": 2}
+
+
 def test_the_wrappers_of_requests_are_taken_off() -> None:
     wrapped = {"name": "planet", "strict": True, "schema": PLANET}
     for given in (wrapped, {"type": "json_schema", "json_schema": wrapped}):

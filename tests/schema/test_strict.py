@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from callgate.schema.strict import strict_answer_schema, strict_schema
+from callgate.schema.strict import strict_answer_schema, strict_schema, with_plain_root
 
 
 class Street(BaseModel):
@@ -231,3 +231,23 @@ def test_every_property_is_required_where_that_is_asked_for() -> None:
 def test_an_answer_whose_root_is_no_plain_object_is_not_strict(schema: dict[str, Any]) -> None:
     assert strict_schema(schema) is not None
     assert strict_answer_schema(schema) is None
+
+
+CHAIN = {"A": {"$ref": "#/definitions/B"}, "B": {"type": "object"}}
+RECURSIVE = {"Node": {"type": "object", "properties": {"kids": {"items": {"$ref": "#/$defs/Node"}}}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "plain"),
+    [
+        ({"$ref": "#/$defs/Node", "$defs": RECURSIVE}, {"$defs": RECURSIVE, **RECURSIVE["Node"]}),
+        ({"$ref": "#/definitions/A", "definitions": CHAIN}, {"definitions": CHAIN, "type": "object"}),
+        ({"type": "object"}, {"type": "object"}),
+        ({"$ref": "#/$defs/Missing"}, {"$ref": "#/$defs/Missing"}),
+        ({"$ref": "#"}, {"$ref": "#"}),
+        ({"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/A"}}}, None),
+    ],
+)
+def test_a_reference_at_the_root_gives_way_to_what_it_refers_to(schema: Any, plain: Any) -> None:
+    read = with_plain_root(schema)
+    assert plain is None or read == plain

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from callgate.errors import ConfigurationError
 from callgate.exact_json import dumps, loads
 from callgate.reprs import live_repr
-from callgate.schema.strict import strict_answer_schema
+from callgate.schema.strict import strict_answer_schema, with_plain_root
 
 if TYPE_CHECKING:
     from jsonschema_rs import ValidationError
@@ -69,8 +69,9 @@ class AnswerSchema:
         import jsonschema_rs
 
         schema, name = _unwrapped(schema, name)
+        whole, schema = schema, with_plain_root(schema)
         try:
-            self._validator = jsonschema_rs.validator_for(dict(schema), retriever=_fetch_nothing)
+            self._validator = jsonschema_rs.validator_for(dict(whole), retriever=_fetch_nothing)
         except jsonschema_rs.ValidationError as error:
             raise ConfigurationError(f"this is no JSON schema: {_problem(error, 'the schema')}") from None
         if schema.get("type", "object") != "object":

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["strict_answer_schema", "strict_schema"]
+__all__ = ["strict_answer_schema", "strict_schema", "with_plain_root"]
 
 _KEPT = frozenset({"type", "enum", "const", "description", "title", "required", "$ref", "minItems"})
 _IN_WORDS = frozenset(
@@ -39,6 +39,24 @@ def strict_answer_schema(schema: Mapping[str, Any], *, require_all: bool = False
     """
     strict = strict_schema(schema, require_all=require_all)
     return strict if strict is not None and strict.get("type") == "object" else None
+
+
+def with_plain_root(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema with its definition in the place of a reference at its root, as recursive models have one:
+    providers want the root to be an object.
+
+    >>> with_plain_root({"$ref": "#/$defs/A", "$defs": {"A": {"type": "object"}}})
+    {'$defs': {'A': {'type': 'object'}}, 'type': 'object'}
+    """
+    seen: set[str] = set()
+    while type(target := schema.get("$ref")) is str and target not in seen:
+        seen.add(target)
+        holder, _, name = target.removeprefix("#/").partition("/")
+        definition = _definitions(schema, holder).get(name)
+        if not isinstance(definition, Mapping):
+            break
+        schema = {**{key: value for key, value in schema.items() if key != "$ref"}, **definition}
+    return schema
 
 
 def strict_schema(schema: Mapping[str, Any], *, require_all: bool = False) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -64,6 +65,9 @@ def test_a_call_without_an_answer_type_is_left_alone() -> None:
         f"Sure! Here it is: {FITS}. Anything else?",
         f"The set {{a, b}} aside: {FITS}",
         f'First a draft {{"draft": 1}}, then {FITS}',
+        FITS.replace("}", " ,\n}"),
+        f"```json\n{FITS.replace('}', ',}')}\n```",
+        json.dumps(FITS),
     ],
 )
 def test_an_answer_that_fits_is_parsed_whatever_stands_around_it(text: str) -> None:
@@ -256,6 +260,18 @@ def test_the_items_of_a_list_are_closed_too() -> None:
 
     schema = answer_format(Sky)["json_schema"]["schema"]
     assert schema["properties"]["planets"]["items"] == {"$ref": "#/$defs/Planet"}
+
+
+class Branch(BaseModel):
+    leaves: int
+    branches: list[Branch] = []
+
+
+def test_a_recursive_model_is_asked_for_as_an_object() -> None:
+    schema = answer_format(Branch)["json_schema"]["schema"]
+    assert schema["type"] == "object"
+    assert set(schema["properties"]) == {"leaves", "branches"}
+    assert schema["$defs"]["Branch"]["properties"]["branches"]["items"] == {"$ref": "#/$defs/Branch"}
 
 
 def test_the_format_is_sent_as_it_is_where_the_schema_cannot_be_closed() -> None:

@@ -351,7 +351,7 @@ def test_service_tier_is_sent_in_googles_form(tier: str, written: str | None) ->
         ({"web_search_options": {}, "tools": [TOOL]}, "no web search beside functions"),
         ({"modalities": ["audio"], "audio": {"format": "mp3"}}, "pcm16 only"),
         ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "custom tools"),
-        ({"tools": [TOOL], "tool_choice": {"type": "any"}}, "is not Gemini's"),
+        ({"tools": [TOOL], "tool_choice": {"type": "file_search"}}, "is not Gemini's"),
         ({"extra_body": 1}, "an object"),
     ],
 )

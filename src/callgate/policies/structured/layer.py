@@ -15,7 +15,7 @@ from callgate.errors import ConfigurationError, InvalidAnswerError
 from callgate.pipeline import Layer, Service
 from callgate.response import Response
 from callgate.schema.answer import AnswerSchema, MisfitError, schema_name
-from callgate.schema.strict import strict_answer_schema
+from callgate.schema.strict import strict_answer_schema, with_plain_root
 
 __all__ = ["MOST_ASKS", "AnswerType", "answer_format", "find_answer", "find_json", "fits", "structure_layer"]
 
@@ -31,6 +31,7 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f]")
 _THOUGHTS = re.compile(r"<(think|thinking|thought|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _END_OF_THOUGHTS = re.compile(r"</(?:think|thinking|thought|reasoning)>|◁/think▷", re.IGNORECASE)
+_COMMA_AT_END = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])')
 _FENCE = re.compile(r"```[a-zA-Z0-9]*\s*\n(.*?)```", re.DOTALL)
 
 
@@ -53,7 +54,7 @@ def answer_format(answer_type: type[BaseModel]) -> Mapping[str, Any]:
     """
     if not (isinstance(answer_type, type) and issubclass(answer_type, BaseModel)):
         raise ConfigurationError(f"response_model is a pydantic model class, not {answer_type!r}")
-    schema = answer_type.model_json_schema()
+    schema = dict(with_plain_root(answer_type.model_json_schema()))
     if schema.get("type", "object") != "object":
         raise ConfigurationError(
             f"response_model {answer_type.__name__} is of type {schema['type']}; providers answer with"
@@ -138,10 +139,23 @@ def _validated(text: str, answer_type: AnswerType) -> Any:
     try:
         return _read(text, answer_type)
     except MisfitError:
-        answer = find_answer(text, _properties(answer_type))
+        plain = _plain_json(text)
+        answer = find_answer(plain, _properties(answer_type))
         if answer is None:
             raise
     return _read(answer, answer_type)
+
+
+def _plain_json(text: str) -> str:
+    """A text without the commas that some models write before a closing bracket, and without a second
+    encoding as JSON text."""
+    if text.lstrip().startswith('"'):
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            value = text
+        text = value if isinstance(value, str) else text
+    return _COMMA_AT_END.sub(lambda found: found[1] or "", text)
 
 
 def _properties(answer_type: AnswerType) -> Iterable[str]:

@@ -74,6 +74,14 @@ class ToolChoice:
     allowed: tuple[str, ...] = ()
 
 
+_MODES: Mapping[str, Literal["auto", "none", "required"]] = {
+    "auto": "auto",
+    "none": "none",
+    "required": "required",
+    "any": "required",  # the word of Anthropic and Mistral
+}
+
+
 def read_tools(request: Mapping[str, Any]) -> Sequence[Any]:
     """The tools that the request offers; none when it offers none.
 
@@ -111,7 +119,7 @@ def read_function(tool: Any) -> Function | None:
 
 
 def read_tool_choice(choice: Any) -> ToolChoice | None:
-    """Read `tool_choice` in any of OpenAI's forms; None when it is absent or in a provider's own form.
+    """Read `tool_choice` in any of OpenAI's forms, or in Anthropic's; None for none and for any other form.
 
     Raises:
         InvalidRequestError: An unknown word, or a choice that names no function.
@@ -119,12 +127,18 @@ def read_tool_choice(choice: Any) -> ToolChoice | None:
     >>> read_tool_choice({"type": "function", "function": {"name": "f"}})
     ToolChoice(mode='named', name='f', allowed=())
     """
-    if choice in ("auto", "none", "required"):
-        return ToolChoice(choice)
     if type(choice) is str:
-        raise refuse(f"unknown tool_choice {choice!r}; use auto, none, required or a function's name")
+        if choice not in _MODES:
+            form = "{'type': 'function', 'function': {'name': ...}}"
+            raise refuse(f"unknown tool_choice {choice!r}; use auto, none, required or {form}")
+        return ToolChoice(_MODES[choice])
     if not isinstance(choice, Mapping):
         return None
+    kind = choice.get("type")
+    if choice.keys() == {"type"} and type(kind) is str and kind in _MODES:
+        return ToolChoice(_MODES[kind])
+    if choice.keys() == {"type", "name"} and kind == "tool":
+        return ToolChoice("named", _chosen_name(choice))
     if choice.get("type") == "function":
         return ToolChoice("named", _chosen_name(choice))
     if choice.get("type") != "allowed_tools":
