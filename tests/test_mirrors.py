@@ -39,6 +39,7 @@ COVERED_BY = {
     "model/lifetime.py": "composition/test_closing.py",
     "model/limits.py": "model/test_builder.py",
     "model/model.py": "documents/test_imodel.py",
+    "model/rates.py": "model/test_pricing.py",
     "model/target.py": "model/test_spread.py",
     # Values and protocols of the limiter and of routing.
     "network/reservations.py": "network/test_rate_limiters.py",

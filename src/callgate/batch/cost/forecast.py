@@ -211,6 +211,13 @@ async def forecast(
             0, totals.skipped, sample.answers, *nothing, cached=totals.cached, changed=totals.changed
         )
     members = await _members(model, totals, sample, concurrency)
+    return _estimate(members, totals, sample, concurrency)
+
+
+def _estimate(
+    members: list[_Member], totals: InputTotals, sample: Sample, concurrency: int | None
+) -> Forecast:
+    """The forecast for rows that are divided among the models."""
     shares = _shares(members)
     works = [member.work for member in members]
     probable = _Work(*(_weighted(shares, figures) for figures in zip(*works, strict=True)))
