@@ -41,7 +41,7 @@ TWO = [
 
 def progress(**facts: Any) -> Progress:
     requests = RateSnapshot(Quota(600), False, 10.0, 590.0)
-    stats = Stats(done=900, failed=3, cached=20, calls=950, retries=47, rate_limited=5, cost=0.5)
+    stats = Stats(done=900, failed=3, cached=20, calls=950, retries=47, moves=4, rate_limited=5, cost=0.5)
     stats.latencies.extend([1.0] * 90 + [4.0] * 10)
     stats.endpoints["m"] = EndpointStats(faults=Counter({"429": 5, "500": 42}))
     stats.errors["x"] = ErrorGroup("ServerError", 3, "500: upstream is down", 7, retryable=True)
@@ -93,6 +93,7 @@ def test_everything_is_shown_whole_at_every_width(width: int) -> None:
         "in flight 12",
         "queued 6",
         "retries 47",
+        "moved 4",
         "429s 5",
         "cached 20",
         "failed 3",

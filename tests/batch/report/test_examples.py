@@ -33,7 +33,15 @@ def test_samples_come_from_the_whole_output_and_are_the_same_each_time() -> None
 
 def test_an_example_is_shortened_and_has_its_columns() -> None:
     picker = ExamplePicker()
-    more = {"text": "", "parsed": {"mood": "good"}, "custom_id": "r7", "review": "x" * 500, "b": 2, "c": None}
+    more = {
+        "text": "",
+        "parsed": {"mood": "good"},
+        "custom_id": "r7",
+        "input_id": "r7",
+        "review": "x" * 500,
+        "b": 2,
+        "c": None,
+    }
     picker.see(row(7, **more), output_tokens=1, latency=1.0)
     [example] = picker.samples
     assert example.name == "r7"

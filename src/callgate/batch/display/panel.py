@@ -171,6 +171,7 @@ def _counts(progress: Progress) -> list[Item]:
         "in flight": limiter.in_flight,
         "queued": limiter.waiting,
         "retries": stats.retries,
+        **({"moved": stats.moves} if stats.moves else {}),
         "429s": stats.rate_limited,
         "cached": stats.cached,
         "failed": stats.failed,

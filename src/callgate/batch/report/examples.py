@@ -120,7 +120,12 @@ def _keep(heap: list[tuple[float, int, Example]], entry: tuple[float, int, Examp
 
 
 def _example(row: Mapping[str, Any], output_tokens: int, latency: float) -> Example:
-    own = [(name, value) for name, value in row.items() if name not in _FIELDS][:_COLUMNS]
+    # The column that became the `custom_id` is its name already.
+    own = [
+        (name, value)
+        for name, value in row.items()
+        if name not in _FIELDS and (value is None or str(value) != row.get("custom_id"))
+    ][:_COLUMNS]
     answer = row.get("text") or _as_text(row.get("parsed"))
     return Example(
         line=row.get("line") or 0,
