@@ -205,6 +205,24 @@ def test_of_several_choices_the_first_is_the_answer_and_raw_has_them_all() -> No
     assert response.raw["choices"][1]["message"]["content"] == "b"
 
 
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("COMPLETE", "stop"),
+        ("max_length", "length"),
+        ("model_context_window_exceeded", "length"),
+        ("RECITATION", "content_filter"),
+        ("sensitive", "content_filter"),
+        ("MALFORMED_FUNCTION_CALL", "error"),
+        ("network_error", "error"),
+    ],
+)
+def test_words_of_the_models_behind_a_gateway_are_known_in_any_case(word: str, reason: str) -> None:
+    body = json.dumps({"choices": [{"message": {"content": "a"}, "finish_reason": word}]}).encode()
+    response = CHAT.decode(body, {})
+    assert (response.finish_reason, response.raw_finish_reason) == (reason, word)
+
+
 def test_an_unknown_finish_reason_is_kept_raw() -> None:
     response = CHAT.decode(b'{"choices": [{"message": {"content": "a"}, "finish_reason": "bored"}]}', {})
     assert (response.finish_reason, response.raw_finish_reason) == (None, "bored")
