@@ -273,3 +273,16 @@ except KeyboardInterrupt:
             assert program.communicate(timeout=60)[0] == "cancelled\ninterrupted\n"
         finally:
             program.kill()
+
+
+def test_streams_have_the_parameters_of_ask() -> None:
+    parameters = inspect.signature(iModel.ask).parameters
+    for stream in (iModel.invoke_stream, iModel.stream_sync):
+        assert inspect.signature(stream).parameters == parameters
+    conversation = [{"role": "system", "content": "Be brief."}, *HELLO["messages"]]
+    with Simulator(echo=True) as sim:
+        model = iModel("openai/m", base_url=sim.base_url, api_key="k")
+        assert "".join(map(str, model.stream_sync("Hi!", max_tokens=9))) == "Hi!"
+        assert "".join(map(str, model.stream_sync(conversation))) == "Hello!"
+        assert "".join(map(str, model.stream_sync(**HELLO))) == "Hello!"
+        model.close_sync()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from callgate import Calling, ServerError, Tool, ToolError, iModel
+from callgate import Calling, ConfigurationError, ServerError, Tool, ToolError, iModel
 from callgate.model.tools import ToolRun
 from callgate.providers.catalog import find_dialect
 from callgate.response import Response, ToolCall
@@ -166,6 +166,21 @@ def test_two_tools_of_one_name_are_refused_before_anything_is_asked() -> None:
     with pytest.raises(ToolError, match="get_weather"):
         run(backend, [get_weather, Tool(get_weather)])
     assert backend.asked == []
+
+
+def test_a_text_is_a_conversation_and_tools_must_be_a_list() -> None:
+    async def main() -> None:
+        backend = Scripted(DONE)
+        async with iModel(backend=backend) as model:
+            run = await model.run_tools("How is Oslo?", tools=[get_weather])
+            assert run.messages == HELLO
+            with pytest.raises(
+                ConfigurationError, match="tools must be a list of functions or Tools, got func"
+            ):
+                await model.run_tools(HELLO, tools=get_weather)  # type: ignore[arg-type]
+            assert len(backend.asked) == 1
+
+    asyncio.run(main())
 
 
 def test_a_call_to_the_model_that_fails_ends_the_loop_with_its_error() -> None:

@@ -18,7 +18,7 @@ from callgate.errors import ConfigurationError
 from callgate.model.call_factory import set_times
 from callgate.model.lifetime import Lifetime
 from callgate.model.streams import StreamChannel, read_stream
-from callgate.model.sync import SyncTwins, sync_twin
+from callgate.model.sync import SyncTwins, stream_twin, sync_twin, takes_parameters_of
 from callgate.model.target import ModelTarget
 from callgate.model.tools import ToolRun, run_tools
 from callgate.pipeline import UserLayer
@@ -348,27 +348,46 @@ class Caller(Lifetime, SyncTwins):
         """The options of a call that ask for a legacy text completion."""
         return {}
 
-    async def invoke_stream(self, **request: Any) -> AsyncGenerator[StreamChunk, None]:
+    @takes_parameters_of(ask)
+    async def invoke_stream(self, prompt: Any = None, **request: Any) -> AsyncGenerator[StreamChunk, None]:
         """The chunks of one streamed answer as they come; the last is final and has the whole `.response`.
 
         A stream pays the limiter, runs the hooks and is counted like any call; it is retried until its first
-        chunk has left. Leaving the loop early cancels the call. Takes the keywords of `invoke`.
+        chunk has left. Leaving the loop early cancels the call. Takes the parameters of `ask`, and any other
+        keyword of `invoke`.
 
         Raises:
             APIClientError: (or what else ended it) after what came before it has been delivered.
+
+        Example::
+
+            async for chunk in model.invoke_stream("Tell me a story."):
+                print(chunk, end="")
         """
+        if prompt is not None:
+            is_conversation = isinstance(prompt, Sequence) and any(
+                isinstance(part, Mapping) for part in prompt
+            )
+            request["messages" if is_conversation else "prompt"] = prompt
         calling = self._maker.from_keywords(request)
         # Closed by name: leaving this generator early must not leave the inner one to the collector.
         async with aclosing(read_stream(calling, self._started)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
+    stream_sync = stream_twin(invoke_stream)
+    """`invoke_stream` for scripts and notebooks; leaving the loop early cancels the call."""
+
     async def invoke_stream_with_channel(self, **request: Any) -> StreamChannel:
         """One streamed answer for many readers. Takes the keywords of `invoke`."""
         return StreamChannel(self._maker.from_keywords(request), self._started)
 
     async def run_tools(
-        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], max_rounds: int = 8, **request: Any
+        self,
+        messages: str | Sequence[Mapping[str, Any]],
+        tools: Sequence[Any],
+        max_rounds: int = 8,
+        **request: Any,
     ) -> ToolRun:
         """Call the tools the model asks for, side by side, until it answers.
 

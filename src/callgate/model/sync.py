@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
-from callgate.response import StreamChunk
-
-__all__ = ["Portal", "SyncTwins", "sync_twin"]
+__all__ = ["Portal", "SyncTwins", "stream_twin", "sync_twin", "takes_parameters_of"]
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
@@ -122,15 +121,13 @@ class _Asynchronous(Protocol):
     name: str
     _portal: Portal | None
 
-    def invoke_stream(self, **request: Any) -> AsyncIterator[StreamChunk]: ...
-
     def close(self) -> Coroutine[Any, Any, None]: ...
 
 
 class SyncTwins:
     """The calls of a model for scripts and notebooks, run on one loop in a background thread.
 
-    `invoke_sync` and `ask_sync` are beside the methods that they wait for.
+    `invoke_sync`, `ask_sync` and `stream_sync` are beside the methods that they wait for.
 
     Example::
 
@@ -140,10 +137,6 @@ class SyncTwins:
     """
 
     _portal: Portal | None = None
-
-    def stream_sync(self: _Asynchronous, **request: Any) -> Iterator[StreamChunk]:
-        """`invoke_stream`, chunk by chunk; leaving the loop early cancels the call."""
-        return _portal_of(self).iterate(self.invoke_stream(**request))
 
     def close_sync(self: _Asynchronous) -> None:
         """`close` for programs that use only the sync twins; ends the background thread."""
@@ -177,6 +170,45 @@ def sync_twin(method: Callable[_P, Coroutine[Any, Any, _T]]) -> Callable[_P, _T]
     waited.__name__ += "_sync"
     waited.__qualname__ += "_sync"
     return waited
+
+
+def stream_twin(method: Callable[_P, AsyncIterator[_T]]) -> Callable[_P, Iterator[_T]]:
+    """As `sync_twin`, of a method that returns an asynchronous iterator; it is named `stream_sync`.
+
+    Example::
+
+        class Caller(SyncTwins):
+            async def invoke_stream(self, prompt: str) -> AsyncIterator[StreamChunk]: ...
+
+            stream_sync = stream_twin(invoke_stream)
+    """
+    name = method.__name__
+
+    @functools.wraps(method)
+    def iterated(*args: _P.args, **kwargs: _P.kwargs) -> Iterator[_T]:
+        model, *rest = args
+        return _portal_of(cast("_Asynchronous", model)).iterate(getattr(model, name)(*rest, **kwargs))
+
+    iterated.__name__ = "stream_sync"
+    iterated.__qualname__ = iterated.__qualname__.replace(name, "stream_sync")
+    return iterated
+
+
+def takes_parameters_of(method: Callable[_P, Any]) -> Callable[[Callable[..., _T]], Callable[_P, _T]]:
+    """Gives a method the parameters of another, for type checkers, help and completion.
+
+    Example::
+
+        @takes_parameters_of(ask)
+        async def invoke_stream(self, prompt: Any = None, **request: Any) -> AsyncIterator[StreamChunk]: ...
+    """
+
+    def decorate(function: Callable[..., _T]) -> Callable[_P, _T]:
+        returns = inspect.signature(function).return_annotation
+        vars(function)["__signature__"] = inspect.signature(method).replace(return_annotation=returns)
+        return cast("Callable[_P, _T]", function)
+
+    return decorate
 
 
 def _portal_of(model: _Asynchronous) -> Portal:

@@ -11,7 +11,7 @@ import orjson
 
 from callgate.backends.tool import Tool
 from callgate.call.calling import Calling
-from callgate.errors import ToolError
+from callgate.errors import ConfigurationError, ToolError
 from callgate.exact_json import dumps
 from callgate.providers.canonical.messages import REPLAY
 from callgate.response import Response, ToolCall, Usage
@@ -46,7 +46,7 @@ class ToolRun:
 
 async def run_tools(
     invoke: Callable[..., Awaitable[Calling]],
-    messages: Sequence[Mapping[str, Any]],
+    messages: str | Sequence[Mapping[str, Any]],
     tools: Sequence[Any],
     *,
     max_rounds: int = 8,
@@ -59,7 +59,7 @@ async def run_tools(
 
     Args:
         invoke: `iModel.invoke`.
-        messages: The conversation so far; it is not changed.
+        messages: The conversation so far, which is not changed, or the user's text.
         tools: `Tool`s or plain functions.
         max_rounds: The most calls to the model.
         request: Further keywords of `iModel.invoke`.
@@ -67,14 +67,21 @@ async def run_tools(
     Raises:
         Exception: the error of a failed call to the model.
         ToolError: two tools have the same name.
+        ConfigurationError: (a ValueError) `tools` is no list.
     """
+    if not isinstance(tools, Sequence) or isinstance(tools, str):
+        raise ConfigurationError(
+            f"tools must be a list of functions or Tools, got {type(tools).__name__}", setting="tools"
+        )
     by_name: dict[str, Tool] = {}
     for given in tools:
         tool = given if isinstance(given, Tool) else Tool(given)
         if tool.name in by_name:
             raise ToolError(f"two tools are named {tool.name!r}; give one of them another name")
         by_name[tool.name] = tool
-    conversation = list(messages)
+    conversation: list[Mapping[str, Any]] = (
+        [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
+    )
     callings: list[Calling] = []
     schemas = [tool.tool_schema for tool in by_name.values()]
     for _ in range(max(1, max_rounds)):
