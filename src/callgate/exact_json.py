@@ -1,6 +1,6 @@
-"""JSON with integers of any size: orjson reads those over 64 bits as floats, and writes none of them.
+"""JSON with integers of any size. orjson reads integers over 64 bits as floats, and does not write them.
 
-Amounts in wei, snowflake ids and hashes are such integers. The standard library takes over where one occurs.
+Amounts in wei, snowflake ids and hashes are such integers. For these, the standard library is used instead.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ def loads(data: bytes | str) -> Any:
     """Parse strict JSON, every integer exactly.
 
     Raises:
-        json.JSONDecodeError: (a ValueError) It is no JSON, or an integer has more than 4,000 digits.
+        json.JSONDecodeError: (a ValueError) The data is not JSON, or an integer has more than 4,000 digits.
 
     >>> loads(b'{"wei": 1234567890123456789012}')
     {'wei': 1234567890123456789012}
     """
     raw = data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
-    # Only so many digits in a row may be an integer over 64 bits. Two of every ninth byte are in such a run,
-    # so that most data need not be looked at as a whole.
+    # An integer over 64 bits has at least 19 digits. Such a run contains two of every ninth byte, so that
+    # most data need not be searched as a whole.
     if b"00" not in raw[:: len(_LONG_RUN) // 2].translate(_DIGITS_AS_ZERO) or _LONG_RUN not in raw.translate(
         _DIGITS_AS_ZERO
     ):
@@ -47,8 +47,8 @@ def loads(data: bytes | str) -> Any:
 def dumps(value: Any, default: Callable[[Any], Any] | None = None, option: int | None = None) -> bytes:
     """Write JSON as `orjson.dumps` does, every integer exactly.
 
-    Of the options only `OPT_SORT_KEYS`, `OPT_NON_STR_KEYS` and `OPT_APPEND_NEWLINE` hold for a value with an
-    integer over 64 bits.
+    For a value with an integer over 64 bits, only `OPT_SORT_KEYS`, `OPT_NON_STR_KEYS` and
+    `OPT_APPEND_NEWLINE` apply.
 
     Raises:
         TypeError: A value has no JSON form.
@@ -80,7 +80,7 @@ def read_integer(digits: str) -> int:
     """The integer, of at most 4,000 digits.
 
     Raises:
-        ValueError: It has more.
+        ValueError: The text has more digits.
     """
     if len(digits) > _MOST_DIGITS:
         raise ValueError(f"an integer of {len(digits)} digits")

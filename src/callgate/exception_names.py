@@ -1,4 +1,4 @@
-"""Exception classes as names and back, so that settings holding them can be written as JSON."""
+"""Converts exception classes to names and back, for settings in JSON."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def to_names(kinds: Iterable[type[BaseException]]) -> list[str]:
 
 
 def from_names(names: Iterable[str]) -> tuple[type[BaseException], ...]:
-    """The exception classes of these names. Nothing is imported for it: a file cannot make code run.
+    """The exception classes of these names. No module is imported, so that a file cannot run code.
 
     Raises:
-        ConfigurationError: No such exception, or its module has not been imported.
+        ConfigurationError: There is no such exception, or its module was not imported.
 
     >>> from_names(["TimeoutError"])
     (<class 'TimeoutError'>,)

@@ -27,7 +27,7 @@ class Message:
     role: str
     content: Content | None
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Everything else the format knows: `tool_calls`, `tool_call_id`, `name`."""
+    """Further fields of the format: `tool_calls`, `tool_call_id`, `name`."""
 
     def __post_init__(self) -> None:
         if self.role not in _ROLES:
@@ -38,7 +38,7 @@ class Message:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """The message as it stands in a request's `messages`."""
+        """The message as an item of a request's `messages`."""
         content = self.content
         if content is not None and not isinstance(content, str):
             content = list(content)
@@ -64,9 +64,8 @@ class Conversation:
 
         Raises:
             TypeError: with any other number of arguments.
-            ConfigurationError: when the role is unknown. With two arguments whose first is no role, the
-                first is taken for a system prompt followed by the role, as two adjacent literals in the
-                original guide read; only a text that ends in a role's name can be taken apart so.
+            ConfigurationError: the role is unknown. (Two adjacent string literals are one argument: a first
+                argument that ends in a role's name is split into system prompt and role.)
         """
         if len(args) == 3:
             system_prompt, role, content = args
@@ -87,7 +86,7 @@ class Conversation:
         """Append a message; returns the conversation, so calls can be chained.
 
         Raises:
-            ConfigurationError: when the role is unknown or the content is neither text nor parts.
+            ConfigurationError: the role is unknown, or the content is neither text nor parts.
         """
         self._messages.append(Message(role, content))
         return self
@@ -117,7 +116,7 @@ class Conversation:
 
 
 def _split_lost_comma(text: str) -> tuple[str, str]:
-    """Take 'You are an assistant. Answer shortly' 'user' apart again."""
+    """Split a text that ends in a role's name, as of two adjacent literals, into system prompt and role."""
     for role in _ROLES:
         if isinstance(text, str) and text.endswith(role) and len(text) > len(role):
             return text[: -len(role)], role

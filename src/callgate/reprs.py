@@ -1,4 +1,4 @@
-"""Representations that work for any object, also for one whose constructor has raised."""
+"""`live_repr`: a decorator for a `__repr__` that also works after the constructor has raised."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What comes back from a call: values without I/O.
+"""The results of a call: values without I/O.
 
-`Response` is the one shape every dialect decodes into; `Delta` is one piece of a stream on its way through
-the layers; `StreamChunk` is what a reader of a stream sees.
+Every dialect decodes into a `Response`. `Delta` is one piece of a stream within the layers, `StreamChunk` one
+piece for the reader of a stream.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a call cost, in US dollars.
+    """The cost of a call in US dollars.
 
     >>> Cost(0.25, 0.5).total
     0.75
@@ -123,10 +123,10 @@ class Cost:
 
 @dataclass(slots=True)
 class ToolCall:
-    """A tool that the model asks to be called.
+    """A tool call that the model requests.
 
-    `arguments` is the parsed object. When the model wrote something that is no JSON object, `arguments` is
-    empty and `raw_arguments` holds its text, so that it can be shown to the model again.
+    `arguments` is the parsed object. If the model wrote something other than a JSON object, `arguments` is
+    empty and `raw_arguments` has its text, which can be sent back to the model.
 
     >>> ToolCall("call_1", "get_weather", {"city": "Oslo"}).name
     'get_weather'
@@ -162,18 +162,18 @@ class Response(Generic[Parsed]):
     """One complete response, of any provider.
 
     Attributes:
-        text: All text the model answered with; empty when it only called tools.
-        data: The text again, or a tool's return value.
+        text: The text; empty if the model only called tools.
+        data: The text again, or the result of a tool.
         reasoning: The model's visible reasoning, or None.
-        tool_calls: Tools the model asks for, in its order.
-        finish_reason: Why it ended, in one vocabulary; `raw_finish_reason` is the provider's word for it.
-        usage: Tokens, or None when the provider sent none.
+        tool_calls: The requested tool calls, in the model's order.
+        finish_reason: The canonical reason of the end; `raw_finish_reason` is the provider's.
+        usage: Tokens; None if the provider reported none.
         model, id: As the provider names them.
-        raw: The provider's own JSON, untouched.
-        headers: The answer's headers, lower-case names.
+        raw: The provider's JSON, unchanged.
+        headers: The headers, with lower-case names.
         status_code: The HTTP status.
-        parsed: The validated object, when a `response_model` was asked for.
-        metadata: What does not fit elsewhere (a session id, a cache note).
+        parsed: The validated object, if a `response_model` was given.
+        metadata: Further facts, such as a session id.
 
     >>> Response(text="4").data
     '4'
@@ -201,9 +201,9 @@ class Response(Generic[Parsed]):
 
 @dataclass(slots=True)
 class StreamChunk:
-    """One chunk of a streamed answer, as its reader sees it; `str(chunk)` is its content.
+    """One chunk of a streamed response for its reader; `str(chunk)` is its content.
 
-    The last chunk has `is_final` and the complete `response`. Reasoning and pieces of tool calls travel in
+    The last chunk has `is_final` and the complete `response`. Reasoning and pieces of tool calls are in
     `metadata` under "reasoning" and "tool_call", with empty content.
 
     >>> str(StreamChunk("Hel", 0)) + str(StreamChunk("lo", 1))

@@ -41,7 +41,7 @@ _ASKED = {
     "frequency_penalty": "gen_ai.request.frequency_penalty",
     "presence_penalty": "gen_ai.request.presence_penalty",
 }
-# Attributes of metrics. Any other would make a time series of every call.
+# Attributes of metrics. Any other would create a time series for each call.
 _OF_METRICS = (
     "gen_ai.operation.name",
     "gen_ai.provider.name",
@@ -57,14 +57,14 @@ _OF_METRICS = (
 class Telemetry:
     """Traces and measures every call of the models whose hooks it is registered with.
 
-    A span is a child of the span that is current where the call is made. It lasts from the queue to the end
-    of the last attempt and is current meanwhile, so spans of an instrumented HTTP client or tool become its
-    children. It has the attributes `callgate.attempts` and `callgate.cached`; answers from the cache are not
-    part of the metrics. The time to the first chunk of a stream begins when its attempt is sent.
+    A span is a child of the current span. It lasts from the queue to the end of the last attempt and is the
+    current span during that time, so that spans of an instrumented HTTP client or tool are its children. It
+    has the attributes `callgate.attempts` and `callgate.cached`. Responses from a cache are not part of the
+    metrics. The time to the first chunk of a stream is measured from the send of its attempt.
 
     Args:
-        tracer_provider: Where spans go; None: the global one.
-        meter_provider: Where metrics go; None: the global one.
+        tracer_provider: Receives the spans; None: the global one.
+        meter_provider: Receives the metrics; None: the global one.
         capture_content: Also record messages, as `gen_ai.input.messages` and `gen_ai.output.messages`, and
             the texts of errors.
 
@@ -109,7 +109,7 @@ class Telemetry:
             explicit_bucket_boundaries_advisory=_TOKENS,
         )
         self._capture = capture_content
-        # By identity: a call is removed when it ends.
+        # By id(); a call is removed when it ends.
         self._open: dict[int, tuple[trace.Span, Token[Any], dict[str, Any]]] = {}
 
     def register(self, hooks: HookRegistry) -> None:
@@ -137,7 +137,7 @@ class Telemetry:
 
     def _end(self, event: Calling, **_: Any) -> None:
         opened = self._open.pop(id(event), None)
-        if opened is None:  # refused by a hook that ran before ours
+        if opened is None:  # refused by a hook that ran before
             return
         span, token, facts = opened
         context.detach(token)

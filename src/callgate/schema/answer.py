@@ -1,4 +1,4 @@
-"""A JSON schema that answers must satisfy, where a pydantic model would be too much."""
+"""`AnswerSchema`: a JSON schema that responses must satisfy, as an alternative to a pydantic model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class MisfitError(Exception):
     """An answer does not satisfy its schema.
 
     Attributes:
-        problems: What is wrong, a line each, naming the place; at least one.
+        problems: One line for each problem, with its path; at least one.
     """
 
     def __init__(self, problems: list[str]) -> None:
@@ -38,20 +38,20 @@ class MisfitError(Exception):
 class AnswerSchema:
     """A JSON schema of an object, compiled once and used for every answer.
 
-    Any draft up to 2020-12, by its `$schema`. Nothing is fetched: a `$ref` leads to a place within.
+    Any draft up to 2020-12, by its `$schema`. Nothing is fetched: a `$ref` must point into the schema.
 
     Args:
         schema: The schema, or OpenAI's wrapper around one (`{"name": ..., "schema": ...}`).
         name: Its name for the model; by default the schema's title.
 
     Attributes:
-        name: In letters, digits, "-" and "_".
-        format: The `response_format` that asks for such answers; to be shared, never changed. It is "strict"
-            where constrained decoding can express exactly this schema.
+        name: The name, of letters, digits, "-" and "_".
+        format: The `response_format` for such answers. It is shared: do not change it. It is "strict" if
+            constrained decoding supports exactly this schema.
 
     Raises:
-        ConfigurationError: (a ValueError) when it is no JSON schema, or one of something else than an object:
-            providers answer with nothing else.
+        ConfigurationError: (a ValueError) `schema` is not a JSON schema, or not of an object, which providers
+            require.
 
     >>> planet = AnswerSchema({"type": "object", "properties": {"moons": {"type": "integer"}}})
     >>> planet.read('{"moons": 2}')
@@ -65,7 +65,7 @@ class AnswerSchema:
     __slots__ = ("_validator", "format", "name")
 
     def __init__(self, schema: Mapping[str, Any], name: str | None = None) -> None:
-        # Not at the top: loading it takes 30 ms, and most programs never validate by a schema.
+        # Imported here because it takes 30 ms, and most programs do not use a schema.
         import jsonschema_rs
 
         schema, name = _unwrapped(schema, name)
@@ -87,10 +87,10 @@ class AnswerSchema:
         self.format: Mapping[str, Any] = {"type": "json_schema", "json_schema": sent}
 
     def read(self, text: str) -> Any:
-        """The value that a JSON text stands for.
+        """The value of a JSON text.
 
         Raises:
-            MisfitError: when it is no JSON, or does not satisfy the schema.
+            MisfitError: the text is not JSON, or does not satisfy the schema.
         """
         try:
             value = loads(text)
@@ -107,15 +107,15 @@ class AnswerSchema:
 
 
 def to_answer_schema(schema: Mapping[str, Any] | AnswerSchema) -> AnswerSchema:
-    """A schema compiled, once however often it is given.
+    """A compiled schema; equal schemas are compiled once.
 
     Raises:
-        ConfigurationError: as `AnswerSchema` does.
+        ConfigurationError: as for `AnswerSchema`.
     """
     if isinstance(schema, AnswerSchema):
         return schema
     try:
-        # In its own order, which the model sees and may follow.
+        # Keys keep their order, which the model may follow.
         return _compiled(dumps(schema))
     except TypeError as error:
         raise ConfigurationError(f"this is no JSON schema: {error}") from None
@@ -127,7 +127,7 @@ def _compiled(schema: bytes) -> AnswerSchema:
 
 
 def schema_name(text: str) -> str:
-    """A name as providers take it for a schema.
+    """A name of a schema that providers accept.
 
     >>> schema_name("Big Planet!")
     'Big_Planet_'
@@ -136,7 +136,7 @@ def schema_name(text: str) -> str:
 
 
 def _unwrapped(schema: Any, name: str | None) -> tuple[Mapping[str, Any], str | None]:
-    """The schema without what OpenAI puts around it in a request."""
+    """The schema without OpenAI's wrapper."""
     if isinstance(schema, Mapping) and schema.get("type") == "json_schema":
         schema = schema.get("json_schema")
     if isinstance(schema, Mapping) and isinstance(schema.get("schema"), Mapping) and "type" not in schema:
@@ -148,7 +148,7 @@ def _unwrapped(schema: Any, name: str | None) -> tuple[Mapping[str, Any], str | 
 
 
 def _requires_all(schema: Any) -> bool:
-    """Whether every property is required, as strict decoding would have it: it must invent none."""
+    """True if every property is required, as in strict decoding, which would otherwise invent values."""
     if isinstance(schema, list):
         return all(_requires_all(inner) for inner in schema)
     if not isinstance(schema, Mapping):
@@ -168,5 +168,5 @@ def _problem(error: ValidationError, whole: str) -> str:
 
 
 def _fetch_nothing(address: str) -> NoReturn:
-    """A schema that makes us fetch from elsewhere would choose the host that is called."""
+    """Refuse to fetch a schema, because its author would choose the host that is called."""
     raise LookupError(f"schemas are not fetched; put {address} under $defs")

@@ -1,4 +1,4 @@
-"""A pydantic model as the schema of answers, which stay plain data."""
+"""`ModelSchema`: validates answers by a pydantic model, and returns them as plain data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ModelSchema(AnswerSchema):
         self._model = model
 
     def read(self, text: str) -> Any:
-        """As of `AnswerSchema`."""
+        """As for `AnswerSchema`."""
         value = super().read(text)
         try:
             self._model.model_validate(value)

@@ -1,6 +1,6 @@
-"""A JSON schema as constrained decoding takes it: a part of JSON Schema, with closed objects.
+"""Converts a JSON schema to the subset that constrained decoding supports, with closed objects.
 
-Only the copy that is sent is narrowed; answers are validated against the whole schema.
+Only the copy that is sent is converted; answers are validated against the whole schema.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ _IN_WORDS = frozenset(
         "maxItems", "uniqueItems", "minProperties", "maxProperties", "format", "pattern",
     }
 )  # fmt: skip
-"""Bounds and forms that are not enforced while the answer is written: they go to the model in words."""
+"""Constraints that constrained decoding does not enforce: they are added to the description."""
 _INEXPRESSIBLE = frozenset(
     {"patternProperties", "propertyNames", "if", "then", "else", "not", "contains", "prefixItems",
      "unevaluatedProperties", "unevaluatedItems", "dependentSchemas", "dependentRequired", "$dynamicRef"}
 )  # fmt: skip
-# Everything else only describes (`default`, `examples`, `discriminator`), and is dropped.
+# All other keywords only describe (`default`, `examples`, `discriminator`), and are dropped.
 _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
 _NO_PLAIN_PATTERN = re.compile(r"\(\?(?!:)|\\[1-9]|\\[kpP]")
-"""Look-around, named groups, flags, back-references and classes by name: not all regex engines have them."""
+"""Look-around, named groups, flags, back-references and named classes: not all regex engines have them."""
 _TYPE_NAMES: Mapping[type, str] = {str: "string", bool: "boolean", int: "integer", float: "number"}
 _TYPED = frozenset({"type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "properties"})
 _MAX_DEPTH = 60
 
 
 def strict_answer_schema(schema: Mapping[str, Any], *, require_all: bool = False) -> dict[str, Any] | None:
-    """As `strict_schema`, for the schema of an answer: None also when its root is no plain object.
+    """As `strict_schema`, for the schema of an answer: also None if its root is not a plain object.
 
     >>> strict_answer_schema({"anyOf": [{"type": "object", "properties": {}}]})
     """
@@ -42,8 +42,10 @@ def strict_answer_schema(schema: Mapping[str, Any], *, require_all: bool = False
 
 
 def with_plain_root(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema with its definition in the place of a reference at its root, as recursive models have one:
-    providers want the root to be an object.
+    """The schema with a reference at its root replaced by the definition, because providers require an object
+    there.
+
+    Recursive pydantic models have such a reference.
 
     >>> with_plain_root({"$ref": "#/$defs/A", "$defs": {"A": {"type": "object"}}})
     {'$defs': {'A': {'type': 'object'}}, 'type': 'object'}
@@ -60,14 +62,14 @@ def with_plain_root(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def strict_schema(schema: Mapping[str, Any], *, require_all: bool = False) -> dict[str, Any] | None:
-    """The schema with every object closed and every bound in words; None when it cannot be expressed.
+    """The schema with every object closed and every bound in the description; None if it cannot be converted.
 
-    Not expressible: objects with properties of any name (`additionalProperties`), lists of anything, values
-    of any type, recursion, conditions.
+    Not convertible: objects with properties of any name (`additionalProperties`), lists without a type of
+    items, values of any type, recursion, conditions.
 
     Args:
-        schema: A JSON schema; left as it is.
-        require_all: Whether every property becomes required, so that the model fills each.
+        schema: A JSON schema; it is not changed.
+        require_all: True to make every property required, so that the model fills each.
 
     >>> strict_schema({"type": "integer", "minimum": 1})
     {'type': 'integer', 'description': 'minimum: 1'}
@@ -82,7 +84,7 @@ def strict_schema(schema: Mapping[str, Any], *, require_all: bool = False) -> di
 
 
 class _Inexpressible(Exception):
-    """The schema uses something that constrained decoding does not know."""
+    """The schema uses a keyword that constrained decoding does not support."""
 
 
 def _strict(schema: Any, require_all: bool, depth: int) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def _strict(schema: Any, require_all: bool, depth: int) -> dict[str, Any]:
     if not _INEXPRESSIBLE.isdisjoint(schema):
         raise _Inexpressible
     if "$ref" in schema:
-        # Nothing may stand beside a reference but, at the root, what it refers to.
+        # No other keyword is allowed beside a reference, except the definitions at the root.
         schema = {name: schema[name] for name in ("$ref", "$defs", "definitions") if name in schema}
     elif "allOf" in schema:
         schema = _merged(schema)
@@ -127,7 +129,7 @@ def _is_in_words(name: str, value: Any) -> bool:
 
 
 def _close(strict: dict[str, Any], schema: Mapping[str, Any], require_all: bool) -> None:
-    """Name the type where only values do, close objects, and refuse lists and objects of anything."""
+    """Add the type of an enum or const, close objects, and refuse lists and objects of any content."""
     if "type" not in strict and ("enum" in strict or "const" in strict):
         values = strict["enum"] if "enum" in strict else [strict["const"]]
         kinds = {_TYPE_NAMES.get(type(value)) for value in values}
@@ -146,7 +148,7 @@ def _close(strict: dict[str, Any], schema: Mapping[str, Any], require_all: bool)
 
 
 def _merged(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema with its only `allOf` in its place; several at once cannot be expressed."""
+    """The schema with its `allOf` of one schema merged; an `allOf` of several cannot be converted."""
     parts = schema["allOf"]
     if not isinstance(parts, list) or len(parts) != 1 or not isinstance(parts[0], Mapping):
         raise _Inexpressible
@@ -154,7 +156,7 @@ def _merged(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _is_recursive(schema: Mapping[str, Any]) -> bool:
-    """Whether following its references ever leads back to where one has been."""
+    """True if its references form a cycle."""
     definitions = {**_definitions(schema, "definitions"), **_definitions(schema, "$defs")}
     references = {name: _references(inner) for name, inner in definitions.items()}
     references["#"] = _references({k: v for k, v in schema.items() if k not in ("$defs", "definitions")})
@@ -180,7 +182,7 @@ def _definitions(schema: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _references(schema: Any) -> set[str]:
-    """The names of the definitions it refers to, "#" for the whole."""
+    """The names of the definitions that a schema refers to; "#" for the whole schema."""
     found: set[str] = set()
     waiting = [schema]
     while waiting:

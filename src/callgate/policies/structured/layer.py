@@ -1,4 +1,4 @@
-"""Answers that satisfy a schema: validated, and asked for again when they do not."""
+"""The structured layer: validates responses against a schema, and requests them again on a mismatch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["MOST_ASKS", "AnswerType", "answer_format", "find_answer", "find_json
 AnswerType = type[BaseModel] | AnswerSchema
 
 MOST_ASKS: Final = 3
-"""How often an answer is asked for, until one fits its schema."""
+"""The most requests for a response that matches its schema."""
 
 _MOST_FAILURES = 100
 _MOST_PROBLEMS = 10
@@ -37,14 +37,15 @@ _FENCE = re.compile(r"```[a-zA-Z0-9]*\s*\n(.*?)```", re.DOTALL)
 
 @lru_cache(maxsize=128)
 def answer_format(answer_type: type[BaseModel]) -> Mapping[str, Any]:
-    """The `response_format` that asks for answers of this type; to be shared, never changed.
+    """The `response_format` for responses of this type. It is shared: do not change it.
 
-    Where constrained decoding can express the schema, it is closed and "strict": the model then fills every
-    field, those with a default too. Elsewhere it is sent as it is, and the answer validated all the same.
+    If constrained decoding supports the schema, it is closed and "strict", and the model fills every field,
+    also those with a default. Otherwise the schema is sent unchanged. The response is validated in both
+    cases.
 
     Raises:
-        ConfigurationError: (a ValueError) when it is no pydantic model, or one of something else than an
-            object: providers take nothing else.
+        ConfigurationError: (a ValueError) `answer_type` is not a pydantic model, or its schema is not an
+            object, which providers require.
 
     >>> class Planet(BaseModel):
     ...     name: str
@@ -68,20 +69,20 @@ def answer_format(answer_type: type[BaseModel]) -> Mapping[str, Any]:
 
 
 def structure_layer(max_asks: int = MOST_ASKS) -> Layer:
-    """Validate the response of a calling that has an `answer_type`; a calling without one is left alone.
+    """Validate the response of a calling with an `answer_type`.
 
-    A response that does not fit is shown to the model with the error and requested again, up to `max_asks`
-    times in all; then a fallback of the model is asked, if there is one. The discarded responses stand on
-    `calling.attempts`. A response that calls tools is passed on as it is; one that was cut off or withheld
-    would be so again, and is not requested again.
+    If it does not match, it is sent to the model with the error and requested again, up to `max_asks`
+    requests in all; then a fallback is called, if there is one. Discarded responses are in
+    `calling.attempts`. A response with tool calls is not validated. A response that was cut off or filtered
+    is not requested again, because the next one would be too.
 
     Raises (in the service):
-        InvalidAnswerError: no response fitted, or that of a stream did not.
+        InvalidAnswerError: no response matched, or that of a stream did not.
     """
 
     def wrap(call: Service) -> Service:
         def structured(calling: Calling) -> Awaitable[Response]:
-            # Most calls want plain text, and are spared a coroutine.
+            # Most calls have no schema and need no coroutine.
             answer_type: AnswerType | None = calling.answer_type
             return call(calling) if answer_type is None else fitting(calling, answer_type)
 
@@ -94,7 +95,7 @@ def structure_layer(max_asks: int = MOST_ASKS) -> Layer:
                 if response.tool_calls:
                     return response
                 try:
-                    if response.parsed is None:  # the cache has looked at some already
+                    if response.parsed is None:  # else the cache layer has validated it
                         response.parsed = _validated(response.text, answer_type)
                 except MisfitError as error:
                     hopeless = calling.delivered or response.finish_reason in ("length", "content_filter")
@@ -119,7 +120,7 @@ def structure_layer(max_asks: int = MOST_ASKS) -> Layer:
 
 
 def fits(calling: Calling, response: Response) -> bool:
-    """Whether an answer satisfies what its calling asks for: `parsed` is then set."""
+    """True if a response matches the `answer_type` of its calling; sets `parsed`."""
     answer_type: AnswerType | None = calling.answer_type
     if answer_type is None or response.tool_calls:
         return True
@@ -131,10 +132,10 @@ def fits(calling: Calling, response: Response) -> bool:
 
 
 def _validated(text: str, answer_type: AnswerType) -> Any:
-    """The answer in a text.
+    """The validated answer in a text.
 
     Raises:
-        MisfitError: It does not fit, or the text holds none.
+        MisfitError: The answer does not match, or the text has none.
     """
     try:
         return _read(text, answer_type)
@@ -147,8 +148,7 @@ def _validated(text: str, answer_type: AnswerType) -> Any:
 
 
 def _plain_json(text: str) -> str:
-    """A text without the commas that some models write before a closing bracket, and without a second
-    encoding as JSON text."""
+    """A text without commas before a closing bracket, and decoded if it is JSON within a JSON string."""
     if text.lstrip().startswith('"'):
         try:
             value = json.loads(text)
@@ -159,7 +159,7 @@ def _plain_json(text: str) -> str:
 
 
 def _properties(answer_type: AnswerType) -> Iterable[str]:
-    """The names by which an attempt at an answer is recognised."""
+    """The property names by which an answer is recognised in a text."""
     form = answer_type.format if isinstance(answer_type, AnswerSchema) else answer_format(answer_type)
     properties: Iterable[str] = form["json_schema"]["schema"].get("properties", ())
     return properties
@@ -179,17 +179,17 @@ def _read(text: str, answer_type: AnswerType) -> Any:
 
 
 def find_answer(text: str, properties: Iterable[str]) -> str | None:
-    """The JSON in a text that is its answer; None when there is none.
+    """The JSON of the answer in a text; None if there is none.
 
     Models wrap an answer in a Markdown fence or a sentence, and some write drafts before it, in `<think>` or
-    in prose. So thoughts are passed over, and of several attempts the last one is the answer, or the last
-    fenced one if there is one. An attempt is an object with one of `properties`.
+    in prose. So thoughts are removed, and the last candidate is the answer, or the last one in a fence. A
+    candidate is an object with one of `properties`.
 
     >>> find_answer('First {"a": 0}? No: {"a": 1}, see [1] and {"note": 2}.', ["a"])
     '{"a": 1}'
     """
     text = _THOUGHTS.sub("", text)
-    if _END_OF_THOUGHTS.search(text):  # the opening tag got lost
+    if _END_OF_THOUGHTS.search(text):  # the opening tag is missing
         text = _END_OF_THOUGHTS.split(text)[-1]
     names = frozenset(properties)
     fenced = [block for match in _FENCE.finditer(text) for block in find_json(match[1])]
@@ -232,7 +232,7 @@ def _escaped(string: re.Match[str]) -> str:
 
 
 def _conversation(payload: Mapping[str, Any]) -> tuple[str, Any]:
-    """The field of a request that holds its conversation, and what it holds."""
+    """The field of a request that holds its conversation, and the value of that field."""
     for name in ("messages", "input", "prompt"):
         if payload.get(name) is not None:
             return name, payload[name]
@@ -240,14 +240,14 @@ def _conversation(payload: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def _ask(calling: Calling, name: str, conversation: Any) -> None:
-    """Request the same with another conversation."""
+    """Replace the conversation of a calling."""
     if conversation is not None:
         calling.payload = {**calling.payload, name: conversation}
         calling.request = {**calling.request, name: conversation}
 
 
 def _asked_again(name: str, asked: Any, response: Response, error: MisfitError) -> Any:
-    """The conversation, the response that did not fit, and what is wrong with it."""
+    """The conversation with the response that did not match and its problems."""
     problems = "\n".join(f"- {problem}" for problem in error.problems)
     complaint = f"That answer does not fit the schema:\n{problems}\nAnswer again with the JSON alone."
     answer = response.text or "(nothing)"
