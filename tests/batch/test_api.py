@@ -261,6 +261,7 @@ def test_options_go_to_the_run_and_other_names_to_the_request(simulate: Simulate
         ({"schema": 5}, "schema", "schema must be a pydantic model, a JSON schema or a file"),
         ({"model": 5}, "model", 'model must be "PROVIDER/MODEL"'),
         ({"dry_run": True}, "dry_run", "run has no option dry_run; use callgate run --dry-run"),
+        ({"api_key": "sk-x"}, "api_key", "run has no option api_key; name its variable with api_key_env="),
         ({"quiet": True}, "quiet", "run has no option quiet; use progress=False"),
     ],
 )

@@ -44,6 +44,7 @@ Schema = str | os.PathLike[str] | Mapping[str, Any] | AnswerSchema | None
 Progress = Literal["auto"] | bool
 
 _OF_THE_COMMAND = {
+    "api_key": "name its variable with api_key_env=, or give iModel(..., api_key=...) as the model",
     "input": "give the rows as the first argument",
     "parameters": "give each parameter by its name, such as top_p=0.9",
     "dry_run": "use callgate run --dry-run",
@@ -51,7 +52,7 @@ _OF_THE_COMMAND = {
     "json": "see summary of the results",
     "no_cache": "leave cache out",
 }
-"""Options that `callgate run` has and `run` has not, and what takes their place."""
+"""Options of `callgate run` or `iModel` that `run` has not, and what takes their place."""
 _KEYWORDS = specifications().keys() - {"model", "output", "schema"} - _OF_THE_COMMAND.keys()
 """The options without those that are arguments by themselves."""
 
@@ -275,10 +276,8 @@ class _Call:
         }
         if self._path is not None:
             if " " in self._path and not os.path.exists(self._path):
-                raise InputError(
-                    f"there is no such file; to ask a prompt, put it into a list: [{self._path!r}]",
-                    source="rows",
-                )
+                wrong = f"there is no such file; to ask a prompt, put it into a list: [{self._path!r}]"
+                raise InputError(wrong, source="rows")
             return Source(self._path, **more)
         assert not isinstance(self._rows, str | os.PathLike)
         return RecordSource(self._rows, **more)
