@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
@@ -304,7 +305,7 @@ def test_cached_answers_cost_nothing(simulate: Simulate) -> None:
 def test_results_as_text_html_and_report(simulate: Simulate) -> None:
     simulate(answers=lambda ask: 400 if "bad" in ask.text else None)
     results = callgate.run(["<b>", "bad", *["word " * 50] * 12], MODEL)
-    assert repr(results).startswith("<Results of 14 rows: 1 failed, failures, $")
+    assert re.match(r"<Results of 14 rows: 1 failed \(400: .*\), failures, \$0\.0", repr(results))
     page = results._repr_html_()
     assert "&lt;b&gt;" in page
     assert "InvalidRequestError: 400" in page

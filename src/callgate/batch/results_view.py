@@ -16,6 +16,7 @@ from typing import Any, Generic, overload
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from callgate.batch.cost.budget import dollars
 from callgate.batch.output.results import FIELDS, free_name
 from callgate.batch.run import Summary
 from callgate.exact_json import loads
@@ -228,8 +229,11 @@ class Results(Sequence[Result[T]]):
     def __repr__(self) -> str:
         # Of the run alone: a repr must not read the output.
         stats = self.summary.progress.stats
-        cost = f", ${stats.cost:.4g} in this run" if stats.cost else ""
-        return f"<Results of {self._count:,} rows: {stats.failed:,} failed, {self.summary.ending}{cost}>"
+        rows = f"{self._count:,} row{'' if self._count == 1 else 's'}"
+        cost = f", {dollars(stats.cost)} in this run" if stats.cost else ""
+        cause = max(stats.errors.values(), key=lambda group: group.count, default=None)
+        why = "" if cause is None else f" ({_cell_text(cause.example)})"
+        return f"<Results of {rows}: {stats.failed:,} failed{why}, {self.summary.ending}{cost}>"
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -337,5 +341,8 @@ def _free_names(names: Iterable[str], used: set[str], prefix: str) -> dict[str, 
 
 
 def _cell(text: str | None) -> str:
-    short = text or ""
-    return html.escape(short if len(short) <= _SHOWN_LETTERS else f"{short[:_SHOWN_LETTERS]}…")
+    return html.escape(_cell_text(text or ""))
+
+
+def _cell_text(text: str) -> str:
+    return text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}…"
