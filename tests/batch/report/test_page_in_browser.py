@@ -17,8 +17,12 @@ CHROMIUM = shutil.which("chromium")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
-def test_a_browser_draws_all_plots_inside_the_page(tmp_path: Path) -> None:
-    rows = [answer(finished_at=100 + i / 10, latency_s=0.1 + (i % 30) / 20) for i in range(200)]
+def test_a_telephone_shows_all_plots_and_whole_numbers_inside_the_page(tmp_path: Path) -> None:
+    usage = {"input_tokens": 12_345_678, "output_tokens": 1_234_567}
+    rows = [
+        answer(finished_at=100 + i / 10, latency_s=0.1 + (i % 30) / 20, usage=usage, parsed={"mood": "good"})
+        for i in range(200)
+    ]
     write(tmp_path / "out.jsonl.errors.jsonl", [failure(finished_at=110.0)])
     page = render_page(read_report(write(tmp_path / "out.jsonl", rows)), now=NOW)
     # The page itself holds no script; this one only measures what the browser has laid out.
@@ -27,7 +31,9 @@ def test_a_browser_draws_all_plots_inside_the_page(tmp_path: Path) -> None:
         "const box = svg.getBoundingClientRect();"
         "const drawn = svg.querySelectorAll('polyline, rect.bar').length;"
         "return box.width > 200 && box.right <= innerWidth && drawn > 0 ? 'drawn' : 'missing';"
-        "}).join(' ')</script></body>"
+        "}).join(' ') + (document.documentElement.scrollWidth <= innerWidth ? '' : ' too wide')"
+        "+ ([...document.querySelectorAll('td.number, .tile b')].every(box => box.clientHeight < 40)"
+        "? '' : ' broken');</script></body>"
     )
     file = tmp_path / "report.html"
     file.write_text(page.replace("</body>", measure))
@@ -44,7 +50,7 @@ def test_a_browser_draws_all_plots_inside_the_page(tmp_path: Path) -> None:
             "--disable-component-update",
             "--disable-sync",
             f"--user-data-dir={tmp_path / 'profile'}",
-            "--window-size=900,1200",
+            "--window-size=400,1200",
             "--dump-dom",
             file.as_uri(),
         ],

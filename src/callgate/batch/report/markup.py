@@ -54,13 +54,13 @@ pre { margin: 6px 0 0; white-space: pre-wrap; overflow-wrap: anywhere; font-size
   .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 8px; } .tile { padding: 10px 12px; }
   .tile b { font-size: 18px; }
   table:not(.small) {
-    thead { position: absolute; clip-path: inset(50%); height: 1px; overflow: hidden; }
+    thead { position: absolute; clip-path: inset(50%); width: 1px; height: 1px; overflow: hidden; }
     tr { display: block; border-top: 1px solid var(--line); padding: 6px 0; }
     td { display: flex; justify-content: space-between; gap: 16px; border: 0; padding: 2px 0; }
     td::before { content: attr(data-label); color: var(--quiet); font-size: 13px; flex: none; }
     td:empty { display: none; }
   }
-  .small td:first-child { min-width: 0; } .meter { min-width: 60px; }
+  .small td:first-child { min-width: 4em; } .meter { min-width: 60px; }
 }
 """
 

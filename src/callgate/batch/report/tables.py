@@ -218,7 +218,7 @@ def tokens(report: Report) -> str:
     if not report.input_tokens:
         return ""
     rows = [cells("input", report.input_tokens), cells("output", report.output_tokens)]
-    return section("Tokens of a row", table(["", "least", "median", "p95", "most"], rows, small=True))
+    return section("Tokens of a row", table(["tokens", "least", "median", "95th percentile", "most"], rows))
 
 
 def finishes(report: Report) -> str:
