@@ -184,3 +184,11 @@ def test_a_target_that_is_ejected_again_is_not_noted_again() -> None:
     for _ in range(2):
         ejections.add(model, AuthenticationError("no such key", status_code=401))
     assert notes.notes == ["callgate: m #2 is ejected for now: 401: no such key"]
+
+
+def test_a_run_that_cannot_be_logged_is_answered_and_noted(sim: Simulator) -> None:
+    Path("out.jsonl.runs.jsonl").symlink_to("elsewhere")
+    notes = Notes()
+    assert run(sim, notes, output="out.jsonl").summary.ending == "done"
+    [note] = notes.notes
+    assert note.startswith("The report will not have all figures of this run: out.jsonl.runs.jsonl: is not")

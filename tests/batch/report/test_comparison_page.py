@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from callgate.batch.report.comparison import compare
 from callgate.batch.report.comparison_page import render_comparison
 from tests.batch.report.test_comparison import both, rows
 from tests.batch.report.test_page import NOW
+from tests.batch.report.test_reader import write
 
 
 def test_the_page_shows_figures_agreement_and_differences(tmp_path: Path) -> None:
@@ -19,6 +21,13 @@ def test_the_page_shows_figures_agreement_and_differences(tmp_path: Path) -> Non
         assert part in page
     assert "<b>" not in page.replace('<div class="tile"><b>', "")
     assert page.count('class="bar second"') == 30
+
+
+def test_an_output_is_compared_with_itself(tmp_path: Path) -> None:
+    output = str(write(tmp_path / "a.jsonl", rows("good", "bad")))
+    page = render_comparison(compare(output, output), now=NOW)
+    assert "2 rows are answered in both, 2 with the same text" in page
+    assert "differs" not in page
 
 
 def test_outputs_without_answers_are_a_page(tmp_path: Path) -> None:

@@ -36,6 +36,15 @@ def test_many_labels_are_counted_and_not_listed(tmp_path: Path) -> None:
     assert dict(report_lines(report))["text:"] == "0 1, 1 1, 2 1, 3 1, 4 1, 5 1, 3 others"
 
 
+def test_rejected_rows_are_told_apart(tmp_path: Path) -> None:
+    error = {"type": "ContentFilterError", "code": "x", "message": "no", "refused": True}
+    write(tmp_path / "out.jsonl.errors.jsonl", [failure(error=error)])
+    report = read_report(write(tmp_path / "out.jsonl", [answer(usage=None, cached=True, cost_usd=0.0)]))
+    lines = dict(report_lines(report))
+    assert "1 failed (1 rejected by the provider for their content or length)" in lines["rows"]
+    assert lines["cost"] == "$0.00"
+
+
 def test_an_unknown_price_is_stated(tmp_path: Path) -> None:
     report = read_report(write(tmp_path / "out.jsonl", [answer(cost_usd=None)]))
     assert "unknown" in dict(report_lines(report))["cost"]

@@ -60,7 +60,7 @@ def names_of(comparison: Comparison) -> tuple[str, str]:
     ('a/out.jsonl', 'b/out.jsonl')
     """
     paths = comparison.first.output, comparison.second.output
-    for parts in range(1, 20):
+    for parts in range(1, max(path.count(os.sep) for path in paths) + 1):
         first, second = (os.sep.join(path.split(os.sep)[-parts:]) for path in paths)
         if first != second:
             return first, second

@@ -85,9 +85,8 @@ def _cost(report: Report) -> str:
     text = dollars(report.known_cost)
     if report.unpriced:
         return f"{text} without {report.unpriced:,} answers of unknown price"
-    if report.cost_per_1000_rows:
-        text += f", {dollars(report.cost_per_1000_rows)} per 1,000 rows"
-    return text
+    each = report.cost_per_1000_rows
+    return f"{text}, {dollars(each)} per 1,000 rows" if each else text
 
 
 def _per_row(report: Report) -> str:
