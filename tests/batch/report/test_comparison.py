@@ -55,3 +55,10 @@ def test_kappa_takes_chance_into_account() -> None:
         agreement.add(first, second, "r")
     assert agreement.share == 0.8
     assert agreement.kappa == pytest.approx(-1 / 9)
+
+
+def test_a_row_that_lacks_a_label_in_one_output_is_not_compared_by_it(tmp_path: Path) -> None:
+    first = [*rows("good", "bad"), failure(key="9"), answer(key="2", parsed={"tags": ["x"]})]
+    comparison = both(tmp_path, first, rows("good", "bad", "bad"))
+    assert comparison.common == 3
+    assert {each.name: each.rows for each in comparison.agreements} == {"mood": 2, "tags": 3}
