@@ -1,8 +1,8 @@
-"""A second attempt beside one that takes unusually long; the first response wins.
+"""The hedge layer: sends a second attempt beside a slow one; the first response wins.
 
-The first attempt runs in the call's own task, so a call that takes the usual time needs no further task. A
-late attempt gets one for its second attempt: a fork of the calling that passes route, limiter, breaker and
-timeout like any attempt.
+The first attempt runs in the call's own task, so that a call without a hedge needs no further task. A second
+attempt is a fork of the calling in a task of its own, and passes route, limiter, breaker and timeout like any
+attempt.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ __all__ = ["Hedge"]
 class Hedge:
     """The hedge layer.
 
-    An attempt that is in flight for longer than the policy's quantile of recent ones is sent once more,
-    unless the usual time would pass the call's deadline. A second attempt that takes as long gets one beside
-    it, too; at most three attempts of a call are in flight. When the hedge budget (the policy's share, and
-    the retry budget) is spent, late attempts queue in FIFO order until it refills. Those that take three
-    times the usual time come first: what they may need is kept for them.
+    An attempt that is in flight for longer than the policy's quantile of recent ones is sent again, unless
+    the median latency would pass the call's deadline. A second attempt that takes as long gets another one;
+    at most three attempts of a call are in flight. When the hedge budget (the policy's share, and the retry
+    budget) is spent, late attempts queue in FIFO order until it refills. A part of the budget is kept for
+    attempts that take three times the median.
 
     The first response wins and the other attempts are cancelled. They release their permits and connections
-    and stay charged against the quota, as the provider may have worked on them; `calling.attempts` lists
-    them. Streams are never sent twice.
+    and stay charged to the quota, because the provider may have processed them; `calling.attempts` lists
+    them. Streams are not hedged.
 
-    A failure does not win: while one of the two is in flight, its response is waited for. If both fail, the
-    first one's error is raised, and the second one's is in `calling.attempts`.
+    If one of the two fails, the response of the other is awaited. If both fail, the error of the first is
+    raised, and that of the second is in `calling.attempts`.
 
     Args:
         policy: When an attempt counts as late.
@@ -68,7 +68,7 @@ class Hedge:
         """The service with second attempts."""
 
         def hedged(calling: Calling) -> Awaitable[Response]:
-            # Pieces of two responses would mix.
+            # A stream would mix pieces of two responses.
             return call(calling) if calling.sink is not None else self._first(call, calling)
 
         return hedged
@@ -95,7 +95,7 @@ class Hedge:
         race = _Race(call, calling, task, 0)
         response = await self._run(race)
         if race.sent_at is not None:
-            # Where the second one won, the first would have taken longer still: it stays late.
+            # If the second one won, the first would have taken even longer.
             self.late.note(self._clock() - race.sent_at)
             if self._unwatched:
                 self._watch_all()
@@ -104,7 +104,7 @@ class Hedge:
         return response
 
     async def _run(self, race: _Race) -> Response:
-        """Run an attempt and the one beside it, until neither is in flight."""
+        """Run an attempt and its second one, until neither is in flight."""
         calling = race.calling
         self._races[calling] = race
         try:
@@ -131,7 +131,7 @@ class Hedge:
                     self._serve()
 
     async def _run_second(self, first: _Race) -> Response:
-        """The second attempt beside `first`, in a task of its own; it may become late, too."""
+        """The second attempt of `first`, in a task of its own; it may become late too."""
         fork = first.calling.fork()
         task = asyncio.current_task()
         assert task is not None
@@ -146,7 +146,7 @@ class Hedge:
         race.reminder = self._watch.remind(when, lambda: self._on_late(race))
 
     def _watch_all(self) -> None:
-        """The usual time is known now: time the attempts that were sent before."""
+        """Set timers for attempts that were sent before the quantile was known."""
         patience = self.late.patience
         if patience is not None:
             for race in self._unwatched:
@@ -155,7 +155,7 @@ class Hedge:
             self._unwatched.clear()
 
     def _on_late(self, race: _Race) -> None:
-        """The attempt is late now, unless all have become slower since it was sent."""
+        """Queue an attempt that is late, unless the quantile has grown since it was sent."""
         patience = self.late.patience
         assert patience is not None
         assert race.sent_at is not None
@@ -261,7 +261,7 @@ class _Race:
         raise other
 
     async def end(self) -> None:
-        """Leave no task behind, and no cancellation of ours that was not delivered in time."""
+        """End the second task, and take back a cancellation of the first that was not delivered."""
         self._first.was_it()
         second = self.second
         assert second is not None

@@ -1,4 +1,4 @@
-"""Which attempts are late, and how many of them get a second attempt. No I/O."""
+"""`HedgePolicy`, and `LateAttempts`: decides which attempts are late and get a second attempt. No I/O."""
 
 from __future__ import annotations
 
@@ -12,35 +12,34 @@ from callgate.errors import ConfigurationError
 
 __all__ = ["MOST_AT_ONCE", "HedgePolicy", "LateAttempts"]
 
-# Attempts of one call in flight. Where 3 % of the attempts take very long, so do 3 % of the second ones: one
-# or two among a few thousand calls. With a third attempt it is one in forty thousand, and a call that takes
-# long at any endpoint must not use up the budget of the others.
+# The most attempts of one call in flight. If 3 % of the attempts are very slow, both attempts are slow in 1
+# of 1,100 calls, and three attempts in 1 of 37,000. A call that is slow at any endpoint must not use the
+# budget of the others.
 MOST_AT_ONCE: Final = 3
 
-# A second attempt takes the usual time, too: it certainly helps only if the first one takes several times
-# that. Calls that are a little late, because all are slowing down, soon end by themselves.
+# A second attempt takes the usual time too, so it certainly helps only if the first one takes several times
+# that. Attempts that are slightly late, because all become slower, end soon.
 SURELY_LATE: Final = 3.0
-# At a service that always takes the same time only an attempt that is clearly later counts as late.
+# A factor on the quantile, so that at a service with constant latency no attempt is late by rounding.
 CLEARLY_LATER: Final = 1.01
-# Bounds what a quiet time saves up, so that it is not spent at once. What the attempts in flight have paid in
-# is added, as none of them is known to be late yet.
+# The most second attempts that the budget accumulates, besides the share of attempts in flight.
 MOST_SAVED: Final = 20.0
 ENOUGH: Final = 1.0 - 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class HedgePolicy:
-    """When a slow attempt gets a second one beside it.
+    """When a slow attempt gets a second one.
 
     Args:
         share: The slowest share of the attempts, above 0 and at most 0.5: an attempt that takes longer than
-            the others (0.05: than 95 % of those seen) is sent once more. It bounds the price, too: never more
-            than this share of the attempts is sent twice.
-        min_samples: Responses needed before the first hedge; a quantile of a few means nothing.
-        window: Number of latest responses that the quantile is taken of.
+            the others (0.05: than 95 % of them) is sent again. At most this share of the attempts is sent
+            twice.
+        min_samples: The number of responses before the first hedge.
+        window: The number of latest responses for the quantile.
 
     Raises:
-        ConfigurationError: A value out of its range.
+        ConfigurationError: A value is out of its range.
 
     >>> HedgePolicy(share=0.02).quantile
     0.98
@@ -69,12 +68,12 @@ class HedgePolicy:
 
 
 class LateAttempts:
-    """Measures how long attempts usually take, and keeps the budget of second attempts.
+    """Measures the latency of attempts, and keeps the budget of second attempts.
 
     Memory is bounded by the policy's window; a response costs about a microsecond.
 
     Args:
-        policy: The quantile, and how much may be spent.
+        policy: The quantile and the share.
 
     >>> late = LateAttempts(HedgePolicy(share=0.1, min_samples=10))
     >>> for tenths in range(1, 11):
@@ -89,12 +88,12 @@ class LateAttempts:
     def __init__(self, policy: HedgePolicy) -> None:
         self._policy = policy
         self._allowance = 0.0
-        self._spare = 0.0  # of it, for attempts that are only a little late
+        self._spare = 0.0  # the part for attempts that are only slightly late
         self._latest: deque[float] = deque()
         self._sorted: list[float] = []
 
     def begin(self, at_once: int = 0) -> None:
-        """An attempt begins beside `at_once` others: it pays its share of a second attempt."""
+        """Add the share of a new attempt to the budget; `at_once` others are in flight."""
         share = self._policy.share
         self._allowance = min(self._allowance + share, MOST_SAVED + share * at_once)
         ordered = self._sorted
@@ -107,16 +106,16 @@ class LateAttempts:
         """True if the budget allows a second attempt now.
 
         Args:
-            at_once: For an attempt that is only a little late: how many are in flight. What they have paid in
-                is kept for those among them that will be surely late, and as much more as such attempts
-                needed recently.
+            at_once: For an attempt that is only slightly late: the number of attempts in flight. Their shares
+                are kept for those that will be surely late, and as much more as such attempts needed
+                recently.
         """
         if at_once is None:
             return self._allowance >= ENOUGH
         return min(self._spare, self._allowance - self._policy.share * at_once) >= ENOUGH
 
     def spend(self, at_once: int | None = None) -> bool:
-        """Take a second attempt from the budget if `affordable`; False: it is used up."""
+        """Take a second attempt from the budget; False if it is not `affordable`."""
         if not self.affordable(at_once):
             return False
         self._allowance -= 1.0
@@ -129,7 +128,7 @@ class LateAttempts:
         self._allowance += 1.0
 
     def note(self, seconds: float) -> None:
-        """Record how long an attempt took, or at least took until its second one won."""
+        """Record the seconds that an attempt took, or until its second one won."""
         latest, ordered = self._latest, self._sorted
         latest.append(seconds)
         insort(ordered, seconds)
@@ -138,7 +137,7 @@ class LateAttempts:
 
     @property
     def patience(self) -> float | None:
-        """Seconds after which an attempt is late; None while too few responses are known."""
+        """Seconds after which an attempt is late; None before `min_samples` responses."""
         known = len(self._sorted)
         if known < self._policy.min_samples:
             return None
@@ -146,10 +145,10 @@ class LateAttempts:
 
     @property
     def surely_late(self) -> float:
-        """Seconds after which an attempt is late by more than a second one usually takes."""
+        """Seconds after which an attempt is surely late: a multiple of the median."""
         return SURELY_LATE * self.usual
 
     @property
     def usual(self) -> float:
-        """The median of the times, in seconds; 0.0 before the first."""
+        """The median latency in seconds; 0.0 before the first response."""
         return self._sorted[len(self._sorted) // 2] if self._sorted else 0.0
