@@ -39,3 +39,10 @@ def test_answers_of_many_fields_do_not_fill_the_memory() -> None:
     for number in range(1000):
         labels.add({f"field {number}": "x"}, None)
     assert len(labels.counts) == 50
+
+
+def test_fields_within_fields_have_names_of_their_own_and_bare_values_are_labels() -> None:
+    labels = Labels()
+    labels.add({"tone": {"kind": "polite"}}, None)
+    labels.add(True, None)
+    assert labels.to_dict() == {"tone.kind": {"polite": 1}, "parsed": {"true": 1}}

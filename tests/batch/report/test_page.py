@@ -66,3 +66,7 @@ def test_the_page_shows_labels_examples_and_tokens(tmp_path: Path) -> None:
     page = render_page(read_report(write(tmp_path / "out.jsonl", rows)), now=NOW)
     for part in ("Labels", "mood", "100.0%", "a fine book", "Slowest answers", "Tokens of a row", "r2"):
         assert part in page
+
+
+def test_an_output_without_any_row_has_no_times(tmp_path: Path) -> None:
+    assert "no row has ended yet" in render_page(read_report(write(tmp_path / "out.jsonl", [])), now=NOW)
